@@ -1,0 +1,23 @@
+package discovery
+
+import "errors"
+
+// The kinds of error an answer can end in. Errors returned by this package and
+// by a [Reader] wrap one of them, with what to do about it in their text.
+var (
+	// ErrNotFound: ZooKeeper has no such shop, region or datacenter.
+	ErrNotFound = errors.New("not found")
+	// ErrInvalidName: the name can be no znode's, so nothing was asked.
+	ErrInvalidName = errors.New("invalid name")
+	// ErrInvalidRequest: an argument other than a name does not parse.
+	ErrInvalidRequest = errors.New("invalid request")
+	// ErrBadData: the znode exists, does not parse, and never did since this
+	// process first read it, so there is no last good value to serve.
+	ErrBadData = errors.New("unreadable record")
+	// ErrNoCapacity: no open datacenter has headroom for a new shop.
+	ErrNoCapacity = errors.New("no capacity")
+	// ErrUnavailable: ZooKeeper is away and no answer fresh enough is held.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrOverloaded: more reads wait for ZooKeeper than may; try again later.
+	ErrOverloaded = errors.New("overloaded")
+)
