@@ -12,7 +12,8 @@ var (
 	// ErrInvalidRequest: an argument other than a name does not parse.
 	ErrInvalidRequest = errors.New("invalid request")
 	// ErrBadData: the znode exists, does not parse, and never did since this
-	// process first read it, so there is no last good value to serve.
+	// process first read it, so there is no last good value to serve; or it
+	// parses and names another znode that is not there.
 	ErrBadData = errors.New("unreadable record")
 	// ErrNoCapacity: no open datacenter has headroom for a new shop.
 	ErrNoCapacity = errors.New("no capacity")

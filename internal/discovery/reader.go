@@ -72,7 +72,9 @@ type ShopRead struct {
 // Meta is filled in on [ErrNotFound] as well: absence is an answer too.
 //
 // Errors are [ErrNotFound], [ErrInvalidName], [ErrBadData], [ErrUnavailable]
-// and [ErrOverloaded], or wrap one of them.
+// and [ErrOverloaded], or wrap one of them. A Reader refuses the names of shops
+// that [ValidateName] refuses, with its error, before it asks ZooKeeper: a name
+// that is in memory needs no such look.
 type Reader interface {
 	// Shop returns one shop's record.
 	Shop(ctx context.Context, name string, opt ReadOptions) (Shop, Meta, error)

@@ -1,5 +1,10 @@
 package discovery
 
+import (
+	"slices"
+	"strings"
+)
+
 // Shop is what ZooKeeper holds of one shop.
 type Shop struct {
 	// Name is the shop's name, the last element of its znode's path.
@@ -20,10 +25,86 @@ type Region struct {
 // Datacenter is a datacenter as ZooKeeper holds it.
 type Datacenter struct {
 	Name, Region string
-	// Capacity and Assigned count shops. Assigned may exceed Capacity.
+	// Capacity and Assigned count shops, zero or more. Assigned may exceed
+	// Capacity.
 	Capacity, Assigned int64
 	// Open: new shops may be placed here.
 	Open bool
 	// Zxid is the transaction that last changed the znode.
 	Zxid int64
+}
+
+// Headroom is the number of shops there is still room for; negative where more
+// are assigned than there is capacity for.
+func (d Datacenter) Headroom() int64 { return d.Capacity - d.Assigned }
+
+// Topology is all regions and datacenters at one point in time. It is
+// immutable: any number of goroutines may use it without a lock.
+type Topology struct {
+	zxid        int64
+	regions     []Region
+	datacenters []Datacenter
+	region      map[string]*Region
+	datacenter  map[string]*Datacenter
+}
+
+// NewTopology makes a topology of copies of regions and datacenters, whose
+// names must each be unique. A datacenter may name a region that is not there.
+//
+// zxid is the newest transaction that changed any of it, those that created
+// and deleted znodes included: the greatest of all mzxids and of the parents'
+// pzxids.
+func NewTopology(zxid int64, regions []Region, datacenters []Datacenter) *Topology {
+	t := &Topology{
+		zxid:        zxid,
+		regions:     slices.Clone(regions),
+		datacenters: slices.Clone(datacenters),
+		region:      make(map[string]*Region, len(regions)),
+		datacenter:  make(map[string]*Datacenter, len(datacenters)),
+	}
+	slices.SortFunc(t.regions, func(a, b Region) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(t.datacenters, func(a, b Datacenter) int { return strings.Compare(a.Name, b.Name) })
+	for i := range t.regions {
+		t.region[t.regions[i].Name] = &t.regions[i]
+	}
+	for i := range t.datacenters {
+		t.datacenter[t.datacenters[i].Name] = &t.datacenters[i]
+	}
+	return t
+}
+
+// Zxid returns what [NewTopology] was given.
+func (t *Topology) Zxid() int64 { return t.zxid }
+
+// Regions returns all regions ordered by name. The slice is shared: it must not
+// be changed.
+func (t *Topology) Regions() []Region { return slices.Clip(t.regions) }
+
+// Datacenters returns all datacenters ordered by name. The slice is shared: it
+// must not be changed.
+func (t *Topology) Datacenters() []Datacenter { return slices.Clip(t.datacenters) }
+
+// Region returns the region of that name.
+func (t *Topology) Region(name string) (Region, bool) {
+	if r := t.region[name]; r != nil {
+		return *r, true
+	}
+	return Region{}, false
+}
+
+// Datacenter returns the datacenter of that name.
+func (t *Topology) Datacenter(name string) (Datacenter, bool) {
+	if d := t.datacenter[name]; d != nil {
+		return *d, true
+	}
+	return Datacenter{}, false
+}
+
+// Intern returns b as a string: the topology's own where b is the name of a
+// datacenter, a new one otherwise. See [DecodeShop].
+func (t *Topology) Intern(b []byte) string {
+	if d := t.datacenter[string(b)]; d != nil {
+		return d.Name
+	}
+	return string(b)
 }

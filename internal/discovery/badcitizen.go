@@ -1,0 +1,287 @@
+package discovery
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// BadCitizen is one entry of a bad-citizen list: addresses not to be served.
+type BadCitizen struct {
+	// Prefix is masked, and never an IPv4-mapped IPv6 one. A single address has
+	// all its bits.
+	Prefix netip.Prefix
+	// List is the name of the list the entry stands in.
+	List string
+	// Reason says why, on one line; it may be empty.
+	Reason string
+	// Expires is when the entry ends by itself, zero for never.
+	Expires time.Time
+}
+
+// Expired reports whether the entry is over: from Expires on, that instant
+// included.
+func (b BadCitizen) Expired(now time.Time) bool {
+	return !b.Expires.IsZero() && !now.Before(b.Expires)
+}
+
+// AppendText appends the entry as the line [ParseBadCitizen] reads, without the
+// newline. The error is always nil.
+func (b BadCitizen) AppendText(dst []byte) ([]byte, error) {
+	if b.Prefix.IsSingleIP() {
+		dst = b.Prefix.Addr().AppendTo(dst)
+	} else {
+		dst = b.Prefix.AppendTo(dst)
+	}
+	if !b.Expires.IsZero() {
+		dst = append(dst, " expires="...)
+		dst = b.Expires.UTC().AppendFormat(dst, time.RFC3339Nano)
+	}
+	if b.Reason != "" {
+		dst = append(dst, ` reason="`...)
+		for i := range len(b.Reason) {
+			if c := b.Reason[i]; c == '"' || c == '\\' {
+				dst = append(dst, '\\')
+			}
+			dst = append(dst, b.Reason[i])
+		}
+		dst = append(dst, '"')
+	}
+	return dst, nil
+}
+
+// maxLineErrors bounds what is kept of a list that is no list at all.
+const maxLineErrors = 100
+
+// BadCitizenList is what ZooKeeper holds of one list.
+type BadCitizenList struct {
+	Name string
+	// Entries are in the order of their lines.
+	Entries []BadCitizen
+	// Zxid is the transaction that last changed the znode.
+	Zxid int64
+	// BadLines counts the lines that were left out because they do not parse;
+	// LineErrors are the first 100 of them.
+	BadLines   int
+	LineErrors []LineError
+}
+
+// LineError says why a line of a list was left out.
+type LineError struct {
+	// Line counts from 1.
+	Line int
+	Err  error
+}
+
+// Error names the line.
+func (e LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+
+// Unwrap returns Err.
+func (e LineError) Unwrap() error { return e.Err }
+
+// DecodeBadCitizens decodes the data of a bad-citizen list's znode, the lines
+// of which [ParseBadCitizen] describes. zxid is the transaction that last
+// changed the znode.
+//
+// A list with bad lines is a list all the same: one typing error must not let
+// everybody else in. The lines that parse count, the others are reported in
+// LineErrors. But where no line at all parses, the znode holds something else
+// than a list, and the error is a [*DecodeError]; the LineErrors are filled in
+// then as well. A znode without data, or with comments only, is an empty list.
+func DecodeBadCitizens(name string, data []byte, zxid int64) (BadCitizenList, error) {
+	list := BadCitizenList{Name: name, Zxid: zxid}
+	reasons := make(map[string]string) // a list has many entries and few reasons
+	number := 0
+	for line := range bytes.Lines(data) {
+		number++
+		entry, ok, err := ParseBadCitizen(string(line))
+		if err != nil {
+			if list.BadLines++; list.BadLines <= maxLineErrors {
+				list.LineErrors = append(list.LineErrors, LineError{Line: number, Err: err})
+			}
+			continue
+		}
+		if !ok {
+			continue
+		}
+		entry.List = name
+		if known, ok := reasons[entry.Reason]; ok {
+			entry.Reason = known
+		} else {
+			entry.Reason = strings.Clone(entry.Reason) // the line goes
+			reasons[entry.Reason] = entry.Reason
+		}
+		list.Entries = append(list.Entries, entry)
+	}
+	if list.BadLines > 0 && len(list.Entries) == 0 {
+		return list, &DecodeError{
+			Record: "bad-citizen list", Name: name,
+			Reason: fmt.Sprintf("none of its lines is an entry; the first of %d: %v", list.BadLines, list.LineErrors[0]),
+		}
+	}
+	return list, nil
+}
+
+// ParseBadCitizen parses one line of a bad-citizen list:
+//
+//	203.0.113.0/24 expires=2026-12-01T00:00:00Z reason="credential stuffing" # seen by fraud
+//
+// First the address or CIDR prefix, IPv4 or IPv6. Bits behind the prefix
+// length are cleared, as nginx, ipset and iptables do: 203.0.113.7/24 is
+// 203.0.113.0/24. An IPv4-mapped IPv6 address (::ffff:203.0.113.7) is the IPv4
+// address; zones (fe80::1%eth0) are refused.
+//
+// Then key=value pairs, separated by spaces or tabs, each key once: expires, an
+// RFC 3339 time from which on the entry no longer counts; reason; others are
+// ignored. A value in double quotes is a JSON string. Control characters in a
+// reason become spaces: a reason never breaks out of the one line it is shown on.
+//
+// A "#" at the start or after a space begins a comment. ok is false for a line
+// without an entry: blank, or a comment only. The line's end, LF or CRLF, may be
+// left on. The entry's List is empty: the line does not know it.
+func ParseBadCitizen(line string) (entry BadCitizen, ok bool, err error) {
+	if !utf8.ValidString(line) {
+		return BadCitizen{}, false, errors.New("not valid UTF-8")
+	}
+	line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+	address, rest := cutWord(line)
+	if address == "" {
+		return BadCitizen{}, false, nil
+	}
+	if entry.Prefix, err = parsePrefix(address); err != nil {
+		return BadCitizen{}, false, err
+	}
+	var keys [8]string
+	for seen := keys[:0]; ; {
+		var key, value string
+		if key, value, rest, err = cutAttribute(rest); err != nil {
+			return BadCitizen{}, false, err
+		}
+		if key == "" {
+			return entry, true, nil
+		}
+		for _, k := range seen {
+			if k == key {
+				return BadCitizen{}, false, fmt.Errorf("%s= stands there twice", key)
+			}
+		}
+		seen = append(seen, key)
+		switch key {
+		case "expires":
+			expires, err := time.Parse(time.RFC3339, value)
+			expires = expires.UTC() // may leave the years RFC 3339 can write
+			if err != nil || expires.IsZero() || expires.Year() < 0 || expires.Year() > 9999 {
+				return BadCitizen{}, false, fmt.Errorf("expires=%q is no RFC 3339 time such as 2026-12-01T00:00:00Z", value)
+			}
+			entry.Expires = expires
+		case "reason":
+			entry.Reason = oneLine(value)
+		}
+	}
+}
+
+// parsePrefix parses an address or a CIDR prefix.
+func parsePrefix(s string) (netip.Prefix, error) {
+	invalid := func() (netip.Prefix, error) {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an IP address nor a CIDR prefix", s)
+	}
+	if !strings.Contains(s, "/") {
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			return invalid()
+		}
+		if addr.Zone() != "" {
+			return netip.Prefix{}, fmt.Errorf("%q has a zone, which means something on one machine only", s)
+		}
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(s)
+	if err != nil {
+		return invalid()
+	}
+	if prefix.Addr().Is4In6() {
+		const mapped = 128 - 32
+		if prefix.Bits() < mapped {
+			return netip.Prefix{}, fmt.Errorf("%q covers more than the IPv4-mapped addresses: write /%d or longer", s, mapped)
+		}
+		prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-mapped)
+	}
+	return prefix.Masked(), nil
+}
+
+const blanks = " \t"
+
+// cutWord cuts the first word off the front of s; it is empty at the end of the
+// line and before a comment.
+func cutWord(s string) (word, rest string) {
+	s = strings.TrimLeft(s, blanks)
+	if strings.HasPrefix(s, "#") {
+		return "", ""
+	}
+	if i := strings.IndexAny(s, blanks); i >= 0 {
+		return s[:i], s[i:]
+	}
+	return s, ""
+}
+
+// cutAttribute cuts key=value or key="value" off the front of s; key is empty
+// at the end of the line and before a comment.
+func cutAttribute(s string) (key, value, rest string, err error) {
+	s = strings.TrimLeft(s, blanks)
+	if s == "" || s[0] == '#' {
+		return "", "", "", nil
+	}
+	i := strings.IndexAny(s, "= \t\"")
+	if i <= 0 || s[i] != '=' {
+		word, _ := cutWord(s)
+		return "", "", "", fmt.Errorf("%q: want key=value; a comment starts with #", word)
+	}
+	key, s = s[:i], s[i+1:]
+	if !strings.HasPrefix(s, `"`) {
+		if i = strings.IndexAny(s, blanks); i < 0 {
+			i = len(s)
+		}
+		return key, s[:i], s[i:], nil
+	}
+	i = 1
+	escaped := false
+	for ; i < len(s) && s[i] != '"'; i++ {
+		if s[i] == '\\' {
+			escaped = true
+			i++
+		}
+	}
+	if i >= len(s) {
+		return "", "", "", fmt.Errorf("%s= opens a quote and does not close it", key)
+	}
+	value, rest = s[1:i], s[i+1:]
+	if rest != "" && !strings.HasPrefix(rest, " ") && !strings.HasPrefix(rest, "\t") {
+		return "", "", "", fmt.Errorf("%s=: want a space after the closing quote", key)
+	}
+	if escaped {
+		if err := json.Unmarshal([]byte(s[:i+1]), &value); err != nil {
+			return "", "", "", fmt.Errorf("%s=%s: not a JSON string", key, s[:i+1])
+		}
+	}
+	return key, value, rest, nil
+}
+
+// oneLine replaces control characters by spaces.
+func oneLine(s string) string {
+	if strings.IndexFunc(s, unicode.IsControl) < 0 {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}

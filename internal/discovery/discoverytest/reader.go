@@ -1,0 +1,251 @@
+// Package discoverytest is a [discovery.Reader] for tests of what stands above
+// it: records are set by hand, and so are errors and staleness. It is no cache
+// and talks to nothing.
+package discoverytest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"magellan/internal/discovery"
+)
+
+// Reader holds records in maps. Use [New]. It is safe for concurrent use.
+type Reader struct {
+	mu          sync.RWMutex
+	zxid        int64
+	shops       map[string]shop
+	shopErrs    map[string]error
+	regions     map[string]discovery.Region
+	datacenters map[string]discovery.Datacenter
+	lists       map[string]discovery.BadCitizenList
+	err         error
+	age         time.Duration
+	cache       discovery.CacheStatus
+	fresh       int
+
+	// Made again from the maps by every change.
+	topology  *discovery.Topology
+	blocklist *discovery.Blocklist
+	// The transactions that last changed them.
+	topologyZxid, blocklistZxid int64
+}
+
+var _ discovery.Reader = (*Reader)(nil)
+
+type shop struct {
+	discovery.Shop
+	zxid int64
+}
+
+// New returns a Reader without any record. Its answers are hits of age 0.
+func New() *Reader {
+	r := &Reader{
+		shops:       make(map[string]shop),
+		shopErrs:    make(map[string]error),
+		regions:     make(map[string]discovery.Region),
+		datacenters: make(map[string]discovery.Datacenter),
+		lists:       make(map[string]discovery.BadCitizenList),
+	}
+	r.rebuild()
+	return r
+}
+
+// SetShop creates or moves a shop. Like every change it is one transaction, and
+// the zxid it returns is the next whole number.
+func (r *Reader) SetShop(name, datacenter string) (zxid int64) {
+	return r.change(func(zxid int64) {
+		r.shops[name] = shop{discovery.Shop{Name: name, Datacenter: datacenter}, zxid}
+	})
+}
+
+// DeleteShop deletes a shop.
+func (r *Reader) DeleteShop(name string) (zxid int64) {
+	return r.change(func(int64) { delete(r.shops, name) })
+}
+
+// SetRegion creates or changes a region; its Zxid is filled in.
+func (r *Reader) SetRegion(region discovery.Region) (zxid int64) {
+	return r.change(func(zxid int64) {
+		region.Zxid, r.topologyZxid = zxid, zxid
+		r.regions[region.Name] = region
+	})
+}
+
+// DeleteRegion deletes a region.
+func (r *Reader) DeleteRegion(name string) (zxid int64) {
+	return r.change(func(zxid int64) {
+		r.topologyZxid = zxid
+		delete(r.regions, name)
+	})
+}
+
+// SetDatacenter creates or changes a datacenter; its Zxid is filled in.
+func (r *Reader) SetDatacenter(dc discovery.Datacenter) (zxid int64) {
+	return r.change(func(zxid int64) {
+		dc.Zxid, r.topologyZxid = zxid, zxid
+		r.datacenters[dc.Name] = dc
+	})
+}
+
+// DeleteDatacenter deletes a datacenter.
+func (r *Reader) DeleteDatacenter(name string) (zxid int64) {
+	return r.change(func(zxid int64) {
+		r.topologyZxid = zxid
+		delete(r.datacenters, name)
+	})
+}
+
+// SetBadCitizens creates or changes a bad-citizen list, given as the text
+// [discovery.DecodeBadCitizens] reads. It panics where that returns an error.
+func (r *Reader) SetBadCitizens(list, text string) (zxid int64) {
+	return r.change(func(zxid int64) {
+		decoded, err := discovery.DecodeBadCitizens(list, []byte(text), zxid)
+		if err != nil {
+			panic(err)
+		}
+		r.blocklistZxid = zxid
+		r.lists[list] = decoded
+	})
+}
+
+// DeleteBadCitizens deletes a bad-citizen list.
+func (r *Reader) DeleteBadCitizens(list string) (zxid int64) {
+	return r.change(func(zxid int64) {
+		r.blocklistZxid = zxid
+		delete(r.lists, list)
+	})
+}
+
+// SetErr makes every read fail with err until it is set to nil.
+func (r *Reader) SetErr(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
+}
+
+// SetShopErr makes every read of one shop fail with err until it is set to nil.
+func (r *Reader) SetShopErr(name string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shopErrs[name] = err
+}
+
+// SetStaleness sets the age and the cache status of every answer to come.
+func (r *Reader) SetStaleness(age time.Duration, status discovery.CacheStatus) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.age, r.cache = age, status
+}
+
+// FreshReads is the number of reads that asked for [discovery.ReadOptions]'
+// Fresh; Shops counts as one.
+func (r *Reader) FreshReads() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.fresh
+}
+
+// Shop implements [discovery.Reader].
+func (r *Reader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
+	r.count(opt)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.shop(ctx, name)
+}
+
+// Shops implements [discovery.Reader].
+func (r *Reader) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []discovery.ShopRead) {
+	r.count(opt)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for i, name := range names {
+		out[i].Shop, out[i].Meta, out[i].Err = r.shop(ctx, name)
+	}
+}
+
+// Topology implements [discovery.Reader].
+func (r *Reader) Topology(ctx context.Context, opt discovery.ReadOptions) (*discovery.Topology, discovery.Meta, error) {
+	r.count(opt)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if err := r.failure(ctx); err != nil {
+		return nil, r.meta(0), err
+	}
+	return r.topology, r.meta(r.topologyZxid), nil
+}
+
+// Blocklist implements [discovery.Reader].
+func (r *Reader) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*discovery.Blocklist, discovery.Meta, error) {
+	r.count(opt)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if err := r.failure(ctx); err != nil {
+		return nil, r.meta(0), err
+	}
+	return r.blocklist, r.meta(r.blocklistZxid), nil
+}
+
+func (r *Reader) shop(ctx context.Context, name string) (discovery.Shop, discovery.Meta, error) {
+	if err := r.failure(ctx); err != nil {
+		return discovery.Shop{}, r.meta(0), err
+	}
+	if err := r.shopErrs[name]; err != nil {
+		return discovery.Shop{}, r.meta(0), err
+	}
+	if s, ok := r.shops[name]; ok {
+		return s.Shop, r.meta(s.zxid), nil
+	}
+	if err := discovery.ValidateName(name); err != nil {
+		return discovery.Shop{}, discovery.Meta{}, fmt.Errorf("shop: %w", err)
+	}
+	return discovery.Shop{}, r.meta(0), fmt.Errorf("shop %q: %w", name, discovery.ErrNotFound)
+}
+
+func (r *Reader) failure(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return r.err
+}
+
+func (r *Reader) meta(zxid int64) discovery.Meta {
+	return discovery.Meta{Zxid: zxid, Age: r.age, Cache: r.cache}
+}
+
+func (r *Reader) count(opt discovery.ReadOptions) {
+	if opt.Fresh {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.fresh++
+	}
+}
+
+func (r *Reader) change(apply func(zxid int64)) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.zxid++
+	apply(r.zxid)
+	r.rebuild()
+	return r.zxid
+}
+
+func (r *Reader) rebuild() {
+	if r.topology == nil || r.topology.Zxid() != r.topologyZxid {
+		r.topology = discovery.NewTopology(r.topologyZxid, values(r.regions), values(r.datacenters))
+	}
+	if r.blocklist == nil || r.blocklist.Zxid() != r.blocklistZxid {
+		r.blocklist = discovery.NewBlocklist(r.blocklistZxid, values(r.lists)...)
+	}
+}
+
+func values[V any](m map[string]V) []V {
+	all := make([]V, 0, len(m))
+	for _, v := range m {
+		all = append(all, v)
+	}
+	return slices.Clip(all)
+}

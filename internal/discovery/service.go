@@ -1,0 +1,313 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// DefaultMaxStale is the usual bound on the age of answers.
+const DefaultMaxStale = time.Hour
+
+// Config is what a [Service] is made of.
+type Config struct {
+	// Reader gives the decoded znodes. Required; its owner closes it after the
+	// last call to the Service.
+	Reader Reader
+	// MaxStale is the greatest age an answer may have: beyond it there is none
+	// but [ErrUnavailable]. 0 is no bound; see [DefaultMaxStale].
+	MaxStale time.Duration
+	// Now tells the time by which bad citizens expire; nil is time.Now.
+	Now func() time.Time
+}
+
+// Service answers the questions. It holds no state of its own, needs no Close,
+// and is safe for concurrent use.
+//
+// Every method returns the [Meta] of all it read, with [ErrNotFound] and
+// [ErrUnavailable] too where it is known. Errors wrap one of the package's
+// kinds or are ctx's.
+type Service struct {
+	reader   Reader
+	maxStale time.Duration
+	now      func() time.Time
+	reads    sync.Pool // of *[]ShopRead, for Lookup
+}
+
+// New returns a Service, or an error that says what is wrong with cfg.
+func New(cfg Config) (*Service, error) {
+	if cfg.Reader == nil {
+		return nil, errors.New("discovery: Config.Reader is nil")
+	}
+	if cfg.MaxStale < 0 {
+		return nil, fmt.Errorf("discovery: Config.MaxStale is %v: want a duration, or 0 for no bound", cfg.MaxStale)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Service{reader: cfg.Reader, maxStale: cfg.MaxStale, now: cfg.Now}, nil
+}
+
+// ShopAnswer is where a shop lives.
+type ShopAnswer struct {
+	Shop, Datacenter, Region string
+}
+
+// Shop returns where a shop lives. The region is resolved through the
+// datacenter. A shop whose datacenter does not exist has no answer but
+// [ErrBadData]: half of one would be taken for a whole.
+//
+// Meta.Zxid is the newer of the shop's and its datacenter's: it changes whenever
+// the answer does. Nothing is allocated for an answer from memory.
+func (s *Service) Shop(ctx context.Context, name string, opt ReadOptions) (ShopAnswer, Meta, error) {
+	shop, meta, err := s.reader.Shop(ctx, name, opt)
+	if err = s.bound(meta, err); err != nil {
+		return ShopAnswer{}, meta, err
+	}
+	t, tmeta, err := s.topology(ctx, opt)
+	if err != nil {
+		return ShopAnswer{}, meta.Join(tmeta), err
+	}
+	return t.resolve(shop, meta, tmeta)
+}
+
+// resolve completes a shop with its region.
+func (t *Topology) resolve(shop Shop, meta, tmeta Meta) (ShopAnswer, Meta, error) {
+	d := t.datacenter[shop.Datacenter]
+	if d == nil {
+		return ShopAnswer{}, meta.Join(tmeta), fmt.Errorf(
+			"shop %q: %w: its datacenter %q does not exist or cannot be read; create that, or move the shop",
+			shop.Name, ErrBadData, shop.Datacenter)
+	}
+	tmeta.Zxid = d.Zxid // all else in the topology is no part of this answer
+	return ShopAnswer{Shop: shop.Name, Datacenter: shop.Datacenter, Region: d.Region}, meta.Join(tmeta), nil
+}
+
+// ShopStatus is the outcome for one shop of [Service.Lookup].
+type ShopStatus uint8
+
+const (
+	// Found: Answer holds where the shop lives.
+	Found ShopStatus = iota
+	// NotFound: there is no such shop.
+	NotFound
+	// Invalid: the name can be no shop's.
+	Invalid
+	// Unavailable: no answer now; asking again later may help.
+	Unavailable
+	// Unreadable: the shop exists, and its record is broken.
+	Unreadable
+)
+
+// String returns the status in lower case.
+func (s ShopStatus) String() string {
+	switch s {
+	case Found:
+		return "found"
+	case NotFound:
+		return "not found"
+	case Invalid:
+		return "invalid"
+	case Unreadable:
+		return "unreadable"
+	default:
+		return "unavailable"
+	}
+}
+
+// ShopResult is the outcome for one shop of [Service.Lookup].
+type ShopResult struct {
+	// Answer is complete where Status is Found; elsewhere it has the shop's
+	// name only.
+	Answer ShopAnswer
+	Meta   Meta
+	Status ShopStatus
+	// Err is what [Service.Shop] would have returned.
+	Err error
+}
+
+// Lookup answers for many shops what [Service.Shop] answers for one, the i-th
+// into out[i]; len(out) must be at least len(names). Meta joins those of all
+// results.
+//
+// The error is about the whole call: without the datacenters no shop can be
+// resolved, and out is not to be used. Nothing is allocated for answers from
+// memory.
+func (s *Service) Lookup(ctx context.Context, names []string, opt ReadOptions, out []ShopResult) (Meta, error) {
+	out = out[:len(names)]
+	scratch, _ := s.reads.Get().(*[]ShopRead)
+	if scratch == nil {
+		scratch = new([]ShopRead)
+	}
+	if cap(*scratch) < len(names) {
+		*scratch = make([]ShopRead, len(names))
+	}
+	reads := (*scratch)[:len(names)]
+	defer func() {
+		clear(reads) // the pool keeps no one's strings alive
+		s.reads.Put(scratch)
+	}()
+
+	s.reader.Shops(ctx, names, opt, reads)
+	t, tmeta, err := s.topology(ctx, opt)
+	if err != nil {
+		return tmeta, err
+	}
+	var meta Meta
+	for i := range reads {
+		read, result := &reads[i], &out[i]
+		*result = ShopResult{Meta: read.Meta, Err: s.bound(read.Meta, read.Err)}
+		if result.Err == nil {
+			result.Answer, result.Meta, result.Err = t.resolve(read.Shop, read.Meta, tmeta)
+		}
+		if result.Err != nil {
+			result.Answer = ShopAnswer{Shop: names[i]}
+			result.Status = statusOf(result.Err)
+		}
+		meta = meta.Join(result.Meta)
+	}
+	return meta, nil
+}
+
+func statusOf(err error) ShopStatus {
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return NotFound
+	case errors.Is(err, ErrInvalidName):
+		return Invalid
+	case errors.Is(err, ErrBadData):
+		return Unreadable
+	default:
+		return Unavailable
+	}
+}
+
+// Regions returns all regions ordered by name. The slice is shared: it must not
+// be changed.
+func (s *Service) Regions(ctx context.Context, opt ReadOptions) ([]Region, Meta, error) {
+	t, meta, err := s.topology(ctx, opt)
+	if err != nil {
+		return nil, meta, err
+	}
+	return t.Regions(), meta, nil
+}
+
+// Region returns one region. Meta.Zxid is the region's.
+func (s *Service) Region(ctx context.Context, name string, opt ReadOptions) (Region, Meta, error) {
+	return fromTopology(ctx, s, "region", name, opt, (*Topology).Region, func(r Region) int64 { return r.Zxid })
+}
+
+// Datacenters returns all datacenters ordered by name. The slice is shared: it
+// must not be changed.
+func (s *Service) Datacenters(ctx context.Context, opt ReadOptions) ([]Datacenter, Meta, error) {
+	t, meta, err := s.topology(ctx, opt)
+	if err != nil {
+		return nil, meta, err
+	}
+	return t.Datacenters(), meta, nil
+}
+
+// Datacenter returns one datacenter. Meta.Zxid is the datacenter's.
+func (s *Service) Datacenter(ctx context.Context, name string, opt ReadOptions) (Datacenter, Meta, error) {
+	return fromTopology(ctx, s, "datacenter", name, opt, (*Topology).Datacenter, func(d Datacenter) int64 { return d.Zxid })
+}
+
+// fromTopology looks one thing up by its name.
+func fromTopology[T any](ctx context.Context, s *Service, kind, name string, opt ReadOptions,
+	lookup func(*Topology, string) (T, bool), zxid func(T) int64,
+) (T, Meta, error) {
+	var none T
+	if err := ValidateName(name); err != nil {
+		return none, Meta{}, fmt.Errorf("%s: %w", kind, err)
+	}
+	t, meta, err := s.topology(ctx, opt)
+	if err != nil {
+		return none, meta, err
+	}
+	found, ok := lookup(t, name)
+	if !ok {
+		meta.Zxid = 0 // what is absent has none
+		return none, meta, fmt.Errorf("%s %q: %w", kind, name, ErrNotFound)
+	}
+	meta.Zxid = zxid(found)
+	return found, meta, nil
+}
+
+// Place chooses a datacenter for a new shop; see the function [Place].
+func (s *Service) Place(ctx context.Context, req PlacementRequest, opt ReadOptions) (Placement, Meta, error) {
+	t, meta, err := s.topology(ctx, opt)
+	if err != nil {
+		return Placement{}, meta, err
+	}
+	p, err := Place(t, req)
+	return p, meta, err
+}
+
+// BadCitizensAnswer is the union of all bad-citizen lists at one time: the
+// methods of Blocklist want Now.
+type BadCitizensAnswer struct {
+	Blocklist *Blocklist
+	Now       time.Time
+}
+
+// BadCitizens returns all bad citizens.
+func (s *Service) BadCitizens(ctx context.Context, opt ReadOptions) (BadCitizensAnswer, Meta, error) {
+	b, meta, err := s.blocklist(ctx, opt)
+	if err != nil {
+		return BadCitizensAnswer{}, meta, err
+	}
+	return BadCitizensAnswer{Blocklist: b, Now: s.now()}, meta, nil
+}
+
+// BadCitizenAnswer says whether an address is listed.
+type BadCitizenAnswer struct {
+	// Addr is the address asked for, IPv4 where it was IPv4-mapped.
+	Addr   netip.Addr
+	Listed bool
+	// Entry is the matching entry with the longest prefix, where Listed.
+	Entry BadCitizen
+}
+
+// BadCitizen reports whether an address, IPv4 or IPv6 in text, is a bad
+// citizen's. The error wraps [ErrInvalidRequest] where ip is no address, or has
+// a zone. An address that is not listed is an answer, no error. Meta.Zxid is
+// that of the whole union.
+func (s *Service) BadCitizen(ctx context.Context, ip string, opt ReadOptions) (BadCitizenAnswer, Meta, error) {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil || addr.Zone() != "" {
+		return BadCitizenAnswer{}, Meta{}, fmt.Errorf("%w: %q is not an IP address without a zone, such as 203.0.113.7 or 2001:db8::7", ErrInvalidRequest, ip)
+	}
+	b, meta, err := s.blocklist(ctx, opt)
+	if err != nil {
+		return BadCitizenAnswer{}, meta, err
+	}
+	answer := BadCitizenAnswer{Addr: addr.Unmap()}
+	answer.Entry, answer.Listed = b.Lookup(answer.Addr, s.now())
+	return answer, meta, nil
+}
+
+func (s *Service) topology(ctx context.Context, opt ReadOptions) (*Topology, Meta, error) {
+	t, meta, err := s.reader.Topology(ctx, opt)
+	return t, meta, s.bound(meta, err)
+}
+
+func (s *Service) blocklist(ctx context.Context, opt ReadOptions) (*Blocklist, Meta, error) {
+	b, meta, err := s.reader.Blocklist(ctx, opt)
+	return b, meta, s.bound(meta, err)
+}
+
+// bound turns what was last known to be true too long ago into ErrUnavailable:
+// a value, but also that there is none, or that it is broken.
+func (s *Service) bound(meta Meta, err error) error {
+	if s.maxStale == 0 || meta.Age <= s.maxStale {
+		return err
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrBadData) {
+		return err
+	}
+	return fmt.Errorf("%w: no contact with ZooKeeper for %v, and answers older than %v are not given",
+		ErrUnavailable, meta.Age.Round(time.Second), s.maxStale)
+}
