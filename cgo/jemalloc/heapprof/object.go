@@ -1,0 +1,276 @@
+package heapprof
+
+import (
+	"debug/elf"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// object is what is kept of one mapped file: its symbols, the ranges of its
+// compilation units, and the frames that were asked for. Addresses are the
+// file's own (link-time), so it serves every process and load bias.
+type object struct {
+	key       objectKey
+	path      string // of the file, with the root
+	debugPath string // of the file with the DWARF: path, or a separate one
+	buildID   string // hex; empty if the file has none
+	note      string // what is missing, for people
+	segments  []segment
+
+	symbols *symbolTable // nil until needed
+	units   *unitIndex   // nil until needed
+	frames  map[uint64][]Frame
+	strings int64 // bytes of the frames' names, about
+}
+
+// segment is a loaded part of the file.
+type segment struct {
+	offset, size, addr uint64
+}
+
+// newObject opens a file for its segments and build-id. A file that cannot be
+// read is an object too, without names: it is not tried again at each dump.
+func newObject(cfg *SymbolizerConfig, key objectKey) *object {
+	o := &object{key: key, path: filepath.Join(cfg.Root, key.path), frames: make(map[uint64][]Frame)}
+	f, err := openELF(o.path)
+	if err != nil {
+		o.note = "no symbols: " + reason(err)
+		return o
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
+			o.segments = append(o.segments, segment{p.Off, p.Filesz, p.Vaddr})
+		}
+	}
+	o.buildID = buildID(f.File)
+	o.debugPath = o.findDebugFile(cfg, f.File)
+	return o
+}
+
+// addr converts an offset in the file to a link-time address.
+func (o *object) addr(offset uint64) (uint64, bool) {
+	for _, s := range o.segments {
+		if offset-s.offset < s.size { // an offset below wraps around to a large number
+			return offset - s.offset + s.addr, true
+		}
+	}
+	return 0, false
+}
+
+// resolve writes the frames of the given places to out.
+func (o *object) resolve(cfg *SymbolizerConfig, places []located, buf *scratch, out map[uint64][]Frame) {
+	var fresh []uint64
+	for _, at := range places {
+		if addr, ok := o.addr(at.offset); ok && o.frames[addr] == nil {
+			fresh = append(fresh, addr)
+		}
+	}
+	if len(fresh) > 0 {
+		o.lookup(cfg, sortedAddrs(fresh), buf)
+	}
+	for _, at := range places {
+		addr, ok := o.addr(at.offset)
+		if !ok {
+			out[at.pc] = []Frame{{Function: offsetName(o.key.path, at.offset)}}
+			continue
+		}
+		out[at.pc] = o.frames[addr]
+	}
+}
+
+// lookup fills o.frames for sorted link-time addresses.
+func (o *object) lookup(cfg *SymbolizerConfig, addrs []uint64, buf *scratch) {
+	if o.symbols == nil {
+		var err error
+		if o.symbols, err = o.readSymbols(cfg.MaxDebugBytes); err != nil {
+			o.note = "no symbols: " + reason(err)
+		}
+	}
+	lines, err := o.readLines(cfg.MaxDebugBytes, addrs, buf)
+	if err != nil && o.note == "" {
+		o.note = "no line numbers: " + reason(err)
+	}
+	for _, addr := range addrs {
+		frames := lines[addr]
+		name := o.symbols.name(addr)
+		if len(frames) == 0 {
+			frames = []Frame{{}}
+		}
+		// The outermost frame is the function that the symbol names too. The
+		// symbol is better where DWARF has an inner name (strdup, __strdup)
+		// or none, as in hand-written assembly.
+		outer := &frames[len(frames)-1]
+		if outer.Function == "" || name != "" && underscores(name) < underscores(outer.Function) {
+			outer.Function = name
+		}
+		if outer.Function == "" {
+			outer.Function = offsetName(o.key.path, addr)
+		}
+		o.frames[addr] = frames
+		for _, f := range frames {
+			o.strings += int64(len(f.Function) + len(f.File))
+		}
+	}
+}
+
+// readLines looks the addresses up in the DWARF. debug/dwarf promises no
+// behaviour for damaged input and has paniced on some; a library with broken
+// debug information must not end the program that loaded it.
+func (o *object) readLines(limit int64, addrs []uint64, buf *scratch) (lines map[uint64][]Frame, err error) {
+	if o.debugPath == "" {
+		return nil, nil // said in o.note, or nothing to say
+	}
+	f, err := openELF(o.debugPath)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	defer func() {
+		if p := recover(); p != nil {
+			lines, err = nil, fmt.Errorf("damaged debug information: %v", p)
+		}
+	}()
+	data, err := readDWARF(f.File, limit, buf)
+	if data == nil || err != nil {
+		return nil, err
+	}
+	if o.units == nil {
+		o.units = data.index()
+	}
+	return data.frames(o.units, addrs), nil
+}
+
+// bytes is about what the object keeps in memory.
+func (o *object) bytes() int64 {
+	const perObject, perFrame = 512, 200
+	return perObject + perFrame*int64(len(o.frames)) + o.strings + o.symbols.bytes() + o.units.bytes()
+}
+
+// findDebugFile returns the path of the file that has the DWARF: the file
+// itself, or one of the same build-id where distributions put it.
+func (o *object) findDebugFile(cfg *SymbolizerConfig, f *elf.File) string {
+	if hasDWARF(f) {
+		return o.path
+	}
+	if len(o.buildID) < 4 {
+		return ""
+	}
+	var candidates []string
+	for _, dir := range cfg.DebugDirs {
+		candidates = append(candidates, filepath.Join(cfg.Root, dir, ".build-id", o.buildID[:2], o.buildID[2:]+".debug"))
+	}
+	if link := debugLink(f); link != "" {
+		dir := filepath.Dir(o.key.path)
+		candidates = append(candidates, filepath.Join(cfg.Root, dir, link), filepath.Join(cfg.Root, dir, ".debug", link))
+		for _, debugDir := range cfg.DebugDirs {
+			candidates = append(candidates, filepath.Join(cfg.Root, debugDir, dir, link))
+		}
+	}
+	for _, path := range candidates {
+		d, err := openELF(path)
+		if err != nil {
+			continue
+		}
+		ok := buildID(d.File) == o.buildID
+		d.Close()
+		if ok {
+			return path
+		}
+	}
+	return ""
+}
+
+// elfFile closes the os.File under an elf.File.
+type elfFile struct {
+	*elf.File
+	file *os.File
+}
+
+func (f *elfFile) Close() error { return f.file.Close() }
+
+// openELF opens a regular file only: the path comes from a dump, and opening
+// a pipe or a device can block or have effects.
+func openELF(path string) (*elfFile, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := elf.NewFile(file)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &elfFile{f, file}, nil
+}
+
+// buildID returns the GNU build-id in hex. It reads the note segments, which
+// are there even where the section headers were stripped.
+func buildID(f *elf.File) string {
+	const maxNotes = 64 << 10
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_NOTE || p.Filesz > maxNotes {
+			continue
+		}
+		notes, err := io.ReadAll(p.Open())
+		if err != nil {
+			continue
+		}
+		for len(notes) >= 12 {
+			nameLen, descLen := int64(f.ByteOrder.Uint32(notes)), int64(f.ByteOrder.Uint32(notes[4:]))
+			kind := f.ByteOrder.Uint32(notes[8:])
+			desc := 12 + (nameLen+3)&^3
+			end := desc + (descLen+3)&^3
+			if desc+descLen > int64(len(notes)) {
+				break
+			}
+			const gnuBuildID = 3
+			if kind == gnuBuildID && string(notes[12:12+nameLen]) == "GNU\x00" {
+				return hex.EncodeToString(notes[desc : desc+descLen])
+			}
+			notes = notes[min(end, int64(len(notes))):]
+		}
+	}
+	return ""
+}
+
+// debugLink returns the file name in .gnu_debuglink.
+func debugLink(f *elf.File) string {
+	s := f.Section(".gnu_debuglink")
+	if s == nil || s.Size > 4096 {
+		return ""
+	}
+	data, err := s.Data()
+	if err != nil {
+		return ""
+	}
+	name, _, _ := strings.Cut(string(data), "\x00")
+	if name != filepath.Base(name) {
+		return ""
+	}
+	return name
+}
+
+// reason shortens an error for a note: the path is said before it.
+func reason(err error) string {
+	var perr *fs.PathError
+	if errors.As(err, &perr) {
+		return perr.Err.Error()
+	}
+	return err.Error()
+}
+
+func underscores(name string) int { return len(name) - len(strings.TrimLeft(name, "_")) }

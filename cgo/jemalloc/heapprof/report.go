@@ -1,0 +1,243 @@
+package heapprof
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/google/pprof/profile"
+)
+
+// TopOptions say what a text report shows. The zero value is useful.
+type TopOptions struct {
+	// Type is the name of the sample type: alloc_objects, alloc_space,
+	// inuse_objects or inuse_space. Default: the profile's own default.
+	Type string
+
+	// Rows bounds the rows. Default: 30. Below 0: no bound.
+	Rows int
+
+	// Cumulative sorts by what a function and its callees hold.
+	Cumulative bool
+}
+
+// row is a function's line in the table.
+type row struct {
+	name, file string
+	flat, cum  int64
+}
+
+// WriteTop writes the functions of a profile as a table, those that hold the
+// most first: its own bytes or objects (flat), and with all that it called
+// (cum). The profile is left as it is.
+func WriteTop(w io.Writer, p *profile.Profile, opts TopOptions) error {
+	p, index, err := prepare(p, opts.Type)
+	if err != nil {
+		return err
+	}
+	total := int64(0)
+	rows := make(map[functionKey]*row)
+	for _, s := range p.Sample {
+		v := s.Value[index]
+		total += v
+		seen := make(map[*row]bool)
+		for i, f := range sampleFrames(s) {
+			key := functionKey{f.Function, f.File}
+			r := rows[key]
+			if r == nil {
+				r = &row{name: f.Function, file: f.File}
+				rows[key] = r
+			}
+			if i == 0 {
+				r.flat += v
+			}
+			if !seen[r] {
+				seen[r] = true
+				r.cum += v
+			}
+		}
+	}
+	list := make([]*row, 0, len(rows))
+	for _, r := range rows {
+		if r.flat != 0 || r.cum != 0 {
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b *row) int {
+		byFlat, byCum := cmp.Compare(abs(b.flat), abs(a.flat)), cmp.Compare(abs(b.cum), abs(a.cum))
+		if opts.Cumulative {
+			byFlat, byCum = byCum, byFlat
+		}
+		return cmp.Or(byFlat, byCum, cmp.Compare(a.name, b.name), cmp.Compare(a.file, b.file))
+	})
+	unit := p.SampleType[index].Unit
+	out := bufio.NewWriter(w)
+	fmt.Fprintf(out, "%s: %s in all\n", p.SampleType[index].Type, Amount(float64(total), unit))
+	fmt.Fprintf(out, "%10s %6s %6s %10s %6s  %s\n", "flat", "flat%", "sum%", "cum", "cum%", "function")
+	sum := int64(0)
+	for i, r := range list {
+		if i >= opts.rows() {
+			fmt.Fprintf(out, "... and %d more functions\n", len(list)-i)
+			break
+		}
+		sum += r.flat
+		fmt.Fprintf(out, "%10s %s %s %10s %s  %s", Amount(float64(r.flat), unit), percent(r.flat, total), percent(sum, total),
+			Amount(float64(r.cum), unit), percent(r.cum, total), r.name)
+		if r.file != "" {
+			fmt.Fprintf(out, " (%s)", path.Base(r.file))
+		}
+		out.WriteByte('\n')
+	}
+	return out.Flush()
+}
+
+// WriteStacks writes whole stacks with file and line, those that hold the
+// most first. The profile is left as it is.
+func WriteStacks(w io.Writer, p *profile.Profile, opts TopOptions) error {
+	p, index, err := prepare(p, opts.Type)
+	if err != nil {
+		return err
+	}
+	total := int64(0)
+	for _, s := range p.Sample {
+		total += s.Value[index]
+	}
+	slices.SortStableFunc(p.Sample, func(a, b *profile.Sample) int { return cmp.Compare(abs(b.Value[index]), abs(a.Value[index])) })
+	unit := p.SampleType[index].Unit
+	out := bufio.NewWriter(w)
+	fmt.Fprintf(out, "%s: %s in all\n", p.SampleType[index].Type, Amount(float64(total), unit))
+	for i, s := range p.Sample {
+		if i >= opts.rows() {
+			fmt.Fprintf(out, "\n... and %d more stacks\n", len(p.Sample)-i)
+			break
+		}
+		fmt.Fprintf(out, "\n%s %s", Amount(float64(s.Value[index]), unit), strings.TrimLeft(percent(s.Value[index], total), " "))
+		for _, name := range s.Label["thread"] {
+			fmt.Fprintf(out, " in %s", name)
+		}
+		out.WriteByte('\n')
+		for _, f := range sampleFrames(s) {
+			fmt.Fprintf(out, "    %s\n", f)
+		}
+	}
+	return out.Flush()
+}
+
+// WriteCollapsed writes a line for each stack, "outermost;...;innermost N",
+// as flame graph tools read it. Stacks of the same functions are summed.
+// valueType is as in TopOptions.Type. The profile is left as it is.
+func WriteCollapsed(w io.Writer, p *profile.Profile, valueType string) error {
+	p, index, err := prepare(p, valueType)
+	if err != nil {
+		return err
+	}
+	sums := make(map[string]int64)
+	for _, s := range p.Sample {
+		frames := sampleFrames(s)
+		names := make([]string, 0, len(frames)+1)
+		for _, name := range s.Label["thread"] {
+			names = append(names, collapsedName(name))
+		}
+		for _, f := range slices.Backward(frames) {
+			names = append(names, collapsedName(f.Function))
+		}
+		sums[strings.Join(names, ";")] += s.Value[index]
+	}
+	lines := make([]string, 0, len(sums))
+	for stack, v := range sums {
+		if v != 0 && stack != "" {
+			lines = append(lines, fmt.Sprintf("%s %d\n", stack, v))
+		}
+	}
+	slices.Sort(lines)
+	out := bufio.NewWriter(w)
+	for _, line := range lines {
+		out.WriteString(line)
+	}
+	return out.Flush()
+}
+
+// collapsedName keeps a name from being read as two frames.
+func collapsedName(name string) string { return strings.ReplaceAll(name, ";", ",") }
+
+func (o TopOptions) rows() int {
+	switch {
+	case o.Rows == 0:
+		return 30
+	case o.Rows < 0:
+		return int(^uint(0) >> 1)
+	}
+	return o.Rows
+}
+
+// prepare copies a profile, hides its DropFrames, and finds the sample type.
+func prepare(p *profile.Profile, valueType string) (*profile.Profile, int, error) {
+	p = p.Copy()
+	if err := p.RemoveUninteresting(); err != nil {
+		return nil, 0, fmt.Errorf("hide the allocator's frames: %w", err)
+	}
+	index, err := p.SampleIndexByName(valueType)
+	return p, index, err
+}
+
+// sampleFrames returns the frames of a sample, the innermost first.
+func sampleFrames(s *profile.Sample) []Frame {
+	var frames []Frame
+	for _, l := range s.Location {
+		if len(l.Line) == 0 {
+			file := ""
+			if l.Mapping != nil {
+				file = l.Mapping.File
+			}
+			frames = append(frames, Frame{Function: offsetName(file, l.Address)})
+		}
+		for _, line := range l.Line {
+			frames = append(frames, Frame{Function: line.Function.Name, File: line.Function.Filename, Line: int(line.Line)})
+		}
+	}
+	return frames
+}
+
+// String returns "function file.c:12", or the function alone.
+func (f Frame) String() string {
+	if f.File == "" {
+		return f.Function
+	}
+	return fmt.Sprintf("%s %s:%d", f.Function, path.Base(f.File), f.Line)
+}
+
+// Amount writes a value with its unit for people: "1.5MiB", "12" objects.
+func Amount(v float64, unit string) string {
+	if unit != "bytes" {
+		return fmt.Sprintf("%.0f", v)
+	}
+	size := v
+	for _, u := range []string{"B", "KiB", "MiB", "GiB"} {
+		if size < 1024 && size > -1024 {
+			if u == "B" {
+				return fmt.Sprintf("%.0fB", size)
+			}
+			return fmt.Sprintf("%.1f%s", size, u)
+		}
+		size /= 1024
+	}
+	return fmt.Sprintf("%.1fTiB", size)
+}
+
+func percent(v, total int64) string {
+	if total == 0 {
+		return fmt.Sprintf("%6s", "-")
+	}
+	return fmt.Sprintf("%5.1f%%", 100*float64(v)/float64(total))
+}
+
+func abs(v int64) int64 {
+	if v < 0 {
+		return -v
+	}
+	return v
+}

@@ -1,0 +1,171 @@
+package heapprof
+
+import (
+	"container/list"
+	"fmt"
+	"path"
+	"slices"
+	"sync"
+)
+
+// SymbolizerConfig configures a Symbolizer. The zero value is useful.
+type SymbolizerConfig struct {
+	// Go names return addresses of Go code and gives nil for all others:
+	// GoFrames, if the dumps are of this process. Nil: Go code is looked up
+	// in the files like C.
+	Go func(pc uint64) []Frame
+
+	// DebugDirs are searched for separate debug files, by build-id and by the
+	// name in .gnu_debuglink. Default: /usr/lib/debug.
+	DebugDirs []string
+
+	// Root is prepended to the paths of mapped files and of DebugDirs, for
+	// dumps of another file system such as /proc/PID/root. Default: none.
+	Root string
+
+	// MaxDebugBytes bounds the debug sections, uncompressed, that are held
+	// while the addresses of one file are looked up; a file with more gives
+	// names without lines. Default: 40 MiB.
+	MaxDebugBytes int64
+
+	// MaxCacheBytes bounds what is kept between calls; the files used longest
+	// ago go first. Default: 16 MiB.
+	MaxCacheBytes int64
+}
+
+// Symbolizer names addresses and keeps what it learned. It holds no file open
+// between calls. It may be used from many goroutines; they take turns, which
+// bounds the memory.
+type Symbolizer struct {
+	cfg SymbolizerConfig
+
+	mu      sync.Mutex
+	objects map[objectKey]*list.Element // of *object
+	used    *list.List                  // front: used last
+}
+
+// objectKey tells a file from its successor of the same name.
+type objectKey struct {
+	path  string
+	inode uint64
+}
+
+// NewSymbolizer returns an empty Symbolizer.
+func NewSymbolizer(cfg SymbolizerConfig) *Symbolizer {
+	if cfg.DebugDirs == nil {
+		cfg.DebugDirs = []string{"/usr/lib/debug"}
+	}
+	if cfg.MaxDebugBytes <= 0 {
+		cfg.MaxDebugBytes = 40 << 20
+	}
+	if cfg.MaxCacheBytes <= 0 {
+		cfg.MaxCacheBytes = 16 << 20
+	}
+	return &Symbolizer{cfg: cfg, objects: make(map[objectKey]*list.Element), used: list.New()}
+}
+
+// SymbolizeDump names every address of a dump.
+func (s *Symbolizer) SymbolizeDump(d *Dump) *Symbols {
+	return s.Symbolize(d.Mappings, d.PCs())
+}
+
+// Symbolize names return addresses of a process whose memory map is maps. It
+// does not fail: an address that nothing is known of is named by its file and
+// offset, and Symbols.Notes says why.
+func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
+	out := &Symbols{BuildIDs: make(map[string]string), frames: make(map[uint64][]Frame, len(pcs))}
+	wanted := make(map[objectKey][]located)
+	for _, pc := range pcs {
+		if s.cfg.Go != nil {
+			if frames := s.cfg.Go(pc); len(frames) > 0 {
+				out.frames[pc] = frames
+				continue
+			}
+		}
+		// A return address belongs to the line, and at the end of a function
+		// that never returns even to the function, after the call.
+		call := pc - 1
+		m := findMapping(maps, call)
+		if m == nil || !m.hasFile() {
+			out.frames[pc] = []Frame{{Function: unmappedName(m, call)}}
+			continue
+		}
+		key := objectKey{m.File, m.Inode}
+		wanted[key] = append(wanted[key], located{pc: pc, offset: call - m.Start + m.Offset})
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var scratch scratch // of debug sections, one file's at a time
+	for i := range maps {
+		m := &maps[i]
+		key := objectKey{m.File, m.Inode}
+		if !m.Exec || !m.hasFile() {
+			continue
+		}
+		if _, done := out.BuildIDs[m.File]; done {
+			continue
+		}
+		o := s.object(key)
+		out.BuildIDs[m.File] = o.buildID
+		if len(wanted[key]) == 0 {
+			continue
+		}
+		o.resolve(&s.cfg, wanted[key], &scratch, out.frames)
+		delete(wanted, key)
+		if o.note != "" {
+			out.Notes = append(out.Notes, path.Base(m.File)+": "+o.note)
+		}
+	}
+	// Addresses in mappings that are not executable come from a damaged stack.
+	for key, rest := range wanted {
+		for _, at := range rest {
+			out.frames[at.pc] = []Frame{{Function: offsetName(key.path, at.offset)}}
+		}
+	}
+	s.evict()
+	return out
+}
+
+// located is a return address and the place of its call in a mapped file.
+type located struct {
+	pc, offset uint64
+}
+
+func unmappedName(m *Mapping, call uint64) string {
+	if m == nil || m.File == "" {
+		return offsetName("", call)
+	}
+	return fmt.Sprintf("%s+0x%x", m.File, call-m.Start) // [vdso], [heap]
+}
+
+// object returns what is known of a mapped file, opening it the first time.
+func (s *Symbolizer) object(key objectKey) *object {
+	if e, ok := s.objects[key]; ok {
+		s.used.MoveToFront(e)
+		return e.Value.(*object)
+	}
+	o := newObject(&s.cfg, key)
+	s.objects[key] = s.used.PushFront(o)
+	return o
+}
+
+// evict drops the files used longest ago until the rest is within the limit.
+func (s *Symbolizer) evict() {
+	var kept int64
+	for e := s.used.Front(); e != nil; {
+		o, next := e.Value.(*object), e.Next()
+		kept += o.bytes()
+		if kept > s.cfg.MaxCacheBytes {
+			s.used.Remove(e)
+			delete(s.objects, o.key)
+		}
+		e = next
+	}
+}
+
+// sortedAddrs returns the distinct link-time addresses, rising.
+func sortedAddrs(addrs []uint64) []uint64 {
+	slices.Sort(addrs)
+	return slices.Compact(addrs)
+}

@@ -1,0 +1,151 @@
+package heapprof
+
+import (
+	"bytes"
+	"cmp"
+	"debug/elf"
+	"fmt"
+	"slices"
+	"sort"
+)
+
+// symbolTable finds the function symbol over an address: 24 bytes a symbol,
+// and the names as they stand in the file.
+type symbolTable struct {
+	symbols []symbol // by rising address, one for each
+	names   []byte
+}
+
+type symbol struct {
+	addr uint64
+	size uint64
+	name uint32 // offset in names
+}
+
+// readSymbols reads the function symbols of the debug file, or of the file
+// itself, or what it exports: the first that there are.
+func (o *object) readSymbols(limit int64) (*symbolTable, error) {
+	table := &symbolTable{}
+	type source struct {
+		path string
+		kind elf.SectionType
+	}
+	var firstErr error
+	for _, src := range []source{{o.debugPath, elf.SHT_SYMTAB}, {o.path, elf.SHT_SYMTAB}, {o.path, elf.SHT_DYNSYM}} {
+		if src.path == "" {
+			continue
+		}
+		err := table.read(src.path, src.kind, limit)
+		if len(table.symbols) > 0 {
+			return table, nil
+		}
+		if firstErr == nil {
+			firstErr = err
+		}
+	}
+	return table, firstErr
+}
+
+func (t *symbolTable) read(path string, kind elf.SectionType, limit int64) error {
+	f, err := openELF(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	section := f.SectionByType(kind)
+	if section == nil || int(section.Link) >= len(f.Sections) {
+		return nil
+	}
+	names := f.Sections[section.Link]
+	if section.Size > uint64(limit) || names.Size > uint64(limit)-section.Size {
+		return fmt.Errorf("the symbol table is above the limit of %d bytes", limit)
+	}
+	data, err := section.Data()
+	if err != nil {
+		return err
+	}
+	if t.names, err = names.Data(); err != nil {
+		return err
+	}
+	t.symbols = functions(f.File, data)
+	t.sort()
+	return nil
+}
+
+// functions decodes the symbols of functions that have a size. Here, and not
+// by elf.File.Symbols, which makes a string of every name.
+func functions(f *elf.File, data []byte) []symbol {
+	entry := elf.Sym64Size
+	if f.Class == elf.ELFCLASS32 {
+		entry = elf.Sym32Size
+	}
+	symbols := make([]symbol, 0, len(data)/entry)
+	order := f.ByteOrder
+	for ; len(data) >= entry; data = data[entry:] {
+		s := symbol{name: order.Uint32(data)}
+		var info byte
+		var section uint16
+		if f.Class == elf.ELFCLASS32 {
+			s.addr, s.size = uint64(order.Uint32(data[4:])), uint64(order.Uint32(data[8:]))
+			info, section = data[12], order.Uint16(data[14:])
+		} else {
+			info, section = data[4], order.Uint16(data[6:])
+			s.addr, s.size = order.Uint64(data[8:]), order.Uint64(data[16:])
+		}
+		kind := elf.ST_TYPE(info)
+		if (kind == elf.STT_FUNC || kind == elf.STT_GNU_IFUNC) && section != uint16(elf.SHN_UNDEF) && s.size > 0 {
+			symbols = append(symbols, s)
+		}
+	}
+	return slices.Clip(symbols)
+}
+
+// sort orders the symbols and keeps of those at one address (malloc,
+// __libc_malloc) the one that people write: fewest leading underscores, then
+// the shortest.
+func (t *symbolTable) sort() {
+	slices.SortFunc(t.symbols, func(a, b symbol) int {
+		if c := cmp.Compare(a.addr, b.addr); c != 0 {
+			return c
+		}
+		x, y := t.text(a), t.text(b)
+		return cmp.Or(cmp.Compare(underscores(x), underscores(y)), cmp.Compare(len(x), len(y)), cmp.Compare(x, y))
+	})
+	t.symbols = slices.CompactFunc(t.symbols, func(a, b symbol) bool { return a.addr == b.addr })
+}
+
+func (t *symbolTable) text(s symbol) string {
+	if int64(s.name) >= int64(len(t.names)) {
+		return ""
+	}
+	name := t.names[s.name:]
+	if end := bytes.IndexByte(name, 0); end >= 0 {
+		name = name[:end]
+	}
+	return string(name)
+}
+
+// name returns the symbol that covers addr, or "": an address past the end of
+// the last symbol before it is in a function that was stripped, not in that
+// one.
+func (t *symbolTable) name(addr uint64) string {
+	if t == nil {
+		return ""
+	}
+	i := sort.Search(len(t.symbols), func(i int) bool { return t.symbols[i].addr > addr })
+	// A few steps back: a symbol may lie within a larger one.
+	for back := 0; back < 4 && i > 0; back++ {
+		i--
+		if s := t.symbols[i]; addr-s.addr < s.size {
+			return printable(t.text(s))
+		}
+	}
+	return ""
+}
+
+func (t *symbolTable) bytes() int64 {
+	if t == nil {
+		return 0
+	}
+	return int64(len(t.symbols))*24 + int64(len(t.names))
+}
