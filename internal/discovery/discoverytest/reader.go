@@ -6,6 +6,7 @@ package discoverytest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -235,17 +236,9 @@ func (r *Reader) change(apply func(zxid int64)) int64 {
 
 func (r *Reader) rebuild() {
 	if r.topology == nil || r.topology.Zxid() != r.topologyZxid {
-		r.topology = discovery.NewTopology(r.topologyZxid, values(r.regions), values(r.datacenters))
+		r.topology = discovery.NewTopology(r.topologyZxid, slices.Collect(maps.Values(r.regions)), slices.Collect(maps.Values(r.datacenters)))
 	}
 	if r.blocklist == nil || r.blocklist.Zxid() != r.blocklistZxid {
-		r.blocklist = discovery.NewBlocklist(r.blocklistZxid, values(r.lists)...)
+		r.blocklist = discovery.NewBlocklist(r.blocklistZxid, slices.Collect(maps.Values(r.lists))...)
 	}
-}
-
-func values[V any](m map[string]V) []V {
-	all := make([]V, 0, len(m))
-	for _, v := range m {
-		all = append(all, v)
-	}
-	return slices.Clip(all)
 }

@@ -1,0 +1,355 @@
+package discovery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"magellan/internal/discovery"
+	"magellan/internal/discovery/discoverytest"
+)
+
+var take = discovery.ReadOptions{} // what the cache has
+
+// newService returns a service over two regions, two datacenters and the shops
+// 42 (ash1) and 43 (sea1).
+func newService(t testing.TB, cfg discovery.Config) (*discovery.Service, *discoverytest.Reader) {
+	t.Helper()
+	r := discoverytest.New()
+	r.SetRegion(discovery.Region{Name: "us-east1", Open: true})                                       // zxid 1
+	r.SetRegion(discovery.Region{Name: "us-west1"})                                                   // 2
+	r.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 10, Open: true}) // 3
+	r.SetDatacenter(discovery.Datacenter{Name: "sea1", Region: "us-west1", Capacity: 10, Open: true}) // 4
+	r.SetShop("42", "ash1")                                                                           // 5
+	r.SetShop("43", "sea1")                                                                           // 6
+	cfg.Reader = r
+	s, err := discovery.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, r
+}
+
+func TestNewRefuses(t *testing.T) {
+	if _, err := discovery.New(discovery.Config{}); err == nil {
+		t.Error("no error without a Reader")
+	}
+	if _, err := discovery.New(discovery.Config{Reader: discoverytest.New(), MaxStale: -1}); err == nil {
+		t.Error("no error with a negative MaxStale")
+	}
+}
+
+func TestServiceShop(t *testing.T) {
+	s, r := newService(t, discovery.Config{})
+	ctx := context.Background()
+
+	want := discovery.ShopAnswer{Shop: "42", Datacenter: "ash1", Region: "us-east1"}
+	got, meta, err := s.Shop(ctx, "42", take)
+	if err != nil || got != want || meta != (discovery.Meta{Zxid: 5}) {
+		t.Errorf("%+v, %+v, %v", got, meta, err)
+	}
+
+	// A change of another datacenter is no change of this answer.
+	r.SetDatacenter(discovery.Datacenter{Name: "sea1", Region: "us-west1"})
+	if _, meta, _ = s.Shop(ctx, "42", take); meta.Zxid != 5 {
+		t.Errorf("zxid %d after a change elsewhere, want 5", meta.Zxid)
+	}
+	// A datacenter that moves takes its shops along.
+	moved := r.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "us-west1"})
+	want.Region = "us-west1"
+	if got, meta, err = s.Shop(ctx, "42", take); err != nil || got != want || meta.Zxid != moved {
+		t.Errorf("%+v, %+v, %v; want zxid %d", got, meta, err, moved)
+	}
+
+	r.SetStaleness(time.Minute, discovery.Stale)
+	if _, meta, err = s.Shop(ctx, "42", take); err != nil || meta.Age != time.Minute || meta.Cache != discovery.Stale {
+		t.Errorf("%+v, %v", meta, err)
+	}
+	if _, meta, err = s.Shop(ctx, "44", take); !errors.Is(err, discovery.ErrNotFound) || meta != (discovery.Meta{Age: time.Minute, Cache: discovery.Stale}) {
+		t.Errorf("%+v, %v; want not found, with its age", meta, err)
+	}
+	if _, _, err = s.Shop(ctx, "a/b", take); !errors.Is(err, discovery.ErrInvalidName) {
+		t.Errorf("%v", err)
+	}
+	if _, _, err = s.Shop(ctx, "42", discovery.ReadOptions{Fresh: true}); err != nil || r.FreshReads() != 2 {
+		t.Errorf("%v, %d fresh reads, want shop and topology", err, r.FreshReads())
+	}
+	canceled, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, _, err = s.Shop(canceled, "42", take); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestServiceShopWhoseDatacenterIsGone(t *testing.T) {
+	s, r := newService(t, discovery.Config{})
+	r.DeleteDatacenter("ash1")
+	got, _, err := s.Shop(context.Background(), "42", take)
+	if got != (discovery.ShopAnswer{}) || !errors.Is(err, discovery.ErrBadData) || !strings.Contains(err.Error(), `"ash1" does not exist`) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestServiceMaxStale(t *testing.T) {
+	s, r := newService(t, discovery.Config{MaxStale: time.Hour})
+	r.SetBadCitizens("fraud", "1.2.3.4")
+	r.SetShopErr("broken", discovery.ErrBadData)
+	r.SetShopErr("busy", discovery.ErrOverloaded)
+	ctx := context.Background()
+	calls := map[string]func(*discovery.Service) (discovery.Meta, error){
+		"Shop": func(s *discovery.Service) (discovery.Meta, error) {
+			_, m, err := s.Shop(ctx, "42", take)
+			return m, err
+		},
+		"Shop not found": func(s *discovery.Service) (discovery.Meta, error) {
+			_, m, err := s.Shop(ctx, "44", take)
+			return m, err
+		},
+		"Shop broken": func(s *discovery.Service) (discovery.Meta, error) {
+			_, m, err := s.Shop(ctx, "broken", take)
+			return m, err
+		},
+		"Regions": func(s *discovery.Service) (discovery.Meta, error) { _, m, err := s.Regions(ctx, take); return m, err },
+		"Region": func(s *discovery.Service) (discovery.Meta, error) {
+			_, m, err := s.Region(ctx, "us-east1", take)
+			return m, err
+		},
+		"Datacenters": func(s *discovery.Service) (discovery.Meta, error) {
+			_, m, err := s.Datacenters(ctx, take)
+			return m, err
+		},
+		"Datacenter": func(s *discovery.Service) (discovery.Meta, error) {
+			_, m, err := s.Datacenter(ctx, "x", take)
+			return m, err
+		},
+		"Place": func(s *discovery.Service) (discovery.Meta, error) {
+			_, m, err := s.Place(ctx, discovery.PlacementRequest{Shop: "1"}, take)
+			return m, err
+		},
+		"BadCitizens": func(s *discovery.Service) (discovery.Meta, error) {
+			_, m, err := s.BadCitizens(ctx, take)
+			return m, err
+		},
+		"BadCitizen": func(s *discovery.Service) (discovery.Meta, error) {
+			_, m, err := s.BadCitizen(ctx, "1.2.3.4", take)
+			return m, err
+		},
+		"Lookup": func(s *discovery.Service) (discovery.Meta, error) {
+			return s.Lookup(ctx, []string{"42"}, take, make([]discovery.ShopResult, 1))
+		},
+	}
+	noBound, err := discovery.New(discovery.Config{Reader: r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range calls {
+		r.SetStaleness(time.Hour, discovery.Stale)
+		if meta, err := call(s); errors.Is(err, discovery.ErrUnavailable) || meta.Age != time.Hour {
+			t.Errorf("%s at the bound: %+v, %v", name, meta, err)
+		}
+		r.SetStaleness(time.Hour+1, discovery.Stale)
+		if meta, err := call(s); !errors.Is(err, discovery.ErrUnavailable) || meta.Age != time.Hour+1 {
+			t.Errorf("%s past the bound: %+v, %v", name, meta, err)
+		}
+		if _, err := call(noBound); errors.Is(err, discovery.ErrUnavailable) {
+			t.Errorf("%s without a bound: %v", name, err)
+		}
+	}
+	if _, _, err := s.Shop(ctx, "busy", take); !errors.Is(err, discovery.ErrOverloaded) {
+		t.Errorf("the bound hides the error %v", err)
+	}
+}
+
+func TestServiceLookup(t *testing.T) {
+	s, r := newService(t, discovery.Config{})
+	r.SetShop("dangling", "nowhere")
+	r.SetShopErr("busy", fmt.Errorf("later: %w", discovery.ErrOverloaded))
+	r.SetShopErr("away", discovery.ErrUnavailable)
+	r.SetShopErr("broken", discovery.ErrBadData)
+	names := []string{"43", "nobody", "42", "a/b", "42", "dangling", "busy", "away", "broken", ""}
+	want := []discovery.ShopStatus{
+		discovery.Found, discovery.NotFound, discovery.Found, discovery.Invalid, discovery.Found,
+		discovery.Unreadable, discovery.Unavailable, discovery.Unavailable, discovery.Unreadable, discovery.Invalid,
+	}
+	out := make([]discovery.ShopResult, len(names)+1)
+	out[0].Err = errors.New("left from the last call")
+	for range 2 { // the second reuses everything
+		meta, err := s.Lookup(context.Background(), names, take, out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if meta.Zxid != 7 {
+			t.Errorf("zxid %d, want the newest, of %q", meta.Zxid, "dangling")
+		}
+		for i, name := range names {
+			answer, m, err := s.Shop(context.Background(), name, take)
+			if err != nil {
+				answer.Shop = name
+			}
+			if got := out[i]; got.Status != want[i] || got.Answer != answer || got.Meta != m || fmt.Sprint(got.Err) != fmt.Sprint(err) {
+				t.Errorf("%q: %+v, want %v as Shop says: %+v, %+v, %v", name, got, want[i], answer, m, err)
+			}
+		}
+		if out[len(names)] != (discovery.ShopResult{}) {
+			t.Errorf("wrote past the last name: %+v", out[len(names)])
+		}
+	}
+	if _, err := s.Lookup(context.Background(), nil, take, nil); err != nil {
+		t.Errorf("no names: %v", err)
+	}
+	r.SetErr(discovery.ErrUnavailable)
+	if _, err := s.Lookup(context.Background(), names, take, out); !errors.Is(err, discovery.ErrUnavailable) {
+		t.Errorf("without datacenters: %v", err)
+	}
+}
+
+func TestServiceTopology(t *testing.T) {
+	s, _ := newService(t, discovery.Config{})
+	ctx := context.Background()
+	regions, meta, err := s.Regions(ctx, take)
+	if err != nil || meta.Zxid != 4 || len(regions) != 2 || regions[0].Name != "us-east1" {
+		t.Errorf("%v, %+v, %v", regions, meta, err)
+	}
+	datacenters, meta, err := s.Datacenters(ctx, take)
+	if err != nil || meta.Zxid != 4 || len(datacenters) != 2 || datacenters[1].Name != "sea1" {
+		t.Errorf("%v, %+v, %v", datacenters, meta, err)
+	}
+	region, meta, err := s.Region(ctx, "us-east1", take)
+	if err != nil || meta.Zxid != 1 || !region.Open {
+		t.Errorf("%v, %+v, %v", region, meta, err)
+	}
+	dc, meta, err := s.Datacenter(ctx, "ash1", take)
+	if err != nil || meta.Zxid != 3 || dc.Region != "us-east1" {
+		t.Errorf("%v, %+v, %v", dc, meta, err)
+	}
+	if _, meta, err = s.Region(ctx, "ash1", take); !errors.Is(err, discovery.ErrNotFound) || meta.Zxid != 0 {
+		t.Errorf("%+v, %v", meta, err)
+	}
+	if _, _, err = s.Datacenter(ctx, "a/b", take); !errors.Is(err, discovery.ErrInvalidName) {
+		t.Errorf("%v", err)
+	}
+	p, meta, err := s.Place(ctx, discovery.PlacementRequest{Shop: "new"}, take)
+	if err != nil || p.Datacenter != "ash1" || p.Region != "us-east1" || meta.Zxid != 4 {
+		t.Errorf("%+v, %+v, %v", p, meta, err)
+	}
+}
+
+func TestServiceBadCitizensExpireByThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newService(t, discovery.Config{}) // the clock is the bubble's
+		ctx := context.Background()
+		end := time.Now().Add(time.Hour)
+		zxid := r.SetBadCitizens("fraud", "1.2.3.0/24 reason=scan expires="+end.Format(time.RFC3339))
+		r.SetBadCitizens("abuse", "1.2.0.0/16")
+
+		listed := func() string {
+			answer, meta, err := s.BadCitizen(ctx, "::ffff:1.2.3.4", take)
+			if err != nil || !answer.Listed || answer.Addr.String() != "1.2.3.4" || meta.Zxid != zxid+1 {
+				t.Fatalf("%+v, %+v, %v", answer, meta, err)
+			}
+			return answer.Entry.List
+		}
+		count := func() int {
+			all, _, err := s.BadCitizens(ctx, take)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(slices.Collect(all.Blocklist.Entries(all.Now)))
+		}
+		if listed() != "fraud" || count() != 2 {
+			t.Errorf("before: %s, %d entries", listed(), count())
+		}
+		time.Sleep(time.Until(end) - 1)
+		if listed() != "fraud" || count() != 2 {
+			t.Errorf("just before: %s, %d entries", listed(), count())
+		}
+		time.Sleep(1)
+		if listed() != "abuse" || count() != 1 {
+			t.Errorf("at the instant: %s, %d entries", listed(), count())
+		}
+
+		if answer, _, err := s.BadCitizen(ctx, "9.9.9.9", take); err != nil || answer.Listed || answer.Addr.String() != "9.9.9.9" {
+			t.Errorf("%+v, %v", answer, err)
+		}
+		for _, ip := range []string{"", "1.2.3", "1.2.3.0/24", "fe80::1%eth0", "example.com"} {
+			if _, _, err := s.BadCitizen(ctx, ip, take); !errors.Is(err, discovery.ErrInvalidRequest) {
+				t.Errorf("%q: %v", ip, err)
+			}
+		}
+	})
+}
+
+func TestMeta(t *testing.T) {
+	a := discovery.Meta{Zxid: 1, Age: 2, Cache: discovery.Stale}
+	b := discovery.Meta{Zxid: 3, Age: 1, Cache: discovery.Miss}
+	if got, want := a.Join(b), (discovery.Meta{Zxid: 3, Age: 2, Cache: discovery.Stale}); got != want || b.Join(a) != want {
+		t.Errorf("%+v and %+v, want %+v", got, b.Join(a), want)
+	}
+	for status, want := range map[discovery.CacheStatus]string{discovery.Hit: "HIT", discovery.Miss: "MISS", discovery.Stale: "STALE"} {
+		if status.String() != want {
+			t.Errorf("%d is %s, want %s", status, status, want)
+		}
+	}
+}
+
+func TestServiceAllocatesNothingOnAHit(t *testing.T) {
+	s, r := newService(t, discovery.Config{MaxStale: time.Hour})
+	ctx := context.Background()
+	if n := testing.AllocsPerRun(1000, func() {
+		if _, _, err := s.Shop(ctx, "42", take); err != nil {
+			t.Error(err)
+		}
+	}); n != 0 {
+		t.Errorf("Shop: %v allocations", n)
+	}
+	if raceEnabled {
+		t.Skip("under the race detector sync.Pool forgets at random")
+	}
+	names, out := manyShops(r)
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := s.Lookup(ctx, names, take, out); err != nil {
+			t.Error(err)
+		}
+	}); n != 0 {
+		t.Errorf("Lookup: %v allocations", n)
+	}
+}
+
+// manyShops makes 1,000 shops.
+func manyShops(r *discoverytest.Reader) ([]string, []discovery.ShopResult) {
+	names := make([]string, 1000)
+	for i := range names {
+		names[i] = fmt.Sprint("shop-", i)
+		r.SetShop(names[i], []string{"ash1", "sea1"}[i%2])
+	}
+	return names, make([]discovery.ShopResult, len(names))
+}
+
+func BenchmarkServiceShop(b *testing.B) {
+	s, _ := newService(b, discovery.Config{MaxStale: time.Hour})
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := s.Shop(ctx, "42", take); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkServiceLookup1000(b *testing.B) {
+	s, r := newService(b, discovery.Config{MaxStale: time.Hour})
+	names, out := manyShops(r)
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Lookup(ctx, names, take, out); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(names))*float64(b.N)/b.Elapsed().Seconds(), "answers/s")
+}
