@@ -1,0 +1,206 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/ristretto/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+)
+
+// Defaults of [Config].
+const (
+	DefaultMaxBytes    = 256 << 20
+	DefaultInFlight    = 1000
+	DefaultMaxWaiting  = 100_000
+	DefaultMaxSessions = 256
+)
+
+// Config says where the cache reads and how much it may hold.
+type Config struct {
+	// ZooKeeper opens each of the cache's sessions. OnWatch and OnSession are the
+	// cache's own.
+	ZooKeeper zk.Config
+	// Layout says where the znodes are. Required.
+	Layout discovery.Layout
+	// MaxBytes bounds the memory that shops take, in bytes: the cache's own,
+	// ristretto's and libzookeeper's, as measured (see entryBytes). 0 means
+	// DefaultMaxBytes. Regions, datacenters and lists come on top.
+	MaxBytes int64
+	// InFlight is how many reads one session has under way at once. 0 means
+	// DefaultInFlight.
+	InFlight int
+	// MaxWaiting is how many reads may wait for a place in flight, per session,
+	// before more are refused with discovery.ErrOverloaded. 0 means
+	// DefaultMaxWaiting.
+	MaxWaiting int
+	// MaxSessions bounds how many sessions the watches are spread over. Once all
+	// are full, further shops are read without being kept. 0 means
+	// DefaultMaxSessions.
+	MaxSessions int
+	// Logger receives what operators should know. nil means slog.Default().
+	Logger *slog.Logger
+	// Registerer receives the cache's metrics. nil means none.
+	Registerer prometheus.Registerer
+}
+
+// ErrNoRoot is returned by [Cache.WaitReady] where ZooKeeper answers but the
+// root znode does not exist.
+var ErrNoRoot = errors.New("the root znode does not exist")
+
+var (
+	errClosed     = fmt.Errorf("%w: magellan is shutting down", discovery.ErrUnavailable)
+	errOverloaded = fmt.Errorf("%w: too many reads wait for ZooKeeper already", discovery.ErrOverloaded)
+)
+
+// Cache is a coherent cache of shops, datacenters, regions and bad-citizen
+// lists. See the package's comment for what it promises.
+type Cache struct {
+	cfg      Config
+	log      *slog.Logger
+	start    time.Time
+	seed     maphash.Seed
+	keep     *ristretto.Cache[uint64, *entry]
+	index    index
+	pinned   pinned
+	problems *problems
+	metrics  *metrics
+
+	evicted evictions
+	// readmit holds entries that ristretto's buffer had no place for.
+	readmit struct {
+		mu      sync.Mutex
+		waiting queue[admission]
+		wake    chan struct{}
+	}
+	closing  chan struct{}
+	stopped  sync.WaitGroup
+	isClosed atomic.Bool
+
+	sessions sessions
+}
+
+var _ discovery.Reader = (*Cache)(nil)
+
+// Open opens the first session and returns at once; [Cache.WaitReady] waits for
+// the pinned sets. Close must be called.
+func Open(cfg Config) (*Cache, error) {
+	if cfg.Layout.Root == "" {
+		return nil, errors.New("cache: Config.Layout has no root")
+	}
+	setDefault(&cfg.MaxBytes, DefaultMaxBytes)
+	setDefault(&cfg.InFlight, DefaultInFlight)
+	setDefault(&cfg.MaxWaiting, DefaultMaxWaiting)
+	setDefault(&cfg.MaxSessions, DefaultMaxSessions)
+	if cfg.MaxBytes < 0 || cfg.InFlight < 0 || cfg.MaxWaiting < 0 || cfg.MaxSessions < 0 {
+		return nil, errors.New("cache: a bound in Config is negative")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	c := &Cache{
+		cfg:      cfg,
+		log:      cfg.Logger,
+		start:    time.Now(),
+		seed:     maphash.MakeSeed(),
+		problems: newProblems(cfg.Logger),
+		closing:  make(chan struct{}),
+	}
+	c.readmit.wake = make(chan struct{}, 1)
+	c.index.init()
+	if err := c.openRistretto(); err != nil {
+		return nil, err
+	}
+	c.metrics = newMetrics(c)
+	if cfg.Registerer != nil {
+		if err := cfg.Registerer.Register(c.metrics); err != nil {
+			c.keep.Close()
+			return nil, fmt.Errorf("cache: registering metrics: %w", err)
+		}
+	}
+	c.sessions.mu.Lock()
+	_, err := c.sessions.open(c)
+	c.sessions.mu.Unlock()
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.stopped.Go(c.readmitLoop)
+	return c, nil
+}
+
+func setDefault[T int | int64](v *T, to T) {
+	if *v == 0 {
+		*v = to
+	}
+}
+
+// WaitReady returns nil once the pinned sets have been read. It returns
+// [ErrNoRoot] as soon as that is known, or ctx's error with what was waited for.
+func (c *Cache) WaitReady(ctx context.Context) error {
+	if err := c.pinned.topology.wait(ctx, false); err != nil {
+		return err
+	}
+	return c.pinned.blocklist.wait(ctx, false)
+}
+
+// Age is the time since the pinned sets were last known to be true; ok is false
+// before they were first read.
+func (c *Cache) Age() (age time.Duration, ok bool) {
+	t, ok := c.pinned.topology.age()
+	b, alsoOK := c.pinned.blocklist.age()
+	return max(t, b), ok && alsoOK
+}
+
+// Problems lists the znodes that do not parse or may not be read, by path.
+func (c *Cache) Problems() []Problem { return c.problems.list() }
+
+// Close ends all sessions and goroutines. Callers in flight get
+// discovery.ErrUnavailable. Close may be called again, and from any goroutine.
+func (c *Cache) Close() error {
+	if c.isClosed.Swap(true) {
+		return nil
+	}
+	close(c.closing)
+	c.sessions.close()
+	c.stopped.Wait()
+	c.keep.Close()
+	if c.cfg.Registerer != nil {
+		c.cfg.Registerer.Unregister(c.metrics)
+	}
+	return nil
+}
+
+func (c *Cache) now() instant { return instant(time.Since(c.start)) + 1 }
+
+func (c *Cache) instantOf(t time.Time) instant { return instant(t.Sub(c.start)) + 1 }
+
+// onWatch handles a watch event of s, on s's dispatcher goroutine.
+func (c *Cache) onWatch(s *session, e zk.WatchEvent) {
+	c.metrics.watchEvents.Inc()
+	if name, ok := c.cfg.Layout.ShopName(e.Path); ok {
+		c.invalidate(s, name)
+		return
+	}
+	if c.pinned.session == s {
+		c.pinned.onWatch(e)
+	}
+}
+
+// onReady is called when s has become live, on its dispatcher goroutine; fresh
+// says that its watches are gone.
+func (c *Cache) onReady(s *session, fresh bool) {
+	if c.pinned.session == s {
+		c.pinned.onReady(fresh)
+	}
+	c.stopped.Go(func() { c.revalidate(s) })
+}

@@ -1,0 +1,31 @@
+// Package cache keeps decoded znodes in memory and true.
+//
+// Two forces act on an entry, and they are kept apart:
+//
+//   - ristretto decides what stays. It is told of an entry once, when the entry
+//     is first read, and afterwards only evicts or rejects it. It never holds a
+//     value: two quick Sets of one key can keep the older one.
+//   - ZooKeeper's watches decide what is true. An entry is a pointer that stays
+//     the same while the immutable record it points at is replaced; a record is
+//     vouched for by the epoch (one ZooKeeper session) its watch was set in.
+//
+// Regions, datacenters and bad-citizen lists are few and shared by every
+// answer: they are pinned, outside ristretto, on the first session. Shops come
+// and go under a bound in bytes, spread over as many sessions as their watches
+// need, because the watches of one session must fit into the one request by
+// which libzookeeper sets them again after a reconnect (zk.WatchBudget).
+//
+// What callers may rely on:
+//
+//   - A value is one that ZooKeeper held no longer than Meta.Age ago. Age counts
+//     from the issue of the session's last completed sync.
+//   - A key never goes back in time: reads of one session are monotonic, a new
+//     session syncs before it reads, and a key that was evicted is read again
+//     only by a session that has synced since.
+//   - At most one read per znode is in flight; waiting callers share it.
+//   - Absence is kept like a value, under an exists watch.
+//   - While ZooKeeper is away the last known values are served as Stale; when it
+//     is back, entries whose watch is lost are read again, most used first.
+//
+// A [Cache] satisfies discovery.Reader and is safe for concurrent use.
+package cache

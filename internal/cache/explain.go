@@ -1,0 +1,114 @@
+package cache
+
+import (
+	"fmt"
+	"hash/maphash"
+	"time"
+)
+
+// Explanation is what the cache knows of one znode, for operators.
+type Explanation struct {
+	// Path is the znode's path.
+	Path string
+	// Kind is what the znode holds: shop, or the directory of a pinned set.
+	Kind string
+	// Held: the cache has it.
+	Held bool
+	// Value is what is served, in words.
+	Value string
+	// Zxid wrote what is served; 0 for an absent znode.
+	Zxid int64
+	// Watched: a watch vouches for it.
+	Watched bool
+	// Reading: a read is in flight or waits.
+	Reading bool
+	// Cache is what X-Cache would say, Age what Age would.
+	Cache string
+	Age   time.Duration
+	// Session is the number of the session that carries the watch, SessionID
+	// ZooKeeper's name for it.
+	Session   int
+	SessionID int64
+	// Heat is in how many different seconds it was asked for.
+	Heat uint32
+	// Problem is nil, or what is wrong with the znode.
+	Problem *Problem
+}
+
+// Explain tells what the cache knows of the znode at path. ok is false if path
+// is none the cache could ever hold.
+func (c *Cache) Explain(path string) (x Explanation, ok bool) {
+	x.Path = path
+	if p, is := c.problems.get(path); is {
+		x.Problem = &p
+	}
+	if name, is := c.cfg.Layout.ShopName(path); is {
+		c.explainShop(&x, name)
+		return x, true
+	}
+	for _, v := range []*view{&c.pinned.topology.view, &c.pinned.blocklist.view} {
+		if v.explain(&x) {
+			return x, true
+		}
+	}
+	return x, false
+}
+
+func (c *Cache) explainShop(x *Explanation, name string) {
+	x.Kind = "shop"
+	e, l := c.index.entryAndLoad(maphash.String(c.seed, name))
+	if e == nil || e.name != name {
+		return
+	}
+	x.Reading = l != nil
+	x.Heat = e.heat.Load()
+	rec := e.rec.Load()
+	if rec == nil {
+		return
+	}
+	x.Held = true
+	x.Zxid = rec.zxid
+	x.Watched = rec.vouched()
+	x.in(rec, c.now())
+	switch shop, err := rec.shop(name); {
+	case err != nil:
+		x.Value = err.Error()
+	default:
+		x.Value = "datacenter " + shop.Datacenter
+	}
+}
+
+// in fills in what a record tells of itself.
+func (x *Explanation) in(rec *record, now instant) {
+	meta := rec.meta(now)
+	x.Cache, x.Age = meta.Cache.String(), meta.Age
+	s := rec.epoch.session
+	x.Session, x.SessionID = s.number, s.client.SessionID()
+}
+
+// explain fills in x if its path is of one of the view's sets.
+func (v *view) explain(x *Explanation) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, s := range v.sets {
+		name, below := s.childName(x.Path)
+		if !below && x.Path != s.dir {
+			continue
+		}
+		if n := s.nodes[name]; below {
+			x.Kind = "member of " + s.dir
+			if n != nil {
+				x.Held, x.Zxid, x.Reading = n.value != nil, n.zxid, n.unread
+				x.Value = fmt.Sprintf("%+v", n.value)
+			}
+		} else {
+			x.Kind = "pinned set"
+			x.Held, x.Zxid, x.Reading = s.listed, s.pzxid, !s.listed
+			x.Value = fmt.Sprintf("%d znodes", len(s.nodes))
+		}
+		x.Watched = !x.Reading && v.epoch.Load().ended.Load() == 0
+		x.in(&record{epoch: v.epoch.Load(), since: instant(v.dirty.Load())}, v.c.now())
+		return true
+	}
+	return false
+}

@@ -1,0 +1,169 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"unique"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+)
+
+// maxTries bounds how often one load asks again: after a lost connection, or
+// when the znode comes and goes between get and exists.
+const maxTries = 8
+
+// load is one read of one shop's znode, shared by everybody who waits for it.
+// It walks get -> (absent) exists -> done, each with a watch, on its session's
+// dispatcher goroutine.
+type load struct {
+	s    *session
+	e    *entry
+	hash uint64
+	path string
+	// urgent: somebody waits for it, so it goes before revalidation. issued: it
+	// has left the queue. Both under s.mu.
+	urgent, issued bool
+	// syncFirst: the key may have been served from another session since this
+	// one last synced.
+	syncFirst bool
+	// once: for its callers only, without a watch, and not kept.
+	once  bool
+	tries int
+	// removal follows the load where its entry was evicted meanwhile. Under the
+	// shard's lock.
+	removal *removal
+
+	// done is closed when rec and err are set.
+	done chan struct{}
+	rec  *record
+	err  error
+}
+
+func (l *load) issue() {
+	if !l.syncFirst {
+		l.get()
+		return
+	}
+	l.s.sync(func(err error) {
+		if err != nil {
+			l.retry(err)
+			return
+		}
+		l.syncFirst = false
+		l.get()
+	})
+}
+
+// fail ends a load that never got a place in flight.
+func (l *load) fail(err error) { l.s.c.finish(l, nil, err) }
+
+func (l *load) get() { l.s.client.GetAsync(l.path, !l.once, l.onGet) }
+
+func (l *load) onGet(data []byte, st zk.Stat, err error) {
+	switch {
+	case err == nil:
+		l.found(data, st)
+	case errors.Is(err, zk.ErrNoNode) && l.once:
+		l.absent()
+	case errors.Is(err, zk.ErrNoNode):
+		l.s.client.ExistsAsync(l.path, true, l.onExists)
+	default:
+		l.retry(err)
+	}
+}
+
+func (l *load) onExists(_ zk.Stat, err error) {
+	switch {
+	case errors.Is(err, zk.ErrNoNode):
+		l.absent()
+	case err != nil:
+		l.retry(err)
+	case l.tries >= maxTries:
+		l.complete(nil, fmt.Errorf("%w: %s comes and goes faster than it can be read", discovery.ErrUnavailable, l.path))
+	default:
+		l.tries++
+		l.get()
+	}
+}
+
+func (l *load) absent() {
+	l.s.c.problems.resolve(l.path)
+	l.complete(&record{epoch: l.s.epoch.Load()}, nil)
+}
+
+// found makes a record of the znode's bytes. Where they do not parse, the last
+// good value stays and the znode becomes a problem.
+func (l *load) found(data []byte, st zk.Stat) {
+	c := l.s.c
+	old := l.e.rec.Load()
+	if old != nil && st.Mzxid < old.zxid {
+		// Only a server that lags behind what this process has served can say so.
+		l.syncFirst = true
+		l.retry(zk.ErrConnectionLoss)
+		return
+	}
+	rec := &record{zxid: st.Mzxid, epoch: l.s.epoch.Load()}
+	shop, err := discovery.DecodeShop(l.e.name, data, c.pinned.intern)
+	if err == nil {
+		c.problems.resolve(l.path)
+		rec.datacenter = unique.Make(shop.Datacenter)
+		l.complete(rec, nil)
+		return
+	}
+	if old != nil && old.datacenter != nothing {
+		good := *old.superseded(l.s.verified())
+		if good.since == 0 { // the session ended before the watch could fire
+			good.since = instant(good.epoch.ended.Load())
+		}
+		good.epoch = rec.epoch
+		rec = &good
+		c.problems.report(l.path, err, st.Mzxid, good.zxid)
+	} else {
+		c.problems.report(l.path, err, st.Mzxid, 0)
+	}
+	l.complete(rec, nil)
+}
+
+// retry queues the load again after an error that a new connection cures.
+func (l *load) retry(err error) {
+	if !transient(err) || l.tries >= maxTries {
+		if errors.Is(err, zk.ErrNoAuth) {
+			l.s.c.problems.report(l.path, err, 0, 0)
+		}
+		l.complete(nil, translate(err))
+		return
+	}
+	l.tries++
+	l.s.mu.Lock()
+	l.issued = false
+	l.s.mu.Unlock()
+	l.s.submit(l)
+	l.s.release()
+}
+
+func (l *load) complete(rec *record, err error) {
+	l.s.c.finish(l, rec, err)
+	l.s.release()
+}
+
+// transient reports whether a read that ended in err may be tried again on the
+// same session once that is live.
+func transient(err error) bool {
+	return errors.Is(err, zk.ErrConnectionLoss) || errors.Is(err, zk.ErrSessionExpired) ||
+		errors.Is(err, zk.ErrOperationTimeout) || errors.Is(err, zk.ErrInvalidState)
+}
+
+// translate turns a ZooKeeper error into one of the domain's.
+func translate(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, zk.ErrNoNode):
+		return discovery.ErrNotFound
+	case errors.Is(err, zk.ErrClosed):
+		return errClosed
+	default:
+		return fmt.Errorf("%w: %w", discovery.ErrUnavailable, err)
+	}
+}

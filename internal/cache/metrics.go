@@ -1,0 +1,90 @@
+package cache
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the cache's own, collected when they are asked for. What the
+// request path counts is left to internal/httpapi.
+type metrics struct {
+	c *Cache
+
+	evictions, rejections, unkept         prometheus.Counter
+	watchEvents, failedLoads              prometheus.Counter
+	revalidations                         prometheus.Counter
+	entries, loading, problems, bytes     *prometheus.Desc
+	sessions, live, reserved, budgetBytes *prometheus.Desc
+	age                                   *prometheus.Desc
+}
+
+func newMetrics(c *Cache) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "magellan_cache_" + name, Help: help})
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("magellan_cache_"+name, help, labels, nil)
+	}
+	return &metrics{
+		c:             c,
+		evictions:     counter("evictions_total", "Shops that left the cache for others."),
+		rejections:    counter("rejections_total", "Shops that were read but not worth keeping."),
+		unkept:        counter("unkept_reads_total", "Shops that were read without being kept: no session had room for their watch."),
+		watchEvents:   counter("watch_events_total", "Watch events handled."),
+		failedLoads:   counter("failed_reads_total", "Reads of shops that ended without an answer from ZooKeeper."),
+		revalidations: counter("revalidations_total", "Entries read again because their watch was lost."),
+		entries:       gauge("entries", "Shops in memory, absent ones included."),
+		loading:       gauge("reads_in_flight", "Shops being read, those that wait included."),
+		problems:      gauge("problems", "Znodes that do not parse or may not be read."),
+		bytes:         gauge("bytes", "Memory counted against the bound for shops, in bytes."),
+		sessions:      gauge("sessions", "ZooKeeper sessions the watches are spread over."),
+		live:          gauge("sessions_live", "Those of them that are live now."),
+		reserved:      gauge("session_watch_bytes", "Bytes that a session's watches take in the request that sets them again.", "session"),
+		budgetBytes:   gauge("session_watch_budget_bytes", "What they may take, the margin excluded."),
+		age:           gauge("age_seconds", "Time since the pinned sets were last known to be true."),
+	}
+}
+
+func (m *metrics) counters() []prometheus.Counter {
+	return []prometheus.Counter{m.evictions, m.rejections, m.unkept, m.watchEvents, m.failedLoads, m.revalidations}
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range m.counters() {
+		c.Describe(ch)
+	}
+	for _, d := range []*prometheus.Desc{m.entries, m.loading, m.problems, m.bytes, m.sessions, m.live, m.reserved, m.budgetBytes, m.age} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range m.counters() {
+		c.Collect(ch)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	entries, loading := m.c.index.len()
+	gauge(m.entries, float64(entries))
+	gauge(m.loading, float64(loading))
+	gauge(m.problems, float64(m.c.problems.count()))
+	gauge(m.bytes, float64(m.c.cfg.MaxBytes-m.c.keep.RemainingCost()))
+	all := m.c.sessions.list()
+	live := 0
+	for _, s := range all {
+		if s.live.Load() {
+			live++
+		}
+		gauge(m.reserved, float64(s.reserved.Load()), strconv.Itoa(s.number))
+	}
+	gauge(m.sessions, float64(len(all)))
+	gauge(m.live, float64(live))
+	gauge(m.budgetBytes, float64(sessionBudget))
+	if age, ok := m.c.Age(); ok {
+		gauge(m.age, age.Seconds())
+	}
+}

@@ -1,0 +1,309 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+)
+
+const (
+	// grace is how long a read waits for a lost session to come back before it
+	// fails. A fail-over inside the ensemble takes less; an outage takes longer.
+	grace = 2 * time.Second
+	// backgroundInFlight bounds revalidation, so that a read somebody waits for
+	// never stands behind more than this many that nobody waits for.
+	backgroundInFlight = 64
+)
+
+var errAway = fmt.Errorf("%w: ZooKeeper has been out of reach for more than %s", discovery.ErrUnavailable, grace)
+
+// request is a piece of work for a session: usually one read of one znode.
+type request interface {
+	// issue starts the work. The session is live; release must be called once
+	// when the work is done.
+	issue()
+	// fail ends the work unstarted.
+	fail(error)
+}
+
+// session is one ZooKeeper session, or rather a row of them: when one expires
+// the client opens the next, and with it a new epoch begins.
+//
+// It bounds how many reads are in flight, lets urgent ones go first, lets many
+// callers share a sync, and counts the watches it carries. Handlers run on the
+// client's dispatcher goroutine, one at a time and in ZooKeeper's order.
+type session struct {
+	c      *Cache
+	number int
+	client *zk.Client
+	// live: the client is Ready, so watches hold and values are vouched for.
+	live  atomic.Bool
+	epoch atomic.Pointer[epoch]
+	// reserved is the part of zk.WatchBudget that the entries of this session
+	// take in a SetWatches request, in bytes.
+	reserved atomic.Int64
+	// orphaned is the part of it that belongs to watches that could not be
+	// removed; it is free again when the epoch ends.
+	orphaned atomic.Int64
+
+	mu         sync.Mutex
+	generation uint64
+	lostAt     instant
+	closed     bool
+	urgent     queue[request]
+	background queue[*load]
+	inFlight   int
+	timer      *time.Timer
+	syncing    bool
+	syncNext   []func(error)
+}
+
+// openSession opens a session and returns at once; requests wait until it is live.
+func (c *Cache) openSession(number int) (*session, error) {
+	s := &session{c: c, number: number, lostAt: c.now()}
+	s.epoch.Store(&epoch{session: s})
+	if number == 0 {
+		c.pinned.init(c, s)
+	}
+	cfg := c.cfg.ZooKeeper
+	cfg.OnWatch = func(e zk.WatchEvent) { c.onWatch(s, e) }
+	cfg.OnSession = s.onSession
+	s.mu.Lock() // the first session event must find client set
+	defer s.mu.Unlock()
+	client, err := zk.Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.client = client
+	s.timer = time.AfterFunc(grace, s.failWaiting)
+	return s, nil
+}
+
+// verified is the last instant at which what the session holds was known to be
+// what ZooKeeper holds.
+func (s *session) verified() instant {
+	at := s.client.VerifiedAt()
+	if at.IsZero() {
+		return 1
+	}
+	return max(1, s.c.instantOf(at))
+}
+
+func (s *session) onSession(e zk.SessionEvent) {
+	s.mu.Lock()
+	switch e.State {
+	case zk.Ready:
+		fresh := e.Session != s.generation
+		if fresh {
+			s.generation = e.Session
+			s.endEpoch()
+		}
+		s.live.Store(true)
+		s.timer.Stop()
+		s.mu.Unlock()
+		s.c.onReady(s, fresh)
+		s.pump()
+		return
+	case zk.Expired, zk.AuthFailed, zk.Closed:
+		s.endEpoch()
+		fallthrough
+	default:
+		if s.live.Swap(false) {
+			s.lostAt = s.c.now()
+			s.timer.Reset(grace)
+		}
+	}
+	s.mu.Unlock()
+}
+
+// endEpoch ends the epoch, if it vouched for anything, and begins the next.
+// s.mu is held.
+func (s *session) endEpoch() {
+	if s.epoch.Load().ended.CompareAndSwap(0, int64(s.verified())) {
+		s.epoch.Store(&epoch{session: s})
+		s.reserved.Add(-s.orphaned.Swap(0))
+	}
+}
+
+// orphan leaves the watch on path to the end of the epoch.
+func (s *session) orphan(path string) { s.orphaned.Add(int64(zk.WatchCost(path))) }
+
+// submit queues r and starts it as soon as the session is live and a place in
+// flight is free.
+func (s *session) submit(r request) {
+	s.mu.Lock()
+	err := s.refusal()
+	if err == nil {
+		if l, ok := r.(*load); ok && !l.urgent {
+			s.background.push(l)
+		} else {
+			s.urgent.push(r)
+		}
+	}
+	s.mu.Unlock()
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	s.pump()
+}
+
+// promote lets a load that waits in the background go with the urgent ones,
+// because somebody has come to wait for it. Its place in the background is
+// passed over.
+func (s *session) promote(l *load) {
+	s.mu.Lock()
+	waits := !l.urgent && !l.issued
+	l.urgent = true
+	if waits {
+		s.urgent.push(l)
+	}
+	s.mu.Unlock()
+	if waits {
+		s.pump()
+	}
+}
+
+// refusal says why nothing may be queued now, nil if it may. s.mu is held.
+func (s *session) refusal() error {
+	switch {
+	case s.closed:
+		return errClosed
+	case !s.live.Load() && time.Duration(s.c.now()-s.lostAt) > grace:
+		return errAway
+	case s.urgent.len() >= s.c.cfg.MaxWaiting:
+		return errOverloaded
+	}
+	return nil
+}
+
+// pump starts what may be started.
+func (s *session) pump() {
+	for {
+		s.mu.Lock()
+		r := s.next()
+		s.mu.Unlock()
+		if r == nil {
+			return
+		}
+		r.issue()
+	}
+}
+
+// next takes the request that may start now, nil if none may. s.mu is held.
+func (s *session) next() request {
+	if !s.live.Load() || s.inFlight >= s.c.cfg.InFlight {
+		return nil
+	}
+	if r, ok := s.urgent.pop(); ok {
+		s.inFlight++
+		if l, ok := r.(*load); ok {
+			l.issued = true
+		}
+		return r
+	}
+	for s.inFlight < backgroundInFlight {
+		l, ok := s.background.pop()
+		if !ok {
+			break
+		}
+		if !l.urgent {
+			s.inFlight++
+			l.issued = true
+			return l
+		}
+	}
+	return nil
+}
+
+// release gives back a place in flight and starts what waited for it.
+func (s *session) release() {
+	s.mu.Lock()
+	s.inFlight--
+	s.mu.Unlock()
+	s.pump()
+}
+
+// failWaiting ends what has waited for the session in vain.
+func (s *session) failWaiting() {
+	s.mu.Lock()
+	var waiting []request
+	if !s.live.Load() {
+		waiting = s.urgent.drain()
+		for _, l := range s.background.drain() {
+			if !l.urgent {
+				waiting = append(waiting, l)
+			}
+		}
+	}
+	err := errAway
+	if s.closed {
+		err = errClosed
+	}
+	s.mu.Unlock()
+	for _, r := range waiting {
+		r.fail(err)
+	}
+}
+
+// sync calls done once a sync that was issued after this call has completed.
+// At most one sync is in flight; everybody who comes meanwhile shares the next.
+func (s *session) sync(done func(error)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.syncNext = append(s.syncNext, done)
+	if !s.syncing {
+		s.startSync()
+	}
+}
+
+// startSync issues the next sync. s.mu is held: SyncAsync never calls back
+// before it returns.
+func (s *session) startSync() {
+	waiting := s.syncNext
+	s.syncNext = nil
+	s.syncing = true
+	s.client.SyncAsync("/", func(err error) {
+		s.mu.Lock()
+		s.syncing = false
+		if len(s.syncNext) > 0 {
+			s.startSync()
+		}
+		s.mu.Unlock()
+		for _, done := range waiting {
+			done(err)
+		}
+	})
+}
+
+// syncWait is sync for a caller that waits.
+func (s *session) syncWait(ctx context.Context) error {
+	if !s.live.Load() {
+		return fmt.Errorf("%w: ZooKeeper is out of reach, so nothing newer than what is held can be had; ask without Cache-Control: no-cache", discovery.ErrUnavailable)
+	}
+	done := make(chan error, 1)
+	s.sync(func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return translate(err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *session) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.timer.Stop()
+	s.mu.Unlock()
+	if err := s.client.Close(); err != nil {
+		s.c.log.Warn("closing a ZooKeeper session", "error", err)
+	}
+	s.live.Store(false)
+	s.failWaiting()
+}

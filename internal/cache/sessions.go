@@ -1,0 +1,124 @@
+package cache
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+)
+
+// sessionBudget is how much of zk.WatchBudget the watches of one session may
+// take. The rest is the margin: what is above the budget never comes back after
+// a reconnect.
+const sessionBudget = zk.WatchBudget * 9 / 10
+
+var errNoRoom = fmt.Errorf("%w: all ZooKeeper sessions carry as many watches as they can", discovery.ErrOverloaded)
+
+// sessions are the ZooKeeper sessions that the watches are spread over. The
+// first carries the pinned sets as well. Further ones are opened as the watches
+// need them, and stay.
+type sessions struct {
+	mu     sync.Mutex // held while a session is opened
+	closed bool
+	all    atomic.Pointer[[]*session]
+}
+
+func (p *sessions) list() []*session {
+	if all := p.all.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
+
+// open opens one more session and adds it. p.mu is held.
+func (p *sessions) open(c *Cache) (*session, error) {
+	if p.closed {
+		return nil, errClosed
+	}
+	s, err := c.openSession(len(p.list()))
+	if err != nil {
+		return nil, err
+	}
+	all := append(append([]*session(nil), p.list()...), s)
+	p.all.Store(&all)
+	return s, nil
+}
+
+// reserve finds the session for a new watch on path and counts it there. When
+// little room is left it opens one more, so that it is live before it is needed.
+func (p *sessions) reserve(c *Cache, path string) (*session, error) {
+	cost := int64(zk.WatchCost(path))
+	for {
+		best, room := p.roomiest(cost)
+		if room < sessionBudget/4 {
+			if err := p.grow(c, room); err != nil && best == nil {
+				return nil, err
+			}
+			if best == nil {
+				continue
+			}
+		}
+		if best == nil {
+			return nil, errNoRoom
+		}
+		if best.reserved.Add(cost) <= sessionBudget {
+			return best, nil
+		}
+		best.reserved.Add(-cost)
+	}
+}
+
+// unreserve gives back what reserve counted.
+func (p *sessions) unreserve(s *session, path string) {
+	s.reserved.Add(-int64(zk.WatchCost(path)))
+}
+
+// any returns a session for a read that sets no watch.
+func (p *sessions) any() *session {
+	best, _ := p.roomiest(-sessionBudget)
+	return best
+}
+
+// roomiest returns the session with the most room for a watch of that cost, a
+// live one where there is one, and the room of all of them together.
+func (p *sessions) roomiest(cost int64) (best *session, room int64) {
+	bestFree, bestLive := int64(0), false
+	for _, s := range p.list() {
+		free, live := sessionBudget-s.reserved.Load(), s.live.Load()
+		room += max(0, free)
+		if free >= cost && (best == nil || live && !bestLive || live == bestLive && free > bestFree) {
+			best, bestFree, bestLive = s, free, live
+		}
+	}
+	return best, room
+}
+
+// grow opens one more session, unless somebody else just did.
+func (p *sessions) grow(c *Cache, seen int64) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, room := p.roomiest(0); room > seen {
+		return nil
+	}
+	if len(p.list()) >= c.cfg.MaxSessions {
+		return errNoRoom
+	}
+	if _, err := p.open(c); err != nil {
+		return fmt.Errorf("%w: opening one more ZooKeeper session for more watches: %w", discovery.ErrUnavailable, err)
+	}
+	return nil
+}
+
+func (p *sessions) close() {
+	p.mu.Lock()
+	p.closed = true
+	all := p.list()
+	p.mu.Unlock()
+	var closing sync.WaitGroup
+	for _, s := range all {
+		closing.Go(s.close)
+	}
+	closing.Wait()
+}
