@@ -248,10 +248,13 @@ build_zookeeper() { # source folder
 	cd "$client/generated"
 	run java -cp "$jute_jar" org.apache.jute.compiler.generated.Rcc -l c "$1/zookeeper-jute/src/main/resources/zookeeper.jute"
 	cd "$client"
+	# 3.8.0 logs whether OpenSSL is in FIPS mode by a function that OpenSSL 3 dropped.
+	run sed -i 's/FIPS_mode()/EVP_default_properties_is_fips_enabled(NULL)/' src/zookeeper.c
 	run autoreconf -if
 	# _GNU_SOURCE: the client's own choice, which it forgets once CFLAGS are given.
-	# -Wno-error: a newer compiler's warnings are no reason to stop here.
-	run ./configure "${config[@]}" CPPFLAGS=-D_GNU_SOURCE CFLAGS="$optimize $cflags -Wno-error"
+	# -Wno-error: a newer compiler's warnings are no reason to stop here, but for
+	# calls of functions that do not exist, which only the last link would find.
+	run ./configure "${config[@]}" CPPFLAGS=-D_GNU_SOURCE CFLAGS="$optimize $cflags -Wno-error -Werror=implicit-function-declaration"
 	run make -j"$jobs" libzookeeper_mt.la
 	nm .libs/libzookeeper_mt.a 2>&1 | grep 'T zookeeper_init_ssl$' >/dev/null || die "zookeeper: built without TLS, because configure did not find OpenSSL: install the package libssl-dev"
 	install -d "$stage"/{lib,include/zookeeper,share/licenses}

@@ -1,0 +1,5 @@
+//go:build asan
+
+package jemalloc
+
+const asan = true

@@ -1,0 +1,27 @@
+// Package jemalloc makes jemalloc the one malloc of a Go program that links C
+// code, and speaks to it: statistics ([ReadStats]) and every other control
+// jemalloc has ([Read], [Write], [Call] and their string forms).
+//
+// Importing the package is enough to link jemalloc. From then on malloc, calloc,
+// strdup, C.CString and what every C library of the process allocates come from
+// jemalloc; the Go heap does not, Go keeps that itself. Profiling is compiled in
+// and on (conf.c says which options and why); the environment variable
+// MALLOC_CONF overrides each option when the program starts.
+//
+// Call [Check] first thing in main: it says in one sentence what is wrong when
+// the jemalloc that was linked is not the malloc of the process, is too old, or
+// was built without profiling. Without it such a program runs, and its profiles
+// are empty.
+//
+// The package is for any Go program; it knows nothing of the one it is part of.
+// It does not read heap profiles: that is package heapprof, beside it, which is
+// pure Go. It does not serve HTTP: that is package pprof.
+//
+// Under go build -asan the address sanitizer has to be the malloc of the
+// process. jemalloc is then not linked, and everything here reports
+// [ErrNotLinked].
+//
+// All functions may be called from any goroutine at any time. Controls whose
+// name begins with "thread." speak of the operating system thread that makes
+// the call: use them between runtime.LockOSThread and runtime.UnlockOSThread.
+package jemalloc

@@ -1,0 +1,80 @@
+#include "shim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __SANITIZE_ADDRESS__
+/* link.go leaves jemalloc out: the address sanitizer is malloc. */
+#pragma weak mallctl
+#endif
+
+int gojemalloc_ctl(const char *name, void *oldp, size_t *oldlenp, void *newp, size_t newlen)
+{
+#ifdef __SANITIZE_ADDRESS__
+	if (mallctl == NULL)
+		return ENOSYS;
+#endif
+	return mallctl(name, oldp, oldlenp, newp, newlen);
+}
+
+int gojemalloc_ctl_get_string(const char *name, const char **value)
+{
+	size_t len = sizeof *value;
+	return gojemalloc_ctl(name, value, &len, NULL, 0);
+}
+
+int gojemalloc_ctl_set_string(const char *name, const char *value)
+{
+	return gojemalloc_ctl(name, NULL, NULL, &value, sizeof value);
+}
+
+int gojemalloc_stats_read(struct gojemalloc_stats *stats, const char **failed)
+{
+	const struct {
+		const char *name;
+		uint64_t *value;
+	} ctl[] = {
+		{"stats.allocated", &stats->allocated},
+		{"stats.active", &stats->active},
+		{"stats.metadata", &stats->metadata},
+		{"stats.resident", &stats->resident},
+		{"stats.mapped", &stats->mapped},
+		{"stats.retained", &stats->retained},
+	};
+	uint64_t epoch = 1;
+	int err = gojemalloc_ctl(*failed = "epoch", NULL, NULL, &epoch, sizeof epoch);
+
+	for (size_t i = 0; err == 0 && i < sizeof ctl / sizeof ctl[0]; i++) {
+		size_t value, len = sizeof value;
+		err = gojemalloc_ctl(*failed = ctl[i].name, &value, &len, NULL, 0);
+		if (err == 0)
+			*ctl[i].value = value;
+	}
+	return err;
+}
+
+int gojemalloc_strdup_moves(size_t n, uint64_t *moved)
+{
+	/* volatile: compilers know strdup, and that it changes no variable of ours. */
+	volatile uint64_t *allocated;
+	uint64_t before;
+	size_t len = sizeof allocated;
+	int err = gojemalloc_ctl("thread.allocatedp", &allocated, &len, NULL, 0);
+	if (err != 0)
+		return err;
+
+	char *s = malloc(n + 1);
+	if (s == NULL)
+		return ENOMEM;
+	memset(s, 'x', n);
+	s[n] = 0;
+
+	before = *allocated;
+	char *copy = strdup(s);
+	*moved = *allocated - before;
+	err = copy == NULL ? ENOMEM : 0;
+	free(copy);
+	free(s);
+	return err;
+}
