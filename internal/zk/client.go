@@ -1,0 +1,381 @@
+package zk
+
+/*
+#include <stdlib.h>
+#include "shim.h"
+
+#cgo noescape zk_submit
+#cgo nocallback zk_submit
+#cgo noescape zk_take
+#cgo nocallback zk_take
+#cgo noescape zk_post
+#cgo nocallback zk_post
+*/
+import "C"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Defaults of Config.
+const (
+	DefaultSessionTimeout = 10 * time.Second
+	DefaultHeartbeat      = time.Second
+	// DefaultMaxRequest is the server's default jute.maxbuffer.
+	DefaultMaxRequest = 1_048_575
+)
+
+// closeTimeout bounds Close. zookeeper_close itself may take 4.5 s.
+const closeTimeout = 10 * time.Second
+
+// Config of a Client. Only Servers is required.
+type Config struct {
+	// Servers are tried in random order: "host:port", IPv6 in brackets.
+	Servers []string
+	// SessionTimeout is asked of the server, which may grant less or more.
+	// A silent connection is given up after two thirds of it.
+	SessionTimeout time.Duration
+	// Auth is sent on every session, before anything else.
+	Auth []Credential
+	// TLS, unless nil, encrypts the connections.
+	TLS *TLS
+	// Heartbeat is the interval of the syncs that move VerifiedAt while
+	// nothing else does. 0 is DefaultHeartbeat, negative is none.
+	Heartbeat time.Duration
+	// MaxRequest is the longest request in bytes that the servers take, their
+	// jute.maxbuffer. 0 is DefaultMaxRequest.
+	MaxRequest int
+	// OnWatch gets all watch events, in order. It runs on the dispatcher and
+	// must not block. It may be called for a path whose GetW was cancelled.
+	OnWatch func(WatchEvent)
+	// OnSession gets all changes of the state, in order with the watch events.
+	// It runs on the dispatcher and must not block.
+	OnSession func(SessionEvent)
+	// Logger gets changes of the state, and at debug level libzookeeper's own
+	// warnings. nil: nothing is logged.
+	Logger *slog.Logger
+	// Metrics may be shared by any number of Clients. nil: none.
+	Metrics *Metrics
+}
+
+// TLS names PEM files. libzookeeper wants all of CA, Cert and Key, takes no
+// commas in their names, and does not check the server's host name.
+type TLS struct {
+	CA, Cert, Key string
+	// Password of the key; empty if it has none.
+	Password string
+}
+
+func (t *TLS) arg() (string, error) {
+	if t == nil {
+		return "", nil
+	}
+	if C.zk_has_tls() == 0 {
+		return "", &Error{Op: "open", Code: ErrNoTLS,
+			Detail: "link with a libzookeeper_mt that was configured with OpenSSL"}
+	}
+	parts := []string{t.CA, t.Cert, t.Key, t.Password}
+	for i, name := range []string{"CA", "Cert", "Key", "Password"} {
+		if strings.ContainsAny(parts[i], ",\x00") {
+			return "", &Error{Op: "open", Code: ErrBadArguments, Detail: "TLS " + name + " must not contain a comma or NUL"}
+		}
+		if i == 3 {
+			break
+		}
+		f, err := os.Open(parts[i])
+		if err != nil {
+			return "", &Error{Op: "open", Code: ErrBadArguments, Detail: "TLS " + name + ": " + err.Error()}
+		}
+		f.Close()
+	}
+	if t.Password == "" {
+		parts = parts[:3]
+	}
+	return strings.Join(parts, ","), nil
+}
+
+// HasTLS reports whether this process was linked with a libzookeeper that can
+// do TLS.
+func HasTLS() bool { return C.zk_has_tls() != 0 }
+
+// Client is one connection to a ZooKeeper ensemble, kept up across cuts,
+// expired sessions and changes of the server list.
+type Client struct {
+	// The goroutines of a client hold only what is inside, so that one that
+	// was dropped without Close can be noticed, see invariants_on.go.
+	*client
+}
+
+type client struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *Metrics
+	tls     string
+	opener  openerNote
+
+	queue  *C.zk_queue
+	wakeup *os.File // the queue's eventfd
+
+	// mu guards handle against being closed under a request. It is held for
+	// reading during each C call that uses the handle, and for writing only
+	// to replace the handle.
+	mu      sync.RWMutex
+	handle  *handle
+	gone    Code // why there is no handle
+	closing bool
+	freed   bool // the queue is gone
+	auth    []Credential
+	servers []string
+
+	callsMu sync.Mutex
+	calls   map[uint64]call
+	lastID  uint64
+	stopped bool // no call is answered by the dispatcher any more
+
+	stateMu   sync.Mutex
+	state     State
+	session   uint64
+	sessionID int64
+	password  [16]byte
+	changed   chan struct{} // closed and replaced with each change of the state
+
+	verified atomic.Int64 // nanoseconds since started; 0 is never
+	started  time.Time
+
+	// Of the dispatcher alone.
+	connection int32 // counts connections, to tell an old sync from a new one
+	silent     bool  // after Closed nothing is delivered but errors
+
+	beatMu       sync.Mutex
+	beat         *time.Timer
+	beatInFlight atomic.Bool
+
+	lastHandle atomic.Uint64
+	backoff    atomic.Int64       // nanoseconds
+	retry      chan time.Duration // the session is gone: open another one after this long
+	background sync.WaitGroup     // goroutines that open and close handles
+	quit       chan struct{}      // closed by Close
+	done       chan struct{}      // closed when nothing is left
+}
+
+// Open returns a Client at once; it connects by itself, see [Client.WaitReady].
+// It fails only for a Config that can never work.
+func Open(cfg Config) (*Client, error) {
+	if err := checkVersion(C.GoString(C.zk_header_version())); err != nil {
+		return nil, err
+	}
+	if cfg.SessionTimeout == 0 {
+		cfg.SessionTimeout = DefaultSessionTimeout
+	}
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = DefaultHeartbeat
+	}
+	if cfg.MaxRequest == 0 {
+		cfg.MaxRequest = DefaultMaxRequest
+	}
+	bad := func(format string, args ...any) error {
+		return &Error{Op: "open", Code: ErrBadArguments, Detail: fmt.Sprintf(format, args...)}
+	}
+	if cfg.SessionTimeout < time.Millisecond || cfg.SessionTimeout > time.Hour*24 {
+		return nil, bad("session timeout %v is not between 1 ms and 24 h", cfg.SessionTimeout)
+	}
+	if err := checkServers(cfg.Servers); err != nil {
+		return nil, err
+	}
+	for _, a := range cfg.Auth {
+		if err := checkCredential(a); err != nil {
+			return nil, err
+		}
+	}
+	tls, err := cfg.TLS.arg()
+	if err != nil {
+		return nil, err
+	}
+	c := &client{
+		cfg:     cfg,
+		log:     cfg.Logger,
+		metrics: cfg.Metrics,
+		tls:     tls,
+		gone:    ErrConnectionLoss,
+		auth:    slices.Clone(cfg.Auth),
+		servers: slices.Clone(cfg.Servers),
+		calls:   make(map[uint64]call),
+		changed: make(chan struct{}),
+		started: time.Now(),
+		retry:   make(chan time.Duration, 1),
+		quit:    make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.metrics == nil {
+		c.metrics = newMetrics()
+	}
+	if c.queue = C.zk_queue_new(); c.queue == nil {
+		return nil, &Error{Op: "open", Code: ErrSystem, Detail: "eventfd: no file descriptor left; raise the limit (ulimit -n)"}
+	}
+	c.wakeup = os.NewFile(uintptr(C.zk_queue_fd(c.queue)), "zookeeper-events")
+	c.metrics.clients.Inc()
+	go c.dispatch()
+	c.background.Add(1)
+	go c.keepSession()
+	outer := &Client{c}
+	noteOpener(outer)
+	return outer, nil
+}
+
+// Close ends the session and gives everything back. Calls in flight end with
+// ErrClosed; the Async ones' functions are called with it before Close returns,
+// on the dispatcher. A paused server delays Close by a second or two; after ten
+// seconds it returns an error and the rest is done in the background. It may be
+// called twice; it must not be called from a callback.
+func (c *client) Close() error {
+	c.mu.Lock()
+	first := !c.closing
+	c.closing = true
+	h := c.handle
+	c.handle = nil
+	c.gone = ErrClosed
+	c.mu.Unlock()
+	if first {
+		c.forgetOpener()
+		close(c.quit)
+		c.stopBeat()
+		if h != nil {
+			c.background.Add(1)
+			go c.closeHandle(h)
+		}
+		c.wakeDispatcher(wakeClosing, 0)
+		go c.finish()
+	}
+	select {
+	case <-c.done:
+		return nil
+	case <-time.After(closeTimeout):
+		return &Error{Op: "close", Code: ErrOperationTimeout,
+			Detail: "libzookeeper is still closing its handle (a name server or a TLS peer that does not answer?); it goes on in the background"}
+	}
+}
+
+// finish waits until no handle is left to put records into the queue, and then
+// stops the dispatcher.
+func (c *client) finish() {
+	c.background.Wait()
+	c.wakeDispatcher(wakeStop, 0)
+}
+
+// State returns the present state.
+func (c *client) State() State {
+	c.stateMu.Lock()
+	defer c.stateMu.Unlock()
+	return c.state
+}
+
+// SessionID returns ZooKeeper's name for the present or last session, 0 before
+// the first.
+func (c *client) SessionID() int64 {
+	id, _ := c.SessionCredentials()
+	return id
+}
+
+// SessionCredentials returns the id and the password of the present or last
+// session. Whoever has both can take the session over, or end it, as tests do.
+func (c *client) SessionCredentials() (id int64, password []byte) {
+	c.stateMu.Lock()
+	defer c.stateMu.Unlock()
+	return c.sessionID, slices.Clone(c.password[:])
+}
+
+// VerifiedAt returns the time at which the newest completed sync was issued, of
+// the caller or of the heartbeat: with all watch events seen that came before
+// its answer, what was read and watched was true at that time. Reads do not
+// count, a follower may lag. Zero before the first; it never goes back.
+func (c *client) VerifiedAt() time.Time {
+	if n := c.verified.Load(); n != 0 {
+		return c.started.Add(time.Duration(n))
+	}
+	return time.Time{}
+}
+
+// WaitReady returns when the client is Ready, or with the reason why it will
+// not be soon: the context's error, ErrAuthFailed, ErrClosed.
+func (c *client) WaitReady(ctx context.Context) error {
+	for {
+		c.stateMu.Lock()
+		state, changed := c.state, c.changed
+		c.stateMu.Unlock()
+		switch state {
+		case Ready:
+			return nil
+		case AuthFailed:
+			return &Error{Op: "connect", Code: ErrAuthFailed, Detail: "check the credentials' schemes"}
+		case Closed:
+			return &Error{Op: "connect", Code: ErrClosed}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("zookeeper: connect to %s: %w", strings.Join(c.Servers(), ","), context.Cause(ctx))
+		}
+	}
+}
+
+// Servers returns the list now in use.
+func (c *client) Servers() []string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.Clone(c.servers)
+}
+
+func checkServers(servers []string) error {
+	bad := func(format string, args ...any) error {
+		return &Error{Op: "servers", Code: ErrBadArguments, Detail: fmt.Sprintf(format, args...)}
+	}
+	if len(servers) == 0 {
+		return bad("no server is given: at least one host:port is needed")
+	}
+	for _, s := range servers {
+		host, port, err := net.SplitHostPort(s)
+		if err != nil {
+			return bad("server %q is not host:port: %v", s, errors.Unwrap(err))
+		}
+		if host == "" || strings.ContainsAny(s, ", /\x00") {
+			return bad("server %q: the host must be a name or an address, without path, comma or space", s)
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return bad("server %q: the port must be a number from 1 to 65535", s)
+		}
+	}
+	return nil
+}
+
+func checkCredential(a Credential) error {
+	if a.Scheme == "" || strings.IndexByte(a.Scheme, 0) >= 0 {
+		return &Error{Op: "add auth", Code: ErrBadArguments, Detail: "the scheme must not be empty or hold a NUL; digest is the usual one"}
+	}
+	return nil
+}
+
+func checkVersion(v string) error {
+	major, rest, _ := strings.Cut(v, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	a, err1 := strconv.Atoi(major)
+	b, err2 := strconv.Atoi(minor)
+	if err1 != nil || err2 != nil || a < minMajor || a == minMajor && b < minMinor {
+		return &Error{Op: "open", Code: ErrUnimplemented,
+			Detail: fmt.Sprintf("libzookeeper_mt %s is too old: %d.%d.0 or newer is needed", v, minMajor, minMinor)}
+	}
+	return nil
+}

@@ -1,0 +1,276 @@
+package zk
+
+/*
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"context"
+	"log/slog"
+	"time"
+	"unsafe"
+)
+
+// The ids of ZK_EV_WAKE records.
+const (
+	wakeClosing      = iota // Close was called
+	wakeStop                // nothing can follow
+	wakeHandleClosed        // rc is the number of a handle
+	wakeProve               // rc is the number of a connection to sync again
+)
+
+// op names a request in metrics and errors.
+type op int
+
+const (
+	opGet          op = C.ZK_OP_GET
+	opExists       op = C.ZK_OP_EXISTS
+	opChildren     op = C.ZK_OP_CHILDREN
+	opCreate       op = C.ZK_OP_CREATE
+	opSet          op = C.ZK_OP_SET
+	opDelete       op = C.ZK_OP_DELETE
+	opSync         op = C.ZK_OP_SYNC
+	opGetACL       op = C.ZK_OP_GET_ACL
+	opSetACL       op = C.ZK_OP_SET_ACL
+	opRemoveWatch  op = C.ZK_OP_REMOVE_WATCH
+	opMulti        op = C.ZK_OP_MULTI
+	numOps            = C.ZK_OP_MULTI + 1
+	opCheck        op = numOps // only inside a Multi
+	numOpsAndCheck    = numOps + 1
+)
+
+var opNames = [numOpsAndCheck]string{"get", "exists", "children", "create", "set", "delete", "sync",
+	"get acl", "set acl", "remove watch", "multi", "check"}
+
+func (o op) String() string { return opNames[o] }
+
+// call is a request whose answer has not come.
+type call struct {
+	op     op
+	path   string
+	handle uint64
+	issued time.Time // of a sync
+	// done gets the answer, on the dispatcher, exactly once. r is C memory
+	// and ends with the call; it may be nil if err is not.
+	done func(r *C.struct_zk_event, err error)
+}
+
+// request is what zk_submit takes.
+type request struct {
+	op   op
+	path string
+	data []byte
+	null bool // data is NULL, not empty
+	a    int32
+	b    int64
+	acl  []byte
+}
+
+// submit queues a request. done is called exactly once, on the dispatcher; or,
+// when there is none any more, on a goroutine of its own. The id is for cancel.
+func (c *client) submit(r *request, done func(r *C.struct_zk_event, err error)) (id uint64) {
+	c.mu.RLock()
+	h := c.handle
+	cl := call{op: r.op, path: r.path, done: done}
+	if r.op == opSync {
+		cl.issued = time.Now()
+	}
+	rc := c.gone
+	if h != nil {
+		rc = ErrConnectionLoss
+		cl.handle = h.number
+	}
+	id, ok := c.addCall(cl)
+	if ok && h != nil && h.authed >= len(c.auth) {
+		dataLen := C.int(len(r.data))
+		if r.null {
+			dataLen = -1
+		}
+		rc = Code(C.zk_submit(h.c, C.int(r.op), C.uint64_t(id),
+			(*C.char)(unsafe.Pointer(unsafe.StringData(r.path))), C.int(len(r.path)),
+			unsafe.Pointer(unsafe.SliceData(r.data)), dataLen, C.int(r.a), C.int64_t(r.b),
+			unsafe.Pointer(unsafe.SliceData(r.acl)), C.int(len(r.acl))))
+		if rc == ErrInvalidState {
+			rc = deadCode(h)
+		}
+	}
+	if ok && rc != 0 {
+		// The queue is still there: the dispatcher frees it under mu, after
+		// it has stopped to accept calls.
+		C.zk_post(c.queue, C.ZK_EV_POST, C.uint64_t(id), C.int(rc))
+	}
+	c.mu.RUnlock()
+	if !ok {
+		c.metrics.result(r.op, ErrClosed)
+		go done(nil, &Error{Op: r.op.String(), Path: r.path, Code: ErrClosed})
+	}
+	return id
+}
+
+// deadCode tells why a handle takes no requests, a moment before its session
+// event says so.
+func deadCode(h *handle) Code {
+	if C.zk_handle_state(h.c) == cAuthFailed {
+		return ErrAuthFailed
+	}
+	return ErrSessionExpired
+}
+
+func (c *client) addCall(cl call) (id uint64, ok bool) {
+	c.callsMu.Lock()
+	defer c.callsMu.Unlock()
+	if c.stopped {
+		return 0, false
+	}
+	// 40 bits of it travel in the context pointer; 0 is nobody's.
+	c.lastID = (c.lastID + 1) & (1<<40 - 1)
+	if c.lastID == 0 {
+		c.lastID = 1
+	}
+	c.calls[c.lastID] = cl
+	c.metrics.inFlight.Inc()
+	return c.lastID, true
+}
+
+// takeCall returns a call and forgets it: whoever gets it answers it.
+func (c *client) takeCall(id uint64) (call, bool) {
+	c.callsMu.Lock()
+	cl, ok := c.calls[id]
+	if ok {
+		delete(c.calls, id)
+	}
+	c.callsMu.Unlock()
+	if ok {
+		c.metrics.inFlight.Dec()
+	}
+	return cl, ok
+}
+
+// fail answers all calls that match, on the dispatcher.
+func (c *client) fail(code Code, match func(call) bool) {
+	c.callsMu.Lock()
+	var failed []call
+	for id, cl := range c.calls {
+		if match(cl) {
+			failed = append(failed, cl)
+			delete(c.calls, id)
+		}
+	}
+	c.callsMu.Unlock()
+	for _, cl := range failed {
+		c.metrics.inFlight.Dec()
+		c.answer(cl, nil, code)
+	}
+}
+
+func (c *client) answer(cl call, r *C.struct_zk_event, code Code) {
+	c.metrics.result(cl.op, code)
+	if code != 0 {
+		cl.done(r, &Error{Op: cl.op.String(), Path: cl.path, Code: code})
+		return
+	}
+	if cl.op == opSync {
+		if at := int64(cl.issued.Sub(c.started)); at > c.verified.Load() {
+			c.verified.Store(max(at, 1))
+		}
+	}
+	cl.done(r, nil)
+}
+
+// dispatch is the client's one goroutine: it delivers everything.
+func (c *client) dispatch() {
+	var batch *C.struct_zk_chunk
+	var buf [8]byte
+	for stop := false; !stop; {
+		batch = C.zk_take(c.queue, batch)
+		if batch == nil {
+			// An eventfd's read fails only when it is closed, which is below.
+			_, _ = c.wakeup.Read(buf[:])
+			continue
+		}
+		n := 0
+		for chunk := batch; chunk != nil; chunk = chunk.next {
+			at := unsafe.Add(unsafe.Pointer(chunk), C.sizeof_struct_zk_chunk)
+			for end := unsafe.Add(at, chunk.used); uintptr(at) < uintptr(end); n++ {
+				r := (*C.struct_zk_event)(at)
+				stop = c.deliver(r) || stop
+				at = unsafe.Add(at, r.size)
+			}
+		}
+		c.metrics.batch.Observe(float64(n))
+	}
+	// Nobody adds a call any more; those who did may still be in submit.
+	c.mu.Lock()
+	c.freed = true
+	c.mu.Unlock()
+	C.zk_take(c.queue, batch)
+	c.wakeup.Close()
+	C.zk_queue_free(c.queue)
+	c.metrics.clients.Dec()
+	close(c.done)
+}
+
+// payload returns the bytes behind a record. They are C memory.
+func payload(r *C.struct_zk_event) []byte {
+	if r.len <= 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(r), C.sizeof_struct_zk_event)), r.len)
+}
+
+// deliver handles one record; it returns true after the last one.
+func (c *client) deliver(r *C.struct_zk_event) (stop bool) {
+	switch r.kind {
+	case C.ZK_EV_WATCH:
+		ev := WatchEvent{Path: string(payload(r)), Type: WatchType(r.rc)}
+		c.metrics.watchEvent(ev.Type)
+		if c.cfg.OnWatch != nil && !c.silent {
+			c.cfg.OnWatch(ev)
+		}
+	case C.ZK_EV_SESSION:
+		c.metrics.sessionRecords.Inc()
+		c.onSession(uint64(r.id), int(r.rc), int64(r.session), payload(r))
+	case C.ZK_EV_LOG:
+		c.log.Log(context.Background(), slog.LevelDebug, "libzookeeper: "+string(payload(r)))
+	case C.ZK_EV_WAKE:
+		return c.wake(int(r.id), int(r.rc))
+	default:
+		if cl, ok := c.takeCall(uint64(r.id)); ok {
+			c.answer(cl, r, Code(r.rc))
+		}
+	}
+	return false
+}
+
+// wakeDispatcher has the dispatcher call wake, after all that came before.
+func (c *client) wakeDispatcher(what uint64, arg int32) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if !c.freed {
+		C.zk_post(c.queue, C.ZK_EV_WAKE, C.uint64_t(what), C.int(arg))
+	}
+}
+
+func (c *client) wake(what, arg int) (stop bool) {
+	all := func(call) bool { return true }
+	switch what {
+	case wakeClosing:
+		c.fail(ErrClosed, all)
+		c.setState(Closed)
+		c.silent = true
+	case wakeHandleClosed:
+		c.fail(ErrConnectionLoss, func(cl call) bool { return cl.handle == uint64(arg) })
+	case wakeProve:
+		if int32(arg) == c.connection {
+			c.proveContact(c.connection)
+		}
+	case wakeStop:
+		c.callsMu.Lock()
+		c.stopped = true
+		c.callsMu.Unlock()
+		c.fail(ErrClosed, all)
+		return true
+	}
+	return false
+}

@@ -1,0 +1,94 @@
+package zk
+
+import (
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics of any number of Clients of one process: make one and give it to all.
+type Metrics struct {
+	requests        *prometheus.CounterVec
+	inFlight        prometheus.Gauge
+	clients         prometheus.Gauge
+	watchEvents     *prometheus.CounterVec
+	states          *prometheus.CounterVec
+	sessionRecords  prometheus.Counter
+	sessionsOpened  prometheus.Counter
+	sessionsExpired prometheus.Counter
+	connections     prometheus.Counter
+	batch           prometheus.Histogram
+
+	// A counter looked up by its labels costs more than all else here.
+	ok     [numOps]prometheus.Counter
+	others sync.Map // [2]int32{op, code} -> prometheus.Counter
+}
+
+// NewMetrics makes the metrics and registers them with r.
+func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
+	m := newMetrics()
+	for _, c := range []prometheus.Collector{m.requests, m.inFlight, m.clients, m.watchEvents, m.states,
+		m.sessionRecords, m.sessionsOpened, m.sessionsExpired, m.connections, m.batch} {
+		if err := r.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func newMetrics() *Metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "magellan_zk_" + name, Help: help})
+	}
+	m := &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "magellan_zk_requests_total", Help: "Requests answered, by operation and result."}, []string{"op", "result"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "magellan_zk_requests_in_flight", Help: "Requests that wait for an answer."}),
+		clients: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "magellan_zk_clients", Help: "Clients open: a session each."}),
+		watchEvents: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "magellan_zk_watch_events_total", Help: "Watches fired, by type of event."}, []string{"type"}),
+		states: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "magellan_zk_state_changes_total", Help: "Changes of a client's state, by the new state."}, []string{"state"}),
+		sessionRecords:  counter("session_records_total", "Session events that crossed from C: a few for each cut, however many watches there are."),
+		sessionsOpened:  counter("handles_opened_total", "libzookeeper handles opened."),
+		sessionsExpired: counter("sessions_expired_total", "Sessions that the servers let expire."),
+		connections:     counter("connections_total", "Connections made to a server, the first and the later ones."),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "magellan_zk_batch_records", Help: "Answers and events taken from C with one call.",
+			Buckets: prometheus.ExponentialBuckets(1, 4, 8)}),
+	}
+	for i := range m.ok {
+		m.ok[i] = m.requests.WithLabelValues(label(op(i)), Code(0).label())
+	}
+	return m
+}
+
+// label turns an operation's name into a metric's.
+func label(o op) string {
+	b := []byte(o.String())
+	for i := range b {
+		if b[i] == ' ' {
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}
+
+func (m *Metrics) result(o op, code Code) {
+	if code == 0 {
+		m.ok[o].Inc()
+		return
+	}
+	key := [2]int32{int32(o), int32(code)}
+	c, ok := m.others.Load(key)
+	if !ok {
+		c, _ = m.others.LoadOrStore(key, m.requests.WithLabelValues(label(o), code.label()))
+	}
+	c.(prometheus.Counter).Inc()
+}
+
+func (m *Metrics) watchEvent(t WatchType) { m.watchEvents.WithLabelValues(t.String()).Inc() }
+
+func (m *Metrics) sessionEvent(s State) { m.states.WithLabelValues(s.String()).Inc() }
