@@ -1,0 +1,15 @@
+// Package admin is the operators' HTTP server: metrics, what is wrong with the
+// data, what the cache knows of one znode, and Go's profiles.
+//
+// It has an Echo instance and a listener of its own, so that it goes on
+// answering while the public one (internal/httpapi) is overloaded, and so that
+// it can be kept off the public network: unless it listens on a loopback
+// address it wants a token with every request.
+//
+// It knows nothing of the cache and nothing of jemalloc. What it shows comes in
+// through [Config]: small interfaces, which cmd/magellan fills, and further
+// handlers as [Route]s.
+//
+// A [Server] is made by [New], which listens; [Server.Serve] runs until
+// [Server.Shutdown]. All methods are safe for concurrent use.
+package admin
