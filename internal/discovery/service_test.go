@@ -208,6 +208,40 @@ func TestServiceLookup(t *testing.T) {
 	}
 }
 
+// agedShop is a Reader that knew one shop last an hour and more ago, and
+// everything else now.
+type agedShop struct {
+	*discoverytest.Reader
+	name string
+}
+
+func (r agedShop) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []discovery.ShopRead) {
+	r.Reader.Shops(ctx, names, opt, out)
+	for i := range names {
+		if names[i] == r.name {
+			out[i].Meta.Age = time.Hour + 1
+		}
+	}
+}
+
+func TestServiceLookupBoundsTheAgeOfEachShop(t *testing.T) {
+	_, r := newService(t, discovery.Config{})
+	s, err := discovery.New(discovery.Config{Reader: agedShop{r, "42"}, MaxStale: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([]discovery.ShopResult, 2)
+	if _, err := s.Lookup(context.Background(), []string{"42", "43"}, take, out); err != nil {
+		t.Fatal(err)
+	}
+	if out[0].Status != discovery.Unavailable || !errors.Is(out[0].Err, discovery.ErrUnavailable) || out[0].Answer.Datacenter != "" {
+		t.Errorf("the one too old: %+v", out[0])
+	}
+	if out[1].Status != discovery.Found {
+		t.Errorf("the other: %+v", out[1])
+	}
+}
+
 func TestServiceTopology(t *testing.T) {
 	s, _ := newService(t, discovery.Config{})
 	ctx := context.Background()
@@ -264,11 +298,11 @@ func TestServiceBadCitizensExpireByThemselves(t *testing.T) {
 		if listed() != "fraud" || count() != 2 {
 			t.Errorf("before: %s, %d entries", listed(), count())
 		}
-		time.Sleep(time.Until(end) - 1)
+		time.Sleep(time.Until(end) - time.Nanosecond)
 		if listed() != "fraud" || count() != 2 {
 			t.Errorf("just before: %s, %d entries", listed(), count())
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if listed() != "abuse" || count() != 1 {
 			t.Errorf("at the instant: %s, %d entries", listed(), count())
 		}
