@@ -35,12 +35,11 @@ const (
 
 // The states of zookeeper.h, where they are variables; a test compares them.
 const (
-	cExpired      = -112
-	cAuthFailed   = -113
-	cConnecting   = 1
-	cConnected    = 3
-	cReadOnly     = 5
-	cNotConnected = 999
+	cExpired    = -112
+	cAuthFailed = -113
+	cConnecting = 1
+	cConnected  = 3
+	cReadOnly   = 5
 )
 
 // handle is one zhandle_t: one session.

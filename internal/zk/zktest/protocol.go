@@ -3,7 +3,6 @@ package zktest
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -29,9 +28,8 @@ func dial(ctx context.Context, addr string) (net.Conn, error) {
 	return conn, nil
 }
 
-// handshake opens a session, or takes one over, and returns its id: 0 if the
-// server does not know the session.
-func handshake(conn net.Conn, session int64, password []byte) (int64, error) {
+// hello is the request that opens a session, or takes one over.
+func hello(session int64, password []byte) []byte {
 	if len(password) == 0 {
 		password = make([]byte, 16)
 	}
@@ -42,9 +40,23 @@ func handshake(conn net.Conn, session int64, password []byte) (int64, error) {
 	b = binary.BigEndian.AppendUint64(b, uint64(session))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(password)))
 	b = append(b, password...)
-	b = append(b, 0) // not read-only
-	if err := send(conn, b); err != nil {
+	return append(b, 0) // not read-only
+}
+
+// openAndClose opens a session, or takes one over, and ends it at once. It
+// returns the session's id: 0 if the server does not know the session. Both
+// requests leave together: the owner of a session takes it back within
+// milliseconds.
+func openAndClose(ctx context.Context, addr string, session int64, password []byte) (int64, error) {
+	conn, err := dial(ctx, addr)
+	if err != nil {
 		return 0, err
+	}
+	defer conn.Close()
+	const xid = 1
+	end := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, xid), opClose)
+	if _, err := conn.Write(append(packet(hello(session, password)), packet(end)...)); err != nil {
+		return 0, fmt.Errorf("zktest: %w", err)
 	}
 	answer, err := receive(conn)
 	if err != nil {
@@ -53,35 +65,20 @@ func handshake(conn net.Conn, session int64, password []byte) (int64, error) {
 	if len(answer) < 16 {
 		return 0, fmt.Errorf("zktest: the server's hello has only %d bytes", len(answer))
 	}
-	return int64(binary.BigEndian.Uint64(answer[8:])), nil
-}
-
-func endSession(conn net.Conn) error {
-	var b []byte
-	b = binary.BigEndian.AppendUint32(b, 1)
-	b = binary.BigEndian.AppendUint32(b, opClose)
-	if err := send(conn, b); err != nil {
-		return err
+	id := int64(binary.BigEndian.Uint64(answer[8:]))
+	if id == 0 {
+		return 0, nil
 	}
 	for {
 		// The session's watch events may come first.
-		switch answer, err := receive(conn); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		case len(answer) >= 4 && binary.BigEndian.Uint32(answer) == 1:
-			return nil
+		if answer, err = receive(conn); err != nil || len(answer) >= 4 && binary.BigEndian.Uint32(answer) == xid {
+			return id, err
 		}
 	}
 }
 
-func send(conn net.Conn, b []byte) error {
-	_, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...))
-	if err != nil {
-		return fmt.Errorf("zktest: %w", err)
-	}
-	return nil
+func packet(b []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
 }
 
 func receive(conn net.Conn) ([]byte, error) {
@@ -96,34 +93,28 @@ func receive(conn net.Conn) ([]byte, error) {
 	return b, nil
 }
 
-// tryConnect opens a session and ends it.
-func tryConnect(ctx context.Context, addr string) error {
-	conn, err := dial(ctx, addr)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if _, err := handshake(conn, 0, nil); err != nil {
-		return err
-	}
-	return endSession(conn)
-}
-
 // Expire ends somebody's session: with its id and password it takes the session
-// over, as its owner could on another connection, and closes it. The owner
-// learns that it has expired when it connects again, at once.
+// over, as its owner could on another connection, and closes it, until the
+// server knows it no more. The owner learns of it when it connects again, which
+// it does at once.
 func (s *Server) Expire(session int64, password []byte) error {
-	conn, err := dial(context.Background(), s.addr)
-	if err != nil {
-		return err
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	var last error
+	for try := 0; ; try++ {
+		id, err := openAndClose(ctx, s.addr, session, password)
+		switch {
+		case err == nil && id == 0 && try == 0:
+			return fmt.Errorf("zktest: the server on %s does not know session %#x with that password", s.addr, session)
+		case err == nil && id == 0:
+			return nil
+		case err != nil:
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("zktest: session %#x does not end on the server on %s: %w", session, s.addr, last)
+		case <-time.After(time.Millisecond):
+		}
 	}
-	defer conn.Close()
-	id, err := handshake(conn, session, password)
-	if err != nil {
-		return err
-	}
-	if id != session {
-		return fmt.Errorf("zktest: the server on %s does not know session %#x with that password", s.addr, session)
-	}
-	return endSession(conn)
 }

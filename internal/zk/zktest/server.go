@@ -339,7 +339,7 @@ func (s *Server) waitReady() error {
 		if text, last = s.fourLetter(ctx, "srvr"); last == nil {
 			if !strings.HasPrefix(text, "Zookeeper version:") {
 				last = fmt.Errorf("srvr: %s", strings.TrimSpace(text))
-			} else if last = tryConnect(ctx, s.addr); last == nil {
+			} else if _, last = openAndClose(ctx, s.addr, 0, nil); last == nil {
 				return nil
 			}
 		}

@@ -1,0 +1,52 @@
+package zk
+
+import "testing"
+
+// Live counts what is alive in C.
+func Live() (queues, handles, multis, chunks int64) {
+	l := live()
+	return l.queues, l.handles, l.multis, l.chunks
+}
+
+// Allocated returns the bytes C has allocated.
+var Allocated = allocatedC
+
+// InFlight returns the calls that wait for an answer.
+func (c *client) InFlight() int {
+	c.callsMu.Lock()
+	defer c.callsMu.Unlock()
+	return len(c.calls)
+}
+
+func TestConstants(t *testing.T) {
+	for name, c := range constantsC() {
+		if c[0] != c[1] {
+			t.Errorf("%s is %d, libzookeeper says %d", name, c[0], c[1])
+		}
+	}
+}
+
+func TestCheckPath(t *testing.T) {
+	for path, good := range map[string]bool{
+		"": false, "/": true, "a": false, "/a": true, "/a/": false, "//": false, "/a//b": false, "/a\x00b": false,
+		"/.": false, "/..": false, "/a/./b": false, "/a/../b": false, "/...": true, "/.a": true, "/a..": true,
+		"/\x1f": false, "/\x7f": false, "/\xff": false, "/é": true, "/a b": true,
+	} {
+		if err := checkPath(opGet, path, false); (err == nil) != good {
+			t.Errorf("%q: %v", path, err)
+		}
+	}
+	for path, good := range map[string]bool{"/": true, "/a/": true, "/a//": false, "/a/.": true, "/./a": false} {
+		if err := checkPath(opCreate, path, true); (err == nil) != good {
+			t.Errorf("sequential %q: %v", path, err)
+		}
+	}
+}
+
+func TestCheckVersion(t *testing.T) {
+	for v, good := range map[string]bool{"3.8.0": true, "3.6.0": true, "4.0": true, "3.5.9": false, "2.9.9": false, "": false, "x.y": false} {
+		if err := checkVersion(v); (err == nil) != good {
+			t.Errorf("%q: %v", v, err)
+		}
+	}
+}
