@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Prints the environment in which `go build` and `go test` link the libraries
 # that build/native.sh built: eval "$(build/env.sh [FLAVOUR | PREFIX])".
-# Without it Go uses the distribution's libjemalloc-dev and libzookeeper-mt-dev.
+# Without it, or with FLAVOUR system, Go uses the distribution's libjemalloc-dev
+# and libzookeeper-mt-dev.
 set -euo pipefail
 
 flavour=${1:-release}
+[[ $flavour != system ]] || exit 0
 prefix=$flavour
 [[ $prefix == */* ]] || prefix=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/.native/$flavour
 if [[ ! -f $prefix/.stamp ]]; then

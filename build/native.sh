@@ -32,6 +32,7 @@ A prefix that is up to date is left alone.
   --flavour release   -O2 -g (default)
   --flavour debug     libzookeeper with --enable-debug: -O0 -g
   --flavour asan      libzookeeper under AddressSanitizer, for go test -asan
+  --flavour system    the distribution's libraries: builds nothing
   --prefix DIR        where to install (default: .native/FLAVOUR in the repository)
   --sources DIR       a folder that holds the release tarballs
                       (default: \$MAGELLAN_SOURCES)
@@ -73,7 +74,11 @@ while (($#)); do
 	esac
 done
 
-case $flavour in release | debug | asan) ;; *) die "unknown flavour '$flavour': use release, debug or asan" ;; esac
+case $flavour in
+release | debug | asan) ;;
+system) exit ;; # the distribution's libraries: nothing to build
+*) die "unknown flavour '$flavour': use release, debug, asan or system" ;;
+esac
 [[ -z $sources || -d $sources ]] || die "--sources $sources: no such folder"
 prefix=$(realpath -m "${prefix:-$repo/.native/$flavour}")
 

@@ -1,0 +1,42 @@
+# Each target is one line; the work is in build/*.sh.
+# FLAVOUR=debug links libzookeeper as built with --enable-debug, and
+# FLAVOUR=system the distribution's libraries.
+export FLAVOUR ?= release
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+deps: ## installs what is missing from Debian's or Ubuntu's packages
+	@build/deps.sh
+
+native: deps ## builds jemalloc and libzookeeper into .native/, once
+	@build/native.sh --flavour $(FLAVOUR)
+
+build: native ## builds dist/magellan
+	@build/build.sh
+
+run: build ## starts a ZooKeeper, imports sample data, serves; Ctrl-C ends all of it
+	@exec build/run.sh
+
+test: native ## all tests with the race detector, against real ZooKeeper servers
+	@build/test.sh
+
+check: native ## gofmt, go vet, staticcheck, shellcheck, the architecture
+	@build/check.sh
+
+fuzz: native ## each fuzz target for FUZZTIME (10s)
+	@build/fuzz.sh
+
+asan: deps ## the packages with C code, tested under AddressSanitizer and LeakSanitizer
+	@build/asan.sh
+
+bench: build ## the table of docs/benchmarks.md: all of it takes long
+	@build/deps.sh bench && build/bench/run.sh
+
+bench-short: build ## the same table, each measurement short
+	@build/deps.sh bench && build/bench/run.sh --short
+
+clean: ## removes what was built; keeps the fetched sources (.cache)
+	rm -rf dist .native
+
+.PHONY: help deps native build run test check fuzz asan bench bench-short clean

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Tests the packages that hold C code under AddressSanitizer and LeakSanitizer,
+# with a libzookeeper that is compiled for it: build/asan.sh [flags and packages of go test].
+# jemalloc is not part of such a build (see cgo/jemalloc/doc.go).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build/native.sh --flavour asan
+flags=$(build/env.sh asan)
+eval "$flags"
+if ((!$#)); then
+	mapfile -t packages < <(go list -f '{{if .CgoFiles}}{{.ImportPath}}{{end}}' ./...)
+	set -- "${packages[@]}"
+fi
+exec go test -asan -timeout 20m "$@"

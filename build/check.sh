@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Everything that can be said about the sources without running the tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+flags=$(build/env.sh "${FLAVOUR:-release}")
+
+ours() { git ls-files --cached --others --exclude-standard -- "$@"; }
+
+formatted() {
+	local sources unformatted
+	mapfile -t sources < <(ours '*.go')
+	unformatted=$(gofmt -l "${sources[@]}")
+	[[ -z $unformatted ]] || {
+		echo "run gofmt -w on: $unformatted" >&2
+		return 1
+	}
+}
+vetted() { (eval "$flags" && go vet ./... && go vet -tags invariants ./...); }
+statically_checked() { (eval "$flags" && go tool staticcheck ./...); }
+scripts_checked() {
+	local scripts
+	mapfile -t scripts < <(ours '*.sh' .ci/run)
+	shellcheck "${scripts[@]}"
+}
+architecture() { (eval "$flags" && go test ./internal/arch); }
+# A plain go build has to work with the distribution's libraries as well.
+distribution() { go build ./... && go test ./cgo/jemalloc; }
+
+trap '(($? == 0)) || echo "check: $check: FAILED" >&2' EXIT
+for check in formatted vetted statically_checked scripts_checked architecture distribution; do
+	begin=$SECONDS
+	"$check" # not in an if: set -e would not hold inside
+	echo "check: $check: ok, $((SECONDS - begin)) s"
+done

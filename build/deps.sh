@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Installs what building and testing magellan needs and this machine lacks, from
+# its own Debian or Ubuntu packages: build/deps.sh [bench]. Does nothing, at
+# once, if all is there. Starts no service.
+set -euo pipefail
+
+packages=(
+	# build/native.sh
+	gcc g++ make libc6-dev autoconf automake libtool pkg-config bzip2 curl ca-certificates
+	libssl-dev default-jre-headless libzookeeper-java
+	# go build without build/env.sh
+	libjemalloc-dev libzookeeper-mt-dev
+	# tests start real servers from the jars of libzookeeper-java; checks
+	libslf4j-java shellcheck
+)
+case ${1:-} in
+'') ;;
+bench) packages+=(nginx wrk) ;;
+*)
+	echo "usage: build/deps.sh [bench]" >&2
+	exit 2
+	;;
+esac
+
+if ! command -v go >/dev/null; then
+	echo "deps: Go is missing: install $(sed -n 's/^go /Go /p' "$(dirname "$0")/../go.mod") or newer from https://go.dev/dl/" >&2
+	exit 1
+fi
+if ! command -v apt-get >/dev/null; then
+	echo "deps: this is not Debian or Ubuntu: I cannot install the like of: ${packages[*]}" >&2
+	exit 0 # they may be there under other names; who needs one says so
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+	[[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+done
+((${#missing[@]})) || exit 0
+
+root=()
+if ((EUID != 0)); then
+	command -v sudo >/dev/null || {
+		echo "deps: as root, run: apt-get install ${missing[*]}" >&2
+		exit 1
+	}
+	root=(sudo)
+fi
+echo "deps: installing ${missing[*]}"
+
+# Packages of servers start them. policy-rc.d is how that is forbidden; a
+# machine that has one knows what it wants.
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+	trap '"${root[@]}" rm -f "$policy"' EXIT
+	printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null
+	"${root[@]}" chmod 755 "$policy"
+fi
+"${root[@]}" apt-get -qq update || echo "deps: apt-get update failed, going on with the lists this machine has" >&2
+"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${missing[@]}"
+# Nor shall it start with the machine from now on.
+if [[ " ${missing[*]} " == *" nginx "* && -d /run/systemd/system ]]; then
+	"${root[@]}" systemctl disable --quiet nginx
+fi
