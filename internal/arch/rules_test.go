@@ -1,0 +1,66 @@
+package arch
+
+// An arrow says what a package may import of ours, tests aside. A package
+// without an arrow is an error: say here what it is allowed and why.
+type arrow struct {
+	from string // a package; one that ends in /... stands for the packages below it as well
+	to   []string
+	why  string
+}
+
+const anything = "*"
+
+// The first arrow whose from matches a package is the one that holds.
+var arrows = []arrow{
+	{"cmd/...", []string{anything}, "programs put the parts together"},
+	{"build/...", []string{anything}, "programs for developers, not part of the product"},
+
+	{"internal/httpapi/...", []string{"internal/discovery", "internal/httpapi/..."}, "HTTP asks the domain and knows neither the cache nor ZooKeeper behind it"},
+	{"internal/admin/...", []string{"cgo/jemalloc/pprof", "internal/admin/..."}, "operators' handlers see the rest through their own small interfaces"},
+	{"internal/cache/...", []string{"internal/zk", "internal/discovery", "internal/cache/..."}, "the cache joins the domain's Reader with ZooKeeper"},
+	{"internal/discovery/...", []string{"internal/discovery/..."}, "the domain is pure: it reads through its own Reader interface"},
+	{"internal/zk/zktest/...", []string{"internal/zk/zktest/..."}, "what tests the client may not depend on it"},
+	{"internal/zk/...", []string{"internal/zk/..."}, "a ZooKeeper client knows nothing of who uses it"},
+	{"internal/arch", nil, "tests only"},
+
+	{"cgo/jemalloc/pprof/...", []string{"cgo/jemalloc", "cgo/jemalloc/heapprof", "cgo/jemalloc/pprof/..."}, "handlers over the dump and its reader"},
+	{"cgo/jemalloc/heapprof/...", []string{"cgo/jemalloc/heapprof/..."}, "reads dumps of any process, so it needs no jemalloc of its own"},
+	{"cgo/jemalloc/...", []string{"cgo/jemalloc/internal/..."}, "usable by any Go program as it is"},
+}
+
+// A fence keeps an import, ours or not, inside some packages, tests aside.
+type fence struct {
+	imports string // a package, or with /... one and those below it
+	only    []string
+	why     string
+}
+
+var fences = []fence{
+	{"github.com/labstack/echo/...", []string{"internal/httpapi/...", "internal/admin/...", "build/bench/..."}, "the web framework is a detail of the two HTTP sides"},
+	{"github.com/dgraph-io/ristretto/...", []string{"internal/cache/...", "build/bench/..."}, "it decides what stays in memory, and only the cache knows why it may not decide more"},
+	{"github.com/go-zookeeper/zk", []string{"build/bench/..."}, "the client to compare with"},
+	{"github.com/alecthomas/kong", []string{"cmd/...", "build/bench/..."}, "flags belong to programs"},
+	{"github.com/google/pprof/...", []string{"cgo/jemalloc/heapprof/...", "cgo/jemalloc/pprof/...", "internal/admin/...", "cmd/..."}, "profiles have one door into the program"},
+	{"net/http", []string{"internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/pprof/...", "cmd/...", "build/..."}, "the domain, the cache and the client speak no HTTP"},
+	{"testing", []string{"internal/zk/zktest/...", "internal/discovery/discoverytest/..."}, "a program does not link its tests"},
+	{"log", []string{"build/..."}, "log/slog, from the Config: a library does not choose where its log goes"},
+	{"github.com/prometheus/client_golang/prometheus/promauto", nil, "metrics are registered with the Registerer of a Config, never behind the caller's back"},
+	{"unsafe", []string{"cgo/...", "internal/zk/...", "internal/cache/...", "internal/httpapi/...", "build/bench/..."}, "it belongs to the C boundary, and to the two that answer a request without a copy"},
+}
+
+// cgo/... is for other programs: not even its tests lean on ours.
+var publicTree, privateTree = "cgo/...", "internal/..."
+
+// Where C may stand: import "C", and .c, .h and .S files.
+var cAllowed = []fence{
+	{"C", []string{
+		"cgo/jemalloc",              // mallctl, the configuration, the backtrace hook
+		"cgo/jemalloc/internal/...", // what tests allocate
+		"internal/zk",               // libzookeeper
+		"internal/zk/internal/...",  // what its tests need of C
+		"build/bench/...",           // the plain C program to compare with
+	}, "C is hard to get right and hard to build: it stays where it is tested for that"},
+}
+
+// maxLines is where a file is no longer one idea.
+const maxLines = 700
