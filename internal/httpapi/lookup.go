@@ -1,0 +1,241 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"magellan/internal/discovery"
+)
+
+const (
+	// maxLookupShops is the most shops one lookup may ask for.
+	maxLookupShops = 10_000
+	// maxLookupBody bounds a lookup's body, in bytes: 10,000 names of 255 bytes,
+	// each byte of which may take three when characters beyond ASCII are
+	// written as \u escapes.
+	maxLookupBody = 8 << 20
+	// maxKeptLookup bounds the memory a lookup leaves for the next, in bytes
+	// for each of its buffers.
+	maxKeptLookup = 1 << 20
+)
+
+// lookup is the memory of one POST /v1/shops/lookup. Unlike an [exchange] it is
+// not needed after the handler has returned, so a pool may have it.
+type lookup struct {
+	request bytes.Buffer
+	decoder jsontext.Decoder
+	text    []byte // the names, one after the other
+	ends    []int  // where each ends in text
+	names   []string
+	results []discovery.ShopResult
+	body    []byte
+}
+
+var lookups = sync.Pool{New: func() any { return new(lookup) }}
+
+// free gives l's memory to the next lookup, but not what a huge one took, and
+// no one's strings.
+func (l *lookup) free() {
+	clear(l.names)
+	clear(l.results)
+	if max(l.request.Cap(), cap(l.text), cap(l.body)) <= maxKeptLookup {
+		lookups.Put(l)
+	}
+}
+
+// lookupShops answers POST /v1/shops/lookup.
+func (s *Server) lookupShops(x *exchange) error {
+	l := lookups.Get().(*lookup)
+	defer l.free()
+	if err := l.read(x); err != nil {
+		return err
+	}
+	if err := l.parse(); err != nil {
+		return err
+	}
+	meta, err := s.service.Lookup(x.ctx, l.names, x.readOptions(), l.results)
+	if err != nil {
+		return x.failWith(meta, err)
+	}
+	l.compose()
+	return x.answer(meta, contentJSON, l.body)
+}
+
+// read reads the request's body.
+func (l *lookup) read(x *exchange) error {
+	if err := checkContent(x.r.Header); err != nil {
+		return err
+	}
+	l.request.Reset()
+	if x.r.ContentLength > maxLookupBody {
+		return tooLarge(x)
+	}
+	if x.r.ContentLength > 0 {
+		// One byte more than there is: ReadFrom need not grow to see the end.
+		l.request.Grow(int(x.r.ContentLength) + bytes.MinRead)
+	}
+	n, err := l.request.ReadFrom(io.LimitReader(x.r.Body, maxLookupBody+1))
+	switch {
+	case n > maxLookupBody:
+		return tooLarge(x)
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		x.w.Header()["Connection"] = closeConnection
+		return &requestError{kindSlowBody, "the body did not come in time"}
+	default:
+		x.w.Header()["Connection"] = closeConnection
+		return badRequest("the body cannot be read: " + err.Error())
+	}
+}
+
+func tooLarge(x *exchange) error {
+	x.w.Header()["Connection"] = closeConnection // the rest of it is not read
+	return &requestError{kindBodyTooLarge, fmt.Sprintf("the body has more than %d bytes; ask in several requests", maxLookupBody)}
+}
+
+// checkContent refuses what is certainly no JSON. A missing Content-Type is
+// taken for it.
+func checkContent(header http.Header) error {
+	if encoding := header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return &requestError{kindMediaType, fmt.Sprintf("Content-Encoding %q is not understood; send the body as it is", encoding)}
+	}
+	sent := header.Get("Content-Type")
+	if sent == "" || sent == "application/json" {
+		return nil
+	}
+	if mediaType, _, err := mime.ParseMediaType(sent); err != nil || mediaType != "application/json" {
+		return &requestError{kindMediaType, fmt.Sprintf("Content-Type %q is not application/json", sent)}
+	}
+	return nil
+}
+
+// parse reads {"shops":["42","43"]} into names, and makes room for as many
+// results. Other members are ignored.
+//
+// All names stand in one string: one allocation instead of one for each. Who
+// keeps a name beyond the call must clone it.
+func (l *lookup) parse() error {
+	l.text, l.ends = l.text[:0], l.ends[:0]
+	d := &l.decoder
+	d.Reset(&l.request)
+	if d.PeekKind() != '{' {
+		if _, err := d.ReadToken(); err != nil {
+			return syntaxError(err)
+		}
+		return badRequest(`the body is not a JSON object such as {"shops":["42","43"]}`)
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return syntaxError(err)
+	}
+	found := false
+	for d.PeekKind() == '"' {
+		member, err := d.ReadToken()
+		if err != nil {
+			return syntaxError(err)
+		}
+		if member.String() != "shops" {
+			if err := d.SkipValue(); err != nil {
+				return syntaxError(err)
+			}
+			continue
+		}
+		found = true
+		if err := l.parseShops(d); err != nil {
+			return err
+		}
+	}
+	if _, err := d.ReadToken(); err != nil { // '}'
+		return syntaxError(err)
+	}
+	if _, err := d.ReadToken(); err != io.EOF {
+		return badRequest("something follows the JSON object in the body")
+	}
+	if !found {
+		return badRequest(`the body has no member "shops"`)
+	}
+
+	names := string(l.text)
+	l.names = l.names[:0]
+	start := 0
+	for _, end := range l.ends {
+		l.names = append(l.names, names[start:end])
+		start = end
+	}
+	if cap(l.results) < len(l.names) {
+		l.results = make([]discovery.ShopResult, len(l.names))
+	}
+	l.results = l.results[:len(l.names)]
+	return nil
+}
+
+// parseShops reads the array of names.
+func (l *lookup) parseShops(d *jsontext.Decoder) error {
+	if kind := d.PeekKind(); kind != '[' && kind != 0 {
+		return badRequest(`"shops" is not an array of strings`)
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return syntaxError(err)
+	}
+	for d.PeekKind() != ']' {
+		if len(l.ends) == maxLookupShops {
+			return &requestError{kindBodyTooLarge, fmt.Sprintf("\"shops\" has more than %d elements; ask in several requests", maxLookupShops)}
+		}
+		kind := d.PeekKind()
+		value, err := d.ReadValue()
+		if err != nil {
+			return syntaxError(err)
+		}
+		if kind != '"' {
+			return badRequest(fmt.Sprintf("\"shops\"[%d] is not a string", len(l.ends)))
+		}
+		if l.text, err = jsontext.AppendUnquote(l.text, value); err != nil {
+			return syntaxError(err)
+		}
+		l.ends = append(l.ends, len(l.text))
+	}
+	_, err := d.ReadToken() // ']'
+	return err
+}
+
+// syntaxError says where a body stops being JSON.
+func syntaxError(err error) error {
+	var syntax *jsontext.SyntacticError
+	if !errors.As(err, &syntax) {
+		return badRequest("the body is not JSON: it is empty or ends too early")
+	}
+	return badRequest(fmt.Sprintf("the body is not JSON: byte %d: %v", syntax.ByteOffset, syntax.Err))
+}
+
+// compose writes the results in the order of the names.
+func (l *lookup) compose() {
+	dst := append(l.body[:0], `{"results":[`...)
+	for i := range l.results {
+		result := &l.results[i]
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"status":"`...)
+		dst = append(dst, result.Status.String()...)
+		dst = append(dst, `",`...)
+		if result.Status == discovery.Found {
+			dst = appendShop(dst, &result.Answer)
+		} else {
+			dst = appendString(append(dst, `"shop":`...), result.Answer.Shop)
+			if result.Status != discovery.NotFound {
+				dst = appendString(append(dst, `,"detail":`...), result.Err.Error())
+			}
+		}
+		dst = append(dst, '}')
+	}
+	l.body = append(dst, "]}\n"...)
+}

@@ -1,0 +1,173 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"magellan/internal/discovery"
+)
+
+// problem is a problem document (RFC 9457).
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	// Rejected says of each datacenter why it cannot take the shop; only of a
+	// placement.
+	Rejected []rejection `json:"rejected,omitempty"`
+}
+
+type rejection struct {
+	Datacenter string `json:"datacenter"`
+	Region     string `json:"region"`
+	Reason     string `json:"reason"`
+}
+
+// problemKind is what problems of one type have in common. Types are stable:
+// clients compare them.
+type problemKind struct {
+	name, title string
+	status      int
+	retryAfter  string // seconds; empty: trying again is no remedy
+	// answers: the problem is an answer about the data, with meta data.
+	answers bool
+}
+
+// problemTypePrefix makes a problem's type, a URN, of its name.
+const problemTypePrefix = "urn:magellan:problem:"
+
+// statusClientGone is what is counted for a request whose client left before
+// the answer; it is never sent. nginx counts it by the same number.
+const statusClientGone = 499
+
+var (
+	kindNotFound     = &problemKind{name: "not-found", title: "Not found", status: http.StatusNotFound, answers: true}
+	kindInvalidName  = &problemKind{name: "invalid-name", title: "Invalid name", status: http.StatusBadRequest}
+	kindBadRequest   = &problemKind{name: "invalid-request", title: "Invalid request", status: http.StatusBadRequest}
+	kindBadData      = &problemKind{name: "unreadable-record", title: "Unreadable record", status: http.StatusBadGateway, answers: true}
+	kindNoCapacity   = &problemKind{name: "no-capacity", title: "No capacity", status: http.StatusConflict, answers: true}
+	kindUnavailable  = &problemKind{name: "unavailable", title: "ZooKeeper unavailable", status: http.StatusServiceUnavailable, retryAfter: "5"}
+	kindOverloaded   = &problemKind{name: "overloaded", title: "Overloaded", status: http.StatusServiceUnavailable, retryAfter: "1"}
+	kindTimeout      = &problemKind{name: "timeout", title: "Timed out", status: http.StatusGatewayTimeout, retryAfter: "1"}
+	kindNotReady     = &problemKind{name: "not-ready", title: "Not ready", status: http.StatusServiceUnavailable, retryAfter: "1"}
+	kindNoRoute      = &problemKind{name: "no-such-route", title: "No such route", status: http.StatusNotFound}
+	kindMethod       = &problemKind{name: "method-not-allowed", title: "Method not allowed", status: http.StatusMethodNotAllowed}
+	kindSlowBody     = &problemKind{name: "slow-body", title: "Request body too slow", status: http.StatusRequestTimeout}
+	kindBodyTooLarge = &problemKind{name: "body-too-large", title: "Request body too large", status: http.StatusRequestEntityTooLarge}
+	kindMediaType    = &problemKind{name: "unsupported-media-type", title: "Unsupported media type", status: http.StatusUnsupportedMediaType}
+	kindInternal     = &problemKind{name: "internal", title: "Internal error", status: http.StatusInternalServerError}
+)
+
+// requestError is an error that this package found in a request.
+type requestError struct {
+	kind   *problemKind
+	detail string
+}
+
+// Error implements error.
+func (e *requestError) Error() string { return e.detail }
+
+func badRequest(detail string) error { return &requestError{kindBadRequest, detail} }
+
+// placementError is a placement that failed, with the reasons.
+type placementError struct {
+	error
+	rejected []discovery.Rejection
+}
+
+// Unwrap returns the error itself.
+func (e *placementError) Unwrap() error { return e.error }
+
+// kindOf is the one place where an error becomes a status.
+//
+// ErrNoCapacity is a conflict (409) and not an unavailable service (503): asking
+// again changes nothing until somebody adds capacity, and a load balancer must
+// not take the replica for broken.
+func kindOf(err error) *problemKind {
+	var ours *requestError
+	var echos *echo.HTTPError
+	switch {
+	case errors.As(err, &ours):
+		return ours.kind
+	case errors.Is(err, discovery.ErrNotFound):
+		return kindNotFound
+	case errors.Is(err, discovery.ErrInvalidName):
+		return kindInvalidName
+	case errors.Is(err, discovery.ErrInvalidRequest):
+		return kindBadRequest
+	case errors.Is(err, discovery.ErrBadData):
+		return kindBadData
+	case errors.Is(err, discovery.ErrNoCapacity):
+		return kindNoCapacity
+	case errors.Is(err, discovery.ErrOverloaded):
+		return kindOverloaded
+	case errors.Is(err, discovery.ErrUnavailable), errors.Is(err, context.Canceled):
+		return kindUnavailable // even where the deadline ended the wait: it says more
+	case errors.Is(err, context.DeadlineExceeded):
+		return kindTimeout
+	case errors.As(err, &echos) && echos.Code == http.StatusNotFound:
+		return kindNoRoute
+	case errors.As(err, &echos) && echos.Code == http.StatusMethodNotAllowed:
+		return kindMethod
+	default:
+		return kindInternal
+	}
+}
+
+// fail answers with err's problem document. A client that has gone gets none.
+func (x *exchange) fail(err error) {
+	if errors.Is(err, context.Canceled) && x.r.Context().Err() != nil {
+		x.gone = true
+		return
+	}
+	kind := kindOf(err)
+	detail := err.Error()
+	switch kind {
+	case kindNoRoute:
+		detail = "this API has no such path; /openapi.json lists what there is"
+	case kindMethod:
+		detail = x.r.Method + " is not among this path's methods: " + x.w.Header().Get("Allow")
+	case kindInternal:
+		x.server.cfg.Logger.LogAttrs(context.Background(), slog.LevelError, "request failed", x.logID(), slog.Any("err", err))
+		detail = "this is a bug in magellan; the log has more under this request's X-Request-Id"
+	}
+	p := problem{
+		Type: problemTypePrefix + kind.name, Title: kind.title, Status: kind.status,
+		Detail: strings.ToValidUTF8(detail, "\uFFFD"),
+	}
+	var placement *placementError
+	if errors.As(err, &placement) {
+		for _, r := range placement.rejected {
+			p.Rejected = append(p.Rejected, rejection{r.Datacenter, r.Region, string(r.Reason)})
+		}
+	}
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(p); err != nil {
+		panic(err) // strings and numbers always encode
+	}
+	header := x.w.Header()
+	header["Content-Type"] = contentProblem
+	if kind.retryAfter != "" {
+		header["Retry-After"] = []string{kind.retryAfter}
+	}
+	_ = x.write(kind.status, body.Bytes())
+}
+
+// failWith is an error with the meta data it came with, where it says something
+// about the data: that a shop does not exist is known as of some age, too.
+func (x *exchange) failWith(meta discovery.Meta, err error) error {
+	if kindOf(err).answers {
+		x.setMeta(meta)
+	}
+	return err
+}

@@ -1,0 +1,44 @@
+package httpapi
+
+import "net/http"
+
+// maxRequestID is the longest X-Request-Id that is taken over, in bytes.
+const maxRequestID = 128
+
+// sequence makes request ids: the connection's random start, and steps that meet
+// every number once. Two connections share an id with the chance of a collision
+// among random 64-bit numbers.
+type sequence struct{ next uint64 }
+
+// appendNext appends the next id, 16 hexadecimal digits.
+func (s *sequence) appendNext(dst []byte) []byte {
+	s.next += 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio, odd
+	return appendHex64(dst, s.next)
+}
+
+// requestIDOf returns the X-Request-Id of the answer: the request's where it is
+// sane, a new one otherwise.
+func (x *exchange) requestIDOf(r *http.Request) []string {
+	if sent := r.Header["X-Request-Id"]; len(sent) == 1 && saneRequestID(sent[0]) {
+		return sent
+	}
+	x.requestID[0] = view(x.id.appendNext(x.idBytes[:0]))
+	return x.requestID[:]
+}
+
+// saneRequestID keeps what could break out of a log line, or fill one, out of
+// answers and logs.
+func saneRequestID(id string) bool {
+	if id == "" || len(id) > maxRequestID {
+		return false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case c == '-', c == '_', c == '.', c == ':', c == '/', c == '+', c == '=', c == '@', c == '~':
+		default:
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,197 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"magellan/internal/discovery"
+)
+
+// Defaults of [Config].
+const (
+	DefaultRequestTimeout    = 5 * time.Second
+	DefaultReadHeaderTimeout = 10 * time.Second
+	DefaultReadTimeout       = 30 * time.Second
+	DefaultWriteTimeout      = 30 * time.Second
+	DefaultIdleTimeout       = 2 * time.Minute
+	DefaultMaxHeaderBytes    = 16 << 10
+)
+
+// Config is what a [Server] is made of.
+type Config struct {
+	// Service answers. Required; it must outlive the Server.
+	Service *discovery.Service
+	// Ready says whether /readyz answers 200, or why not. It is called on
+	// every such request and must return at once. nil: always ready.
+	Ready func() error
+	// Logger gets requests at debug level, and what went wrong inside at error
+	// level; nil discards.
+	Logger *slog.Logger
+	// Registerer gets the metrics; nil: there are none to be had.
+	Registerer prometheus.Registerer
+
+	// RequestTimeout bounds how long an answer that is not in memory is waited
+	// for; then it is 504. 0 is DefaultRequestTimeout.
+	RequestTimeout time.Duration
+	// ReadHeaderTimeout bounds how long a client may take to send the request's
+	// header, ReadTimeout the whole request. 0 is the default of that name.
+	ReadHeaderTimeout, ReadTimeout time.Duration
+	// WriteTimeout bounds how long a client may take to receive an answer, or
+	// the next MiB of a long one. 0 is DefaultWriteTimeout.
+	WriteTimeout time.Duration
+	// IdleTimeout is how long a connection may wait for its next request. 0 is
+	// DefaultIdleTimeout.
+	IdleTimeout time.Duration
+	// MaxHeaderBytes bounds a request's line and header, in bytes; net/http
+	// lets 4 KiB more pass. Beyond it the answer is 431. 0 is
+	// DefaultMaxHeaderBytes.
+	MaxHeaderBytes int
+	// DrainDelay is how long [Server.Shutdown] goes on serving, with /readyz
+	// failing and connections told to close, before it stops accepting: longer
+	// than load balancers take to notice, and than busy clients wait between
+	// two requests. 0 is no delay.
+	DrainDelay time.Duration
+}
+
+// withDefaults validates c and fills in what is zero.
+func (c Config) withDefaults() (Config, error) {
+	if c.Service == nil {
+		return c, errors.New("httpapi: Config.Service is nil")
+	}
+	if c.DrainDelay < 0 {
+		return c, fmt.Errorf("httpapi: Config.DrainDelay is %v: want a duration, or 0 for none", c.DrainDelay)
+	}
+	for _, d := range []struct {
+		name    string
+		value   *time.Duration
+		usually time.Duration
+	}{
+		{"RequestTimeout", &c.RequestTimeout, DefaultRequestTimeout},
+		{"ReadHeaderTimeout", &c.ReadHeaderTimeout, DefaultReadHeaderTimeout},
+		{"ReadTimeout", &c.ReadTimeout, DefaultReadTimeout},
+		{"WriteTimeout", &c.WriteTimeout, DefaultWriteTimeout},
+		{"IdleTimeout", &c.IdleTimeout, DefaultIdleTimeout},
+	} {
+		if *d.value < 0 {
+			return c, fmt.Errorf("httpapi: Config.%s is %v: want a duration, or 0 for %v", d.name, *d.value, d.usually)
+		}
+		if *d.value == 0 {
+			*d.value = d.usually
+		}
+	}
+	if c.MaxHeaderBytes < 0 {
+		return c, fmt.Errorf("httpapi: Config.MaxHeaderBytes is %d: want a number of bytes, or 0 for %d", c.MaxHeaderBytes, DefaultMaxHeaderBytes)
+	}
+	if c.MaxHeaderBytes == 0 {
+		c.MaxHeaderBytes = DefaultMaxHeaderBytes
+	}
+	if c.Ready == nil {
+		c.Ready = func() error { return nil }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+// Server serves the API. Use [New].
+type Server struct {
+	cfg     Config
+	service *discovery.Service
+	echo    *echo.Echo
+	http    *http.Server
+	metrics *metrics
+	// elsewhere stands for all requests that no route takes.
+	elsewhere *route
+
+	draining     atomic.Bool
+	shutdownOnce sync.Once
+
+	badCitizens renderCache[*discovery.Blocklist]
+	topology    renderCache[topologyKey]
+}
+
+// New returns a Server that does not serve yet, or an error that says what is
+// wrong with cfg.
+func New(cfg Config) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New()}
+	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
+		return nil, err
+	}
+	s.elsewhere = &route{metrics: s.metrics.route("other")}
+	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { exchangeOf(c).fail(err) }
+	s.addRoutes()
+	s.http = &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: cfg.ReadHeaderTimeout,
+		ReadTimeout:       cfg.ReadTimeout,
+		WriteTimeout:      cfg.WriteTimeout,
+		IdleTimeout:       cfg.IdleTimeout,
+		MaxHeaderBytes:    cfg.MaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, exchangeKey, newExchange(s))
+		},
+	}
+	return s, nil
+}
+
+// Handler returns the Server's routes without its timeouts, for another
+// http.Server.
+func (s *Server) Handler() http.Handler { return s }
+
+// ServeHTTP implements [http.Handler]. All that holds for every request is here
+// and in exchange.begin and exchange.end: a stack of middleware would cost each
+// request more than the whole answer does.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := s.exchangeFor(r)
+	x.begin(w, r)
+	defer x.end()
+	s.echo.ServeHTTP(x, r)
+}
+
+// Serve answers requests that come in on l until [Server.Shutdown], which makes
+// it return nil. l is closed then. Serve may be called for several listeners.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %v: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown ends the Server without dropping a request: first /readyz fails and
+// every answer asks its client to close the connection; after Config.DrainDelay
+// no connection is accepted any more, and when the last request has been
+// answered it returns. When ctx ends first, what is left is cut off, and the
+// error is ctx's. A second call waits as well.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.shutdownOnce.Do(func() {
+		s.draining.Store(true)
+		if s.cfg.DrainDelay > 0 {
+			delay := time.NewTimer(s.cfg.DrainDelay)
+			defer delay.Stop()
+			select {
+			case <-delay.C:
+			case <-ctx.Done():
+			}
+		}
+	})
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("httpapi: requests were cut off: %w", err), s.http.Close())
+	}
+	return nil
+}

@@ -1,0 +1,25 @@
+package httpapi
+
+import "magellan/internal/discovery"
+
+// getShop answers GET /v1/shops/{shop}: the route that all the care about
+// allocations is for.
+func (s *Server) getShop(x *exchange) error {
+	name, err := x.param()
+	if err != nil {
+		return err
+	}
+	answer, meta, err := s.service.Shop(x.ctx, name, x.readOptions())
+	if err != nil {
+		return x.failWith(meta, err)
+	}
+	x.body = append(appendShop(append(x.body[:0], '{'), &answer), "}\n"...)
+	return x.answer(meta, contentJSON, x.body)
+}
+
+// appendShop appends the members of a shop's answer, without the braces.
+func appendShop(dst []byte, a *discovery.ShopAnswer) []byte {
+	dst = appendString(append(dst, `"shop":`...), a.Shop)
+	dst = appendString(append(dst, `,"datacenter":`...), a.Datacenter)
+	return appendString(append(dst, `,"region":`...), a.Region)
+}

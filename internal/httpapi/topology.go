@@ -1,0 +1,133 @@
+package httpapi
+
+import (
+	"strconv"
+	"time"
+
+	"magellan/internal/discovery"
+)
+
+// topologyKey stands for the regions and datacenters a body was made from: the
+// first elements of slices that are never changed. Holding them keeps their
+// addresses from being used again.
+type topologyKey struct {
+	regions     *discovery.Region
+	datacenters *discovery.Datacenter
+}
+
+// The bodies that are kept of each topology.
+const (
+	formatRegions = iota
+	formatDatacenters
+)
+
+func first[T any](s []T) *T {
+	if len(s) == 0 {
+		return nil
+	}
+	return &s[0]
+}
+
+// getRegions answers GET /v1/regions.
+func (s *Server) getRegions(x *exchange) error {
+	regions, meta, err := s.service.Regions(x.ctx, x.readOptions())
+	if err != nil {
+		return x.failWith(meta, err)
+	}
+	// No need to ask ZooKeeper twice for one answer.
+	datacenters, dmeta, err := s.service.Datacenters(x.ctx, discovery.ReadOptions{})
+	if err != nil {
+		return x.failWith(dmeta, err)
+	}
+	key := topologyKey{first(regions), first(datacenters)}
+	rendered := s.topology.get(key, time.Time{}, never, formatRegions, func() []byte {
+		dst := append([]byte(nil), `{"regions":[`...)
+		for i := range regions {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendRegion(dst, &regions[i], datacenters)
+		}
+		return append(dst, "]}\n"...)
+	})
+	x.setMeta(meta.Join(dmeta))
+	return x.sendTagged(contentJSON, rendered.etag, rendered.body)
+}
+
+// getRegion answers GET /v1/regions/{region}.
+func (s *Server) getRegion(x *exchange) error {
+	name, err := x.param()
+	if err != nil {
+		return err
+	}
+	region, meta, err := s.service.Region(x.ctx, name, x.readOptions())
+	if err != nil {
+		return x.failWith(meta, err)
+	}
+	datacenters, dmeta, err := s.service.Datacenters(x.ctx, discovery.ReadOptions{})
+	if err != nil {
+		return x.failWith(dmeta, err)
+	}
+	x.body = append(appendRegion(x.body[:0], &region, datacenters), '\n')
+	return x.answer(meta.Join(dmeta), contentJSON, x.body)
+}
+
+// appendRegion appends a region with the names of its datacenters.
+func appendRegion(dst []byte, region *discovery.Region, datacenters []discovery.Datacenter) []byte {
+	dst = appendString(append(dst, `{"region":`...), region.Name)
+	dst = strconv.AppendBool(append(dst, `,"open":`...), region.Open)
+	dst = append(dst, `,"datacenters":[`...)
+	comma := false
+	for i := range datacenters {
+		if datacenters[i].Region != region.Name {
+			continue
+		}
+		if comma {
+			dst = append(dst, ',')
+		}
+		comma = true
+		dst = appendString(dst, datacenters[i].Name)
+	}
+	return append(dst, "]}"...)
+}
+
+// getDatacenters answers GET /v1/datacenters.
+func (s *Server) getDatacenters(x *exchange) error {
+	datacenters, meta, err := s.service.Datacenters(x.ctx, x.readOptions())
+	if err != nil {
+		return x.failWith(meta, err)
+	}
+	dst := append(x.body[:0], `{"datacenters":[`...)
+	for i := range datacenters {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendDatacenter(dst, &datacenters[i])
+	}
+	x.body = append(dst, "]}\n"...)
+	return x.answer(meta, contentJSON, x.body)
+}
+
+// getDatacenter answers GET /v1/datacenters/{datacenter}.
+func (s *Server) getDatacenter(x *exchange) error {
+	name, err := x.param()
+	if err != nil {
+		return err
+	}
+	datacenter, meta, err := s.service.Datacenter(x.ctx, name, x.readOptions())
+	if err != nil {
+		return x.failWith(meta, err)
+	}
+	x.body = append(appendDatacenter(x.body[:0], &datacenter), '\n')
+	return x.answer(meta, contentJSON, x.body)
+}
+
+func appendDatacenter(dst []byte, d *discovery.Datacenter) []byte {
+	dst = appendString(append(dst, `{"datacenter":`...), d.Name)
+	dst = appendString(append(dst, `,"region":`...), d.Region)
+	dst = strconv.AppendBool(append(dst, `,"open":`...), d.Open)
+	dst = strconv.AppendInt(append(dst, `,"capacity":`...), d.Capacity, 10)
+	dst = strconv.AppendInt(append(dst, `,"assigned":`...), d.Assigned, 10)
+	dst = strconv.AppendInt(append(dst, `,"headroom":`...), d.Headroom(), 10)
+	return append(dst, '}')
+}
