@@ -47,6 +47,8 @@ type Config struct {
 	// are full, further shops are read without being kept. 0 means
 	// DefaultMaxSessions.
 	MaxSessions int
+	// watchBudget is what the watches of one session may cost; tests lower it.
+	watchBudget int64
 	// Logger receives what operators should know. nil means slog.Default().
 	Logger *slog.Logger
 	// Registerer receives the cache's metrics. nil means none.
@@ -101,6 +103,7 @@ func Open(cfg Config) (*Cache, error) {
 	setDefault(&cfg.InFlight, DefaultInFlight)
 	setDefault(&cfg.MaxWaiting, DefaultMaxWaiting)
 	setDefault(&cfg.MaxSessions, DefaultMaxSessions)
+	setDefault(&cfg.watchBudget, defaultBudget)
 	if cfg.MaxBytes < 0 || cfg.InFlight < 0 || cfg.MaxWaiting < 0 || cfg.MaxSessions < 0 {
 		return nil, errors.New("cache: a bound in Config is negative")
 	}

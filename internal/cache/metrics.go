@@ -83,7 +83,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(m.sessions, float64(len(all)))
 	gauge(m.live, float64(live))
-	gauge(m.budgetBytes, float64(sessionBudget))
+	gauge(m.budgetBytes, float64(m.c.cfg.watchBudget))
 	if age, ok := m.c.Age(); ok {
 		gauge(m.age, age.Seconds())
 	}

@@ -9,10 +9,10 @@ import (
 	"magellan/internal/zk"
 )
 
-// sessionBudget is how much of zk.WatchBudget the watches of one session may
+// defaultBudget is how much of zk.WatchBudget the watches of one session may
 // take. The rest is the margin: what is above the budget never comes back after
 // a reconnect.
-const sessionBudget = zk.WatchBudget * 9 / 10
+const defaultBudget = zk.WatchBudget * 9 / 10
 
 var errNoRoom = fmt.Errorf("%w: all ZooKeeper sessions carry as many watches as they can", discovery.ErrOverloaded)
 
@@ -51,8 +51,8 @@ func (p *sessions) open(c *Cache) (*session, error) {
 func (p *sessions) reserve(c *Cache, path string) (*session, error) {
 	cost := int64(zk.WatchCost(path))
 	for {
-		best, room := p.roomiest(cost)
-		if room < sessionBudget/4 {
+		best, room := p.roomiest(c, cost)
+		if room < c.cfg.watchBudget/4 {
 			if err := p.grow(c, room); err != nil && best == nil {
 				return nil, err
 			}
@@ -63,7 +63,7 @@ func (p *sessions) reserve(c *Cache, path string) (*session, error) {
 		if best == nil {
 			return nil, errNoRoom
 		}
-		if best.reserved.Add(cost) <= sessionBudget {
+		if best.reserved.Add(cost) <= c.cfg.watchBudget {
 			return best, nil
 		}
 		best.reserved.Add(-cost)
@@ -77,16 +77,21 @@ func (p *sessions) unreserve(s *session, path string) {
 
 // any returns a session for a read that sets no watch.
 func (p *sessions) any() *session {
-	best, _ := p.roomiest(-sessionBudget)
-	return best
+	all := p.list()
+	for _, s := range all {
+		if s.live.Load() {
+			return s
+		}
+	}
+	return all[0]
 }
 
 // roomiest returns the session with the most room for a watch of that cost, a
 // live one where there is one, and the room of all of them together.
-func (p *sessions) roomiest(cost int64) (best *session, room int64) {
+func (p *sessions) roomiest(c *Cache, cost int64) (best *session, room int64) {
 	bestFree, bestLive := int64(0), false
 	for _, s := range p.list() {
-		free, live := sessionBudget-s.reserved.Load(), s.live.Load()
+		free, live := c.cfg.watchBudget-s.reserved.Load(), s.live.Load()
 		room += max(0, free)
 		if free >= cost && (best == nil || live && !bestLive || live == bestLive && free > bestFree) {
 			best, bestFree, bestLive = s, free, live
@@ -99,7 +104,7 @@ func (p *sessions) roomiest(cost int64) (best *session, room int64) {
 func (p *sessions) grow(c *Cache, seen int64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, room := p.roomiest(0); room > seen {
+	if _, room := p.roomiest(c, 0); room > seen {
 		return nil
 	}
 	if len(p.list()) >= c.cfg.MaxSessions {

@@ -12,50 +12,45 @@ import (
 func (c *Cache) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
 	hash := maphash.String(c.seed, name)
 	if opt.Fresh {
-		return c.fresh(ctx, hash, name)
+		r, err := c.acquire(ctx, hash, name, true)
+		return c.fresh(ctx, hash, name, r, err)
 	}
 	if e, rec := c.lookup(hash, name); rec != nil {
 		meta := c.serve(e, hash, rec, c.now())
 		shop, err := rec.shop(e.name)
 		return shop, meta, err
 	}
-	e, l, err := c.acquire(ctx, hash, name)
-	if err != nil {
-		return discovery.Shop{}, discovery.Meta{}, err
-	}
-	return c.await(ctx, e, l)
+	r, err := c.acquire(ctx, hash, name, false)
+	return c.await(ctx, r, err)
 }
 
 // Shops implements discovery.Reader: shops in memory are answered at once, the
 // others are read together.
 func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []discovery.ShopRead) {
 	type wait struct {
-		at int
-		e  *entry
-		l  *load
+		at  int
+		r   reading
+		err error
 	}
 	var waits []wait
 	now := c.now()
 	for i, name := range names {
-		r := &out[i]
-		*r = discovery.ShopRead{}
 		hash := maphash.String(c.seed, name)
 		if e, rec := c.lookup(hash, name); rec != nil && !opt.Fresh {
-			r.Meta = c.serve(e, hash, rec, now)
-			r.Shop, r.Err = rec.shop(e.name)
+			shop, err := rec.shop(e.name)
+			out[i] = discovery.ShopRead{Shop: shop, Meta: c.serve(e, hash, rec, now), Err: err}
 			continue
 		}
-		e, l, err := c.acquire(ctx, hash, name)
-		if r.Err = err; err == nil {
-			waits = append(waits, wait{i, e, l})
-		}
+		r, err := c.acquire(ctx, hash, name, opt.Fresh)
+		waits = append(waits, wait{i, r, err})
 	}
 	for _, w := range waits {
-		r := &out[w.at]
+		o := &out[w.at]
 		if opt.Fresh {
-			r.Shop, r.Meta, r.Err = c.fresh(ctx, maphash.String(c.seed, names[w.at]), names[w.at])
+			name := names[w.at]
+			o.Shop, o.Meta, o.Err = c.fresh(ctx, maphash.String(c.seed, name), name, w.r, w.err)
 		} else {
-			r.Shop, r.Meta, r.Err = c.await(ctx, w.e, w.l)
+			o.Shop, o.Meta, o.Err = c.await(ctx, w.r, w.err)
 		}
 	}
 }
@@ -83,11 +78,21 @@ func (c *Cache) serve(e *entry, hash uint64, rec *record, now instant) discovery
 	return meta
 }
 
-// acquire returns the shop's entry and the read to wait for, nil if the entry
-// has been read already. A shop that cannot be kept is read for this call only.
-func (c *Cache) acquire(ctx context.Context, hash uint64, name string) (*entry, *load, error) {
+// reading is an entry and the read of it to wait for.
+type reading struct {
+	e *entry
+	// l is nil if nothing is under way: the entry has been read.
+	l *load
+	// started: by this call, not by an earlier one.
+	started bool
+}
+
+// acquire returns the shop's entry and the read to wait for. A read that it
+// starts syncs first if sync says so. A shop that cannot be kept is read for
+// this call only.
+func (c *Cache) acquire(ctx context.Context, hash uint64, name string, sync bool) (reading, error) {
 	if err := discovery.ValidateName(name); err != nil {
-		return nil, nil, err
+		return reading{}, err
 	}
 	path := c.cfg.Layout.Shop(name)
 	sh := c.index.shard(hash)
@@ -100,33 +105,30 @@ func (c *Cache) acquire(ctx context.Context, hash uint64, name string) (*entry, 
 			select {
 			case <-leaving:
 			case <-ctx.Done():
-				return nil, nil, ctx.Err()
+				return reading{}, ctx.Err()
 			}
 			continue
 		case e != nil && e.name != name:
-			e, l = c.readOnce(name, path)
-			return e, l, nil
+			return c.readOnce(name, path), nil
 		case e != nil:
 			if l != nil {
 				l.s.promote(l)
 			}
-			return e, l, nil
+			return reading{e: e, l: l}, nil
 		}
 
 		s, err := c.sessions.reserve(c, path)
 		if errors.Is(err, errNoRoom) {
-			e, l = c.readOnce(name, path)
-			return e, l, nil
+			return c.readOnce(name, path), nil
 		} else if err != nil {
-			return nil, nil, err
+			return reading{}, err
 		}
 		sh.mu.Lock()
 		if sh.entries[hash] == nil && sh.leaving[hash] == nil {
 			e = &entry{name: name}
-			sh.entries[hash] = e
 			l = &load{s: s, e: e, hash: hash, path: path, urgent: true, done: make(chan struct{})}
-			l.syncFirst = c.evicted.last(hash) >= s.verified()
-			sh.loads[hash] = l
+			l.syncFirst = sync || c.evicted.last(hash) >= s.verified()
+			sh.entries[hash], sh.loads[hash] = e, l
 		}
 		sh.mu.Unlock()
 		if l == nil { // somebody else was quicker
@@ -134,18 +136,18 @@ func (c *Cache) acquire(ctx context.Context, hash uint64, name string) (*entry, 
 			continue
 		}
 		s.submit(l)
-		return e, l, nil
+		return reading{e: e, l: l, started: true}, nil
 	}
 }
 
 // readOnce reads a shop that cannot be kept: its hash is taken by another name,
 // or no session has room for its watch.
-func (c *Cache) readOnce(name, path string) (*entry, *load) {
+func (c *Cache) readOnce(name, path string) reading {
 	s := c.sessions.any()
 	l := &load{s: s, e: &entry{name: name}, path: path, urgent: true, once: true, syncFirst: true, done: make(chan struct{})}
 	c.metrics.unkept.Inc()
 	s.submit(l)
-	return l.e, l
+	return reading{e: l.e, l: l, started: true}
 }
 
 // reload reads e again on its own session, which is where its watch was.
@@ -171,60 +173,57 @@ func (c *Cache) reload(hash uint64, e *entry, urgent bool) {
 	}
 }
 
-// await waits for l, if any, and answers from what it brought.
-func (c *Cache) await(ctx context.Context, e *entry, l *load) (discovery.Shop, discovery.Meta, error) {
-	if l == nil { // read between lookup and acquire
-		rec := e.rec.Load()
-		shop, err := rec.shop(e.name)
-		return shop, rec.meta(c.now()), err
+// await waits for the read, if any is under way, and answers from what it
+// brought. err is acquire's.
+func (c *Cache) await(ctx context.Context, r reading, err error) (discovery.Shop, discovery.Meta, error) {
+	if err != nil {
+		return discovery.Shop{}, discovery.Meta{}, err
 	}
-	select {
-	case <-l.done:
-	case <-ctx.Done():
-		return discovery.Shop{}, discovery.Meta{}, ctx.Err()
+	rec := r.e.rec.Load()
+	if r.l != nil {
+		select {
+		case <-r.l.done:
+		case <-ctx.Done():
+			return discovery.Shop{}, discovery.Meta{}, ctx.Err()
+		}
+		if r.l.err != nil {
+			return discovery.Shop{}, discovery.Meta{}, r.l.err
+		}
+		rec = r.l.rec
 	}
-	if l.err != nil {
-		return discovery.Shop{}, discovery.Meta{}, l.err
-	}
-	meta := l.rec.meta(c.now())
-	if meta.Cache == discovery.Hit || l.once {
+	meta := rec.meta(c.now())
+	if r.l != nil && (meta.Cache == discovery.Hit || r.l.once) {
 		meta.Cache = discovery.Miss
 	}
-	shop, err := l.rec.shop(e.name)
+	shop, err := rec.shop(r.e.name)
 	return shop, meta, err
 }
 
-// fresh answers with what ZooKeeper holds now. Once a sync of the entry's
-// session has completed, the watch events of all earlier changes have been
-// handled: either the entry is as it should be, or its next read is under way.
-func (c *Cache) fresh(ctx context.Context, hash uint64, name string) (discovery.Shop, discovery.Meta, error) {
-	none := func(err error) (discovery.Shop, discovery.Meta, error) {
-		return discovery.Shop{}, discovery.Meta{}, err
-	}
+// fresh answers with what ZooKeeper holds now: by a read that began with a sync,
+// or, where the entry is in memory, by a sync of its session. Once that has
+// completed, the watch events of all earlier changes have been handled: either
+// the entry is as it should be, or its next read is under way.
+func (c *Cache) fresh(ctx context.Context, hash uint64, name string, r reading, err error) (discovery.Shop, discovery.Meta, error) {
 	for range maxTries {
-		e, l, err := c.acquire(ctx, hash, name)
-		if err != nil {
-			return none(err)
+		shop, meta, readErr := c.await(ctx, r, err)
+		if err != nil || r.started || ctx.Err() != nil || r.l != nil && r.l.err != nil {
+			return shop, meta, readErr
 		}
-		if l != nil {
-			if shop, meta, err := c.await(ctx, e, l); l.once || ctx.Err() != nil || l.err != nil {
-				return shop, meta, err
-			}
-		}
-		if err := e.rec.Load().epoch.session.syncWait(ctx); err != nil {
-			return none(err)
+		if err := r.e.rec.Load().epoch.session.syncWait(ctx); err != nil {
+			return discovery.Shop{}, discovery.Meta{}, err
 		}
 		kept, l := c.index.entryAndLoad(hash)
-		if kept != e {
-			continue // evicted meanwhile, so nothing watched it
+		if kept == r.e {
+			shop, meta, err := c.await(ctx, reading{e: kept, l: l}, nil)
+			if meta.Cache == discovery.Hit {
+				meta.Cache = discovery.Miss
+			}
+			return shop, meta, err
 		}
-		shop, meta, err := c.await(ctx, e, l)
-		if meta.Cache == discovery.Hit {
-			meta.Cache = discovery.Miss
-		}
-		return shop, meta, err
+		// It was evicted meanwhile, so nothing watched it.
+		r, err = c.acquire(ctx, hash, name, true)
 	}
-	return none(errOverloaded)
+	return discovery.Shop{}, discovery.Meta{}, errOverloaded
 }
 
 // invalidate handles the watch event of a shop, on s's dispatcher goroutine.

@@ -71,7 +71,22 @@ func (s *Service) Shop(ctx context.Context, name string, opt ReadOptions) (ShopA
 	if err != nil {
 		return ShopAnswer{}, meta.Join(tmeta), err
 	}
+	if !t.knows(shop) && !opt.Fresh {
+		t, tmeta = s.newer(ctx, t, tmeta)
+	}
 	return t.resolve(shop, meta, tmeta)
+}
+
+func (t *Topology) knows(shop Shop) bool { return t.datacenter[shop.Datacenter] != nil }
+
+// newer returns what ZooKeeper holds now in place of a topology that lacks the
+// datacenter of a shop: both may have come into being together, and the shop was
+// read first. Where nothing newer can be had it returns what it was given.
+func (s *Service) newer(ctx context.Context, t *Topology, meta Meta) (*Topology, Meta) {
+	if now, nowMeta, err := s.topology(ctx, ReadOptions{Fresh: true}); err == nil {
+		return now, nowMeta
+	}
+	return t, meta
 }
 
 // resolve completes a shop with its region.
@@ -157,10 +172,15 @@ func (s *Service) Lookup(ctx context.Context, names []string, opt ReadOptions, o
 		return tmeta, err
 	}
 	var meta Meta
+	newest := opt.Fresh
 	for i := range reads {
 		read, result := &reads[i], &out[i]
 		*result = ShopResult{Meta: read.Meta, Err: s.bound(read.Meta, read.Err)}
 		if result.Err == nil {
+			if !newest && !t.knows(read.Shop) {
+				t, tmeta = s.newer(ctx, t, tmeta)
+				newest = true
+			}
 			result.Answer, result.Meta, result.Err = t.resolve(read.Shop, read.Meta, tmeta)
 		}
 		if result.Err != nil {

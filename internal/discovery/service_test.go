@@ -387,3 +387,46 @@ func BenchmarkServiceLookup1000(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(names))*float64(b.N)/b.Elapsed().Seconds(), "answers/s")
 }
+
+// behind shows a topology that lacks what came last, unless asked to be fresh.
+type behind struct {
+	*discoverytest.Reader
+	old *discovery.Topology
+}
+
+func (b behind) Topology(ctx context.Context, opt discovery.ReadOptions) (*discovery.Topology, discovery.Meta, error) {
+	if !opt.Fresh {
+		return b.old, discovery.Meta{}, nil
+	}
+	return b.Reader.Topology(ctx, opt)
+}
+
+// TestDatacenterCreatedWithItsShop: the shop is read at once, the datacenter is
+// on its way.
+func TestDatacenterCreatedWithItsShop(t *testing.T) {
+	r := behind{Reader: discoverytest.New(), old: discovery.NewTopology(1, nil, nil)}
+	r.SetDatacenter(discovery.Datacenter{Name: "new1", Region: "us-east1", Capacity: 1, Open: true})
+	r.SetShop("42", "new1")
+	r.SetShop("dangling", "nowhere")
+	s, err := discovery.New(discovery.Config{Reader: r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := s.Shop(t.Context(), "42", discovery.ReadOptions{}); err != nil || got.Region != "us-east1" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, _, err := s.Shop(t.Context(), "dangling", discovery.ReadOptions{}); !errors.Is(err, discovery.ErrBadData) {
+		t.Errorf("dangling: %v", err)
+	}
+	before := r.FreshReads()
+	out := make([]discovery.ShopResult, 3)
+	if _, err := s.Lookup(t.Context(), []string{"dangling", "42", "dangling"}, discovery.ReadOptions{}, out); err != nil {
+		t.Fatal(err)
+	}
+	if out[1].Status != discovery.Found || out[1].Answer.Region != "us-east1" || out[0].Status != discovery.Unreadable || out[2].Status != discovery.Unreadable {
+		t.Errorf("%+v", out)
+	}
+	if n := r.FreshReads() - before; n != 1 {
+		t.Errorf("a lookup asked for a newer topology %d times, want once", n)
+	}
+}

@@ -1,0 +1,194 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+	"magellan/internal/zk/zktest"
+)
+
+// patience is how long a test waits for what must happen; it says nothing about
+// how quick it is.
+const patience = 30 * time.Second
+
+var layout = discovery.Layout{Root: "/magellan", ShopBuckets: 4096}
+
+// world is a server, a client that writes to it, and the cache under test.
+type world struct {
+	*testing.T
+	server *zktest.Server
+	zk     *zk.Client
+	cache  *Cache
+}
+
+// newWorld starts a server that holds the root and its directories.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{T: t, server: zktest.Start(t)}
+	w.zk = w.client(zk.Config{Servers: []string{w.server.Addr()}})
+	for _, dir := range []string{layout.Root, layout.RegionsDir(), layout.DatacentersDir(), layout.BadCitizensDir(), layout.ShopsDir()} {
+		w.put(dir, "")
+	}
+	w.put(layout.Region("us-east1"), `{"open":true}`)
+	w.datacenter("ash1", "us-east1", 10)
+	w.datacenter("ash2", "us-east1", 20)
+	return w
+}
+
+func (w *world) client(cfg zk.Config) *zk.Client {
+	w.Helper()
+	cfg.Logger = quiet
+	client, err := zk.Open(cfg)
+	w.must(err)
+	w.Cleanup(func() { client.Close() })
+	w.must(client.WaitReady(w.soon()))
+	return client
+}
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// open opens the cache under test and waits until it is ready.
+func (w *world) open(cfg Config) *Cache {
+	w.Helper()
+	c := w.openUnready(cfg)
+	w.must(c.WaitReady(w.soon()))
+	return c
+}
+
+func (w *world) openUnready(cfg Config) *Cache {
+	w.Helper()
+	before := goleak.IgnoreCurrent()
+	if cfg.ZooKeeper.Servers == nil {
+		cfg.ZooKeeper.Servers = []string{w.server.Addr()}
+	}
+	if cfg.ZooKeeper.SessionTimeout == 0 {
+		cfg.ZooKeeper.SessionTimeout = 6 * time.Second
+	}
+	cfg.Layout, cfg.Logger, cfg.ZooKeeper.Logger = layout, quiet, quiet
+	c, err := Open(cfg)
+	w.must(err)
+	w.cache = c
+	w.Cleanup(func() {
+		w.must(c.Close())
+		goleak.VerifyNone(w, before, goleak.IgnoreAnyFunction("magellan/internal/zk/zktest.(*Server).start.func1"))
+	})
+	return c
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// soon is a context for what must happen within patience.
+func (w *world) soon() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	w.Cleanup(cancel)
+	return ctx
+}
+
+// put creates or sets a znode and returns the transaction that did.
+func (w *world) put(path, data string) int64 {
+	w.Helper()
+	st, err := w.zk.Set(w.soon(), path, []byte(data), zk.AnyVersion)
+	for errors.Is(err, zk.ErrNoNode) {
+		if _, _, err = w.zk.Create(w.soon(), path, []byte(data), zk.CreateOptions{}); errors.Is(err, zk.ErrNoNode) {
+			w.put(path[:strings.LastIndexByte(path, '/')], "")
+		}
+		st, err = w.zk.Set(w.soon(), path, []byte(data), zk.AnyVersion)
+	}
+	w.must(err)
+	return st.Mzxid
+}
+
+func (w *world) delete(path string) {
+	w.Helper()
+	w.must(w.zk.Delete(w.soon(), path, zk.AnyVersion))
+}
+
+func (w *world) shop(name, datacenter string) int64 {
+	w.Helper()
+	return w.put(layout.Shop(name), `{"datacenter":"`+datacenter+`"}`)
+}
+
+func (w *world) datacenter(name, region string, assigned int) int64 {
+	w.Helper()
+	return w.put(layout.Datacenter(name), fmt.Sprintf(`{"region":%q,"capacity":1000,"assigned":%d,"open":true}`, region, assigned))
+}
+
+// ask reads a shop: its datacenter, or the error as words.
+func (w *world) ask(name string) (string, discovery.Meta) {
+	return w.askWith(name, discovery.ReadOptions{})
+}
+
+func (w *world) askWith(name string, opt discovery.ReadOptions) (string, discovery.Meta) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	shop, meta, err := w.cache.Shop(ctx, name, opt)
+	switch {
+	case errors.Is(err, discovery.ErrNotFound):
+		return "absent", meta
+	case errors.Is(err, discovery.ErrBadData):
+		return "unreadable", meta
+	case err != nil:
+		return err.Error(), meta
+	}
+	return shop.Datacenter, meta
+}
+
+// expect asks until the answer is want under the given status.
+func (w *world) expect(name, want string, status discovery.CacheStatus) discovery.Meta {
+	w.Helper()
+	var meta discovery.Meta
+	w.eventually(func() string {
+		var got string
+		if got, meta = w.ask(name); got != want || meta.Cache != status {
+			return fmt.Sprintf("shop %s is %s (%v), want %s (%v)", name, got, meta.Cache, want, status)
+		}
+		return ""
+	})
+	return meta
+}
+
+// eventually polls until f has no complaint.
+func (w *world) eventually(f func() string) {
+	w.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		complaint := f()
+		if complaint == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.Fatal(complaint)
+		}
+	}
+}
+
+// watches asks the server how many watches it holds.
+func (w *world) watches() int {
+	w.Helper()
+	out, err := w.server.FourLetter("wchs")
+	w.must(err)
+	for line := range strings.Lines(out) {
+		if n, ok := strings.CutPrefix(strings.TrimSpace(line), "Total watches:"); ok {
+			count, err := strconv.Atoi(n)
+			w.must(err)
+			return count
+		}
+	}
+	w.Fatalf("wchs says %q", out)
+	return 0
+}

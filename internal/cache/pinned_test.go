@@ -1,0 +1,168 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+	"magellan/internal/zk/zktest"
+)
+
+func TestTopologyFollows(t *testing.T) {
+	w := newWorld(t)
+	c := w.open(Config{})
+	expect := func(what string, ok func(*discovery.Topology) bool) {
+		t.Helper()
+		w.eventually(func() string {
+			topology, meta, err := c.Topology(w.soon(), discovery.ReadOptions{})
+			w.must(err)
+			if meta.Cache != discovery.Hit || !ok(topology) {
+				return fmt.Sprintf("%s: %v, regions %+v, datacenters %+v", what, meta.Cache, topology.Regions(), topology.Datacenters())
+			}
+			return ""
+		})
+	}
+	has := func(name string, assigned int64) func(*discovery.Topology) bool {
+		return func(topology *discovery.Topology) bool {
+			d, ok := topology.Datacenter(name)
+			return ok && d.Assigned == assigned
+		}
+	}
+	expect("at first", has("ash1", 10))
+	zxid := w.datacenter("ash1", "us-east1", 11)
+	expect("changed", has("ash1", 11))
+	if topology, meta, _ := c.Topology(w.soon(), discovery.ReadOptions{}); topology.Zxid() < zxid || meta.Zxid != topology.Zxid() {
+		t.Errorf("zxid %d (%d), want at least %d", topology.Zxid(), meta.Zxid, zxid)
+	}
+	w.datacenter("new", "us-east1", 1)
+	expect("added", has("new", 1))
+	w.delete(layout.Datacenter("new"))
+	expect("deleted", func(topology *discovery.Topology) bool { _, ok := topology.Datacenter("new"); return !ok })
+	w.datacenter("new", "us-east1", 2)
+	expect("added again", has("new", 2))
+	w.delete(layout.Datacenter("ash2"))
+	w.datacenter("ash2", "us-east1", 21)
+	expect("deleted and added", has("ash2", 21))
+
+	w.put(layout.Datacenter("ash1"), `not json`)
+	w.eventually(func() string {
+		if _, ok := c.problems.get(layout.Datacenter("ash1")); !ok {
+			return "no problem is shown"
+		}
+		return ""
+	})
+	expect("broken", has("ash1", 11))
+	w.datacenter("ash1", "us-east1", 12)
+	expect("mended", has("ash1", 12))
+	if p := c.Problems(); len(p) > 0 {
+		t.Errorf("problems left: %+v", p)
+	}
+}
+
+// TestTopologyUnderManyChanges: every datacenter changes many times at once;
+// what is left in the end is what was written last.
+func TestTopologyUnderManyChanges(t *testing.T) {
+	w := newWorld(t)
+	c := w.open(Config{})
+	const datacenters, rounds = 50, 20
+	for round := range rounds {
+		var writing sync.WaitGroup
+		for i := range datacenters {
+			writing.Go(func() { w.datacenter(fmt.Sprint("dc-", i), "us-east1", round) })
+		}
+		writing.Wait()
+	}
+	w.eventually(func() string {
+		topology, meta, err := c.Topology(w.soon(), discovery.ReadOptions{})
+		w.must(err)
+		for i := range datacenters {
+			if d, ok := topology.Datacenter(fmt.Sprint("dc-", i)); !ok || d.Assigned != rounds-1 || meta.Cache != discovery.Hit {
+				return fmt.Sprintf("%+v, %v", d, meta.Cache)
+			}
+		}
+		return ""
+	})
+}
+
+func TestBlocklistFollows(t *testing.T) {
+	w := newWorld(t)
+	c := w.open(Config{})
+	now := time.Now()
+	expect := func(ip string, listed bool) {
+		t.Helper()
+		w.eventually(func() string {
+			list, _, err := c.Blocklist(w.soon(), discovery.ReadOptions{})
+			w.must(err)
+			if _, ok := list.Lookup(netip.MustParseAddr(ip), now); ok != listed {
+				return fmt.Sprintf("%s listed: %v, want %v", ip, ok, listed)
+			}
+			return ""
+		})
+	}
+	a, b := layout.BadCitizenList("a"), layout.BadCitizenList("b")
+	expect("203.0.113.1", false)
+	w.put(a, "203.0.113.0/24\n")
+	expect("203.0.113.1", true)
+	w.put(b, "203.0.113.1 reason=\"twice\"\nwhat is this\n")
+	w.eventually(func() string {
+		if p, ok := c.problems.get(b); !ok || p.ServedZxid != p.Zxid {
+			return fmt.Sprintf("a bad line is no problem: %+v", p)
+		}
+		return ""
+	})
+	w.delete(a)
+	expect("203.0.113.2", false)
+	expect("203.0.113.1", true)
+	w.delete(b)
+	expect("203.0.113.1", false)
+	if p := c.Problems(); len(p) > 0 {
+		t.Errorf("problems left: %+v", p)
+	}
+}
+
+// TestNoRoot: a root that does not exist is said at once, and it may come into
+// being later.
+func TestNoRoot(t *testing.T) {
+	w := &world{T: t, server: zktest.Start(t)}
+	w.zk = w.client(zk.Config{Servers: []string{w.server.Addr()}})
+	c := w.openUnready(Config{})
+	if err := c.WaitReady(w.soon()); !errors.Is(err, ErrNoRoot) {
+		t.Fatalf("got %v, want ErrNoRoot", err)
+	}
+	if _, _, err := c.Topology(w.soon(), discovery.ReadOptions{}); !errors.Is(err, discovery.ErrUnavailable) {
+		t.Errorf("topology: %v", err)
+	}
+	w.put(layout.Root, "")
+	w.eventually(func() string {
+		if err := c.WaitReady(w.soon()); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	// The directories below may come later still.
+	w.datacenter("ash1", "us-east1", 1)
+	w.eventually(func() string {
+		topology, _, err := c.Topology(w.soon(), discovery.ReadOptions{})
+		w.must(err)
+		if len(topology.Datacenters()) != 1 {
+			return "the datacenter is not seen"
+		}
+		return ""
+	})
+}
+
+func TestNoServer(t *testing.T) {
+	w := &world{T: t}
+	c := w.openUnready(Config{ZooKeeper: zk.Config{Servers: []string{"127.0.0.1:1"}}})
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	if err := c.WaitReady(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, discovery.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+}

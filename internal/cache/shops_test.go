@@ -1,0 +1,258 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func TestShop(t *testing.T) {
+	w := newWorld(t)
+	zxid := w.shop("42", "ash1")
+	c := w.open(Config{})
+
+	got, meta := w.ask("42")
+	if got != "ash1" || meta.Cache != discovery.Miss || meta.Zxid != zxid {
+		t.Errorf("first: %s %+v, want ash1, MISS, zxid %d", got, meta, zxid)
+	}
+	w.expect("42", "ash1", discovery.Hit)
+
+	zxid = w.shop("42", "ash2")
+	if meta := w.expect("42", "ash2", discovery.Hit); meta.Zxid != zxid {
+		t.Errorf("zxid %d after a change, want %d", meta.Zxid, zxid)
+	}
+
+	// Absence is an answer, kept under a watch.
+	if got, meta := w.ask("new"); got != "absent" || meta.Cache != discovery.Miss {
+		t.Errorf("unknown shop: %s %v", got, meta.Cache)
+	}
+	w.expect("new", "absent", discovery.Hit)
+	w.shop("new", "ash1")
+	w.expect("new", "ash1", discovery.Hit)
+	w.delete(layout.Shop("new"))
+	w.expect("new", "absent", discovery.Hit)
+
+	// Deleted and created again the znode has the same version.
+	w.delete(layout.Shop("42"))
+	w.shop("42", "ash1")
+	w.expect("42", "ash1", discovery.Hit)
+
+	for _, bad := range []string{"", "a/b", ".", "..", "a\x00b", "\xff", strings.Repeat("x", 10_000)} {
+		if _, _, err := c.Shop(w.soon(), bad, discovery.ReadOptions{}); !errors.Is(err, discovery.ErrInvalidName) {
+			t.Errorf("shop %.20q: %v, want ErrInvalidName", bad, err)
+		}
+	}
+}
+
+func TestShopAllocatesNothingOnHit(t *testing.T) {
+	w := newWorld(t)
+	w.shop("42", "ash1")
+	c := w.open(Config{})
+	w.ask("42")
+	w.expect("42", "ash1", discovery.Hit)
+	ctx := context.Background()
+	if n := testing.AllocsPerRun(10_000, func() {
+		if _, _, err := c.Shop(ctx, "42", discovery.ReadOptions{}); err != nil {
+			t.Error(err)
+		}
+	}); n > 0.01 { // ristretto's own ring buffers are refilled now and then
+		t.Errorf("%v allocations per hit", n)
+	}
+}
+
+func TestProblem(t *testing.T) {
+	w := newWorld(t)
+	good := w.shop("42", "ash1")
+	w.put(layout.Shop("broken"), `{"datacenter":7}`)
+	c := w.open(Config{})
+	w.ask("42")
+	w.expect("42", "ash1", discovery.Hit)
+
+	bad := w.put(layout.Shop("42"), `{"datacenter":`)
+	meta := w.expect("42", "ash1", discovery.Stale)
+	w.eventually(func() string {
+		p, ok := c.problems.get(layout.Shop("42"))
+		if !ok || p.Zxid != bad || p.ServedZxid != good {
+			return fmt.Sprintf("problem is %+v, want zxid %d, served %d", p, bad, good)
+		}
+		return ""
+	})
+	if meta.Zxid != good {
+		t.Errorf("served zxid %d, want %d", meta.Zxid, good)
+	}
+
+	// Never readable: no answer, and a problem as well.
+	w.ask("broken")
+	w.expect("broken", "unreadable", discovery.Hit)
+	if n := len(c.Problems()); n != 2 {
+		t.Errorf("%d problems, want 2: %+v", n, c.Problems())
+	}
+
+	// A broken znode is still watched.
+	w.shop("42", "ash2")
+	w.expect("42", "ash2", discovery.Hit)
+	w.shop("broken", "ash2")
+	w.expect("broken", "ash2", discovery.Hit)
+	if n := len(c.Problems()); n != 0 {
+		t.Errorf("problems left: %+v", c.Problems())
+	}
+}
+
+func TestLargeAndEmptyZnodes(t *testing.T) {
+	w := newWorld(t)
+	w.put(layout.Shop("large"), `{"datacenter":"ash1","note":"`+strings.Repeat("x", 1_000_000)+`"}`)
+	w.put(layout.Shop("empty"), "")
+	_, _, err := w.zk.Create(w.soon(), layout.Shop("null"), nil, zk.CreateOptions{})
+	if errors.Is(err, zk.ErrNoNode) {
+		w.put(layout.Shop("null"), "")
+		err = nil
+	}
+	w.must(err)
+	w.open(Config{})
+	for name, want := range map[string]string{"large": "ash1", "empty": "unreadable", "null": "unreadable"} {
+		if got, _ := w.ask(name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestSingleFlight(t *testing.T) {
+	w := newWorld(t)
+	w.shop("42", "ash1")
+	registry := prometheus.NewRegistry()
+	metrics, err := zk.NewMetrics(registry)
+	w.must(err)
+	w.open(Config{ZooKeeper: zk.Config{Metrics: metrics}})
+	before := requests(t, registry, "get")
+	var asking sync.WaitGroup
+	for range 64 {
+		asking.Go(func() {
+			if got, _ := w.ask("42"); got != "ash1" {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+	asking.Wait()
+	if n := requests(t, registry, "get") - before; n != 1 {
+		t.Errorf("64 callers made %d reads, want 1", n)
+	}
+}
+
+// requests counts the client's requests of one kind.
+func requests(t *testing.T, g prometheus.Gatherer, op string) (n int) {
+	t.Helper()
+	families, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := false
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "op" && m.GetCounter() != nil {
+					seen = true
+					if l.GetValue() == op {
+						n += int(m.GetCounter().GetValue())
+					}
+				}
+			}
+		}
+	}
+	if !seen {
+		t.Fatal("no counter has a label op")
+	}
+	return n
+}
+
+func TestShops(t *testing.T) {
+	w := newWorld(t)
+	var names []string
+	for i := range 500 {
+		name := fmt.Sprintf("shop-%03d", i)
+		names = append(names, name)
+		if i%2 == 0 {
+			w.shop(name, "ash1")
+		}
+	}
+	names = append(names, "not/a/name")
+	c := w.open(Config{})
+	out := make([]discovery.ShopRead, len(names))
+	for round, status := range []discovery.CacheStatus{discovery.Miss, discovery.Hit} {
+		c.Shops(w.soon(), names, discovery.ReadOptions{}, out)
+		for i, r := range out[:500] {
+			switch {
+			case r.Meta.Cache != status:
+				t.Fatalf("round %d: %s is %v, want %v", round, names[i], r.Meta.Cache, status)
+			case i%2 == 0 && (r.Err != nil || r.Shop != discovery.Shop{Name: names[i], Datacenter: "ash1"}):
+				t.Fatalf("round %d: %+v", round, r)
+			case i%2 == 1 && !errors.Is(r.Err, discovery.ErrNotFound):
+				t.Fatalf("round %d: %+v", round, r)
+			}
+		}
+		if !errors.Is(out[500].Err, discovery.ErrInvalidName) {
+			t.Errorf("round %d: %v", round, out[500].Err)
+		}
+	}
+}
+
+// TestFresh writes and at once asks for what ZooKeeper holds now: read your
+// writes, for what is in memory, what is absent and what was never asked for.
+func TestFresh(t *testing.T) {
+	w := newWorld(t)
+	c := w.open(Config{})
+	fresh := discovery.ReadOptions{Fresh: true}
+	for i := range 200 {
+		name := fmt.Sprint("shop-", i%3)
+		want := fmt.Sprint("dc-", i)
+		w.shop(name, want)
+		if got, meta := w.askWith(name, fresh); got != want || meta.Cache != discovery.Miss {
+			t.Fatalf("write %d: %s (%v), want %s (MISS)", i, got, meta.Cache, want)
+		}
+		w.datacenter("ash1", "us-east1", i)
+		topology, _, err := c.Topology(w.soon(), fresh)
+		w.must(err)
+		if d, _ := topology.Datacenter("ash1"); d.Assigned != int64(i) {
+			t.Fatalf("write %d: topology has %d", i, d.Assigned)
+		}
+		if i%10 == 9 {
+			w.delete(layout.Shop(name))
+			if got, _ := w.askWith(name, fresh); got != "absent" {
+				t.Fatalf("after delete %d: %s", i, got)
+			}
+		}
+	}
+}
+
+// TestHashCollision: of two names with one hash only one can be kept; both are
+// answered right.
+func TestHashCollision(t *testing.T) {
+	w := newWorld(t)
+	w.shop("42", "ash1")
+	c := w.open(Config{})
+	hash := hashOf(c, "42")
+	sh := c.index.shard(hash)
+	other := &entry{name: "other"}
+	other.rec.Store(&record{zxid: 1, epoch: c.sessions.list()[0].epoch.Load()})
+	sh.mu.Lock()
+	sh.entries[hash] = other
+	sh.mu.Unlock()
+	for range 3 {
+		if got, meta := w.ask("42"); got != "ash1" || meta.Cache != discovery.Miss {
+			t.Errorf("got %s (%v)", got, meta.Cache)
+		}
+	}
+	if got, _ := w.askWith("42", discovery.ReadOptions{Fresh: true}); got != "ash1" {
+		t.Errorf("fresh: got %s", got)
+	}
+	if e := c.index.entry(hash); e != other {
+		t.Error("the other name was pushed out")
+	}
+}
