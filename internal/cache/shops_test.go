@@ -256,3 +256,38 @@ func TestHashCollision(t *testing.T) {
 		t.Error("the other name was pushed out")
 	}
 }
+
+// TestReadAfterEvictionSyncs: what left the cache may have been served newer
+// than another session's server is, so its next read begins with a sync. What
+// was never held needs none.
+func TestReadAfterEvictionSyncs(t *testing.T) {
+	w := newWorld(t)
+	w.shop("42", "ash1")
+	registry := prometheus.NewRegistry()
+	metrics, err := zk.NewMetrics(registry)
+	w.must(err)
+	c := w.open(Config{ZooKeeper: zk.Config{Metrics: metrics, Heartbeat: -1}})
+	syncs := func() int { return requests(t, registry, "sync") }
+	w.ask("42")
+	w.expect("42", "ash1", discovery.Hit)
+
+	before := syncs()
+	hash := hashOf(c, "42")
+	c.keep.Wait()
+	c.drop(hash, c.index.entry(hash))
+	c.keep.Del(hash)
+	if got, meta := w.ask("42"); got != "ash1" || meta.Cache != discovery.Miss {
+		t.Errorf("after eviction: %s (%v)", got, meta.Cache)
+	}
+	if n := syncs() - before; n != 1 {
+		t.Errorf("%d syncs for a shop that was held before, want 1", n)
+	}
+	other := "43"
+	for hashOf(c, other)>>52 == hash>>52 { // another bucket of evictions
+		other += "x"
+	}
+	w.ask(other)
+	if n := syncs() - before; n != 1 {
+		t.Errorf("%d syncs with a shop that never was, want 1", n)
+	}
+}
