@@ -204,7 +204,9 @@ func (c *client) dispatch() {
 	c.mu.Lock()
 	c.freed = true
 	c.mu.Unlock()
-	C.zk_take(c.queue, batch)
+	for batch != nil {
+		batch = C.zk_take(c.queue, batch)
+	}
 	c.wakeup.Close()
 	C.zk_queue_free(c.queue)
 	c.metrics.clients.Dec()

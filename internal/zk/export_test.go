@@ -1,6 +1,11 @@
 package zk
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
 
 // Live counts what is alive in C.
 func Live() (queues, handles, multis, chunks int64) {
@@ -49,4 +54,16 @@ func TestCheckVersion(t *testing.T) {
 			t.Errorf("%q: %v", v, err)
 		}
 	}
+}
+
+// Expired and SessionRecords are counters of the metrics.
+func (m *Metrics) Expired() float64        { return value(m.sessionsExpired) }
+func (m *Metrics) SessionRecords() float64 { return value(m.sessionRecords) }
+
+func value(c prometheus.Counter) float64 {
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		panic(err)
+	}
+	return m.GetCounter().GetValue()
 }

@@ -191,10 +191,15 @@ func (c *client) dropHandle(h *handle, why Code, wait time.Duration) {
 func (c *client) closeHandle(h *handle) {
 	defer c.background.Done()
 	<-h.opened
-	if !h.drain(drainTime) {
+	limit := drainTime
+	if C.zk_handle_state(h.c) != cConnected {
+		limit = 0 // nobody is there to answer
+	}
+	if !h.drain(limit) {
 		hosts := C.CString(nowhere)
 		C.zk_handle_set_servers(h.c, hosts)
 		C.free(unsafe.Pointer(hosts))
+		h.nudge()
 		h.drain(2 * drainTime)
 	}
 	C.zk_handle_close(h.c)
@@ -375,13 +380,13 @@ func (c *client) SetServers(ctx context.Context, servers []string) error {
 	if rc := C.zk_handle_set_servers(h.c, hosts); rc != 0 {
 		return &Error{Op: "set servers", Code: Code(rc), Detail: "is each host's name known to the resolver?"}
 	}
-	// libzookeeper's I/O thread notices with its next request.
-	c.wakeLocked(h)
+	h.nudge()
 	return nil
 }
 
-// wakeLocked sends a sync nobody waits for.
-func (c *client) wakeLocked(h *handle) {
+// nudge sends a sync nobody waits for: libzookeeper's I/O thread notices that
+// zoo_set_servers has closed its socket only when it has something to do.
+func (h *handle) nudge() {
 	root := "/"
 	C.zk_submit(h.c, C.ZK_OP_SYNC, 0, (*C.char)(unsafe.Pointer(unsafe.StringData(root))), 1, nil, 0, 0, 0, nil, 0)
 }

@@ -1,0 +1,337 @@
+package zk_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"magellan/internal/zk"
+	"magellan/internal/zk/zktest"
+)
+
+// shortSession makes a silent server noticed after two thirds of a second.
+const shortSession = time.Second
+
+func TestReconnect(t *testing.T) {
+	for name, cut := range map[string]func(s *zktest.Server) error{
+		"kill": func(s *zktest.Server) error { return errors.Join(s.Kill(), s.Start()) },
+		"stop": func(s *zktest.Server) error { return s.Restart() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := zktest.Start(t)
+			var rec recorder
+			c := open(t, rec.into(zk.Config{SessionTimeout: 30 * time.Second}), s)
+			id := c.SessionID()
+			if err := cut(s); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "ready again", func() bool { return rec.states() == "ready 1, disconnected 1, ready 1" })
+			if c.SessionID() != id {
+				t.Error("it is another session")
+			}
+			if _, err := c.Exists(testContext(t), "/"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A frozen server is noticed without help, and what was in flight fails.
+func TestPausedServer(t *testing.T) {
+	s := zktest.Start(t)
+	var rec recorder
+	c := open(t, rec.into(zk.Config{SessionTimeout: shortSession}), s)
+	if err := s.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := c.Get(testContext(t), "/")
+	if !errors.Is(err, zk.ErrConnectionLoss) && !errors.Is(err, zk.ErrOperationTimeout) {
+		t.Errorf("Get from a frozen server: %v", err)
+	}
+	eventually(t, "disconnected", func() bool { return c.State() == zk.Disconnected })
+	verified := c.VerifiedAt()
+	if err := s.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitReady(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if !c.VerifiedAt().After(verified) {
+		t.Errorf("verified at %v before and %v after", verified, c.VerifiedAt())
+	}
+}
+
+// An expired session is followed by another one, which syncs before it is Ready.
+func TestExpiry(t *testing.T) {
+	ctx := testContext(t)
+	s := zktest.Start(t)
+	var rec recorder
+	reg := prometheus.NewRegistry()
+	m, err := zk.NewMetrics(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, rec.into(zk.Config{Metrics: m, Heartbeat: -1}), s)
+	create(t, c, "/a", nil)
+	if _, _, err := c.GetW(ctx, "/a"); err != nil {
+		t.Fatal(err)
+	}
+	want := "ready 1"
+	for i := 2; i <= 4; i++ {
+		id, before := c.SessionID(), c.VerifiedAt()
+		expire(t, s, c)
+		want += fmt.Sprintf(", disconnected %d, expired %d, ready %d", i-1, i-1, i)
+		eventually(t, want, func() bool { return rec.states() == want })
+		if c.SessionID() == id {
+			t.Error("the session's id is the old one")
+		}
+		// There is no heartbeat: only the sync before Ready can have done this.
+		if !c.VerifiedAt().After(before) {
+			t.Error("Ready without a sync")
+		}
+	}
+	set(t, c, "/a", "new")
+	syncNow(t, c)
+	if got := rec.fired(); len(got) != 0 {
+		t.Errorf("watches of a dead session fired: %v", got)
+	}
+	if got := m.Expired(); got != 3 {
+		t.Errorf("%v sessions expired by the metrics", got)
+	}
+	eventually(t, "the old handles are closed", func() bool { _, h, _, _ := zk.Live(); return h == 1 && threads(t) == 2 })
+}
+
+// Requests between two sessions are answered, and never hang.
+func TestRequestsWithoutSession(t *testing.T) {
+	s := zktest.Start(t)
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := zk.Open(zk.Config{Servers: []string{s.Addr()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, _, err := c.Get(testContext(t), "/"); !errors.Is(err, zk.ErrConnectionLoss) {
+		t.Errorf("Get: %v", err)
+	}
+	short, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := c.WaitReady(short); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), s.Addr()) {
+		t.Errorf("WaitReady: %v", err)
+	}
+	if !c.VerifiedAt().IsZero() || c.SessionID() != 0 || c.State() != zk.Connecting {
+		t.Errorf("verified at %v, session %#x, %v", c.VerifiedAt(), c.SessionID(), c.State())
+	}
+	if err := s.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitReady(testContext(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+// A server's name that is not known yet is looked up again and again.
+func TestUnknownHost(t *testing.T) {
+	c, err := zk.Open(zk.Config{Servers: []string{"no-such-host.invalid:2181"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.Get(testContext(t), "/"); !errors.Is(err, zk.ErrConnectionLoss) {
+		t.Errorf("Get: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	nothingLeft(t)
+}
+
+func TestContext(t *testing.T) {
+	s := zktest.Start(t)
+	c := open(t, zk.Config{SessionTimeout: 30 * time.Second, Heartbeat: -1}, s)
+	create(t, c, "/a", []byte("x"))
+	if err := s.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	mine := errors.New("mine")
+	for i := range 100 {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		go cancel(mine)
+		var err error
+		switch i % 4 {
+		case 0:
+			_, _, err = c.Get(ctx, "/a")
+		case 1:
+			_, err = c.Set(ctx, "/a", []byte("y"), zk.AnyVersion)
+		case 2:
+			_, err = c.Multi(ctx, zk.SetOp("/a", []byte("z"), zk.AnyVersion))
+		case 3:
+			err = c.RemoveWatch(ctx, "/a", zk.WatchAny)
+		}
+		if !errors.Is(err, mine) {
+			t.Fatalf("%d: %v", i, err)
+		}
+	}
+	// The late answers are dropped, each in its place.
+	if err := s.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if data, _, err := c.Get(testContext(t), "/a"); err != nil || string(data) != "y" && string(data) != "z" {
+			t.Fatalf("%q, %v", data, err)
+		}
+	}
+	if n := c.InFlight(); n != 0 {
+		t.Errorf("%d calls in flight", n)
+	}
+	if _, _, multis, _ := zk.Live(); multis != 0 {
+		t.Errorf("%d multis left", multis)
+	}
+}
+
+// Only syncs move VerifiedAt, to the time of their issue.
+func TestVerifiedAt(t *testing.T) {
+	s := zktest.Start(t)
+	c := open(t, zk.Config{Heartbeat: -1}, s)
+	first := c.VerifiedAt()
+	if first.IsZero() {
+		t.Fatal("zero after Ready")
+	}
+	for range 10 {
+		if _, err := c.Exists(testContext(t), "/"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := c.VerifiedAt(); got != first {
+		t.Errorf("a read moved it from %v to %v", first, got)
+	}
+	before := time.Now()
+	issued := make(chan time.Time, 1)
+	done := make(chan error)
+	c.SyncAsync("/", func(err error) { done <- err })
+	issued <- time.Now()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := c.VerifiedAt(); got.Before(before) || got.After(<-issued) {
+		t.Errorf("verified at %v, the sync was issued after %v", got, before)
+	}
+
+	beating := open(t, zk.Config{Heartbeat: 5 * time.Millisecond}, s)
+	for range 5 {
+		at := beating.VerifiedAt()
+		eventually(t, "the heartbeat moves it", func() bool { return beating.VerifiedAt().After(at) })
+	}
+}
+
+func TestSetServers(t *testing.T) {
+	ctx := testContext(t)
+	a, b := zktest.Start(t), zktest.Start(t)
+	c := open(t, zk.Config{}, a)
+	create(t, c, "/on-a", nil)
+	// A server that is behind what a client has seen would refuse it.
+	ahead := open(t, zk.Config{}, b)
+	for range 20 {
+		set(t, ahead, "/", "x")
+	}
+	// b does not know a's session: the client ends up with another one, there.
+	if err := c.SetServers(ctx, []string{b.Addr()}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has moved to the other server", func() bool {
+		_, err := c.Exists(ctx, "/on-a")
+		return c.State() == zk.Ready && errors.Is(err, zk.ErrNoNode)
+	})
+	if got := c.Servers(); len(got) != 1 || got[0] != b.Addr() {
+		t.Errorf("servers %v", got)
+	}
+	for _, servers := range [][]string{nil, {"x"}, {"a:1/chroot"}} {
+		if err := c.SetServers(ctx, servers); !errors.Is(err, zk.ErrBadArguments) {
+			t.Errorf("%q: %v", servers, err)
+		}
+	}
+}
+
+// In an ensemble the session moves with the client.
+func TestSetServersInEnsemble(t *testing.T) {
+	ctx := testContext(t)
+	e := zktest.StartEnsemble(t, 3)
+	var rec recorder
+	c := open(t, rec.into(zk.Config{}), e.Servers[0])
+	create(t, c, "/a", nil)
+	if _, _, err := c.GetW(ctx, "/a"); err != nil {
+		t.Fatal(err)
+	}
+	id := c.SessionID()
+	for i := 1; i < 6; i++ {
+		s := e.Servers[i%3]
+		if err := c.SetServers(ctx, []string{s.Addr()}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, fmt.Sprintf("move %d", i), func() bool {
+			text, err := s.FourLetter("cons")
+			return err == nil && strings.Contains(text, fmt.Sprintf("sid=0x%x", id)) && c.State() == zk.Ready
+		})
+	}
+	set(t, c, "/a", "x")
+	eventually(t, "the watch has moved, too", func() bool { return len(rec.fired()) == 1 })
+	if strings.Contains(rec.states(), "expired") {
+		t.Errorf("states: %s", rec.states())
+	}
+
+	// A killed leader is a short cut, for the same session.
+	if err := c.SetServers(ctx, e.Addrs()); err != nil {
+		t.Fatal(err)
+	}
+	leader, err := e.Leader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(e.Followers()) != 2 {
+		t.Errorf("%d followers", len(e.Followers()))
+	}
+	if err := leader.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the others go on", func() bool {
+		_, err := c.Set(ctx, "/a", []byte("y"), zk.AnyVersion)
+		return err == nil
+	})
+	if c.SessionID() != id {
+		t.Error("it is another session")
+	}
+}
+
+// A server that accepts connections and says nothing must not stop Close.
+func TestSilentServer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := zk.Open(zk.Config{Servers: []string{l.Addr().String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	done := make(chan error, 1)
+	c.GetAsync("/", true, func(_ []byte, _ zk.Stat, err error) { done <- err })
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, zk.ErrClosed) {
+		t.Errorf("Get: %v", err)
+	}
+	nothingLeft(t)
+}
