@@ -46,17 +46,23 @@ if ((EUID != 0)); then
 	root=(sudo)
 fi
 echo "deps: installing ${missing[*]}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 
 # Packages of servers start them. policy-rc.d is how that is forbidden; a
 # machine that has one knows what it wants.
 policy=/usr/sbin/policy-rc.d
 if [[ ! -e $policy ]]; then
-	trap '"${root[@]}" rm -f "$policy"' EXIT
+	trap 'rm -f "$log"; "${root[@]}" rm -f "$policy"' EXIT
 	printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null
 	"${root[@]}" chmod 755 "$policy"
 fi
 "${root[@]}" apt-get -qq update || echo "deps: apt-get update failed, going on with the lists this machine has" >&2
-"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${missing[@]}"
+if ! "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "${missing[@]}" >"$log" 2>&1; then
+	tail -n 20 "$log" >&2
+	echo "deps: apt-get could not install them" >&2
+	exit 1
+fi
 # Nor shall it start with the machine from now on.
 if [[ " ${missing[*]} " == *" nginx "* && -d /run/systemd/system ]]; then
 	"${root[@]}" systemctl disable --quiet nginx
