@@ -29,6 +29,9 @@ const (
 	maxBody      = 1 << 20
 )
 
+// ErrNoToken is returned by [New] where everybody could look in.
+var ErrNoToken = errors.New("profiles and metrics are not for everybody")
+
 // Config says what the server shows and to whom.
 type Config struct {
 	// Listen is host:port. Port 0 takes a free one, see [Server.Addr]. Empty
@@ -95,8 +98,8 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
 	if cfg.Token == "" && !addr.IP.IsLoopback() {
-		return nil, fmt.Errorf("admin: %q can be reached from other machines, and profiles and metrics are not for everybody: "+
-			"set a token, or listen on a loopback address such as %s", cfg.Listen, DefaultListen)
+		return nil, fmt.Errorf("admin: %w: %q can be reached from other machines: "+
+			"set a token, or listen on a loopback address such as %s", ErrNoToken, cfg.Listen, DefaultListen)
 	}
 	s := &Server{log: cfg.Logger}
 	s.http = &http.Server{

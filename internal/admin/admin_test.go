@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -23,12 +24,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 type fakeCache struct {
 	problems []Problem
-	entries  map[string]any
+	entries  map[string]Entry
 }
 
 func (f fakeCache) Problems() []Problem { return f.problems }
 
-func (f fakeCache) Explain(path string) (any, bool) {
+func (f fakeCache) Explain(path string) (Entry, bool) {
 	v, ok := f.entries[path]
 	return v, ok
 }
@@ -38,10 +39,10 @@ func config() Config {
 	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "magellan_test_total", Help: "For this test."})
 	counter.Add(3)
 	registry.MustRegister(counter)
-	fake := fakeCache{entries: map[string]any{
-		"/magellan/shops/1a2/42":  map[string]any{"zxid": 7},
-		"/magellan/shops/00f/ö %": map[string]any{"zxid": 8},
-		"/":                       map[string]any{"zxid": 9},
+	fake := fakeCache{entries: map[string]Entry{
+		"/magellan/shops/1a2/42":  {Zxid: 7},
+		"/magellan/shops/00f/ö %": {Zxid: 8},
+		"/":                       {Zxid: 9},
 	}}
 	return Config{
 		Listen: "127.0.0.1:0", Gatherer: registry, Problems: fake, Explainer: fake,
@@ -114,7 +115,7 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/admin/cache/magellan%2Fshops%2F1a2%2F42", 200, "application/json", `"zxid": 7`},
 		{"GET", "/admin/cache/magellan/shops/00f/%C3%B6%20%25", 200, "application/json", `"zxid": 8`},
 		{"GET", "/admin/cache/", 200, "application/json", `"zxid": 9`},
-		{"GET", "/admin/cache/magellan/shops/1a2/43", 404, "application/problem+json", "the cache holds nothing of the znode /magellan/shops/1a2/43"},
+		{"GET", "/admin/cache/magellan/shops/1a2/43", 404, "application/problem+json", "no znode that the cache holds has the path /magellan/shops/1a2/43"},
 		{"POST", "/admin/problems", 405, "application/problem+json", "Method Not Allowed"},
 		{"GET", "/nowhere", 404, "application/problem+json", "nothing is served at /nowhere"},
 		{"GET", "/debug/pprof", 301, "", ""},
@@ -223,7 +224,7 @@ func TestNoTokenNoPublicAddress(t *testing.T) {
 		if err == nil {
 			s.Shutdown(context.Background())
 			t.Errorf("%q without a token: no error", listen)
-		} else if !strings.Contains(err.Error(), "set a token, or listen on a loopback address") {
+		} else if !errors.Is(err, ErrNoToken) || !strings.Contains(err.Error(), "set a token, or listen on a loopback address") {
 			t.Errorf("%q without a token: %v", listen, err)
 		}
 	}

@@ -32,12 +32,40 @@ type ProblemLister interface {
 	Problems() []Problem
 }
 
+// Entry is what the cache knows of one znode.
+type Entry struct {
+	// Path is the znode's path, Kind what it holds.
+	Path string `json:"path"`
+	Kind string `json:"kind"`
+	// Held: the cache has it, or that there is none. Value is what is served,
+	// in words, Zxid the transaction that wrote it, 0 for an absent znode.
+	Held  bool   `json:"held"`
+	Value string `json:"value,omitempty"`
+	Zxid  int64  `json:"zxid"`
+	// Cache is HIT or STALE, as the header X-Cache of an answer would be now.
+	Cache string `json:"cache,omitempty"`
+	// AgeSeconds is the time since the value was last known to be true.
+	AgeSeconds float64 `json:"age_seconds"`
+	// Watched: a watch on the server vouches for the value. Reading: a read is
+	// under way.
+	Watched bool `json:"watched"`
+	Reading bool `json:"reading"`
+	// Session is the number of the cache's session that carries the watch,
+	// SessionID ZooKeeper's name for it, in hexadecimal as its logs have it.
+	Session   int    `json:"session"`
+	SessionID string `json:"session_id"`
+	// Heat is in how many different seconds the znode was asked for.
+	Heat uint32 `json:"heat"`
+	// Problem is what is wrong with it, nil if nothing is.
+	Problem *Problem `json:"problem,omitempty"`
+}
+
 // Explainer tells what the cache knows of a znode. It is called by any number
 // of goroutines at once, and reads nothing from ZooKeeper.
 type Explainer interface {
-	// Explain returns a value to be written as JSON; ok is false where nothing
-	// is known of the znode. path is absolute, and whatever the request had.
-	Explain(path string) (v any, ok bool)
+	// Explain returns false for a path under which the cache never holds
+	// anything. path is absolute, and whatever the request had.
+	Explain(path string) (Entry, bool)
 }
 
 func problemsHandler(p ProblemLister) http.HandlerFunc {
@@ -53,13 +81,13 @@ func problemsHandler(p ProblemLister) http.HandlerFunc {
 func explainHandler(e Explainer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		path := znodePath(r, "/admin/cache")
-		v, ok := e.Explain(path)
+		entry, ok := e.Explain(path)
 		if !ok {
-			writeProblem(w, http.StatusNotFound, "the cache holds nothing of the znode "+path+
-				": nobody has asked for it, it was evicted, or there is none of this path")
+			writeProblem(w, http.StatusNotFound, "no znode that the cache holds has the path "+path+
+				": a shop's is made of --root, its bucket and its name")
 			return
 		}
-		writeJSON(w, http.StatusOK, "application/json", v)
+		writeJSON(w, http.StatusOK, "application/json", entry)
 	}
 }
 
