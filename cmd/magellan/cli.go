@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"magellan/internal/admin"
+	"magellan/internal/discovery"
+	"magellan/internal/httpapi"
+)
+
+// The exit codes; doc.go says what they mean.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitNotFound    = 4
+	exitInterrupted = 130
+)
+
+// cli is the command line. Every flag has an environment variable, MAGELLAN_ and
+// its name in capitals unless the tag says otherwise.
+type cli struct {
+	Serve   serveCommand   `cmd:"" help:"Answer requests from a cache of what is in ZooKeeper."`
+	Import  importCommand  `cmd:"" help:"Write shops, datacenters, regions and bad-citizen lists to ZooKeeper."`
+	Get     getCommand     `cmd:"" help:"Ask a running server."`
+	Version versionCommand `cmd:"" help:"Print the versions of magellan and of what it is linked with."`
+}
+
+// console is where a command reads and writes.
+type console struct {
+	in       *os.File
+	out, err io.Writer
+}
+
+// run is the program: it returns the exit code.
+func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
+	parser := kong.Must(&cli{},
+		kong.Name("magellan"),
+		kong.Description("magellan answers service-discovery questions over plain HTTP from a cache that ZooKeeper keeps true."),
+		kong.DefaultEnvars("MAGELLAN"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.ValueFormatter(describe),
+		kong.Writers(stdout, stderr),
+		kong.Vars{
+			"root":            discovery.DefaultRoot,
+			"shop_buckets":    fmt.Sprint(discovery.DefaultShopBuckets),
+			"max_stale":       discovery.DefaultMaxStale.String(),
+			"admin_listen":    admin.DefaultListen,
+			"request_timeout": httpapi.DefaultRequestTimeout.String(),
+		},
+	)
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		help := "magellan --help"
+		if e := (*kong.ParseError)(nil); errors.As(err, &e) && e.Context.Selected() != nil {
+			help = e.Context.Selected().FullPath() + " --help"
+		}
+		fmt.Fprintf(stderr, "magellan: %v; see %s\n", err, help)
+		return exitUsage
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// Whoever signals twice does not want to wait: the second one kills.
+	context.AfterFunc(ctx, stop)
+
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	err = parsed.Run(&console{in: stdin, out: stdout, err: stderr})
+	if err == nil {
+		return exitOK
+	}
+	code := exitFailed
+	if coded := (*codedError)(nil); errors.As(err, &coded) {
+		code = coded.code
+		if coded.err == nil {
+			return code
+		}
+	}
+	fmt.Fprintf(stderr, "magellan: %v\n", err)
+	return code
+}
+
+// describe is the help of a flag: what it is for, what it is if not given, and
+// the environment variable that gives it.
+func describe(v *kong.Value) string {
+	if v.Flag == nil {
+		return v.Help
+	}
+	var notes []string
+	if v.HasDefault && v.Default != "" {
+		notes = append(notes, "default "+v.Default)
+	}
+	for _, env := range v.Tag.Envs {
+		notes = append(notes, "$"+env)
+	}
+	if len(notes) == 0 {
+		return v.Help
+	}
+	return v.Help + " (" + strings.Join(notes, ", ") + ")"
+}
+
+// codedError ends the program with a certain exit code.
+type codedError struct {
+	code int
+	// err is printed; nil if all has been said already.
+	err error
+}
+
+func (e *codedError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *codedError) Unwrap() error { return e.err }
+
+func fail(code int, format string, args ...any) error {
+	return &codedError{code, fmt.Errorf(format, args...)}
+}

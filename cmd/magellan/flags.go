@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+)
+
+// zookeeperFlags say where the data is; serve and import share them.
+type zookeeperFlags struct {
+	Servers        []string      `placeholder:"HOST:PORT" default:"127.0.0.1:2181" help:"ZooKeeper's servers, with commas between; tried in random order."`
+	Root           string        `placeholder:"PATH" default:"${root}" help:"The znode under which everything stands."`
+	ShopBuckets    int           `placeholder:"N" default:"${shop_buckets}" help:"Number of directories the shops are spread over; 0 is none. It belongs to the data: import and serve must have the same."`
+	SessionTimeout time.Duration `placeholder:"DURATION" default:"10s" help:"Session timeout asked of ZooKeeper. A silent connection is given up after two thirds of it."`
+	Auth           []string      `placeholder:"SCHEME:DATA" sep:"none" help:"Credentials, such as digest:user:password. Other users of the machine see a command line: better set the variable."`
+	TLSCA          string        `name:"tls-ca" placeholder:"FILE" and:"tls" help:"PEM file of the authority that signed the servers' certificates. The three files switch TLS on."`
+	TLSCert        string        `name:"tls-cert" placeholder:"FILE" and:"tls" help:"PEM file of the client's certificate."`
+	TLSKey         string        `name:"tls-key" placeholder:"FILE" and:"tls" help:"PEM file of the client's key."`
+	TLSKeyPassword string        `name:"tls-key-password" placeholder:"TEXT" help:"Password of the key. Better set the variable."`
+}
+
+// layout returns where the znodes are.
+func (f *zookeeperFlags) layout() (discovery.Layout, error) {
+	l := discovery.Layout{Root: f.Root, ShopBuckets: f.ShopBuckets}
+	if err := l.Validate(); err != nil {
+		return l, &codedError{exitUsage, err}
+	}
+	return l, nil
+}
+
+// config returns how to reach ZooKeeper.
+func (f *zookeeperFlags) config(log *slog.Logger) (zk.Config, error) {
+	cfg := zk.Config{Servers: f.Servers, SessionTimeout: f.SessionTimeout, Logger: log}
+	if f.SessionTimeout <= 0 {
+		return cfg, fail(exitUsage, "--session-timeout: %v is not a positive duration", f.SessionTimeout)
+	}
+	for _, auth := range f.Auth {
+		scheme, data, ok := strings.Cut(auth, ":")
+		if !ok {
+			// The text is not repeated: it may be a password.
+			return cfg, fail(exitUsage, "--auth: want SCHEME:DATA, such as digest:user:password")
+		}
+		cfg.Auth = append(cfg.Auth, zk.Credential{Scheme: scheme, Data: data})
+	}
+	if f.TLSCA != "" {
+		cfg.TLS = &zk.TLS{CA: f.TLSCA, Cert: f.TLSCert, Key: f.TLSKey, Password: f.TLSKeyPassword}
+	}
+	return cfg, nil
+}
+
+// unreachable says that ZooKeeper cannot be reached, and why as far as known.
+func (f *zookeeperFlags) unreachable(after time.Duration, err error) error {
+	servers := strings.Join(f.Servers, ",")
+	if errors.Is(err, zk.ErrAuthFailed) {
+		return fail(exitUnreachable, "ZooKeeper at %s refuses the credentials: check --auth (MAGELLAN_AUTH)", servers)
+	}
+	return fail(exitUnreachable, "ZooKeeper at %s cannot be reached (tried for %v): check --servers and that it runs", servers, after)
+}
+
+// openFailed turns an error of zk.Open, or of what opens one, into one that says
+// whose fault it is.
+func openFailed(err error) error {
+	if errors.Is(err, zk.ErrBadArguments) || errors.Is(err, zk.ErrNoTLS) {
+		return &codedError{exitUsage, err}
+	}
+	return err
+}
+
+// connect opens a session and waits until it is good for requests.
+func (f *zookeeperFlags) connect(ctx context.Context, timeout time.Duration, log *slog.Logger) (*zk.Client, error) {
+	cfg, err := f.config(log)
+	if err != nil {
+		return nil, err
+	}
+	client, err := zk.Open(cfg)
+	if err != nil {
+		return nil, openFailed(err)
+	}
+	waiting, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := client.WaitReady(waiting); err != nil {
+		client.Close()
+		if ctx.Err() != nil {
+			return nil, &codedError{code: exitInterrupted}
+		}
+		return nil, f.unreachable(timeout, err)
+	}
+	return client, nil
+}
+
+// logFlags say what is logged and how.
+type logFlags struct {
+	LogLevel  string `placeholder:"LEVEL" enum:"debug,info,warn,error" default:"info" help:"Least level to log: debug (each request), info, warn or error."`
+	LogFormat string `placeholder:"FORMAT" enum:"text,json" default:"text" help:"Format of the log on stderr: text or json."`
+}
+
+func (f logFlags) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.LogLevel)); err != nil {
+		panic(err) // kong has checked it
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if f.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// byteSize is a number of bytes, written 268435456, 256MiB or 256MB.
+type byteSize int64
+
+// UnmarshalText parses what String prints, and more.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil || n > math.MaxInt64 {
+		return fmt.Errorf("%q is no number of bytes such as 256MiB, 1GB or 1048576", text)
+	}
+	*b = byteSize(n)
+	return nil
+}
+
+// secret is a text given as it is or in a file.
+func secret(text, file string) (string, error) {
+	if file == "" {
+		return text, nil
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", &codedError{exitUsage, err}
+	}
+	return strings.TrimSpace(string(content)), nil
+}

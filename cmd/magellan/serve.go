@@ -1,0 +1,335 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"magellan/cgo/jemalloc"
+	"magellan/internal/admin"
+	"magellan/internal/cache"
+	"magellan/internal/discovery"
+	"magellan/internal/httpapi"
+	"magellan/internal/zk"
+)
+
+type serveCommand struct {
+	Listen         string        `placeholder:"HOST:PORT" default:":8080" help:"Where to answer requests; port 0 takes a free one."`
+	AdminListen    string        `placeholder:"HOST:PORT" default:"${admin_listen}" help:"Where to answer operators. Anything but a loopback address wants a token."`
+	AdminToken     string        `placeholder:"TOKEN" xor:"token" help:"What operators' requests must bring as a bearer token or as a password. Better set the variable, or use the file."`
+	AdminTokenFile string        `placeholder:"FILE" xor:"token" help:"File with that token."`
+	CacheBytes     byteSize      `placeholder:"SIZE" default:"256MiB" help:"Memory for shops, such as 256MiB or 1GB; regions, datacenters and bad citizens come on top."`
+	MaxStale       time.Duration `placeholder:"DURATION" default:"${max_stale}" help:"Greatest age of an answer while ZooKeeper is away; after that it is 503. 0 is no bound."`
+	RequestTimeout time.Duration `placeholder:"DURATION" default:"${request_timeout}" help:"How long a request may wait for ZooKeeper; after that it is 504."`
+	StartTimeout   time.Duration `placeholder:"DURATION" default:"30s" help:"How long to wait for ZooKeeper at the start before giving up."`
+	DrainDelay     time.Duration `placeholder:"DURATION" default:"0s" help:"How long to go on serving, with /readyz failing, once told to stop: as long as load balancers take to notice."`
+	Drain          time.Duration `placeholder:"DURATION" default:"30s" help:"How long requests under way may take to end after that; then they are cut off."`
+	CreateRoot     bool          `help:"Create the root znode and its directories if they do not exist."`
+	ReadyFile      string        `placeholder:"FILE" help:"Write the addresses and the process id there, as JSON, once ready; removed at the end."`
+
+	zookeeperFlags `group:"ZooKeeper"`
+	logFlags       `group:"Log"`
+}
+
+// Validate checks what kong does not.
+func (c *serveCommand) Validate() error {
+	for name, d := range map[string]time.Duration{"max-stale": c.MaxStale, "drain": c.Drain, "drain-delay": c.DrainDelay} {
+		if d < 0 {
+			return fmt.Errorf("--%s: %v is negative", name, d)
+		}
+	}
+	for name, d := range map[string]time.Duration{"request-timeout": c.RequestTimeout, "start-timeout": c.StartTimeout} {
+		if d <= 0 {
+			return fmt.Errorf("--%s: %v is not a positive duration", name, d)
+		}
+	}
+	if c.CacheBytes <= 0 {
+		return errors.New("--cache-bytes: want at least 1")
+	}
+	return nil
+}
+
+// Run serves until ctx ends.
+func (c *serveCommand) Run(ctx context.Context, con *console) error {
+	log := c.logger(con.err)
+	if err := jemalloc.Check(); errors.Is(err, jemalloc.ErrNotLinked) {
+		log.Warn("native memory cannot be profiled", "error", err) // under the address sanitizer
+	} else if err != nil {
+		return err
+	}
+	s, err := c.newServer(log)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	s.serve()
+	log.Info("listening", "api", s.listener.Addr(), "admin", s.admin.Addr(), "pid", os.Getpid())
+
+	if err := s.waitReady(ctx); err != nil {
+		return err
+	}
+	if ctx.Err() == nil && c.ReadyFile != "" {
+		if err := s.writeReadyFile(); err != nil {
+			return err
+		}
+		defer os.Remove(c.ReadyFile)
+	}
+	if ctx.Err() == nil {
+		log.Info("ready")
+	}
+	select {
+	case <-ctx.Done():
+	case err := <-s.failed:
+		return err
+	}
+	s.drain()
+	return nil
+}
+
+// server is what serve puts together. Data flow from the cache to the two HTTP
+// servers; they are stopped in the opposite order.
+type server struct {
+	*serveCommand
+	log      *slog.Logger
+	layout   discovery.Layout
+	cache    *cache.Cache
+	api      *httpapi.Server
+	listener net.Listener // of api
+	admin    *admin.Server
+	failed   chan error
+}
+
+func (c *serveCommand) newServer(log *slog.Logger) (s *server, err error) {
+	s = &server{serveCommand: c, log: log, failed: make(chan error, 2)}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.layout, err = c.layout(); err != nil {
+		return s, err
+	}
+	zookeeper, err := c.config(log)
+	if err != nil {
+		return s, err
+	}
+	token, err := secret(c.AdminToken, c.AdminTokenFile)
+	if err != nil {
+		return s, err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+	if zookeeper.Metrics, err = zk.NewMetrics(metrics); err != nil {
+		return s, err
+	}
+	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
+		return s, listenFailed("--listen", err)
+	}
+	s.cache, err = cache.Open(cache.Config{
+		ZooKeeper: zookeeper, Layout: s.layout, MaxBytes: int64(c.CacheBytes), Logger: log, Registerer: metrics,
+	})
+	if err != nil {
+		return s, openFailed(err)
+	}
+	s.admin, err = admin.New(admin.Config{
+		Listen: c.AdminListen, Token: token, Gatherer: metrics,
+		Problems: operatorsView{s.cache}, Explainer: operatorsView{s.cache}, Logger: log,
+	})
+	if errors.Is(err, admin.ErrNoToken) {
+		return s, fail(exitUsage, "--admin-listen: %w; MAGELLAN_ADMIN_TOKEN or --admin-token-file set it", err)
+	} else if err != nil {
+		return s, listenFailed("--admin-listen", err)
+	}
+	service, err := discovery.New(discovery.Config{Reader: s.cache, MaxStale: c.MaxStale})
+	if err != nil {
+		return s, err
+	}
+	s.api, err = httpapi.New(httpapi.Config{
+		Service: service, Ready: s.ready, Logger: log, Registerer: metrics,
+		RequestTimeout: c.RequestTimeout, DrainDelay: c.DrainDelay,
+	})
+	return s, err
+}
+
+// listenFailed says what is wrong with an address: that it is used, mostly.
+func listenFailed(flag string, err error) error {
+	var addr *net.AddrError
+	var dns *net.DNSError
+	if errors.As(err, &addr) || errors.As(err, &dns) {
+		return fail(exitUsage, "%s: %w", flag, err)
+	}
+	return fmt.Errorf("%s: %w", flag, err)
+}
+
+// buildInfo is a metric that is always 1 and tells by its labels what runs.
+func buildInfo() prometheus.Collector {
+	v, commit := buildVersion()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "magellan_build_info", Help: "Always 1; the labels tell what was built.",
+		ConstLabels: prometheus.Labels{"version": v, "commit": commit},
+	})
+	info.Set(1)
+	return info
+}
+
+// serve begins to answer: /healthz, /readyz and operators at once, the rest when
+// the cache is ready.
+func (s *server) serve() {
+	go func() {
+		if err := s.admin.Serve(); err != nil {
+			s.failed <- err
+		}
+	}()
+	go func() {
+		if err := s.api.Serve(s.listener); err != nil {
+			s.failed <- err
+		}
+	}()
+}
+
+// waitReady waits until the cache has what every answer needs. It returns nil
+// also when ctx ends first.
+func (s *server) waitReady(ctx context.Context) error {
+	starting, cancel := context.WithTimeout(ctx, s.StartTimeout)
+	defer cancel()
+	if s.CreateRoot {
+		if err := s.createRoot(starting); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	err := s.cache.WaitReady(starting)
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return nil
+	case errors.Is(err, cache.ErrNoRoot):
+		return fail(exitNotFound, "the root znode %s does not exist on ZooKeeper at %v: "+
+			"fill it with magellan import, create it with --create-root, or check --root", s.Root, s.Servers)
+	case starting.Err() != nil:
+		s.log.Debug("gave up", "error", err)
+		return s.unreachable(s.StartTimeout, err)
+	}
+	return err
+}
+
+// createRoot creates the root and the directories in it.
+func (s *server) createRoot(ctx context.Context) error {
+	client, err := s.connect(ctx, s.StartTimeout, nil)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	w := &writer{client: client, patience: s.StartTimeout}
+	for _, child := range []string{s.layout.Region("-"), s.layout.Datacenter("-"), s.layout.BadCitizenList("-"), s.layout.ShopsDir() + "/-"} {
+		if err := w.makeParents(ctx, child); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ready says whether requests should come here.
+func (s *server) ready() error {
+	age, ok := s.cache.Age()
+	switch {
+	case !ok:
+		return errors.New("ZooKeeper has not been read yet")
+	case s.MaxStale > 0 && age > s.MaxStale:
+		return fmt.Errorf("no contact with ZooKeeper for %v, more than the %v of --max-stale", age.Round(time.Second), s.MaxStale)
+	}
+	return nil
+}
+
+// writeReadyFile writes the file at once and whole: whoever waits for it reads
+// no half of it.
+func (s *server) writeReadyFile() error {
+	content, err := json.Marshal(map[string]any{
+		"listen": s.listener.Addr().String(), "admin": s.admin.Addr().String(), "pid": os.Getpid(),
+	})
+	if err != nil {
+		return err
+	}
+	draft, err := os.CreateTemp(filepath.Dir(s.ReadyFile), ".magellan-ready-")
+	if err != nil {
+		return fmt.Errorf("--ready-file: %w", err)
+	}
+	_, err = draft.Write(append(content, '\n'))
+	if err = errors.Join(err, draft.Close()); err == nil {
+		err = os.Rename(draft.Name(), s.ReadyFile)
+	}
+	if err != nil {
+		os.Remove(draft.Name())
+		return fmt.Errorf("--ready-file: %w", err)
+	}
+	return nil
+}
+
+// drain stops without dropping a request, as far as s.Drain lets it.
+func (s *server) drain() {
+	s.log.Info("stopping", "drain_delay", s.DrainDelay, "drain", s.Drain)
+	ctx, cancel := context.WithTimeout(context.Background(), s.DrainDelay+s.Drain)
+	defer cancel()
+	if err := s.api.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were cut off", "error", err)
+	}
+	// Operators may watch the end until there is nothing more to see.
+	if err := s.admin.Shutdown(ctx); err != nil {
+		s.log.Warn("operators' requests were cut off", "error", err)
+	}
+}
+
+// close gives back everything, in whatever state s is.
+func (s *server) close() {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel() // what is still under way is cut off
+	if s.api != nil {
+		_ = s.api.Shutdown(ended)
+	}
+	if s.listener != nil {
+		_ = s.listener.Close() // has mostly been closed
+	}
+	if s.admin != nil {
+		_ = s.admin.Shutdown(ended)
+	}
+	if s.cache != nil {
+		if err := s.cache.Close(); err != nil {
+			s.log.Warn("closing the cache", "error", err)
+		}
+	}
+	s.log.Info("stopped")
+}
+
+// operatorsView shows the cache in the words of package admin.
+type operatorsView struct{ cache *cache.Cache }
+
+func (v operatorsView) Problems() []admin.Problem {
+	var all []admin.Problem
+	for _, p := range v.cache.Problems() {
+		all = append(all, admin.Problem(p))
+	}
+	return all
+}
+
+func (v operatorsView) Explain(path string) (admin.Entry, bool) {
+	x, ok := v.cache.Explain(path)
+	if !ok {
+		return admin.Entry{}, false
+	}
+	e := admin.Entry{
+		Path: x.Path, Kind: x.Kind, Held: x.Held, Value: x.Value, Zxid: x.Zxid, Cache: x.Cache, AgeSeconds: x.Age.Seconds(),
+		Watched: x.Watched, Reading: x.Reading, Session: x.Session, SessionID: fmt.Sprintf("%#x", x.SessionID), Heat: x.Heat,
+	}
+	if x.Problem != nil {
+		p := admin.Problem(*x.Problem)
+		e.Problem = &p
+	}
+	return e, true
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"text/tabwriter"
+
+	"magellan/cgo/jemalloc"
+)
+
+// version is set by the linker, see build/build.sh; else the module's counts.
+var version string
+
+type versionCommand struct{}
+
+// Run prints the versions.
+func (versionCommand) Run(con *console) error {
+	v, commit := buildVersion()
+	malloc, err := jemalloc.Version()
+	if err != nil {
+		malloc = "none: " + err.Error()
+	}
+	w := tabwriter.NewWriter(con.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "magellan\t%s\n", v)
+	fmt.Fprintf(w, "commit\t%s\n", commit)
+	fmt.Fprintf(w, "go\t%s %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintf(w, "jemalloc\t%s\n", malloc)
+	return w.Flush()
+}
+
+// buildVersion returns the version and the commit, as far as the go command has
+// noted them.
+func buildVersion() (v, commit string) {
+	v, commit = version, "unknown"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return cmp.Or(v, "unknown"), commit
+	}
+	modified := ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			commit = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			modified = " (modified)"
+		}
+	}
+	return cmp.Or(v, info.Main.Version, "unknown"), commit + modified
+}
