@@ -1,0 +1,101 @@
+#define _GNU_SOURCE
+#include "stitchtest.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A section for each function: the linker makes symbols of where they start and
+ * stop, so that a stripped program can still say which function an address is in. */
+#define TRACED(name) __attribute__((noinline, noclone, section(#name "_code"))) name
+
+/* Exported by callback.go. */
+extern void stBack(uint8_t *rest, size_t n);
+
+static void *volatile sink;
+
+static void TRACED(st_leaf)(size_t n)
+{
+	switch (n % 4) {
+	case 0: sink = malloc(n); break;
+	case 1: sink = calloc(1, n); break;
+	case 2: sink = realloc(NULL, n); break;
+	case 3: sink = aligned_alloc(64, 64 * n); break;
+	}
+	free(sink);
+}
+
+/* Not a tail call: what comes after it keeps the frame. */
+static volatile int steps;
+
+static void TRACED(st_down)(int depth, const uint8_t *rest, size_t n)
+{
+	if (depth > 0)
+		st_down(depth - 1, rest, n);
+	else if (rest != NULL)
+		stBack((uint8_t *)rest, n);
+	else
+		st_leaf(n);
+	steps = depth;
+}
+
+void TRACED(st_hop)(int depth, const uint8_t *rest, size_t n)
+{
+	st_down(depth, rest, n);
+	steps = -1;
+}
+
+struct job {
+	const uint8_t *plan;
+	size_t n;
+};
+
+static void *TRACED(st_thread_main)(void *arg)
+{
+	struct job *job = arg;
+	st_hop(0, job->plan, job->n);
+	steps = -2;
+	return NULL;
+}
+
+int st_thread(const uint8_t *plan, size_t n)
+{
+	struct job job = {plan, n};
+	pthread_t thread;
+	int err = pthread_create(&thread, NULL, st_thread_main, &job);
+	return err != 0 ? err : pthread_join(thread, NULL);
+}
+
+void st_many(size_t n, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		sink = malloc(n);
+		free(sink);
+	}
+}
+
+const char *st_function(int i, uintptr_t *start, uintptr_t *end)
+{
+#define FUNCTION(name)                                                   \
+	{                                                                    \
+		extern const char __start_##name##_code[], __stop_##name##_code[];             \
+		if (i-- == 0) {                                                  \
+			*start = (uintptr_t)__start_##name##_code, *end = (uintptr_t)__stop_##name##_code; \
+			return #name;                                                \
+		}                                                                \
+	}
+	FUNCTION(st_leaf)
+	FUNCTION(st_down)
+	FUNCTION(st_hop)
+	FUNCTION(st_thread_main)
+	return NULL;
+}
+
+const char *st_library_function(uintptr_t pc)
+{
+	Dl_info library, here;
+	if (dladdr((void *)pc, &library) == 0 || dladdr((void *)st_many, &here) == 0 || library.dli_fbase == here.dli_fbase)
+		return NULL;
+	return library.dli_sname;
+}

@@ -1,0 +1,23 @@
+#ifndef STITCHTEST_H
+#define STITCHTEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Goes down depth frames of C. There it calls back into Go, with the rest of the
+ * plan, or, with rest = NULL, allocates n bytes (st_leaf). */
+void st_hop(int depth, const uint8_t *rest, size_t n);
+
+/* Runs a plan on a new thread of C's own, and waits for its end. */
+int st_thread(const uint8_t *plan, size_t n);
+
+/* Allocates and frees n bytes, count times: the loop to measure. */
+void st_many(size_t n, size_t count);
+
+/* The code of function i, and its name, or NULL. */
+const char *st_function(int i, uintptr_t *start, uintptr_t *end);
+
+/* The exported function that pc is in, and 0 where it is not in this executable. */
+const char *st_library_function(uintptr_t pc);
+
+#endif

@@ -1,0 +1,237 @@
+//go:build !asan
+
+package jemalloc_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"magellan/cgo/jemalloc"
+	"magellan/cgo/jemalloc/internal/stitchtest"
+)
+
+// everySample makes profiles exact: each allocation is a sample, and freed ones
+// stay counted.
+const everySample = "lg_prof_sample:0,prof_accum:true"
+
+// inChild runs the test that calls it again, in a process of its own that has
+// MALLOC_CONF=conf, and fails where that fails. It is true in that process.
+func inChild(t testing.TB, conf string, env ...string) bool {
+	t.Helper()
+	if os.Getenv("JEMALLOC_TEST_CHILD") == t.Name() {
+		return true
+	}
+	runChild(t, os.Args[0], conf, env...)
+	return false
+}
+
+func runChild(t testing.TB, program, conf string, env ...string) string {
+	t.Helper()
+	child := exec.Command(program, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=20m")
+	child.Env = append(os.Environ(), "JEMALLOC_TEST_CHILD="+t.Name(), "MALLOC_CONF="+conf)
+	child.Env = append(child.Env, env...)
+	out, err := child.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Fatalf("MALLOC_CONF=%s %s: %v\n%s", conf, program, err, out)
+	}
+	t.Logf("%s", out)
+	return string(out)
+}
+
+// stack is one stack of a dump.
+type stack struct {
+	pcs         []uintptr // innermost first
+	objects     int       // in use
+	everObjects int       // allocated since start
+}
+
+// parseStacks reads the stacks of a heap_v2 dump.
+func parseStacks(dump []byte) ([]stack, error) {
+	var stacks []stack
+	lines := bufio.NewScanner(bytes.NewReader(dump))
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := lines.Text()
+		switch {
+		case strings.HasPrefix(line, "@"):
+			var s stack
+			for _, field := range strings.Fields(line)[1:] {
+				pc, err := strconv.ParseUint(field, 0, 64)
+				if err != nil {
+					return nil, err
+				}
+				s.pcs = append(s.pcs, uintptr(pc))
+			}
+			stacks = append(stacks, s)
+		case strings.HasPrefix(line, "  t*:") && len(stacks) > 0:
+			s := &stacks[len(stacks)-1]
+			var size, everSize int
+			if _, err := fmt.Sscanf(line, "  t*: %d: %d [%d: %d]", &s.objects, &size, &s.everObjects, &everSize); err != nil {
+				return nil, fmt.Errorf("%q: %w", line, err)
+			}
+		case line == "MAPPED_LIBRARIES:":
+			return stacks, nil
+		}
+	}
+	return nil, fmt.Errorf("the dump of %d bytes is cut short", len(dump))
+}
+
+func dumpStacks(t testing.TB) []stack {
+	t.Helper()
+	var dump bytes.Buffer
+	if err := jemalloc.Dump(&dump); err != nil {
+		t.Fatal(err)
+	}
+	stacks, err := parseStacks(dump.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stacks
+}
+
+// allocate makes each plan's stack once, and gives the names of the stacks seen.
+func allocate(t testing.TB, plans ...stitchtest.Plan) [][]string {
+	t.Helper()
+	runPlans(1, 128, func(i int) (stitchtest.Plan, bool) {
+		if i >= len(plans) {
+			return stitchtest.Plan{}, false
+		}
+		return plans[i], true
+	})
+	var seen [][]string
+	for _, s := range dumpStacks(t) {
+		if names := stitchtest.Names(s.pcs); len(stitchtest.Known(names)) > 0 {
+			seen = append(seen, names)
+		}
+	}
+	return seen
+}
+
+// runPlans makes the stacks of plan(0), plan(1)... on so many goroutines.
+func runPlans(goroutines, size int, plan func(i int) (stitchtest.Plan, bool)) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	i := -1
+	next := func() (stitchtest.Plan, bool) {
+		mu.Lock()
+		i++
+		n := i
+		mu.Unlock()
+		return plan(n)
+	}
+	for range goroutines {
+		wg.Add(1)
+		go stitchtest.Run(size, next, wg.Done)
+	}
+	wg.Wait()
+}
+
+func TestUnwinderIsProved(t *testing.T) {
+	if kind, reason := jemalloc.Unwinder(); kind != jemalloc.UnwinderCGo || reason != "" {
+		t.Errorf("Unwinder() = %q, %q", kind, reason)
+	}
+}
+
+func TestUnwinderWhenProfilingIsOff(t *testing.T) {
+	if !inChild(t, "prof:false") {
+		return
+	}
+	if kind, reason := jemalloc.Unwinder(); kind != jemalloc.UnwinderNone || !strings.Contains(reason, "prof:false") {
+		t.Errorf("Unwinder() = %q, %q", kind, reason)
+	}
+}
+
+// One call from Go to C: every frame, by name and in order.
+func TestStackOfOneCall(t *testing.T) {
+	if !inChild(t, everySample) {
+		return
+	}
+	expectOne(t, stitchtest.Plan{Steps: []stitchtest.Step{{Go: 2, C: 1}}}, []string{
+		"malloc", "st_leaf", "st_down", "st_down", "st_hop",
+		"runtime.asmcgocall", "runtime.cgocall", "stitchtest._Cfunc_st_hop",
+		"stitchtest.descend", "stitchtest.descend", "stitchtest.descend",
+		"stitchtest.Run", "runtime.goexit",
+	})
+}
+
+// Go, C, Go, C, with the goroutine's stack moved between the two.
+func TestStackOfCallback(t *testing.T) {
+	if !inChild(t, everySample) {
+		return
+	}
+	expectOne(t, stitchtest.Plan{Steps: []stitchtest.Step{{Go: 1, C: 2}, {Go: 0, C: 0}}}, []string{
+		"malloc", "st_leaf", "st_down", "st_hop",
+		"runtime.asmcgocall", "runtime.cgocall", "stitchtest._Cfunc_st_hop",
+		"stitchtest.descend", "stitchtest.back", "_cgoexp_stBack",
+		"runtime.cgocallbackg1", "runtime.cgocallbackg", "runtime.cgocallback", "crosscall2",
+		"st_down", "st_down", "st_down", "st_hop",
+		"runtime.asmcgocall", "runtime.cgocall", "stitchtest._Cfunc_st_hop",
+		"stitchtest.descend", "stitchtest.descend",
+		"stitchtest.Run", "runtime.goexit",
+	})
+	if stitchtest.Moves() == 0 {
+		t.Error("the goroutine's stack did not move: the plan does not test what it should")
+	}
+}
+
+// A thread of C's own that calls Go, which calls C.
+func TestStackOfThread(t *testing.T) {
+	if !inChild(t, everySample) {
+		return
+	}
+	expectOne(t, stitchtest.Plan{OnThread: true, Steps: []stitchtest.Step{{Go: 1, C: 0}}}, []string{
+		"malloc", "st_leaf", "st_down", "st_hop",
+		"runtime.asmcgocall", "runtime.cgocall", "stitchtest._Cfunc_st_hop",
+		"stitchtest.descend", "stitchtest.descend", "stitchtest.back", "_cgoexp_stBack",
+		"runtime.cgocallbackg1", "runtime.cgocallbackg", "runtime.cgocallback", "crosscall2",
+		"st_down", "st_hop", "st_thread_main",
+	})
+}
+
+// expectOne makes the plan's stack and expects it to be the only one, complete.
+// Left out are frames that depend on the compiler: C code that cgo generates, and
+// Go's wrappers around goroutines and between its two calling conventions.
+func expectOne(t *testing.T, plan stitchtest.Plan, want []string) {
+	t.Helper()
+	seen := allocate(t, plan)
+	if len(seen) != 1 {
+		t.Fatalf("%d stacks seen, want 1:\n%v", len(seen), seen)
+	}
+	got := slices.Clone(seen[0])
+	leaf := slices.Index(got, "st_leaf")
+	// Of a jemalloc that is a library there is one frame: malloc, or the function of
+	// no exported name that it jumps to. One that is part of the program has more.
+	for _, name := range got[:leaf] {
+		if name != "malloc" && name != "?" {
+			t.Errorf("%s is called by st_leaf, want malloc", name)
+		}
+	}
+	got = append([]string{"malloc"}, got[leaf:]...)
+	if plan.OnThread { // below are libc's start_thread and clone
+		got = got[:slices.Index(got, "st_thread_main")+1]
+	}
+	got = slices.DeleteFunc(got, func(name string) bool {
+		return name == "?" || strings.Contains(name, ".gowrap") || name == "stitchtest.stBack"
+	})
+	got = compactRuntime(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("the stack is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if got, want := stitchtest.Known(seen[0]), plan.Names(); !slices.Equal(got, want) {
+		t.Errorf("in short it is\n%v\nwant\n%v", got, want)
+	}
+}
+
+func compactRuntime(names []string) []string {
+	return slices.CompactFunc(names, func(a, b string) bool {
+		return a == b && strings.HasPrefix(a, "runtime.")
+	})
+}

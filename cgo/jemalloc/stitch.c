@@ -1,0 +1,404 @@
+/* C and Go frames in one stack.
+ *
+ * A goroutine that calls C does so on another stack: the operating system
+ * thread's own. What unwinds C ends there, at runtime.asmcgocall, because Go
+ * code has no .eh_frame. The rest of the stack is not lost, it is elsewhere:
+ *
+ *   system stack                             goroutine's stack
+ *   malloc                               .-> runtime.cgocall
+ *   C function                           |   Go function that calls C
+ *   cgo's wrapper of it                  |   ...
+ *   runtime.asmcgocall {g, depth} -------'   Go function that C called
+ *   runtime.cgocallback <------------------- runtime.cgocallbackg
+ *   crosscall2 {registers of its caller}
+ *   C function that called Go            .-> runtime.cgocall
+ *   runtime.asmcgocall {g, depth} -------'   runtime.main or runtime.goexit
+ *
+ * so the walk alternates between the two until a stack ends:
+ *
+ * 1. C by _Unwind_Backtrace, which reads .eh_frame and so needs no frame
+ *    pointers, until it meets the return address in asmcgocall.
+ * 2. asmcgocall keeps g and the depth at which it left the goroutine's stack
+ *    (not the stack pointer, because the stack may move during a callback).
+ *    The goroutine's frame record is at g.stack.hi - depth. Go code has frame
+ *    pointers: the chain of frame records gives the return addresses.
+ * 3. Where Go was called by C, the chain leaves the goroutine's stack and
+ *    continues at cgocallback's frame record on the system stack. Above it,
+ *    crosscall2 saved all callee-saved registers of its C caller. The unwinding
+ *    of C restarts from them, see resume_*.S. Back to 1.
+ *
+ * The frame pointer register itself is of no use for step 2: after a callback
+ * that made the stack grow it points into the stack that was freed.
+ *
+ * Why plain loads are safe: a goroutine that is in a C call cannot have its stack
+ * moved or shrunk (the runtime treats it as in a system call) except during a
+ * callback, and then depth is still right. The chain is followed only while it
+ * rises, inside [lo, hi), and only over crossings recognised by their exact
+ * return address. What cannot be seen by looking is whether the layout is that of
+ * this Go version. So it is proved when the process starts (unwind.go): the same
+ * walk, with every load made by the kernel, has to give the stack that
+ * runtime.Callers gives. */
+#define _GNU_SOURCE
+#include "stitch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+#include <unwind.h>
+
+#include "shim.h"
+
+#if defined(__x86_64__)
+
+static const struct gojemalloc_layout go_layout = {
+	.call_depth = 0,
+	.call_g = 8,
+	.call_frame = 0,
+	.g_lo = 0,
+	.g_hi = 8,
+	.back_sp = 16,
+	.saved = {24, 72, 32, 40, 48, 56},
+	.ret = 80,
+	.cfa = 88,
+};
+enum { FRAME_POINTER = 6 }; /* its DWARF number */
+static const unsigned char saved_dwarf[GOJEMALLOC_SAVED] = {3, 6, 12, 13, 14, 15};
+
+#elif defined(__aarch64__)
+
+/* Written from the runtime's source. See doc.go for how far it was tried. */
+static const struct gojemalloc_layout go_layout = {
+	.call_g = 0,
+	.call_depth = 8,
+	.call_frame = -8,
+	.g_lo = 0,
+	.g_hi = 8,
+	.back_sp = 56,
+	.saved = {32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 176},
+	.ret = 184,
+	.cfa = 192,
+};
+static const unsigned char saved_dwarf[GOJEMALLOC_SAVED] = {19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29};
+
+#else
+static const struct gojemalloc_layout go_layout;
+static const unsigned char saved_dwarf[1];
+#endif
+
+bool gojemalloc_layout_default(struct gojemalloc_layout *layout)
+{
+	*layout = go_layout;
+	return GOJEMALLOC_SAVED != 0;
+}
+
+/* The walk is compiled twice: one for the hook, with plain loads, and one that
+ * learns. */
+#define INLINE static inline __attribute__((always_inline))
+
+/* What resume_*.S restarts from. It knows these offsets. */
+struct registers {
+	uintptr_t saved[GOJEMALLOC_SAVED + (GOJEMALLOC_SAVED == 0)];
+	uintptr_t ip, sp;
+};
+
+#if defined(__x86_64__) || defined(__aarch64__)
+
+/* _Unwind_Backtrace(fn, arg), as if it were called by the code at registers->ip. */
+_Unwind_Reason_Code gojemalloc_resume(const struct registers *registers, _Unwind_Trace_Fn fn, void *arg);
+
+/* Calls fn with marks[i] in the callee-saved register i. */
+void gojemalloc_marked_call(void (*fn)(void), const uintptr_t *marks);
+extern const char gojemalloc_marked_return[]; /* where fn returns to */
+
+#else /* never called: there is no layout */
+static _Unwind_Reason_Code gojemalloc_resume(const struct registers *registers, _Unwind_Trace_Fn fn, void *arg)
+{
+	(void)registers, (void)fn, (void)arg;
+	return _URC_END_OF_STACK;
+}
+static void gojemalloc_marked_call(void (*fn)(void), const uintptr_t *marks) { (void)marks; fn(); }
+static const char gojemalloc_marked_return[1];
+#endif
+
+/* Exported by callback.go. */
+extern void gojemallocProbe(void);
+
+/* Whether registers are those of gojemallocProbe's C side, which calls crosscall2.
+ * A learner must not unwind from anywhere else. */
+static bool returns_to_probe(const struct registers *r, uintptr_t inner_sp)
+{
+	enum { LONGEST = 1024 };
+	return r->ip - (uintptr_t)gojemallocProbe < LONGEST && r->sp > inner_sp;
+}
+
+/* Set once, before the hook is. */
+static struct gojemalloc_layout layout;
+static struct gojemalloc_landmarks landmarks;
+static uintptr_t allocator_start, allocator_end; /* jemalloc's code, where it is a library of its own */
+
+struct walk {
+	void **pcs;
+	uint32_t len, max;
+	bool skip;         /* the function that called the unwinder */
+	uintptr_t stop;    /* do not unwind past this return address */
+	uintptr_t ip, cfa; /* of the last frame */
+};
+
+/* A walk that learns. It tolerates a wrong layout and says what is wrong. */
+struct learner {
+	struct walk walk; /* first: frame() gets a struct walk */
+	uintptr_t fp;     /* of the last frame */
+	uint32_t crossings, marked;
+	const char *broken;
+};
+
+/* What the callee-saved registers hold in the function that calls Go. */
+static const uintptr_t marks[] = {
+	0x6a650001, 0x6a650002, 0x6a650003, 0x6a650004, 0x6a650005, 0x6a650006,
+	0x6a650007, 0x6a650008, 0x6a650009, 0x6a65000a, 0x6a65000b,
+};
+_Static_assert(sizeof marks / sizeof marks[0] >= GOJEMALLOC_SAVED, "a mark for each register");
+
+static inline bool in_allocator(const void *pc)
+{
+	return (uintptr_t)pc - allocator_start < allocator_end - allocator_start;
+}
+
+static inline void push(struct walk *w, uintptr_t pc) { w->pcs[w->len++] = (void *)pc; }
+
+static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
+{
+	struct walk *w = arg;
+
+	if (w->skip) {
+		w->skip = false;
+		return _URC_NO_REASON;
+	}
+	if (w->len == w->max)
+		return _URC_END_OF_STACK;
+	w->ip = _Unwind_GetIP(context);
+	if (w->ip == 0)
+		return _URC_END_OF_STACK;
+	w->cfa = _Unwind_GetCFA(context);
+	/* Of jemalloc's own frames only the outermost says something: malloc, calloc... */
+	if (w->len == 1 && in_allocator(w->pcs[0]) && in_allocator((void *)w->ip))
+		w->len = 0;
+	push(w, w->ip);
+	return w->ip == w->stop ? _URC_END_OF_STACK : _URC_NO_REASON;
+}
+
+static _Unwind_Reason_Code frame_learning(struct _Unwind_Context *context, void *arg)
+{
+	struct learner *learner = arg;
+	uint32_t before = learner->walk.len;
+	_Unwind_Reason_Code code = frame(context, &learner->walk);
+
+	if (learner->walk.len == before)
+		return code;
+#if defined(__x86_64__)
+	learner->fp = _Unwind_GetGR(context, FRAME_POINTER);
+#endif
+	if (learner->walk.ip == (uintptr_t)gojemalloc_marked_return)
+		for (int i = 0; i < GOJEMALLOC_SAVED; i++)
+			learner->marked += _Unwind_GetGR(context, saved_dwarf[i]) == marks[i];
+	return code;
+}
+
+/* A load that fails where a plain one would crash: the kernel does it. */
+static bool load_checked(uintptr_t address, uintptr_t *value)
+{
+	int fd[2];
+	bool ok;
+
+	if (address % sizeof *value != 0 || pipe2(fd, O_CLOEXEC) != 0)
+		return false;
+	ok = write(fd[1], (const void *)address, sizeof *value) == (ssize_t)sizeof *value &&
+		read(fd[0], value, sizeof *value) == (ssize_t)sizeof *value;
+	close(fd[0]);
+	close(fd[1]);
+	return ok;
+}
+
+INLINE bool load(const struct learner *learner, uintptr_t address, uintptr_t *value)
+{
+	if (learner != NULL)
+		return load_checked(address, value);
+	*value = *(const uintptr_t *)address;
+	return true;
+}
+
+/* The hook stops at what it does not know; the learner says what it was. */
+INLINE uintptr_t stop(struct learner *learner, const char *what)
+{
+	if (learner != NULL)
+		learner->broken = what;
+	return 0;
+}
+
+/* While learning, a landmark not yet known is what is met. Later they are compared. */
+INLINE bool at_landmark(const struct learner *learner, uintptr_t *landmark, uintptr_t pc)
+{
+	if (learner != NULL && *landmark == 0)
+		*landmark = pc;
+	return pc != 0 && *landmark == pc;
+}
+
+/* Step 2, from asmcgocall's slots at w->cfa. Gives cgocallback's frame record, or
+ * 0 where the goroutine began, which is the end of the stack. */
+INLINE uintptr_t walk_go(struct walk *w, struct learner *learner,
+	const struct gojemalloc_layout *l, struct gojemalloc_landmarks *m)
+{
+	uintptr_t g, depth, lo, hi, fp, next, pc = 0;
+
+	if (!load(learner, w->cfa + l->call_g, &g) || !load(learner, w->cfa + l->call_depth, &depth))
+		return stop(learner, "the slots of runtime.asmcgocall");
+	if (g == 0) /* the runtime itself calls C, from the system stack: a thread is made, say */
+		return stop(learner, "no goroutine in the slots of runtime.asmcgocall");
+	if (!load(learner, g + l->g_lo, &lo) || !load(learner, g + l->g_hi, &hi) || lo >= hi || depth >= hi - lo)
+		return stop(learner, "the bounds of the goroutine's stack");
+	fp = hi - depth + l->call_frame;
+#if defined(__x86_64__)
+	/* At the innermost crossing Go's frame pointer is still in its register. */
+	if (learner != NULL && learner->crossings++ == 0 && fp != learner->fp)
+		return stop(learner, "the depth of the goroutine's stack");
+#endif
+	while (fp >= lo && fp < hi - sizeof fp && fp % sizeof fp == 0) {
+		if (w->len == w->max)
+			return 0;
+		if (!load(learner, fp, &next) || !load(learner, fp + sizeof fp, &pc))
+			return stop(learner, "a frame of the goroutine");
+		push(w, pc);
+		if (next == 0)
+			return 0;
+		if (next <= fp && next >= lo)
+			return stop(learner, "the order of the goroutine's frames");
+		fp = next;
+	}
+	/* Only cgocallback's frame is elsewhere: on the system stack, further out. */
+	if (fp <= w->cfa || fp % sizeof fp != 0 || !at_landmark(learner, &m->cgocallback, pc))
+		return stop(learner, "the way from runtime.cgocallbackg to runtime.cgocallback");
+	return fp;
+}
+
+/* Step 3, from cgocallback's frame record. */
+INLINE bool walk_back(struct walk *w, struct learner *learner, uintptr_t record,
+	const struct gojemalloc_layout *l, struct gojemalloc_landmarks *m, struct registers *r)
+{
+	uintptr_t pc, sp = record + l->back_sp;
+
+	if (w->len == w->max)
+		return false;
+	if (!load(learner, record + sizeof record, &pc) || !at_landmark(learner, &m->crosscall2, pc))
+		return stop(learner, "the frame of runtime.cgocallback");
+	push(w, pc);
+	for (int i = 0; i < GOJEMALLOC_SAVED; i++)
+		if (!load(learner, sp + l->saved[i], &r->saved[i]))
+			return stop(learner, "the registers that crosscall2 saved");
+	if (!load(learner, sp + l->ret, &r->ip))
+		return stop(learner, "the return address of crosscall2");
+	r->sp = sp + l->cfa;
+	return true;
+}
+
+INLINE void walk_all(struct walk *w, struct learner *learner,
+	const struct gojemalloc_layout *l, struct gojemalloc_landmarks *m)
+{
+	_Unwind_Trace_Fn fn = learner != NULL ? frame_learning : frame;
+	struct registers r;
+
+	w->stop = m->asmcgocall;
+	w->skip = true;
+	_Unwind_Backtrace(fn, w);
+	while (w->len < w->max && at_landmark(learner, &m->asmcgocall, w->ip)) {
+		uintptr_t record = walk_go(w, learner, l, m);
+
+		if (record == 0 || !walk_back(w, learner, record, l, m, &r))
+			return;
+		if (learner != NULL && !returns_to_probe(&r, w->cfa)) {
+			learner->broken = "the return address of crosscall2";
+			return;
+		}
+		w->ip = 0;
+		w->skip = true;
+		gojemalloc_resume(&r, fn, w);
+	}
+}
+
+/* jemalloc calls this for each allocation it samples. It allocates nothing, takes
+ * no lock and calls no Go. */
+static void hook(void **pcs, unsigned *len, unsigned max)
+{
+	struct walk w = {.pcs = pcs, .max = max};
+
+	walk_all(&w, NULL, &layout, &landmarks);
+	*len = w.len;
+}
+
+void gojemalloc_probe_run(void) { gojemalloc_marked_call(gojemallocProbe, marks); }
+
+void gojemalloc_probe_learn(const struct gojemalloc_layout *l, struct gojemalloc_landmarks *m,
+	struct gojemalloc_probe *probe)
+{
+	struct learner learner = {.walk = {.pcs = probe->pcs, .max = GOJEMALLOC_MAX_FRAMES}};
+
+	*m = (struct gojemalloc_landmarks){0};
+	walk_all(&learner.walk, &learner, l, m);
+	if (learner.broken == NULL && learner.marked != GOJEMALLOC_SAVED)
+		learner.broken = "the registers that crosscall2 saved";
+	probe->broken = learner.broken;
+	probe->len = learner.walk.len;
+}
+
+void gojemalloc_probe_here(const struct gojemalloc_layout *l, const struct gojemalloc_landmarks *m,
+	struct gojemalloc_probe *probe)
+{
+	struct walk w = {.pcs = probe->pcs, .max = GOJEMALLOC_MAX_FRAMES};
+	struct gojemalloc_landmarks known = *m;
+
+	walk_all(&w, NULL, l, &known);
+	probe->broken = NULL;
+	probe->len = w.len;
+}
+
+/* Notes the code of the library that arg points into, unless it is the one this
+ * file is part of: with a static jemalloc its functions cannot be told from others. */
+static int find_allocator(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + p->p_vaddr;
+
+		if (p->p_type != PT_LOAD || !(p->p_flags & PF_X) || (uintptr_t)arg - start >= p->p_memsz)
+			continue;
+		if ((uintptr_t)hook - start >= p->p_memsz) {
+			allocator_start = start;
+			allocator_end = start + p->p_memsz;
+		}
+		return 1;
+	}
+	return 0;
+}
+
+int gojemalloc_hook_install(const struct gojemalloc_layout *l, const struct gojemalloc_landmarks *m, void **stock)
+{
+	size_t len = sizeof *stock;
+	int err = gojemalloc_ctl("experimental.hooks.prof_backtrace", stock, &len, NULL, 0);
+
+	if (err != 0)
+		return err;
+	layout = *l;
+	landmarks = *m;
+	dl_iterate_phdr(find_allocator, *stock);
+	return gojemalloc_hook_replace(NULL);
+}
+
+int gojemalloc_hook_replace(void *unwinder)
+{
+	if (unwinder == NULL)
+		unwinder = (void *)hook;
+	return gojemalloc_ctl("experimental.hooks.prof_backtrace", NULL, NULL, &unwinder, sizeof unwinder);
+}

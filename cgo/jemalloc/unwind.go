@@ -1,0 +1,197 @@
+package jemalloc
+
+// #include <stdlib.h>
+// #include "stitch.h"
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"unsafe"
+)
+
+// UnwinderKind says which stacks the heap profiles of this process have.
+type UnwinderKind string
+
+const (
+	// UnwinderNone: none. Profiling is off, or there is no jemalloc to do it.
+	UnwinderNone UnwinderKind = "none"
+	// UnwinderStock: those of the unwinder that jemalloc was built with. C frames
+	// only. The hook for a better one could not be set.
+	UnwinderStock UnwinderKind = "stock"
+	// UnwinderC: C frames only. The stack ends at runtime.asmcgocall where C was
+	// called by Go.
+	UnwinderC UnwinderKind = "c"
+	// UnwinderCGo: C and Go frames, through any number of calls and callbacks.
+	UnwinderCGo UnwinderKind = "c+go"
+)
+
+// unwinder is what init found and did. It does not change afterwards.
+var unwinder struct {
+	kind   UnwinderKind
+	reason string
+	stock  unsafe.Pointer // jemalloc's own
+}
+
+// The hook is installed as early as Go code can run: before main, and before
+// the init functions of the packages that import this one.
+func init() { install(goLayout()) }
+
+// Unwinder says which stacks heap profiles have and, for each kind but
+// UnwinderCGo, why they are not better. It was decided when the process started
+// and does not change: put it in a log line, a metric or a profile's comment.
+func Unwinder() (kind UnwinderKind, reason string) {
+	return unwinder.kind, unwinder.reason
+}
+
+// goLayout is where this processor's Go runtime is expected to keep its stacks.
+func goLayout() (layout C.struct_gojemalloc_layout, known bool) {
+	known = bool(C.gojemalloc_layout_default(&layout))
+	return layout, known
+}
+
+// install proves the layout and gives jemalloc the best hook that is safe.
+func install(layout C.struct_gojemalloc_layout, known bool) {
+	if err := profiling(); err != nil {
+		unwinder.kind, unwinder.reason = UnwinderNone, err.Error()
+		return
+	}
+	var landmarks C.struct_gojemalloc_landmarks
+	err := errors.New("no unwinder for Go is written for " + runtime.GOARCH)
+	if known {
+		landmarks, err = learn(&layout)
+	}
+	unwinder.kind, unwinder.reason = UnwinderCGo, ""
+	if err != nil {
+		landmarks = C.struct_gojemalloc_landmarks{}
+		unwinder.kind, unwinder.reason = UnwinderC, fmt.Sprintf("stacks end where Go begins: %v", err)
+	}
+	var stock unsafe.Pointer
+	if err := result("write", "experimental.hooks.prof_backtrace", C.gojemalloc_hook_install(&layout, &landmarks, &stock)); err != nil {
+		unwinder.kind, unwinder.reason = UnwinderStock, err.Error()
+	}
+	unwinder.stock = stock
+}
+
+// probing is what gojemallocProbe does. Set only while learn runs.
+var probing func()
+
+// learn is the self-test. It calls C, which calls Go, which calls C, and takes the
+// stack: first with loads that cannot crash, then as the hook will. Both times it
+// has to be, frame by frame, what runtime.Callers says it is; anything else means
+// that this Go version keeps its stacks in another way.
+func learn(layout *C.struct_gojemalloc_layout) (C.struct_gojemalloc_landmarks, error) {
+	// In C's memory: C may not be given Go memory that holds pointers.
+	probe := (*C.struct_gojemalloc_probe)(C.calloc(1, C.sizeof_struct_gojemalloc_probe))
+	if probe == nil {
+		return C.struct_gojemalloc_landmarks{}, errors.New("no memory for the self-test")
+	}
+	defer C.free(unsafe.Pointer(probe))
+
+	var landmarks C.struct_gojemalloc_landmarks
+	for _, take := range []func(){
+		func() { C.gojemalloc_probe_learn(layout, &landmarks, probe) },
+		func() { C.gojemalloc_probe_here(layout, &landmarks, probe) },
+	} {
+		var want []uintptr
+		probing = func() {
+			want = callers()
+			take()
+		}
+		C.gojemalloc_probe_run()
+		probing = nil
+
+		if probe.broken != nil {
+			return landmarks, unknownLayout("at %s", C.GoString(probe.broken))
+		}
+		got := make([]uintptr, probe.len)
+		for i, pc := range unsafe.Slice(&probe.pcs[0], len(got)) {
+			got[i] = uintptr(pc)
+		}
+		if err := sameStack(got, want); err != nil {
+			return landmarks, err
+		}
+		if err := checkLandmarks(landmarks); err != nil {
+			return landmarks, err
+		}
+	}
+	return landmarks, nil
+}
+
+func unknownLayout(format string, args ...any) error {
+	return fmt.Errorf("%s keeps its stacks on %s in a way unknown here: the self-test failed %s",
+		runtime.Version(), runtime.GOARCH, fmt.Sprintf(format, args...))
+}
+
+// callers is not inlined: sameStack counts on it being a frame of its own.
+//
+//go:noinline
+func callers() []uintptr {
+	for size := 64; ; size *= 2 {
+		pcs := make([]uintptr, size)
+		if n := runtime.Callers(1, pcs); n < size {
+			return pcs[:n]
+		}
+	}
+}
+
+// sameStack compares the Go functions of two stacks, outermost first. What is
+// nearer than the common caller learn.func1, and what only one of them can see, is
+// left out.
+func sameStack(got, want []uintptr) error {
+	g, w := functions(got), functions(want)
+	// The innermost of want is callers, called beside the C call of got.
+	slices.Reverse(g)
+	slices.Reverse(w)
+	w = w[:max(0, len(w)-1)]
+	for i, name := range w {
+		if i == len(g) {
+			return unknownLayout("where the stack ends: %s is missing", name)
+		}
+		if g[i] != name {
+			return unknownLayout("where %s should be and %s is", name, g[i])
+		}
+	}
+	if len(w) == 0 || w[0] != "runtime.goexit" {
+		return unknownLayout("to find runtime.goexit")
+	}
+	return nil
+}
+
+// functions names the Go functions of a stack as they were compiled: those that
+// were inlined do not count, and one that calls itself counts once.
+func functions(pcs []uintptr) []string {
+	var names []string
+	for _, pc := range pcs {
+		f := runtime.FuncForPC(pc - 1)
+		if f == nil {
+			continue // C
+		}
+		switch name := runtime.FuncForPC(f.Entry()).Name(); {
+		case name == "runtime.asmcgocall", name == "runtime.systemstack_switch", name == "crosscall2":
+			// The way between the two stacks: runtime.Callers sees another.
+		case len(names) > 0 && names[len(names)-1] == name:
+		default:
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func checkLandmarks(l C.struct_gojemalloc_landmarks) error {
+	for _, mark := range []struct {
+		pc   C.uintptr_t
+		name string
+	}{
+		{l.asmcgocall, "runtime.asmcgocall"},
+		{l.cgocallback, "runtime.cgocallback"},
+		{l.crosscall2, "crosscall2"},
+	} {
+		if f := runtime.FuncForPC(uintptr(mark.pc) - 1); f == nil || f.Name() != mark.name {
+			return unknownLayout("to find %s", mark.name)
+		}
+	}
+	return nil
+}
