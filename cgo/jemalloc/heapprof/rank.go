@@ -1,0 +1,370 @@
+package heapprof
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// RankerConfig configures a Ranker. The zero value is useful.
+type RankerConfig struct {
+	// MaxStacks bounds the stacks that are followed; above it those that
+	// hold the least are forgotten. Default: 4,096, about 5 MB.
+	MaxStacks int
+
+	// MinSpan is the shortest time that growth must last before it makes a
+	// suspect. Whatever fills up in less time is never one. Default: 220 s.
+	MinSpan time.Duration
+
+	// Allocator reports whether a return address is in the allocator itself;
+	// those frames are not a common cause of growth. Default: addresses in a
+	// mapping with "jemalloc" in its name. A program with jemalloc linked
+	// into it can use AllocatorPCs.
+	Allocator func(pc uint64) bool
+}
+
+// Ranker follows every stack through a series of dumps of one process and
+// finds those that grow. Its memory does not depend on the number of dumps:
+// the older a dump, the fewer of its neighbours are kept. It may be used from
+// many goroutines.
+type Ranker struct {
+	cfg RankerConfig
+
+	mu     sync.Mutex
+	rate   uint64
+	times  []time.Time // of the dumps that are kept, rising
+	tracks map[string]*track
+	maps   []Mapping // of the last dump
+}
+
+// track is one stack's history, a point for each of Ranker.times.
+type track struct {
+	pcs         []uint64
+	points      []point
+	objects     float64 // now, unbiased
+	first, last time.Time
+}
+
+// point is what a stack held at one dump.
+type point struct {
+	bytes   float32 // unbiased
+	samples float32 // objects that were sampled
+	peak    float32 // most samples since the point before, dumps not kept included
+}
+
+// maxPoints is how many dumps are kept: 20 minutes at one in 15 s, and days
+// at a falling density.
+const maxPoints = 96
+
+// NewRanker returns an empty Ranker.
+func NewRanker(cfg RankerConfig) *Ranker {
+	if cfg.MaxStacks <= 0 {
+		cfg.MaxStacks = 4096
+	}
+	if cfg.MinSpan <= 0 {
+		cfg.MinSpan = 220 * time.Second
+	}
+	return &Ranker{cfg: cfg, tracks: make(map[string]*track)}
+}
+
+// Errors of Ranker.Add. Start a new Ranker after ErrOtherProfile.
+var (
+	// ErrNoTime: Dump.Time is zero or not after that of the dump before.
+	ErrNoTime = errors.New("the dump's time is not set or not after the last one's")
+	// ErrOtherProfile: the dump is of a process with another sample rate.
+	ErrOtherProfile = errors.New("the dump has another sample rate than those before")
+)
+
+// Add takes the next dump of the process. It keeps nothing of the dump but
+// its addresses and map. Dumps every 10 to 15 seconds serve best: a suspect
+// takes at least 12 of them.
+//
+// Series of different processes, or from before and after a prof.reset, must
+// not be mixed: use a Ranker for each.
+func (r *Ranker) Add(d *Dump) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d.Time.IsZero() || len(r.times) > 0 && !d.Time.After(r.times[len(r.times)-1]) {
+		return fmt.Errorf("add to ranking: %w", ErrNoTime)
+	}
+	if r.rate != 0 && r.rate != d.Rate {
+		return fmt.Errorf("add to ranking: %w", ErrOtherProfile)
+	}
+	r.rate, r.maps = d.Rate, d.Mappings
+	r.times = append(r.times, d.Time)
+	for _, t := range r.tracks {
+		t.points = append(t.points, point{})
+		t.objects = 0
+	}
+	var key []byte
+	var fresh []int
+	for i := range d.Stacks {
+		s := &d.Stacks[i]
+		if s.Inuse.Objects == 0 {
+			continue
+		}
+		key = key[:0]
+		for _, pc := range s.PCs {
+			key = binary.LittleEndian.AppendUint64(key, pc)
+		}
+		if t := r.tracks[string(key)]; t != nil {
+			t.set(d, s)
+		} else {
+			fresh = append(fresh, i)
+		}
+	}
+	r.admit(d, fresh)
+	if len(r.times) > maxPoints {
+		r.thin()
+	}
+	return nil
+}
+
+// set writes the last point.
+func (t *track) set(d *Dump, s *Stack) {
+	e := s.Inuse.Unbias(d.Rate)
+	n := float32(s.Inuse.Objects)
+	t.points[len(t.points)-1] = point{bytes: float32(e.Bytes), samples: n, peak: n}
+	t.objects = e.Objects
+	t.last = d.Time
+}
+
+// admit begins to follow new stacks, and forgets those that hold the least
+// when there are too many.
+func (r *Ranker) admit(d *Dump, fresh []int) {
+	bytes := func(i int) float64 { return d.Stacks[i].Inuse.Unbias(d.Rate).Bytes }
+	if len(fresh) > r.cfg.MaxStacks {
+		slices.SortFunc(fresh, func(a, b int) int { return cmp.Compare(bytes(b), bytes(a)) })
+		fresh = fresh[:r.cfg.MaxStacks]
+	}
+	if excess := len(r.tracks) + len(fresh) - r.cfg.MaxStacks; excess > 0 {
+		r.forget(excess)
+	}
+	for _, i := range fresh {
+		s := &d.Stacks[i]
+		var key []byte
+		for _, pc := range s.PCs {
+			key = binary.LittleEndian.AppendUint64(key, pc)
+		}
+		t := &track{pcs: slices.Clone(s.PCs), points: make([]point, len(r.times), maxPoints+1), first: d.Time}
+		t.set(d, s)
+		r.tracks[string(key)] = t
+	}
+}
+
+// forget drops the n stacks that hold the least.
+func (r *Ranker) forget(n int) {
+	type held struct {
+		key   string
+		bytes float32
+		last  time.Time
+	}
+	all := make([]held, 0, len(r.tracks))
+	for key, t := range r.tracks {
+		all = append(all, held{key, t.points[len(t.points)-1].bytes, t.last})
+	}
+	slices.SortFunc(all, func(a, b held) int {
+		return cmp.Or(cmp.Compare(a.bytes, b.bytes), a.last.Compare(b.last), strings.Compare(a.key, b.key))
+	})
+	for _, h := range all[:min(n, len(all))] {
+		delete(r.tracks, h.key)
+	}
+}
+
+// thin drops the dump that is closest to its neighbours, seen from now: the
+// distance between two kept dumps grows with their age. A stack without a
+// point left is forgotten.
+func (r *Ranker) thin() {
+	last := len(r.times) - 1
+	drop, least := 1, 0.0
+	for j := 1; j < last; j++ {
+		gap := float64(r.times[j+1].Sub(r.times[j-1])) / float64(r.times[last].Sub(r.times[j]))
+		if j == 1 || gap < least {
+			drop, least = j, gap
+		}
+	}
+	r.times = slices.Delete(r.times, drop, drop+1)
+	for key, t := range r.tracks {
+		next := &t.points[drop+1]
+		next.peak = max(next.peak, t.points[drop].peak)
+		t.points = slices.Delete(t.points, drop, drop+1)
+		if !slices.ContainsFunc(t.points, func(p point) bool { return p.samples != 0 }) {
+			delete(r.tracks, key)
+		}
+	}
+}
+
+// Growth is how one stack, or a common part of several, changes over time.
+type Growth struct {
+	// PCs are the return addresses of the stack, the innermost first. If
+	// Stacks is above 1 they are what so many stacks have in common: the
+	// growth comes by several ways, none of which stands out.
+	PCs    []uint64
+	Stacks int
+
+	// BytesPerHour and ObjectsPerHour are the slopes of the live bytes and
+	// objects over the window [From, To]; BytesPerHourError is the standard
+	// deviation of BytesPerHour by the sampling alone.
+	BytesPerHour, BytesPerHourError float64
+	ObjectsPerHour                  float64
+	From, To                        time.Time
+
+	// Samples is the growth in sampled objects: what the estimate rests on.
+	// Its relative error is about 1/sqrt(Samples).
+	Samples float64
+
+	// Confidence is the probability, 0 to 1, that sampling alone does not
+	// make any of the stacks followed seem to grow like this.
+	Confidence float64
+
+	// Verdict says whether it is a suspect, and if not, why.
+	Verdict Verdict
+
+	// Bytes and Objects are live now.
+	Bytes, Objects float64
+
+	// FirstSeen and LastSeen are the first and the last dump with a live
+	// sample of it.
+	FirstSeen, LastSeen time.Time
+}
+
+// Ranking returns all stacks that are followed: suspects first, then by
+// bytes per hour, the fastest first.
+func (r *Ranker) Ranking() []Growth {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rank()
+}
+
+// Suspects returns the stacks that leak, the fastest first. A stack is one if
+// its growth
+//   - is above what sampling makes of a constant heap, given the number of
+//     stacks that are looked at;
+//   - goes on: what fills up and stays (a cache) is none;
+//   - stays: in the last third of the time it never comes down to where it
+//     has been before (a buffer that is emptied now and then);
+//   - came in several steps.
+//
+// A cache that fills evenly for longer than MinSpan cannot be told from a
+// leak before it is full; it is a suspect until then.
+func (r *Ranker) Suspects() []Growth {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.DeleteFunc(r.rank(), func(g Growth) bool { return g.Verdict != Suspect })
+}
+
+// Span returns the time between the first and the last dump, and the number
+// of dumps that are kept.
+func (r *Ranker) Span() (time.Duration, int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.times) == 0 {
+		return 0, 0
+	}
+	return r.times[len(r.times)-1].Sub(r.times[0]), len(r.times)
+}
+
+func (r *Ranker) rank() []Growth {
+	if len(r.times) == 0 {
+		return nil
+	}
+	large := 0
+	tracks := make([]*track, 0, len(r.tracks))
+	for _, t := range r.tracks {
+		tracks = append(tracks, t)
+		if t.points[len(t.points)-1].samples >= minSamples {
+			large++
+		}
+	}
+	g := grouper{judge: newJudge(r.times, r.cfg.MinSpan, large), allocator: r.cfg.Allocator}
+	if g.allocator == nil {
+		g.allocator = func(pc uint64) bool {
+			m := findMapping(r.maps, pc-1)
+			return m != nil && strings.Contains(m.File, "jemalloc")
+		}
+	}
+	slices.SortFunc(tracks, func(a, b *track) int { return slices.Compare(a.pcs, b.pcs) })
+	g.walk(tracks, 0)
+	slices.SortStableFunc(g.out, func(a, b Growth) int {
+		x, y := a.Verdict == Suspect, b.Verdict == Suspect
+		if x != y {
+			if x {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(b.BytesPerHour, a.BytesPerHour)
+	})
+	return g.out
+}
+
+// grouper judges each stack, and then what stacks have in common: a leak that
+// is reached by many ways is in none of them large enough to stand out.
+type grouper struct {
+	judge     *judge
+	allocator func(pc uint64) bool
+	out       []Growth
+}
+
+// minGroupFrames is how many frames outside the allocator a common part must
+// have: every allocation has the first in common with unrelated ones where a
+// program wraps malloc.
+const minGroupFrames = 2
+
+// walk judges sorted tracks that have their first depth addresses in common.
+// It returns those that belong to no suspect.
+func (g *grouper) walk(tracks []*track, depth int) []*track {
+	if len(tracks) == 1 {
+		growth := g.judge.growth(tracks)
+		growth.PCs = tracks[0].pcs
+		g.out = append(g.out, growth)
+		if growth.Verdict == Suspect {
+			return nil
+		}
+		return tracks
+	}
+	// Sorted: what the first and the last have in common, all have.
+	first, last := tracks[0].pcs, tracks[len(tracks)-1].pcs
+	for depth < len(first) && depth < len(last) && first[depth] == last[depth] {
+		depth++
+	}
+	var rest []*track
+	for len(tracks) > 0 {
+		n := 1
+		if len(tracks[0].pcs) > depth {
+			for n < len(tracks) && tracks[n].pcs[depth] == tracks[0].pcs[depth] {
+				n++
+			}
+		}
+		rest = append(rest, g.walk(tracks[:n], depth)...)
+		tracks = tracks[n:]
+	}
+	common := first[:depth]
+	if len(rest) < 2 || !g.names(common) {
+		return rest
+	}
+	growth := g.judge.growth(rest)
+	if growth.Verdict != Suspect {
+		return rest
+	}
+	growth.PCs = common
+	g.out = append(g.out, growth)
+	return nil
+}
+
+// names reports whether a common part says more than that memory was
+// allocated.
+func (g *grouper) names(pcs []uint64) bool {
+	n := 0
+	for _, pc := range pcs {
+		if !g.allocator(pc) {
+			n++
+		}
+	}
+	return n >= minGroupFrames
+}
