@@ -7,19 +7,25 @@ package zk
 #include <zookeeper/zookeeper.h>
 #include "shim.h"
 
-// There if jemalloc is linked.
+// There if jemalloc is linked, and with -asan.
 extern int mallctl(const char *, void *, size_t *, void *, size_t) __attribute__((weak));
+extern size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
 
 // zk_allocated returns the bytes that C has allocated in this process.
-static int64_t zk_allocated(int *jemalloc) {
-	*jemalloc = mallctl != NULL;
+static int64_t zk_allocated(const char **source) {
+	if (__sanitizer_get_current_allocated_bytes != NULL) {
+		*source = "the address sanitizer";
+		return (int64_t)__sanitizer_get_current_allocated_bytes();
+	}
 	if (mallctl != NULL) {
+		*source = "jemalloc's stats.allocated";
 		uint64_t epoch = 1;
 		size_t n = 0, size = sizeof n;
 		mallctl("epoch", NULL, NULL, &epoch, sizeof epoch);
 		mallctl("stats.allocated", &n, &size, NULL, 0);
 		return (int64_t)n;
 	}
+	*source = "mallinfo2";
 	struct mallinfo2 m = mallinfo2();
 	return (int64_t)(m.uordblks + m.hblkhd);
 }
@@ -38,12 +44,9 @@ func live() liveC {
 
 // allocatedC returns the bytes that C has allocated, and who says so.
 func allocatedC() (n int64, source string) {
-	var je C.int
-	n = int64(C.zk_allocated(&je))
-	if je != 0 {
-		return n, "jemalloc's stats.allocated"
-	}
-	return n, "mallinfo2"
+	var who *C.char
+	n = int64(C.zk_allocated(&who))
+	return n, C.GoString(who) // a static string
 }
 
 // constantsC pairs our constants with libzookeeper's, which are variables there.
