@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+)
+
+// benchmarkLine is a line of go test -bench -benchmem.
+var benchmarkLine = regexp.MustCompile(`(?m)^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+([\d.]+) ns/op.*?\s(\d+) B/op\s+(\d+) allocs/op`)
+
+// measureAllocations runs the benchmarks of the handlers, magellan's beside
+// Echo's with a prebuilt body.
+func (r *run) measureAllocations(ctx context.Context) error {
+	out, err := runText(ctx, command("go", "test", "-run", "^$", "-bench", "^BenchmarkShop", "-benchmem", "-count", strconv.Itoa(r.rounds), "./internal/httpapi"))
+	if err != nil {
+		return err
+	}
+	type result struct{ ns, bytes, allocs []float64 }
+	results := map[string]*result{}
+	var names []string
+	for _, m := range benchmarkLine.FindAllStringSubmatch(string(out), -1) {
+		if results[m[1]] == nil {
+			results[m[1]] = &result{}
+			names = append(names, m[1])
+		}
+		for i, to := range []*[]float64{&results[m[1]].ns, &results[m[1]].bytes, &results[m[1]].allocs} {
+			v, err := strconv.ParseFloat(m[2+i], 64)
+			if err != nil {
+				return err
+			}
+			*to = append(*to, v)
+		}
+	}
+	t := &table{head: []string{"benchmark", "ns/op", "B/op", "allocations/op"}}
+	for _, name := range names {
+		b := results[name]
+		t.add(name, number(median(b.ns), 0), number(median(b.bytes), 0), number(median(b.allocs), 0))
+	}
+	// Over a real connection: net/http's allocations are in both.
+	ours, echos := results["ShopLoopback/magellan"], results["ShopLoopback/prebuilt"]
+	if ours == nil || echos == nil {
+		return fmt.Errorf("go test has run no BenchmarkShopLoopback/magellan and /prebuilt: %s", out)
+	}
+	r.report.goal(goal{what: "heap allocations per read that net/http and Echo do not make", atMost: true,
+		got: max(0, median(ours.allocs)-median(echos.allocs))})
+	r.report.section("Allocations", fmt.Sprintf("The handlers without the network: `go test -bench ^BenchmarkShop -benchmem ./internal/httpapi`, %d times.", r.rounds), t)
+	return nil
+}

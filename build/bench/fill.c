@@ -1,0 +1,152 @@
+//go:build ignore
+/*
+ * The client that the cold fill is compared with: what a plain C program on
+ * libzookeeper_mt does. It reads and watches each znode of a list once, with a
+ * fixed number of requests in flight, and says how long that took.
+ * (The first line keeps go build from taking this file for cgo's.)
+ *
+ *   fill HOST:PORT FILE-OF-PATHS IN-FLIGHT
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <zookeeper/zookeeper.h>
+#include <zookeeper/zookeeper_version.h>
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int connected, finished;
+
+static zhandle_t *handle;
+static char **paths;
+static size_t count;
+static atomic_size_t issued; /* by main, and from then on by the completions */
+static size_t answered;      /* of the completion thread, as is bytes */
+static unsigned long long bytes;
+
+static void fail(const char *what, int code)
+{
+	fprintf(stderr, "fill: %s: %s\n", what, zerror(code));
+	exit(1);
+}
+
+static void on_session(zhandle_t *h, int type, int state, const char *path, void *context)
+{
+	(void)h, (void)path, (void)context;
+	if (type != ZOO_SESSION_EVENT || state != ZOO_CONNECTED_STATE)
+		return;
+	pthread_mutex_lock(&mutex);
+	connected = 1;
+	pthread_cond_broadcast(&changed);
+	pthread_mutex_unlock(&mutex);
+}
+
+static void on_watch(zhandle_t *h, int type, int state, const char *path, void *context)
+{
+	(void)h, (void)type, (void)state, (void)path, (void)context;
+}
+
+static void issue(void);
+
+static void on_data(int rc, const char *value, int length, const struct Stat *stat, const void *data)
+{
+	(void)value, (void)stat;
+	if (rc != ZOK)
+		fail(data, rc);
+	bytes += length;
+	issue();
+	if (++answered < count)
+		return;
+	pthread_mutex_lock(&mutex);
+	finished = 1;
+	pthread_cond_broadcast(&changed);
+	pthread_mutex_unlock(&mutex);
+}
+
+/* Sends the next request, if there is one left. */
+static void issue(void)
+{
+	size_t next = atomic_fetch_add(&issued, 1);
+
+	if (next >= count)
+		return;
+	int rc = zoo_awget(handle, paths[next], on_watch, NULL, on_data, paths[next]);
+	if (rc != ZOK)
+		fail(paths[next], rc);
+}
+
+static void read_paths(const char *name)
+{
+	FILE *f = fopen(name, "r");
+	char line[1024];
+	size_t room = 0;
+
+	if (!f) {
+		perror(name);
+		exit(1);
+	}
+	while (fgets(line, sizeof line, f)) {
+		if (count == room)
+			paths = realloc(paths, (room = room ? 2 * room : 1024) * sizeof *paths);
+		line[strcspn(line, "\n")] = 0;
+		paths[count++] = strdup(line);
+	}
+	fclose(f);
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static double cpu_seconds(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return u.ru_utime.tv_sec + u.ru_utime.tv_usec / 1e6 + u.ru_stime.tv_sec + u.ru_stime.tv_usec / 1e6;
+}
+
+static void wait_for(int *flag)
+{
+	pthread_mutex_lock(&mutex);
+	while (!*flag)
+		pthread_cond_wait(&changed, &mutex);
+	pthread_mutex_unlock(&mutex);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && !strcmp(argv[1], "--version")) {
+		puts(ZOO_VERSION);
+		return 0;
+	}
+	if (argc != 4) {
+		fprintf(stderr, "usage: fill HOST:PORT FILE-OF-PATHS IN-FLIGHT | --version\n");
+		return 2;
+	}
+	zoo_set_debug_level(ZOO_LOG_LEVEL_ERROR);
+	read_paths(argv[2]);
+	handle = zookeeper_init(argv[1], on_session, 30000, NULL, NULL, 0);
+	if (!handle) {
+		perror("zookeeper_init");
+		return 1;
+	}
+	wait_for(&connected);
+
+	double wall = seconds(), cpu = cpu_seconds();
+	size_t first = strtoul(argv[3], NULL, 10);
+	for (size_t i = 0; i < first; i++)
+		issue();
+	wait_for(&finished);
+	printf("{\"Reads\":%zu,\"Bytes\":%llu,\"Seconds\":%.6f,\"CPUSeconds\":%.6f}\n",
+	       count, bytes, seconds() - wall, cpu_seconds() - cpu);
+	return zookeeper_close(handle) == ZOK ? 0 : 1;
+}

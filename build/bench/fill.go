@@ -1,0 +1,261 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	gozk "github.com/go-zookeeper/zk"
+
+	"magellan/internal/cache"
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+)
+
+// fillInFlight is how many requests the C program has in flight, and the cache
+// on each of its sessions.
+const fillInFlight = 1000
+
+// fillCmd reads and watches each znode of a list once, as fill.c does, and
+// reports a fillResult.
+type fillCmd struct {
+	Kind      string `arg:"" enum:"cache,go-zookeeper" help:"cache: magellan's internal/cache. go-zookeeper: go-zookeeper/zk, 64 goroutines."`
+	Zookeeper string `required:"" help:"host:port."`
+	Znodes    string `required:"" help:"File with a path in each line."`
+}
+
+// fillResult is what a fill client prints. The time it takes to connect does
+// not count.
+type fillResult struct {
+	Reads      int64
+	Bytes      int64 // of data
+	Seconds    float64
+	CPUSeconds float64 // of the client
+
+	serverCPU time.Duration
+}
+
+func (r fillResult) perSecond() float64 { return float64(r.Reads) / r.Seconds }
+
+func (r fillResult) cpuPerRead() float64 { return r.CPUSeconds * 1e6 / float64(r.Reads) }
+
+func (r fillResult) serverCPUPerRead() float64 { return perRequest(r.serverCPU, r.Reads) }
+
+// Run fills.
+func (f *fillCmd) Run(ctx context.Context) error {
+	file, err := os.Open(f.Znodes)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	var paths []string
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		paths = append(paths, lines.Text())
+	}
+	fill := fillCache
+	if f.Kind == "go-zookeeper" {
+		fill = fillGoZookeeper
+	}
+	result, err := fill(ctx, f.Zookeeper, paths)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(result)
+}
+
+// cacheBytes is room in magellan's cache for a number of shops: what it counts
+// for one with a name as long as ours, and some more.
+func cacheBytes(shops int) int64 { return 700 * int64(shops) }
+
+// openCache opens magellan's cache with room for a number of shops.
+func openCache(ctx context.Context, addr string, shops int) (*cache.Cache, error) {
+	c, err := cache.Open(cache.Config{
+		ZooKeeper: zk.Config{Servers: []string{addr}, SessionTimeout: 30 * time.Second},
+		Layout:    layout,
+		MaxBytes:  cacheBytes(shops),
+		InFlight:  fillInFlight,
+		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.WaitReady(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// fillCache asks for many shops at a time, as POST /v1/shops/lookup does.
+func fillCache(ctx context.Context, addr string, paths []string) (fillResult, error) {
+	const perCall, callers = 5000, 4
+	names := make([]string, len(paths))
+	for i, p := range paths {
+		var ok bool
+		if names[i], ok = layout.ShopName(p); !ok {
+			return fillResult{}, fmt.Errorf("%s is not a shop's znode", p)
+		}
+	}
+	c, err := openCache(ctx, addr, len(names))
+	if err != nil {
+		return fillResult{}, err
+	}
+	defer c.Close()
+	var next atomic.Int64
+	return timeFill(callers, func(r *fillResult) error {
+		reads := make([]discovery.ShopRead, perCall)
+		for {
+			first := int(next.Add(perCall)) - perCall
+			if first >= len(names) {
+				return nil
+			}
+			batch := names[first:min(first+perCall, len(names))]
+			if err := readShops(ctx, c, batch, reads); err != nil {
+				return err
+			}
+			r.Reads += int64(len(batch))
+			for i := range batch {
+				r.Bytes += int64(len(`{"datacenter":""}`) + len(reads[i].Shop.Datacenter))
+			}
+		}
+	})
+}
+
+// readShops reads shops that all must exist.
+func readShops(ctx context.Context, c *cache.Cache, names []string, reads []discovery.ShopRead) error {
+	c.Shops(ctx, names, discovery.ReadOptions{}, reads)
+	for i, name := range names {
+		if err := reads[i].Err; err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// fillGoZookeeper has as many reads in flight as goroutines.
+func fillGoZookeeper(_ context.Context, addr string, paths []string) (fillResult, error) {
+	const goroutines = 64
+	conn, events, err := gozk.Connect([]string{addr}, 30*time.Second, gozk.WithLogger(log.New(io.Discard, "", 0)))
+	if err != nil {
+		return fillResult{}, err
+	}
+	defer conn.Close()
+	for e := range events {
+		if e.State == gozk.StateHasSession {
+			break
+		}
+	}
+	var next atomic.Int64
+	return timeFill(goroutines, func(r *fillResult) error {
+		for {
+			i := int(next.Add(1)) - 1
+			if i >= len(paths) {
+				return nil
+			}
+			data, _, _, err := conn.GetW(paths[i])
+			if err != nil {
+				return fmt.Errorf("%s: %w", paths[i], err)
+			}
+			r.Reads++
+			r.Bytes += int64(len(data))
+		}
+	})
+}
+
+// timeFill runs read in a number of goroutines and adds up what they have read.
+func timeFill(goroutines int, read func(*fillResult) error) (fillResult, error) {
+	results, errs := make([]fillResult, goroutines), make([]error, goroutines)
+	start, cpu := time.Now(), ownCPU()
+	var readers sync.WaitGroup
+	for i := range goroutines {
+		readers.Go(func() { errs[i] = read(&results[i]) })
+	}
+	readers.Wait()
+	sum := fillResult{Seconds: time.Since(start).Seconds(), CPUSeconds: (ownCPU() - cpu).Seconds()}
+	for i, r := range results {
+		if errs[i] != nil {
+			return fillResult{}, errs[i]
+		}
+		sum.Reads += r.Reads
+		sum.Bytes += r.Bytes
+	}
+	return sum, nil
+}
+
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err) // it fails for a wrong argument only
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// measureFill has each client fill itself from the same server in turn.
+func (r *run) measureFill(ctx context.Context) error {
+	addr := r.zookeeper.Addr()
+	clients := []struct {
+		name    string
+		command func() *exec.Cmd
+		results []fillResult
+	}{
+		{name: "magellan, internal/cache", command: func() *exec.Cmd {
+			return command(r.self, "fill", "cache", "--zookeeper", addr, "--znodes", r.znodes)
+		}},
+		{name: fmt.Sprintf("C program, libzookeeper, %d in flight", fillInFlight), command: func() *exec.Cmd {
+			return command(r.cmd.FillC, addr, r.znodes, fmt.Sprint(fillInFlight))
+		}},
+		{name: "go-zookeeper/zk, 64 goroutines", command: func() *exec.Cmd {
+			return command(r.self, "fill", "go-zookeeper", "--zookeeper", addr, "--znodes", r.znodes)
+		}},
+	}
+	order := []int{0, 1, 2}
+	for round := -1; round < r.rounds; round++ { // the first is for the server's JIT compiler
+		for _, i := range rotated(order, round+len(order)) {
+			var result fillResult
+			before, err := cpuOf(r.zookeeper.Pid())
+			if err != nil {
+				return err
+			}
+			if err := runJSON(ctx, clients[i].command(), &result); err != nil {
+				return err
+			}
+			after, err := cpuOf(r.zookeeper.Pid())
+			if err != nil {
+				return err
+			}
+			result.serverCPU = after - before
+			if result.Reads != int64(r.hot) {
+				return fmt.Errorf("%s has read %d of %d znodes", clients[i].name, result.Reads, r.hot)
+			}
+			r.progress("fill round %d: %-40s %8.0f reads/s, %5.1f us CPU a read", round+1, clients[i].name, result.perSecond(), result.cpuPerRead())
+			if round >= 0 {
+				clients[i].results = append(clients[i].results, result)
+			}
+		}
+	}
+
+	speed := func(i int) []float64 { return column(clients[i].results, fillResult.perSecond) }
+	cpu := func(i int) []float64 { return column(clients[i].results, fillResult.cpuPerRead) }
+	t := &table{head: []string{"client", "reads/s", "client CPU us/read", "server CPU us/read", "magellan's reads/s : its", "magellan's CPU : its"}}
+	for i, c := range clients {
+		t.add(c.name, number(median(speed(i)), 0), number(median(cpu(i)), 1),
+			number(median(column(c.results, fillResult.serverCPUPerRead)), 1),
+			number(ratio(speed(0), speed(i)), 2), number(ratio(cpu(0), cpu(i)), 2))
+	}
+	r.report.section("Cold fill", fmt.Sprintf("%s znodes, each read and watched once, by a client that has just connected. "+
+		"magellan is its cache package with all above ZooKeeper and below HTTP: it decodes, keeps and watches each shop, over as many sessions as its watches need. "+
+		"The others throw away what they read.", number(float64(r.hot), 0)), t)
+	r.report.goal(goal{what: "cold fill: magellan's reads/s over the C program's", got: ratio(speed(0), speed(1)), wanted: 1, decimals: 2})
+	r.report.goal(goal{what: "cold fill: magellan's CPU a read over the C program's", got: ratio(cpu(0), cpu(1)), wanted: 1.2, atMost: true, decimals: 2})
+	return nil
+}

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// startTimeout is how long a process may take until it works.
+const startTimeout = 60 * time.Second
+
+// stopTimeout is how long a process may take to end before it is killed.
+const stopTimeout = 20 * time.Second
+
+// clockTick is the unit of the times in /proc/PID/stat: USER_HZ is 100 on every
+// Linux that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// process is a child that goes on until it is stopped.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	err  tail
+	done chan struct{} // closed when it has ended
+}
+
+// command prepares a child that does not outlive this process and is out of the
+// terminal's reach: Ctrl-C is for this process, which ends its children in order.
+func command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// start starts a server. Its standard error is kept for the message should it
+// fail.
+func start(name string, cmd *exec.Cmd) (*process, error) {
+	p := &process{name: name, cmd: cmd, done: make(chan struct{})}
+	cmd.Stderr = &p.err
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	go func() {
+		_ = cmd.Wait() // how it ended is in ProcessState
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// listenOn gives cmd a listening socket as file descriptor 3, and returns its
+// address: the port is known before the process runs, and nobody else can take it.
+func listenOn(cmd *exec.Cmd) (addr string, done func() error, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		l.Close()
+		return "", nil, err
+	}
+	cmd.ExtraFiles = []*os.File{f}
+	return l.Addr().String(), func() error { return errors.Join(f.Close(), l.Close()) }, nil
+}
+
+// stop ends the process. It may be called twice.
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
+	select {
+	case <-p.done:
+	case <-time.After(stopTimeout):
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	}
+}
+
+// check returns an error if the process has ended.
+func (p *process) check() error {
+	select {
+	case <-p.done:
+		return fmt.Errorf("%s has ended by itself (%v): %s", p.name, p.cmd.ProcessState, &p.err)
+	default:
+		return nil
+	}
+}
+
+// wait calls done until it returns nil. It fails if the process ends before, or
+// takes too long.
+func (p *process) wait(ctx context.Context, what string, done func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	for {
+		err := done()
+		if err == nil {
+			return nil
+		}
+		if ended := p.check(); ended != nil {
+			return ended
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%s does not %s: %w: %s", p.name, what, err, &p.err)
+		}
+	}
+}
+
+// family returns the pids of the process and its children.
+func (p *process) family() []int { return append(childrenOf(p.cmd.Process.Pid), p.cmd.Process.Pid) }
+
+// cpu returns the processor time the process and its children have used.
+func (p *process) cpu() (time.Duration, error) { return cpuOf(p.family()...) }
+
+// pin binds all threads of the process and its children to one core, or to all
+// cores again for a negative number.
+func (p *process) pin(core int) error { return pin(core, p.family()...) }
+
+func childrenOf(pid int) []int {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	var children []int
+	for _, stat := range stats {
+		child, _ := strconv.Atoi(filepath.Base(filepath.Dir(stat)))
+		if f, err := statFields(child); err == nil && f[1] == strconv.Itoa(pid) {
+			children = append(children, child)
+		}
+	}
+	return children
+}
+
+// statFields returns the fields of /proc/PID/stat behind the name, which may
+// hold blanks: state, parent, ...
+func statFields(pid int) ([]string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil, err
+	}
+	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])), nil
+}
+
+func cpuOf(pids ...int) (time.Duration, error) {
+	var ticks int64
+	for _, pid := range pids {
+		f, err := statFields(pid)
+		if err != nil {
+			return 0, err
+		}
+		for _, field := range f[11:13] { // utime, stime
+			n, err := strconv.ParseInt(field, 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * clockTick, nil
+}
+
+// rssOf returns the resident memory of a process in bytes.
+func rssOf(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(v), "kB")), 10, 64)
+			return kb << 10, err
+		}
+	}
+	return 0, fmt.Errorf("/proc/%d/status has no VmRSS", pid)
+}
+
+var allCores = sync.OnceValues(func() (set unix.CPUSet, err error) {
+	err = unix.SchedGetaffinity(os.Getpid(), &set)
+	return set, err
+})
+
+func pin(core int, pids ...int) error {
+	set, err := allCores()
+	if err != nil {
+		return err
+	}
+	if core >= 0 {
+		set.Zero()
+		set.Set(core)
+	}
+	for _, pid := range pids {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+		for _, task := range tasks {
+			tid, _ := strconv.Atoi(filepath.Base(task))
+			// A thread that has ended meanwhile needs no core.
+			if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("pin: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// runJSON runs a child to its end and reads its standard output into result. It
+// is killed if ctx ends.
+func runJSON(ctx context.Context, cmd *exec.Cmd, result any) error {
+	out, err := runText(ctx, cmd)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(out, result); err != nil {
+		return fmt.Errorf("%s: %w: %s", cmd, err, out)
+	}
+	return nil
+}
+
+// runText runs a child to its end and returns its standard output. It is killed
+// if ctx ends.
+func runText(ctx context.Context, cmd *exec.Cmd) ([]byte, error) {
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	p, err := start(filepath.Base(cmd.Path), cmd)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		_ = cmd.Process.Kill()
+		<-p.done
+		return nil, context.Cause(ctx)
+	}
+	if !cmd.ProcessState.Success() {
+		return nil, fmt.Errorf("%s: %v: %s%s", cmd, cmd.ProcessState, out.Bytes(), &p.err)
+	}
+	return out.Bytes(), nil
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (t *tail) Write(b []byte) (int, error) {
+	const most = 4 << 10
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, b...)
+	t.b = t.b[max(0, len(t.b)-most):]
+	return len(b), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.b)
+}

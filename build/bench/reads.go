@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+)
+
+// measureReads has wrk ask each server for one shop after the other.
+func (r *run) measureReads(ctx context.Context) error {
+	magellan, err := r.startMagellan(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.warmMagellan(ctx, magellan); err != nil {
+		return err
+	}
+	servers := []*server{magellan}
+	for _, start := range []func() (*server, error){
+		func() (*server, error) { return r.startBaseline("echo") },
+		func() (*server, error) { return r.startBaseline("nethttp") },
+		r.startNginx,
+		func() (*server, error) { return r.startBaseline("naive") },
+	} {
+		s, err := start()
+		if err != nil {
+			return err
+		}
+		servers = append(servers, s)
+	}
+	body, err := os.ReadFile(r.bodyFile())
+	if err != nil {
+		return err
+	}
+	for _, s := range servers {
+		got, err := s.waitAnswers(ctx, "/v1/shops/"+r.hotShop(0))
+		if err != nil {
+			return err
+		}
+		if len(got) < len(body)-1 || len(got) > len(body) { // the naive one has no newline
+			return fmt.Errorf("%s answers with %d bytes, magellan with %d", s.name, len(got), len(body))
+		}
+	}
+
+	busyLoad := load{connections: 64, duration: r.warm, file: r.reads}
+	for _, s := range servers {
+		if _, err := r.wrk(ctx, s, busyLoad); err != nil {
+			return err
+		}
+	}
+	busyLoad.duration = r.readTime
+	busy, err := r.loadRounds(ctx, servers, busyLoad)
+	if err != nil {
+		return err
+	}
+	alone, err := r.loadRounds(ctx, servers, load{connections: 1, duration: r.oneByOne, file: r.reads, pinned: true})
+	if err != nil {
+		return err
+	}
+	if err := r.profile(ctx, magellan, "reads", busyLoad); err != nil {
+		return err
+	}
+	r.reportReads(len(body), busy, alone)
+	return nil
+}
+
+// readNames are the servers of measureReads in their order, of which the second
+// is what magellan is to keep up with.
+var readNames = []string{
+	"magellan",
+	"Echo, prebuilt body, path parameter",
+	"net/http, prebuilt body",
+	"nginx, static file",
+	"naive: one go-zookeeper/zk read per request",
+}
+
+// loadRounds puts the load on each server in each round, and returns the results
+// by server.
+func (r *run) loadRounds(ctx context.Context, servers []*server, l load) ([][]loadResult, error) {
+	results := make([][]loadResult, len(servers))
+	order := make([]int, len(servers))
+	for i := range order {
+		order[i] = i
+	}
+	for round := range r.rounds {
+		for _, i := range rotated(order, round) {
+			result, err := r.wrk(ctx, servers[i], l)
+			if err != nil {
+				return nil, err
+			}
+			r.progress("c=%d round %d: %-10s %9.0f requests/s, p99 %6.0f us, %5.1f us CPU a request",
+				l.connections, round+1, servers[i].name, result.perSecond(), result.P99, result.cpuPerRequest())
+			results[i] = append(results[i], result)
+		}
+	}
+	return results, nil
+}
+
+func (r *run) reportReads(bodySize int, busy, alone [][]loadResult) {
+	p50 := func(l loadResult) float64 { return l.P50 }
+	p99 := func(l loadResult) float64 { return l.P99 }
+	var tables []*table
+	for _, results := range [][][]loadResult{busy, alone} {
+		t := &table{head: []string{"server", "requests/s", "p50 us", "p99 us", "CPU us/request", "bytes/answer", "magellan's requests/s : its", "magellan's p99 : its"}}
+		for i, name := range readNames {
+			cpu := number(median(column(results[i], loadResult.cpuPerRequest)), 1)
+			if i == len(readNames)-1 {
+				cpu += " + " + number(median(column(results[i], loadResult.backendCPUPerRequest)), 1) + " in ZooKeeper"
+			}
+			t.add(name, number(median(column(results[i], loadResult.perSecond)), 0),
+				number(median(column(results[i], p50)), 0), number(median(column(results[i], p99)), 0), cpu,
+				number(median(column(results[i], func(l loadResult) float64 { return float64(l.Bytes) / float64(l.Requests) })), 0),
+				number(ratio(column(results[0], loadResult.perSecond), column(results[i], loadResult.perSecond)), 2),
+				number(ratio(column(results[0], p99), column(results[i], p99)), 2))
+		}
+		tables = append(tables, t)
+	}
+	r.report.section("Reads, 64 connections", fmt.Sprintf("`GET /v1/shops/{shop}`: the body has %d bytes, names have %d. "+
+		"wrk with one thread and keep-alive sends the same sequence of requests to all, drawn by zipf (s = %v) from the %s shops that are asked for, all of which magellan has in memory. "+
+		"%v a round, after %v of warming up. magellan's answers have more bytes: ETag, Age, X-Cache, X-Zxid.",
+		bodySize, len(r.hotShop(0)), zipfS, number(float64(r.hot), 0), r.readTime, r.warm), tables[0])
+	r.report.section("Reads, one connection", fmt.Sprintf("The same, wrk and the server bound to the same core, %v a round.", r.oneByOne), tables[1])
+	r.report.goal(goal{what: "reads: magellan's requests/s over Echo's", decimals: 3, wanted: 0.95,
+		got: ratio(column(busy[0], loadResult.perSecond), column(busy[1], loadResult.perSecond))})
+	r.report.goal(goal{what: "reads: magellan's p99 over Echo's", decimals: 3, wanted: 1, atMost: true,
+		got: ratio(column(busy[0], p99), column(busy[1], p99))})
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"magellan/internal/zk/zktest"
+)
+
+// runCmd measures. The short form is for CI: the same work with less of it.
+type runCmd struct {
+	Short    bool     `help:"A few minutes instead of a quarter of an hour: fewer shops, fewer and shorter rounds."`
+	Rounds   int      `help:"Rounds of each measurement; 0 is 5, or 3 in the short form." placeholder:"N"`
+	Parts    []string `help:"What to measure: ${enum}." enum:"reads,lookup,fill,memory,allocations" default:"reads,lookup,fill,memory,allocations"`
+	Out      string   `help:"File to write the report to; empty is standard output." placeholder:"FILE"`
+	Profiles string   `help:"Directory for CPU profiles of magellan, each taken in a further round that does not count." placeholder:"DIR"`
+	Magellan string   `help:"The magellan binary." default:"dist/magellan" placeholder:"FILE"`
+	FillC    string   `help:"The binary of fill.c." default:"dist/bench-fill" placeholder:"FILE"`
+	Command  string   `help:"The command line the report names." hidden:""`
+}
+
+// sizes of a run.
+type sizes struct {
+	dataset
+	rounds       int
+	warm         time.Duration // before the first round, each server
+	readTime     time.Duration // 64 connections, each server and round
+	oneByOne     time.Duration // one connection
+	lookupTime   time.Duration
+	memoryRounds int
+}
+
+func (c *runCmd) sizes() sizes {
+	s := sizes{
+		dataset:      dataset{shops: 1_000_000, hot: 200_000, draws: 500_000},
+		rounds:       5,
+		warm:         2 * time.Second,
+		readTime:     4 * time.Second,
+		oneByOne:     2 * time.Second,
+		lookupTime:   4 * time.Second,
+		memoryRounds: 3,
+	}
+	if c.Short {
+		s = sizes{
+			dataset:      dataset{shops: 100_000, hot: 40_000, draws: 200_000},
+			rounds:       3,
+			warm:         time.Second,
+			readTime:     2 * time.Second,
+			oneByOne:     time.Second,
+			lookupTime:   2 * time.Second,
+			memoryRounds: 1,
+		}
+	}
+	if c.Rounds > 0 {
+		s.rounds, s.memoryRounds = c.Rounds, c.Rounds
+	}
+	return s
+}
+
+// run is the state of one run of the bench.
+type run struct {
+	sizes
+	files
+	cmd       *runCmd
+	self      string // this program
+	dir       string // temporary
+	zookeeper *zktest.Server
+	processes []*process
+	machine   string
+	report    report
+	began     time.Time
+}
+
+// Run measures and writes the report.
+func (c *runCmd) Run(ctx context.Context) (err error) {
+	r := &run{sizes: c.sizes(), cmd: c, began: time.Now()}
+	if r.self, err = os.Executable(); err != nil {
+		return err
+	}
+	for _, binary := range []string{c.Magellan, c.FillC} {
+		if _, err := exec.LookPath(binary); err != nil {
+			return fmt.Errorf("%w: build/bench/run.sh builds it", err)
+		}
+	}
+	if c.Magellan, err = filepath.Abs(c.Magellan); err != nil {
+		return err
+	}
+	if c.FillC, err = filepath.Abs(c.FillC); err != nil {
+		return err
+	}
+	if r.dir, err = os.MkdirTemp("", "magellan-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
+	if err := r.measure(ctx); err != nil {
+		if ctx.Err() != nil {
+			return errors.New("interrupted; nothing is left running")
+		}
+		return err
+	}
+	text := r.report.text(r)
+	if c.Out == "" {
+		_, err = os.Stdout.WriteString(text)
+		return err
+	}
+	return os.WriteFile(c.Out, []byte(text), 0o644)
+}
+
+// measure runs the parts. Whatever has been started ends before it returns.
+func (r *run) measure(ctx context.Context) (err error) {
+	defer r.stopAll()
+	parts := []struct {
+		name    string
+		measure func(context.Context) error
+	}{
+		{"fill", r.measureFill}, // first: no other watches burden the server yet
+		{"reads", r.measureReads},
+		{"lookup", r.measureLookup},
+		{"memory", r.measureMemory},
+		{"allocations", r.measureAllocations},
+	}
+	if slices.ContainsFunc(r.cmd.Parts, func(part string) bool { return part != "allocations" }) {
+		if err := r.startZooKeeper(ctx); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.zookeeper.Close()) }()
+	}
+	for _, part := range parts {
+		if !slices.Contains(r.cmd.Parts, part.name) {
+			continue
+		}
+		r.progress("%s", part.name)
+		if err := part.measure(ctx); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+		r.stopAll()
+	}
+	r.machine = r.describeMachine(ctx)
+	return nil
+}
+
+// startZooKeeper starts a server with the data set in it. It is tuned to load
+// quickly (nothing is flushed to the disk, no snapshots); reads do not care.
+func (r *run) startZooKeeper(ctx context.Context) (err error) {
+	r.progress("ZooKeeper: loading %s shops", number(float64(r.shops), 0))
+	if r.files, err = r.dataset.write(r.dir); err != nil {
+		return err
+	}
+	r.zookeeper, err = zktest.New(zktest.Config{
+		Dir:   filepath.Join(r.dir, "zookeeper"),
+		Java:  []string{"-Xms3g", "-Xmx3g", "-XX:TieredStopAtLevel=4", "-Dzookeeper.forceSync=no"},
+		Lines: []string{"tickTime=2000", "snapCount=100000000", "maxSessionTimeout=60000"},
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.dataset.load(ctx, r.zookeeper.Addr()); err != nil {
+		return errors.Join(err, r.zookeeper.Close())
+	}
+	return nil
+}
+
+// start starts a child that stopAll ends.
+func (r *run) start(name string, cmd *exec.Cmd) (*process, error) {
+	p, err := start(name, cmd)
+	if err == nil {
+		r.processes = append(r.processes, p)
+	}
+	return p, err
+}
+
+// stopAll ends all children, the last one first.
+func (r *run) stopAll() {
+	for _, p := range slices.Backward(r.processes) {
+		p.stop()
+	}
+	r.processes = nil
+}
+
+// progress says on standard error what goes on.
+func (r *run) progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "bench: %4.0f s  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// rotated returns the values in the order of a round: each goes first in turn.
+func rotated[T any](values []T, round int) []T {
+	n := round % len(values)
+	return slices.Concat(values[n:], values[:n])
+}
+
+// report is what the parts have found.
+type report struct {
+	sections []string
+	goals    []goal
+}
+
+// section adds a part's tables.
+func (r *report) section(title, about string, tables ...*table) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "## %s\n\n%s\n", title, about)
+	for _, t := range tables {
+		fmt.Fprintf(&b, "\n%s", t)
+	}
+	r.sections = append(r.sections, b.String())
+}
+
+func (r *report) goal(g goal) { r.goals = append(r.goals, g) }
+
+// text is the whole report.
+func (r *report) text(of *run) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "`%s` on %s, in %s.\n\n%s\n", of.cmd.Command, time.Now().Format("2006-01-02"),
+		time.Since(of.began).Round(time.Second), of.machine)
+	fmt.Fprintf(&b, "%s shops in ZooKeeper, %s of them asked for; %d rounds, in which all take turns. "+
+		"Each number is the median of the rounds, each ratio the median of the rounds' ratios.\n",
+		number(float64(of.shops), 0), number(float64(of.hot), 0), of.rounds)
+	if of.cmd.Short {
+		b.WriteString("This is the short form: a tenth of the shops, fewer and shorter rounds.\n")
+	}
+	goals := table{head: []string{"goal", "wanted", "measured", ""}}
+	for _, g := range r.goals {
+		goals.add(g.cells()...)
+	}
+	if len(r.goals) > 0 {
+		fmt.Fprintf(&b, "\n%s", &goals)
+	}
+	for _, s := range r.sections {
+		fmt.Fprintf(&b, "\n%s", s)
+	}
+	return b.String()
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Builds magellan and what it is measured against, measures, and writes the
+# report. All on loopback; Ctrl-C ends all of it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+usage() {
+	cat <<'USAGE'
+usage: build/bench/run.sh [--short] [--rounds N] [--out FILE] [--parts PART,...] [--profiles DIR]
+
+  --short         a few minutes, for CI: fewer shops, fewer and shorter rounds
+  --rounds N      rounds of each measurement (5, or 3 with --short)
+  --out FILE      write the report to FILE instead of standard output
+  --profiles DIR  also take CPU profiles of magellan, in further rounds
+  --parts ...     only some of reads,lookup,fill,memory,allocations
+
+Needs what build/deps.sh bench installs: wrk, nginx, Java and ZooKeeper's jars.
+FLAVOUR says which native libraries to link, as for make build.
+A missed goal is reported and is no failure.
+USAGE
+}
+
+for arg in "$@"; do
+	case $arg in
+	-h | --help)
+		usage
+		exit
+		;;
+	esac
+done
+for tool in gcc wrk java taskset; do
+	command -v "$tool" >/dev/null || {
+		echo "bench: $tool is missing: run build/deps.sh bench" >&2
+		exit 1
+	}
+done
+
+build/build.sh >&2
+flags=$(build/env.sh "${FLAVOUR:-release}")
+eval "$flags"
+go build -o dist/bench ./build/bench
+# Split on purpose: the variables hold flags.
+# shellcheck disable=SC2086
+gcc -O2 -g -Wall -Wextra -DTHREADED ${CGO_CFLAGS:-} build/bench/fill.c -o dist/bench-fill ${CGO_LDFLAGS:-} -lzookeeper_mt -lpthread -lm
+exec dist/bench run --command "build/bench/run.sh $*" "$@"
