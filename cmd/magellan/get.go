@@ -146,7 +146,10 @@ func (g *getShop) Run(ctx context.Context, c *getCommand, con *console) error {
 	if len(g.Names) == 1 {
 		shops = make([]shopAnswer, 1)
 		shops[0].Status = "found"
-		if err := c.ask(ctx, con, http.MethodGet, "/v1/shops/"+url.PathEscape(g.Names[0]), nil, nil, &shops[0]); err != nil {
+		err := c.ask(ctx, con, http.MethodGet, "/v1/shops/"+url.PathEscape(g.Names[0]), nil, nil, &shops[0])
+		if coded := (*codedError)(nil); errors.As(err, &coded) && coded.code == exitNotFound {
+			return fmt.Errorf("shop %q: %w", g.Names[0], err)
+		} else if err != nil {
 			return err
 		}
 	} else {

@@ -74,15 +74,20 @@ func (c *importCommand) Run(ctx context.Context, con *console) error {
 	start := time.Now()
 	err = i.run(ctx, sources, c.InFlight)
 	i.bar.finish()
-	i.checkReferences(ctx)
+	if err == nil {
+		i.checkReferences(ctx)
+	}
 	i.summarize(con.out, time.Since(start))
+	const again = "run the same again to go on"
 	switch {
-	case err != nil && errors.Is(err, zk.ErrConnectionLoss):
-		return fmt.Errorf("%w; run the same again to go on: %w", c.unreachable(c.Timeout, err), err)
-	case err != nil:
-		return fmt.Errorf("%w; run the same again to go on", err)
 	case ctx.Err() != nil:
-		return fail(exitInterrupted, "interrupted; run the same again to go on")
+		return fail(exitInterrupted, "interrupted; %s", again)
+	case isAway(err):
+		return fmt.Errorf("%w; %s (%w)", c.unreachable(c.Timeout, err), again, err)
+	case errors.Is(err, zk.ErrNoAuth):
+		return fmt.Errorf("%w: give credentials that may write there with --auth (MAGELLAN_AUTH)", err)
+	case err != nil:
+		return err
 	case i.count.bad > 0:
 		return &codedError{code: exitFailed} // each has been reported
 	}

@@ -91,7 +91,7 @@ func (w *writer) waitOut(ctx context.Context, err error) error {
 	switch {
 	case err == nil, errors.Is(err, zk.ErrNodeExists), errors.Is(err, zk.ErrBadVersion), errors.Is(err, zk.ErrNoNode):
 		return nil
-	case errors.Is(err, zk.ErrConnectionLoss), errors.Is(err, zk.ErrOperationTimeout), errors.Is(err, zk.ErrSessionExpired):
+	case isAway(err):
 		waiting, cancel := context.WithTimeout(ctx, w.patience)
 		defer cancel()
 		if w.client.WaitReady(waiting) != nil {
@@ -100,4 +100,9 @@ func (w *writer) waitOut(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
+}
+
+// isAway reports whether an error means that ZooKeeper is out of reach.
+func isAway(err error) bool {
+	return errors.Is(err, zk.ErrConnectionLoss) || errors.Is(err, zk.ErrOperationTimeout) || errors.Is(err, zk.ErrSessionExpired)
 }

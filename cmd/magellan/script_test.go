@@ -1,0 +1,345 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+	"magellan/internal/zk/zktest"
+)
+
+// patience bounds whatever a script waits for.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"magellan": main, "fetch": fetch})
+}
+
+// TestScript runs the program where it needs no ZooKeeper.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", Cmds: commands, UpdateScripts: *update, RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("COLUMNS", "100")
+			return nil
+		},
+	})
+}
+
+// TestScriptZooKeeper runs it against real servers: one that is shared, where
+// each script has a root of its own ($ROOT), or one of the script's own.
+func TestScriptZooKeeper(t *testing.T) {
+	shared := zktest.Start(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/zookeeper", Cmds: commands, UpdateScripts: *update, RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			samples, err := filepath.Abs(sampleDir)
+			if err != nil {
+				return err
+			}
+			env.Values[ownServer{}] = &ownServer{}
+			name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
+			env.Setenv("SAMPLE", samples)
+			env.Setenv("MAGELLAN_SERVERS", shared.Addr())
+			env.Setenv("MAGELLAN_ROOT", "/test/"+name)
+			env.Setenv("ROOT", "/test/"+name)
+			env.Setenv("MAGELLAN_LISTEN", "127.0.0.1:0")
+			env.Setenv("MAGELLAN_ADMIN_LISTEN", "127.0.0.1:0")
+			env.Setenv("MAGELLAN_READY_FILE", filepath.Join(env.WorkDir, "ready.json"))
+			return nil
+		},
+	})
+}
+
+// commands are what the scripts can do beside running programs.
+var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"exits": cmdExits, "ready": cmdReady, "http": cmdHTTP, "until": cmdUntil, "refused": cmdRefused,
+	"signal": cmdSignal, "zookeeper": cmdZooKeeper, "znode": cmdZnode, "shoppath": cmdShopPath,
+	"occupied": cmdOccupied, "children": cmdChildren, "interrupt": cmdInterrupt, "aclreadonly": cmdReadOnly, "generate": cmdGenerate, "errorline": cmdErrorLine,
+}
+
+func usage(ts *testscript.TestScript, ok bool, text string) {
+	if !ok {
+		ts.Fatalf("usage: %s", text)
+	}
+}
+
+// exits CODE PROGRAM ARGS… runs a program and wants that exit code.
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) >= 2, "exits CODE PROGRAM ARGS…")
+	code := 0
+	err := ts.Exec(args[1], args[2:]...)
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("%s: exit code %d, want %s", args[1], code, args[0])
+	}
+}
+
+// errorline REGEXP wants the last line on stderr, which must be the only one
+// that is not of the log, to be "magellan: " and a match.
+func cmdErrorLine(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "errorline REGEXP")
+	var lines []string
+	for line := range strings.Lines(ts.ReadFile("stderr")) {
+		if !strings.HasPrefix(line, "time=") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	if len(lines) != 1 || !regexp.MustCompile("^magellan: .*"+args[0]).MatchString(lines[0]) {
+		ts.Fatalf("want one line that matches %q, got:\n%s", args[0], strings.Join(lines, "\n"))
+	}
+}
+
+// ready waits for the ready-file and sets API, ADMIN (URLs) and PID from it.
+func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 0, "ready")
+	var content []byte
+	poll(ts, "no ready-file", func() (err error) {
+		content, err = os.ReadFile(ts.Getenv("MAGELLAN_READY_FILE"))
+		return err
+	})
+	var r struct {
+		Listen, Admin string
+		Pid           int
+	}
+	ts.Check(json.Unmarshal(content, &r))
+	ts.Setenv("API", "http://"+r.Listen)
+	ts.Setenv("MAGELLAN_URL", "http://"+r.Listen)
+	ts.Setenv("ADMIN", "http://"+r.Admin)
+	_, port, err := net.SplitHostPort(r.Admin)
+	ts.Check(err)
+	ts.Setenv("ADMINPORT", port)
+	ts.Setenv("PID", strconv.Itoa(r.Pid))
+}
+
+// poll calls f until it returns nil.
+func poll(ts *testscript.TestScript, what string, f func() error) {
+	err := f()
+	for deadline := time.Now().Add(patience); err != nil; err = f() {
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s after %v: %v", what, patience, err)
+		}
+		<-time.After(10 * time.Millisecond) // between two looks
+	}
+}
+
+// http METHOD URL [HEADER:VALUE | @FILE]… prints status, headers and body.
+func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) >= 2, "http METHOD URL [HEADER:VALUE | @FILE]…")
+	ts.Check(request(ts.Stdout(), args, ts.ReadFile))
+}
+
+func request(w io.Writer, args []string, read func(name string) string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, args[0], args[1], nil)
+	if err != nil {
+		return err
+	}
+	for _, arg := range args[2:] {
+		if file, ok := strings.CutPrefix(arg, "@"); ok {
+			body := read(file)
+			req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+			continue
+		}
+		name, value, _ := strings.Cut(arg, ":")
+		req.Header.Set(name, strings.TrimSpace(value))
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	fmt.Fprintln(w, resp.Status)
+	if err := resp.Header.Write(w); err != nil {
+		return err
+	}
+	_, err = io.Copy(w, resp.Body)
+	return err
+}
+
+// fetch is http as a program, to be run in the background.
+func fetch() {
+	if err := request(os.Stdout, os.Args[1:], func(string) string { return "" }); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// until URL REGEXP asks again and again until the answer matches.
+func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "until URL REGEXP")
+	want := regexp.MustCompile(args[1])
+	poll(ts, args[0], func() error {
+		var got strings.Builder
+		if err := request(&got, []string{"GET", args[0]}, nil); err != nil {
+			return err
+		}
+		if !want.MatchString(got.String()) {
+			return fmt.Errorf("no match for %q in:\n%s", want, got.String())
+		}
+		return nil
+	})
+}
+
+// refused URL waits until nobody listens there.
+func cmdRefused(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "refused URL")
+	poll(ts, args[0], func() error {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(args[0], "http://"))
+		if err != nil {
+			return nil
+		}
+		return errors.Join(errors.New("still accepts"), conn.Close())
+	})
+}
+
+// signal NAME PID sends a signal.
+func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "signal TERM|INT PID")
+	pid, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT}[args[0]]))
+}
+
+// zookeeper start, and then kill, restart, pause, resume: a server of the
+// script's own.
+func cmdZooKeeper(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "zookeeper start|kill|restart|pause|resume")
+	own := ts.Value(ownServer{}).(*ownServer)
+	if args[0] == "start" {
+		var err error
+		own.Server, err = zktest.New(zktest.Config{})
+		ts.Check(err)
+		ts.Defer(func() { own.Close() })
+		ts.Setenv("MAGELLAN_SERVERS", own.Addr())
+		return
+	}
+	ts.Check(map[string]func() error{
+		"kill": own.Kill, "restart": own.Restart, "pause": own.Pause, "resume": own.Resume,
+	}[args[0]]())
+}
+
+// ownServer is the server that a script has started.
+type ownServer struct{ *zktest.Server }
+
+// znode get|version|set|delete PATH [DATA] speaks to ZooKeeper directly.
+func cmdZnode(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, len(args) >= 2, "[!] znode get|version|set|create|delete PATH [DATA]")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	client, err := zk.Open(zk.Config{Servers: []string{ts.Getenv("MAGELLAN_SERVERS")}})
+	ts.Check(err)
+	defer client.Close()
+	ts.Check(client.WaitReady(ctx))
+	switch args[0] {
+	case "get":
+		var data []byte
+		if data, _, err = client.Get(ctx, args[1]); err == nil {
+			fmt.Fprintf(ts.Stdout(), "%s\n", data)
+		}
+	case "version":
+		var stat zk.Stat
+		if stat, err = client.Exists(ctx, args[1]); err == nil {
+			fmt.Fprintln(ts.Stdout(), stat.Version)
+		}
+	case "set":
+		_, err = client.Set(ctx, args[1], []byte(args[2]), zk.AnyVersion)
+	case "create":
+		_, _, err = client.Create(ctx, args[1], []byte(args[2]), zk.CreateOptions{})
+	case "delete":
+		err = client.Delete(ctx, args[1], zk.AnyVersion)
+	}
+	if neg != (err != nil) {
+		ts.Fatalf("znode %s: %v", strings.Join(args, " "), err)
+	}
+}
+
+// children PATH N waits until a znode has that many children.
+func cmdChildren(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "children PATH N")
+	want, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	client, err := zk.Open(zk.Config{Servers: []string{ts.Getenv("MAGELLAN_SERVERS")}})
+	ts.Check(err)
+	defer client.Close()
+	poll(ts, args[0], func() error {
+		names, _, err := client.Children(ctx, args[0])
+		if err == nil && len(names) < want {
+			err = fmt.Errorf("%d children", len(names))
+		}
+		return err
+	})
+}
+
+// aclreadonly PATH lets nobody write there any more.
+func cmdReadOnly(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "aclreadonly PATH")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	client, err := zk.Open(zk.Config{Servers: []string{ts.Getenv("MAGELLAN_SERVERS")}})
+	ts.Check(err)
+	defer client.Close()
+	ts.Check(client.WaitReady(ctx))
+	ts.Check(client.SetACL(ctx, args[0], zk.ReadACL(), zk.AnyVersion))
+}
+
+// interrupt does to the programs in the background what Ctrl-C does.
+func cmdInterrupt(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 0, "interrupt")
+	for _, cmd := range ts.BackgroundCmds() {
+		ts.Check(cmd.Process.Signal(os.Interrupt))
+	}
+}
+
+// shoppath NAME VARIABLE sets a variable to the path of a shop's znode.
+func cmdShopPath(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "shoppath NAME VARIABLE")
+	layout := discovery.Layout{Root: ts.Getenv("ROOT"), ShopBuckets: discovery.DefaultShopBuckets}
+	ts.Setenv(args[1], layout.Shop(args[0]))
+}
+
+// occupied VARIABLE listens somewhere until the script ends.
+func cmdOccupied(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "occupied VARIABLE")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	ts.Setenv(args[0], l.Addr().String())
+}
+
+// generate FILE N writes N shops.
+func cmdGenerate(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "generate FILE N")
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	var b strings.Builder
+	b.WriteString("shop,datacenter\n")
+	for i := range n {
+		fmt.Fprintf(&b, "shop-%d,ash1\n", i)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o666))
+}
