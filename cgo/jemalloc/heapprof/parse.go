@@ -13,7 +13,7 @@ import (
 )
 
 // Limits bound what Parse accepts, and with it the memory it takes: about
-// three times MaxBytes in the worst case. A zero field means its default.
+// four times MaxBytes in the worst case. A zero field means its default.
 type Limits struct {
 	MaxBytes    int64 // length of the text; default 256 MiB
 	MaxStacks   int   // default 1,000,000

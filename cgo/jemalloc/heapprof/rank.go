@@ -23,8 +23,8 @@ type RankerConfig struct {
 
 	// Allocator reports whether a return address is in the allocator itself;
 	// those frames are not a common cause of growth. Default: addresses in a
-	// mapping with "jemalloc" in its name. A program with jemalloc linked
-	// into it can use AllocatorPCs.
+	// mapping with "jemalloc" in its name. For a program with jemalloc linked
+	// into it, Symbols.Allocator knows better.
 	Allocator func(pc uint64) bool
 }
 

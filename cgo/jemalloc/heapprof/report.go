@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/pprof/profile"
 )
@@ -160,6 +162,46 @@ func WriteCollapsed(w io.Writer, p *profile.Profile, valueType string) error {
 	}
 	return out.Flush()
 }
+
+// WriteGrowth writes stacks with their growth, in the order given, as Ranker
+// returns them. Addresses that symbols does not name are written as numbers.
+func WriteGrowth(w io.Writer, growth []Growth, symbols *Symbols) error {
+	out := bufio.NewWriter(w)
+	for i, g := range growth {
+		if i > 0 {
+			out.WriteByte('\n')
+		}
+		fmt.Fprintf(out, "%s: %s/h ± %s, %.0f objects/h, confidence %.4f (%.0f samples)\n", g.Verdict,
+			Amount(g.BytesPerHour, "bytes"), Amount(g.BytesPerHourError, "bytes"), g.ObjectsPerHour, g.Confidence, g.Samples)
+		fmt.Fprintf(out, "live: %s in %.0f objects; first seen %s, last seen %s\n", Amount(g.Bytes, "bytes"), g.Objects,
+			g.FirstSeen.UTC().Format(time.RFC3339), g.LastSeen.UTC().Format(time.RFC3339))
+		inAllocator := true
+		for _, pc := range g.PCs {
+			if inAllocator = inAllocator && hidden(symbols, pc); inAllocator {
+				continue
+			}
+			frames := symbols.Frames(pc)
+			if len(frames) == 0 {
+				frames = []Frame{{Function: offsetName("", pc-1)}}
+			}
+			for _, f := range frames {
+				fmt.Fprintf(out, "    %s\n", f)
+			}
+		}
+		if g.Stacks > 1 {
+			fmt.Fprintf(out, "    ... by %d ways\n", g.Stacks)
+		}
+	}
+	return out.Flush()
+}
+
+// hidden reports whether an address is one of DropFrames.
+func hidden(symbols *Symbols, pc uint64) bool {
+	frames := symbols.Frames(pc)
+	return len(frames) > 0 && dropFrames.MatchString(frames[len(frames)-1].Function)
+}
+
+var dropFrames = regexp.MustCompile(`^(` + DropFrames + `)$`)
 
 // collapsedName keeps a name from being read as two frames.
 func collapsedName(name string) string { return strings.ReplaceAll(name, ";", ",") }

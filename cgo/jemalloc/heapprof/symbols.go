@@ -1,6 +1,9 @@
 package heapprof
 
-import "runtime"
+import (
+	"regexp"
+	"runtime"
+)
 
 // Frame is one function on a stack. An address has several where the compiler
 // inlined calls.
@@ -39,6 +42,18 @@ func (s *Symbols) Stack(pcs []uint64) []Frame {
 		frames = append(frames, s.Frames(pc)...)
 	}
 	return frames
+}
+
+// allocator matches the functions that programs call to allocate, and those
+// below them.
+var allocator = regexp.MustCompile(`^(` + DropFrames + `|(je_)?(malloc|calloc|realloc|memalign|aligned_alloc|posix_memalign|valloc|pvalloc|` +
+	`mallocx|rallocx|xallocx)(_default)?|_Zn[wa].*)$`)
+
+// Allocator reports whether a return address lies in the allocator: malloc and
+// its like, and what they call. It is a RankerConfig.Allocator.
+func (s *Symbols) Allocator(pc uint64) bool {
+	frames := s.Frames(pc)
+	return len(frames) > 0 && allocator.MatchString(frames[len(frames)-1].Function)
 }
 
 // GoFrames names a return address in the Go code of this very process, and

@@ -1,0 +1,281 @@
+package heapprof
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/pprof/profile"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// golden compares text with testdata/name.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; -update writes it. Got:\n%s", path, got)
+	}
+}
+
+// testSymbols names the addresses of the dump in testdata/threads.heap, which
+// no file of the test machine may do.
+func testSymbols(d *Dump) *Symbols {
+	s := &Symbols{frames: make(map[uint64][]Frame), BuildIDs: map[string]string{"/srv/app/threads": "7f7f"}, Notes: []string{"libgone.so: no symbols: it is gone"}}
+	for _, pc := range d.PCs() {
+		m := findMapping(d.Mappings, pc-1)
+		s.frames[pc] = []Frame{{Function: offsetName(m.File, pc-1-m.Start+m.Offset)}}
+	}
+	last := d.Stacks[2].PCs
+	s.frames[last[3]] = []Frame{{Function: "calloc"}}
+	s.frames[last[4]] = []Frame{{"leak8", "/src/threads.c", 6}, {"worker", "/src/threads.c", 7}}
+	s.frames[last[5]] = []Frame{{"start_thread", "/src/nptl/pthread_create.c", 442}}
+	return s
+}
+
+func TestProfileGolden(t *testing.T) {
+	for name, text := range goldens(t) {
+		d := mustParse(t, text)
+		d.Time = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		golden(t, name+".profile", d.Profile(ProfileOptions{Comments: []string{"of a test"}}).String())
+	}
+}
+
+func TestReportsGolden(t *testing.T) {
+	d := mustParse(t, goldens(t)["threads"])
+	p := d.Profile(ProfileOptions{Symbols: testSymbols(d)})
+	var b bytes.Buffer
+	for _, write := range []func() error{
+		func() error { return WriteTop(&b, p, TopOptions{}) },
+		func() error { return WriteTop(&b, p, TopOptions{Rows: 2, Cumulative: true, Type: "alloc_objects"}) },
+		func() error { return WriteStacks(&b, p, TopOptions{Rows: 2}) },
+		func() error {
+			return WriteStacks(&b, d.Profile(ProfileOptions{Symbols: testSymbols(d), Threads: true}), TopOptions{Rows: 1})
+		},
+		func() error { return WriteCollapsed(&b, p, "") },
+		func() error { return WriteCollapsed(&b, p, "inuse_objects") },
+	} {
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString("----\n")
+	}
+	golden(t, "threads.reports", b.String())
+	if err := WriteTop(&b, p, TopOptions{Type: "no_such"}); err == nil {
+		t.Error("an unknown sample type is accepted")
+	}
+}
+
+// TestProfileFields: what readers of Go's heap profiles rely on.
+func TestProfileFields(t *testing.T) {
+	d := mustParse(t, goldens(t)["threads"])
+	d.Time = time.Unix(1, 2)
+	p := d.Profile(ProfileOptions{Symbols: testSymbols(d), DropFrames: "my_hook"})
+	if err := p.CheckValid(); err != nil {
+		t.Fatal(err)
+	}
+	var types []string
+	for _, st := range p.SampleType {
+		types = append(types, st.Type+"/"+st.Unit)
+	}
+	if want := []string{"alloc_objects/count", "alloc_space/bytes", "inuse_objects/count", "inuse_space/bytes"}; !slices.Equal(types, want) {
+		t.Errorf("sample types %q", types)
+	}
+	if p.Period != 4096 || *p.PeriodType != (profile.ValueType{Type: "space", Unit: "bytes"}) || p.TimeNanos != 1e9+2 || p.DefaultSampleType != "inuse_space" {
+		t.Errorf("period %d %v, time %d, default %q", p.Period, p.PeriodType, p.TimeNanos, p.DefaultSampleType)
+	}
+	if m := p.Mapping[0]; m.File != "/srv/app/threads" || m.BuildID != "7f7f" || !m.HasFunctions || m.Start != 0x557b9ac2d000 || m.Offset != 0x1000 {
+		t.Errorf("first mapping %+v", m)
+	}
+	for _, l := range p.Location {
+		if l.Mapping == nil || l.Address < l.Mapping.Start || l.Address >= l.Mapping.Limit {
+			t.Errorf("location %#x is not in its mapping", l.Address)
+		}
+	}
+	if !slices.Contains(p.Comments, "libgone.so: no symbols: it is gone") {
+		t.Errorf("comments %q", p.Comments)
+	}
+	if err := p.RemoveUninteresting(); err != nil {
+		t.Fatal(err)
+	}
+	if leaf := p.Sample[2].Location[0].Line[0].Function.Name; leaf != "calloc" {
+		t.Errorf("the innermost frame is %q: jemalloc's own are not dropped", leaf)
+	}
+	if !strings.HasSuffix(p.DropFrames, "|my_hook") {
+		t.Errorf("DropFrames %q", p.DropFrames)
+	}
+}
+
+func TestDropFrames(t *testing.T) {
+	rx := regexp.MustCompile("^(" + DropFrames + ")$")
+	for _, name := range []string{"prof_backtrace_impl", "je_prof_backtrace", "prof_tctx_create", "je_prof_tctx_create", "imalloc_body", "arena_malloc_hard", "libjemalloc.so.2+0x95f23"} {
+		if !rx.MatchString(name) {
+			t.Errorf("%s is not dropped", name)
+		}
+	}
+	for _, name := range []string{"malloc", "calloc", "je_malloc_default", "my_prof_thing", "profile_read", "libjemalloc_user.so+0x1", "operator new(unsigned long)", "main.imalloc"} {
+		if rx.MatchString(name) {
+			t.Errorf("%s is dropped", name)
+		}
+	}
+}
+
+func TestAddressOutsideOfTheMap(t *testing.T) {
+	d := &Dump{Rate: 1, Stacks: []Stack{{PCs: []uint64{0x10, 0x20}, Inuse: Count{1, 8}}}}
+	p := d.Profile(ProfileOptions{})
+	if err := p.CheckValid(); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Mapping) != 1 || p.Location[0].Mapping != p.Mapping[0] {
+		t.Errorf("mappings %v", p.Mapping)
+	}
+	if !strings.Contains(strings.Join(p.Comments, "\n"), "prof_accum") {
+		t.Errorf("comments %q do not say that alloc is unknown", p.Comments)
+	}
+}
+
+// simple is a dump of stacks that hold so many sampled objects of 8 bytes at
+// rate 1, so that estimates are the counts.
+func simple(at int64, objects map[uint64]uint64) *Dump {
+	d := &Dump{Rate: 1, Time: time.Unix(at, 0), Mappings: []Mapping{{Start: 0x1000, Limit: 0x2000, Exec: true, File: "/bin/app"}}}
+	for pc, n := range objects {
+		d.Stacks = append(d.Stacks, Stack{PCs: []uint64{pc, 0x1999}, Inuse: Count{n, 8 * n}})
+	}
+	return d
+}
+
+// inuse returns a profile's bytes by the first address.
+func inuse(p *profile.Profile) map[uint64]int64 {
+	m := make(map[uint64]int64)
+	for _, s := range p.Sample {
+		m[s.Location[0].Address+1] += s.Value[InuseSpace]
+	}
+	return m
+}
+
+func TestDelta(t *testing.T) {
+	from := simple(100, map[uint64]uint64{0x1001: 10, 0x1002: 5, 0x1003: 7}).Profile(ProfileOptions{})
+	to := simple(130, map[uint64]uint64{0x1001: 10, 0x1002: 9, 0x1004: 2}).Profile(ProfileOptions{})
+	before := from.String()
+	d, err := Delta(from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(inuse(d)), fmt.Sprint(map[uint64]int64{0x1002: 32, 0x1003: -56, 0x1004: 16}); got != want {
+		t.Errorf("delta %s, want %s", got, want)
+	}
+	if d.TimeNanos != to.TimeNanos || d.DurationNanos != 30e9 || d.DefaultSampleType != "inuse_space" || d.DropFrames == "" {
+		t.Errorf("time %d, duration %d, default %q, drop %q", d.TimeNanos, d.DurationNanos, d.DefaultSampleType, d.DropFrames)
+	}
+	if from.String() != before {
+		t.Error("Delta changed its argument")
+	}
+	if err := d.CheckValid(); err != nil {
+		t.Error(err)
+	}
+	other := from.Copy()
+	other.SampleType = other.SampleType[:1]
+	for _, s := range other.Sample {
+		s.Value = s.Value[:1]
+	}
+	if _, err := Delta(other, to); err == nil {
+		t.Error("profiles of other types are accepted")
+	}
+}
+
+func TestMerge(t *testing.T) {
+	a := simple(100, map[uint64]uint64{0x1001: 10, 0x1002: 5}).Profile(ProfileOptions{})
+	b := simple(130, map[uint64]uint64{0x1001: 1}).Profile(ProfileOptions{})
+	m, err := Merge(a, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(inuse(m)), fmt.Sprint(map[uint64]int64{0x1001: 88, 0x1002: 40}); got != want {
+		t.Errorf("merged %s, want %s", got, want)
+	}
+	if _, err := Merge(); err == nil {
+		t.Error("nothing is merged without an error")
+	}
+}
+
+// TestPprofReadsOurProfiles runs the pprof tool on a real dump.
+func TestPprofReadsOurProfiles(t *testing.T) {
+	need(t, "go", "Go")
+	d := mustParse(t, takeDump(t, compile(t, "-g")))
+	d.Time = time.Now()
+	p := d.Profile(ProfileOptions{Symbols: NewSymbolizer(SymbolizerConfig{}).SymbolizeDump(d)})
+	path := filepath.Join(t.TempDir(), "heap.pb.gz")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Write(f); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, typ := range []string{"inuse_space", "alloc_objects"} {
+		out := run(t, exec.Command("go", "tool", "pprof", "-top", "-lines", "-nodecount=50", "-sample_index="+typ, path))
+		for _, want := range []string{"Type: " + typ, "leak_inlined", "outer_inline", "stacks.c:" + strconv.Itoa(marks(t)["leak_static"])} {
+			if !strings.Contains(out, want) {
+				t.Errorf("go tool pprof -sample_index=%s does not say %q:\n%s", typ, want, out)
+			}
+		}
+		if strings.Contains(out, "libjemalloc.so") || strings.Contains(out, "prof_backtrace") {
+			t.Errorf("jemalloc's own frames are shown:\n%s", out)
+		}
+	}
+}
+
+// TestTotalsAgreeWithJeprof compares the sums with jeprof's on the same dump.
+func TestTotalsAgreeWithJeprof(t *testing.T) {
+	need(t, "jeprof", "libjemalloc-dev")
+	binary := compile(t, "-g")
+	total := regexp.MustCompile(`Total: (\d+)`)
+	for name, text := range goldens(t) {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p := mustParse(t, text).Profile(ProfileOptions{})
+		for index, st := range p.SampleType {
+			var ours int64
+			for _, s := range p.Sample {
+				ours += s.Value[index]
+			}
+			out := run(t, exec.Command("jeprof", "--text", "--show_bytes", "--"+st.Type, binary, path))
+			match := total.FindStringSubmatch(out)
+			if match == nil {
+				t.Fatalf("no total in\n%s", out)
+			}
+			theirs, err := strconv.ParseInt(match[1], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// jeprof cuts each stack's value to an integer, we round.
+			if diff := ours - theirs; diff < 0 || diff > int64(len(p.Sample)) {
+				t.Errorf("%s %s: %d, jeprof says %d", name, st.Type, ours, theirs)
+			}
+		}
+	}
+}

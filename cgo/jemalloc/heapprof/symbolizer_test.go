@@ -1,0 +1,333 @@
+package heapprof
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// need skips a test whose tool is not installed, except in CI.
+func need(tb testing.TB, tool, install string) {
+	tb.Helper()
+	if _, err := exec.LookPath(tool); err == nil {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		tb.Fatalf("%s is missing: install %s", tool, install)
+	}
+	tb.Skipf("%s is missing: install %s", tool, install)
+}
+
+func run(tb testing.TB, cmd *exec.Cmd) string {
+	tb.Helper()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		tb.Fatalf("%v: %v\n%s", cmd.Args, err, stderr.String())
+	}
+	return string(out)
+}
+
+// compile builds testdata/stacks.c.
+func compile(tb testing.TB, flags ...string) (binary string) {
+	tb.Helper()
+	need(tb, "gcc", "gcc and libjemalloc-dev")
+	binary = filepath.Join(tb.TempDir(), "stacks")
+	args := append([]string{"-D_GNU_SOURCE", "-Wall", "-Werror", "-O2", "-o", binary, "testdata/stacks.c"}, flags...)
+	run(tb, exec.Command("gcc", append(args, "-ljemalloc", "-pthread")...))
+	return binary
+}
+
+// takeDump runs the program and returns the text of its dump, every
+// allocation sampled.
+func takeDump(tb testing.TB, binary string) []byte {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "dump.heap")
+	cmd := exec.Command(binary, path)
+	cmd.Env = append(os.Environ(), "MALLOC_CONF=prof:true,lg_prof_sample:0,prof_accum:true,prof_sys_thread_name:true")
+	run(tb, cmd)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return text
+}
+
+// marks returns the lines of testdata/stacks.c by the name of their mark.
+func marks(tb testing.TB) map[string]int {
+	tb.Helper()
+	source, err := os.ReadFile("testdata/stacks.c")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	lines := make(map[string]int)
+	for i, line := range strings.Split(string(source), "\n") {
+		if _, name, ok := strings.Cut(line, "// MARK "); ok {
+			lines[name] = i + 1
+		}
+	}
+	return lines
+}
+
+// programFrames returns the frames of the program's own file on the stack
+// that holds so many objects, as "function:line".
+func programFrames(tb testing.TB, d *Dump, symbols *Symbols, objects uint64) []string {
+	tb.Helper()
+	for _, s := range d.Stacks {
+		if s.Inuse.Objects != objects {
+			continue
+		}
+		var frames []string
+		for _, pc := range s.PCs {
+			if m := findMapping(d.Mappings, pc-1); m != nil && filepath.Base(m.File) == "stacks" {
+				for _, f := range symbols.Frames(pc) {
+					frames = append(frames, fmt.Sprintf("%s:%d", f.Function, f.Line))
+				}
+			}
+		}
+		return frames
+	}
+	tb.Fatalf("no stack of %d objects", objects)
+	return nil
+}
+
+// TestCSymbols compares names and lines with the marks in the source, for the
+// ways in which programs are built.
+func TestCSymbols(t *testing.T) {
+	line := marks(t)
+	at := func(function, mark string) string { return fmt.Sprintf("%s:%d", function, line[mark]) }
+	inlined := []string{at("inner_inline", "inner_inline"), at("outer_inline", "outer_inline"), at("leak_inlined", "leak_inlined"), at("main", "main_inlined")}
+	static := []string{at("leak_static", "leak_static"), at("main", "main_static")}
+	thread := []string{at("leak_exported", "leak_exported"), at("thread_main", "thread_main")}
+	builds := map[string][]string{
+		"pie":                {"-g"},
+		"no-pie":             {"-g", "-no-pie"},
+		"frame pointers":     {"-g", "-fno-omit-frame-pointer"},
+		"dwarf 4":            {"-gdwarf-4"},
+		"dwarf 5":            {"-gdwarf-5"},
+		"compressed":         {"-g", "-gz=zlib"},
+		"sections":           {"-g", "-ffunction-sections", "-Wl,--gc-sections"},
+		"no frame pointers":  {"-g", "-fomit-frame-pointer"},
+		"large load segment": {"-g", "-Wl,-z,noseparate-code"},
+	}
+	for name, flags := range builds {
+		t.Run(name, func(t *testing.T) {
+			d := mustParse(t, takeDump(t, compile(t, flags...)))
+			symbols := NewSymbolizer(SymbolizerConfig{}).SymbolizeDump(d)
+			for objects, want := range map[uint64][]string{50: inlined, 30: static, 20: thread} {
+				got := programFrames(t, d, symbols, objects)
+				if len(got) > len(want) { // below main: _start
+					got = got[:len(want)]
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("stack of %d objects: %q, want %q", objects, got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestStrippedFileNamesNothingWrong: what a symbol table has lost is written
+// as file and offset, never as the symbol before it.
+func TestStrippedFileNamesNothingWrong(t *testing.T) {
+	need(t, "strip", "binutils")
+	binary := compile(t, "-g", "-rdynamic") // leak_exported and leak_inlined stay in .dynsym
+	run(t, exec.Command("strip", binary))
+	d := mustParse(t, takeDump(t, binary))
+	symbols := NewSymbolizer(SymbolizerConfig{}).SymbolizeDump(d)
+	if got := programFrames(t, d, symbols, 50); got[0] != "leak_inlined:0" || got[1] != "main:0" {
+		t.Errorf("exported functions: %q", got)
+	}
+	got := programFrames(t, d, symbols, 30)
+	if !strings.HasPrefix(got[0], "stacks+0x") {
+		t.Errorf("a stripped static function is named %q, want stacks+0x...", got[0])
+	}
+	if got = programFrames(t, d, symbols, 20); got[0] != "leak_exported:0" || !strings.HasPrefix(got[1], "stacks+0x") {
+		t.Errorf("stack of a thread: %q", got)
+	}
+}
+
+// TestSeparateDebugFile finds debug files by build-id, and by .gnu_debuglink
+// if the build-id agrees.
+func TestSeparateDebugFile(t *testing.T) {
+	need(t, "objcopy", "binutils")
+	line := marks(t)
+	want := fmt.Sprintf("leak_static:%d", line["leak_static"])
+	binary := compile(t, "-g")
+	debug := binary + ".debug"
+	run(t, exec.Command("objcopy", "--only-keep-debug", binary, debug))
+	run(t, exec.Command("strip", binary))
+	d := mustParse(t, takeDump(t, binary))
+	frame := func(cfg SymbolizerConfig) string {
+		return programFrames(t, d, NewSymbolizer(cfg).SymbolizeDump(d), 30)[0]
+	}
+	if got := frame(SymbolizerConfig{}); !strings.HasPrefix(got, "stacks+0x") {
+		t.Errorf("without the debug file: %q", got)
+	}
+
+	f, err := openELF(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := buildID(f.File)
+	f.Close()
+	notes := run(t, exec.Command("readelf", "-n", binary))
+	if id == "" || !strings.Contains(notes, id) {
+		t.Fatalf("build-id %q is not in\n%s", id, notes)
+	}
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, ".build-id", id[:2]), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(debug, filepath.Join(dir, ".build-id", id[:2], id[2:]+".debug")); err != nil {
+		t.Fatal(err)
+	}
+	if got := frame(SymbolizerConfig{DebugDirs: []string{dir}}); got != want {
+		t.Errorf("by build-id: %q, want %q", got, want)
+	}
+
+	run(t, exec.Command("objcopy", "--add-gnu-debuglink="+debug, binary))
+	if got := frame(SymbolizerConfig{}); got != want {
+		t.Errorf("by debug link: %q, want %q", got, want)
+	}
+	// A debug file of another build must not be used.
+	other := compile(t, "-g", "-O1")
+	run(t, exec.Command("objcopy", "--only-keep-debug", other, debug))
+	if got := frame(SymbolizerConfig{}); !strings.HasPrefix(got, "stacks+0x") {
+		t.Errorf("by the debug file of another build: %q", got)
+	}
+}
+
+// TestSymbolizerLimits: above the limits there are names without lines, and a
+// note; and a small cache changes no answer.
+func TestSymbolizerLimits(t *testing.T) {
+	binary := compile(t, "-g")
+	d := mustParse(t, takeDump(t, binary))
+	all := NewSymbolizer(SymbolizerConfig{}).SymbolizeDump(d)
+
+	f, err := openELF(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var debug int64
+	for _, name := range dwarfSections {
+		if s := f.Section(".debug_" + name); s != nil {
+			debug += int64(s.Size)
+		}
+	}
+	small := NewSymbolizer(SymbolizerConfig{MaxDebugBytes: debug - 1})
+	symbols := small.SymbolizeDump(d)
+	if got := programFrames(t, d, symbols, 30)[0]; got != "leak_static:0" {
+		t.Errorf("DWARF above the limit: %q", got)
+	}
+	if !slices.ContainsFunc(symbols.Notes, func(n string) bool { return strings.HasPrefix(n, "stacks: no line numbers: ") }) {
+		t.Errorf("notes %q", symbols.Notes)
+	}
+
+	tight := NewSymbolizer(SymbolizerConfig{MaxCacheBytes: 1})
+	for range 2 {
+		if got := tight.SymbolizeDump(d); !reflect.DeepEqual(got.frames, all.frames) {
+			t.Error("a cache of one byte changes the answer")
+		}
+		if n := tight.used.Len(); n != 0 || len(tight.objects) != 0 {
+			t.Errorf("%d files kept in a cache of one byte", n)
+		}
+	}
+}
+
+// TestSymbolizerKeepsWhatItLearned: the second dump is named from memory.
+func TestSymbolizerKeepsWhatItLearned(t *testing.T) {
+	binary := compile(t, "-g")
+	d := mustParse(t, takeDump(t, binary))
+	s := NewSymbolizer(SymbolizerConfig{})
+	first := s.SymbolizeDump(d)
+	if err := os.Remove(binary); err != nil {
+		t.Fatal(err)
+	}
+	if again := s.SymbolizeDump(d); !reflect.DeepEqual(first, again) {
+		t.Error("the second answer differs")
+	}
+	fresh := NewSymbolizer(SymbolizerConfig{}).SymbolizeDump(d)
+	if got := programFrames(t, d, fresh, 30)[0]; !strings.HasPrefix(got, "stacks+0x") {
+		t.Errorf("from a file that is gone: %q", got)
+	}
+	if !slices.ContainsFunc(fresh.Notes, func(n string) bool { return strings.HasPrefix(n, "stacks: no symbols: ") }) {
+		t.Errorf("notes %q", fresh.Notes)
+	}
+}
+
+// TestSymbolizerOpensRegularFilesOnly: a dump can name any path.
+func TestSymbolizerOpensRegularFilesOnly(t *testing.T) {
+	text := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(text, []byte("\x7fELF and no more"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/dev/zero", t.TempDir(), "/nowhere", text} {
+		maps := []Mapping{{Start: 0x1000, Limit: 0x2000, Exec: true, File: path}}
+		symbols := NewSymbolizer(SymbolizerConfig{}).Symbolize(maps, []uint64{0x1235})
+		if want := []Frame{{Function: filepath.Base(path) + "+0x234"}}; !reflect.DeepEqual(symbols.Frames(0x1235), want) {
+			t.Errorf("%s: %v, want %v", path, symbols.Frames(0x1235), want)
+		}
+		if len(symbols.Notes) != 1 {
+			t.Errorf("%s: notes %q", path, symbols.Notes)
+		}
+	}
+}
+
+func TestUnmappedAddresses(t *testing.T) {
+	maps := []Mapping{
+		{Start: 0x1000, Limit: 0x2000, Exec: true, File: "[vdso]"},
+		{Start: 0x3000, Limit: 0x4000},
+		{Start: 0x5000, Limit: 0x6000, File: "/data/only"},
+	}
+	symbols := NewSymbolizer(SymbolizerConfig{}).Symbolize(maps, []uint64{0x1011, 0x3011, 0x5011, 0x9011, 0})
+	for pc, want := range map[uint64]string{
+		0x1011: "[vdso]+0x10", 0x3011: "0x3010", 0x5011: "only+0x10", 0x9011: "0x9010", 0: "0xffffffffffffffff",
+	} {
+		if got := symbols.Frames(pc); len(got) != 1 || got[0].Function != want {
+			t.Errorf("%#x: %v, want %s", pc, got, want)
+		}
+	}
+}
+
+//go:noinline
+func goCaller(pcs []uintptr) int { return runtime.Callers(1, pcs) }
+
+func TestGoFrames(t *testing.T) {
+	pcs := make([]uintptr, 8)
+	goCaller(pcs)
+	symbols := NewSymbolizer(SymbolizerConfig{Go: GoFrames}).Symbolize(nil, []uint64{uint64(pcs[0]), uint64(pcs[1]), 0x10})
+	for i, want := range []string{"goCaller", "TestGoFrames"} {
+		f := symbols.Frames(uint64(pcs[i]))
+		if len(f) == 0 || !strings.HasSuffix(f[0].Function, "heapprof."+want) || filepath.Base(f[0].File) != "symbolizer_test.go" || f[0].Line == 0 {
+			t.Errorf("frames of %s: %v", want, f)
+		}
+	}
+	if f := symbols.Frames(0x10); f[0].Function != "0xf" {
+		t.Errorf("an address without code: %v", f)
+	}
+}
+
+func TestSymbolSizeBoundsItsName(t *testing.T) {
+	table := &symbolTable{
+		names:   []byte("\x00__malloc\x00malloc\x00inner\x00outer\x00"),
+		symbols: []symbol{{0x100, 0x10, 1}, {0x100, 0x10, 10}, {0x200, 0x100, 23}, {0x220, 0x10, 17}},
+	}
+	table.sort()
+	for addr, want := range map[uint64]string{
+		0xff: "", 0x100: "malloc", 0x10f: "malloc", 0x110: "", 0x200: "outer", 0x225: "inner", 0x230: "outer", 0x2ff: "outer", 0x300: "",
+	} {
+		if got := table.name(addr); got != want {
+			t.Errorf("%#x is named %q, want %q", addr, got, want)
+		}
+	}
+}
