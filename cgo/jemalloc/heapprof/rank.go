@@ -108,10 +108,7 @@ func (r *Ranker) Add(d *Dump) error {
 		if s.Inuse.Objects == 0 {
 			continue
 		}
-		key = key[:0]
-		for _, pc := range s.PCs {
-			key = binary.LittleEndian.AppendUint64(key, pc)
-		}
+		key = appendKey(key[:0], s.PCs)
 		if t := r.tracks[string(key)]; t != nil {
 			t.set(d, s)
 		} else {
@@ -134,46 +131,62 @@ func (t *track) set(d *Dump, s *Stack) {
 	t.last = d.Time
 }
 
-// admit begins to follow new stacks, and forgets those that hold the least
-// when there are too many.
+// admit begins to follow new stacks. If there are too many, those that hold
+// the least are left out or forgotten; at the same size the new ones, so that
+// what comes and goes does not push out what grows slowly.
 func (r *Ranker) admit(d *Dump, fresh []int) {
-	bytes := func(i int) float64 { return d.Stacks[i].Inuse.Unbias(d.Rate).Bytes }
-	if len(fresh) > r.cfg.MaxStacks {
-		slices.SortFunc(fresh, func(a, b int) int { return cmp.Compare(bytes(b), bytes(a)) })
-		fresh = fresh[:r.cfg.MaxStacks]
-	}
 	if excess := len(r.tracks) + len(fresh) - r.cfg.MaxStacks; excess > 0 {
-		r.forget(excess)
+		fresh = r.choose(d, fresh, excess)
 	}
+	var key []byte
 	for _, i := range fresh {
 		s := &d.Stacks[i]
-		var key []byte
-		for _, pc := range s.PCs {
-			key = binary.LittleEndian.AppendUint64(key, pc)
-		}
+		key = appendKey(key[:0], s.PCs)
 		t := &track{pcs: slices.Clone(s.PCs), points: make([]point, len(r.times), maxPoints+1), first: d.Time}
 		t.set(d, s)
 		r.tracks[string(key)] = t
 	}
 }
 
-// forget drops the n stacks that hold the least.
-func (r *Ranker) forget(n int) {
+// choose drops excess stacks, of those that are followed and the fresh ones,
+// and returns the fresh ones that are left.
+func (r *Ranker) choose(d *Dump, fresh []int, excess int) []int {
+	size := make(map[int]float32, len(fresh))
+	for _, i := range fresh {
+		size[i] = float32(d.Stacks[i].Inuse.Unbias(d.Rate).Bytes)
+	}
+	slices.SortFunc(fresh, func(a, b int) int { return cmp.Compare(size[b], size[a]) })
+
 	type held struct {
 		key   string
 		bytes float32
 		last  time.Time
 	}
-	all := make([]held, 0, len(r.tracks))
+	followed := make([]held, 0, len(r.tracks))
 	for key, t := range r.tracks {
-		all = append(all, held{key, t.points[len(t.points)-1].bytes, t.last})
+		followed = append(followed, held{key, t.points[len(t.points)-1].bytes, t.last})
 	}
-	slices.SortFunc(all, func(a, b held) int {
+	slices.SortFunc(followed, func(a, b held) int {
 		return cmp.Or(cmp.Compare(a.bytes, b.bytes), a.last.Compare(b.last), strings.Compare(a.key, b.key))
 	})
-	for _, h := range all[:min(n, len(all))] {
-		delete(r.tracks, h.key)
+	for ; excess > 0; excess-- {
+		last := len(fresh) - 1
+		if last < 0 || len(followed) > 0 && followed[0].bytes < size[fresh[last]] {
+			delete(r.tracks, followed[0].key)
+			followed = followed[1:]
+		} else {
+			fresh = fresh[:last]
+		}
 	}
+	return fresh
+}
+
+// appendKey appends the addresses as a key of Ranker.tracks.
+func appendKey(key []byte, pcs []uint64) []byte {
+	for _, pc := range pcs {
+		key = binary.LittleEndian.AppendUint64(key, pc)
+	}
+	return key
 }
 
 // thin drops the dump that is closest to its neighbours, seen from now: the

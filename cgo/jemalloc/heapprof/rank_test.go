@@ -1,8 +1,10 @@
 package heapprof
 
 import (
+	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -91,5 +93,178 @@ func TestLeakIsNamedWithinFiveMinutes(t *testing.T) {
 	if within < 88 {
 		t.Errorf("the rate is within two standard deviations in %d of %d runs", within, simRuns)
 	}
-	_ = time.Second
+}
+
+// series feeds a Ranker every 12 s with n(seconds) sampled objects of 8 bytes
+// for each of the stacks.
+func series(tb testing.TB, r *Ranker, seconds float64, stacks map[*[]uint64]func(t float64) float64) {
+	tb.Helper()
+	for t := 0.0; t <= seconds; t += 12 {
+		d := &Dump{Rate: simRate, Time: simStart.Add(time.Duration(t * float64(time.Second)))}
+		for pcs, n := range stacks {
+			if c := uint64(n(t)); c > 0 {
+				d.Stacks = append(d.Stacks, Stack{PCs: *pcs, Inuse: Count{c, 8 * c}})
+			}
+		}
+		if err := r.Add(d); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	tests := []struct {
+		name    string
+		seconds float64
+		samples func(t float64) float64
+		want    Verdict
+	}{
+		{"leak", 600, func(t float64) float64 { return t / 10 }, Suspect},
+		{"leak on a constant level", 1200, func(t float64) float64 { return 100 + t/10 }, Suspect},
+		{"leak that began late", 3600, func(t float64) float64 { return max(0, t-3240) / 5 }, Suspect},
+		{"young leak", 180, func(t float64) float64 { return t / 2 }, TooEarly},
+		{"constant", 600, func(float64) float64 { return 50 }, FewSamples},
+		{"two samples", 600, func(t float64) float64 { return math.Floor(t / 250) }, FewSamples},
+		{"falling", 600, func(t float64) float64 { return 100 - t/10 }, FewSamples},
+		{"full cache", 600, func(t float64) float64 { return min(100, t/3) }, LevelledOff},
+		{"cache that fills slower and slower", 600, func(t float64) float64 { return 100 * t / (t + 30) }, LevelledOff},
+		{"new plateau", 600, func(t float64) float64 { return 50 + 50*math.Round(min(1, max(0, t-500)/60)) }, TooEarly},
+		{"three large blocks", 600, func(t float64) float64 { return 20 * math.Floor(t/160) }, FewSteps},
+		{"sawtooth at its top", 600, func(t float64) float64 { return math.Mod(t, 120) / 2 }, FewSamples},
+		{"long sawtooth", 3000, func(t float64) float64 { return math.Mod(t, 1600) / 5 }, FewSamples},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := NewRanker(RankerConfig{})
+			series(t, r, test.seconds, map[*[]uint64]func(float64) float64{{1, 2, 3}: test.samples})
+			got := r.Ranking()
+			if len(got) != 1 || got[0].Verdict != test.want {
+				t.Errorf("ranking %+v, want the verdict %q", got, test.want)
+			}
+			if suspects := r.Suspects(); (len(suspects) == 1) != (test.want == Suspect) {
+				t.Errorf("suspects %+v", suspects)
+			}
+		})
+	}
+}
+
+func TestGrowthFigures(t *testing.T) {
+	r := NewRanker(RankerConfig{})
+	series(t, r, 600, map[*[]uint64]func(float64) float64{
+		{1, 2, 3}: func(t float64) float64 { return max(0, t-120) / 10 },
+		{4, 5, 6}: func(t float64) float64 { return 7 },
+	})
+	g := r.Ranking()[0]
+	// From 120 s on one sample in 10 s, each for 512 KiB.
+	if want := 360.0 * simRate; math.Abs(g.BytesPerHour-want) > 0.12*want {
+		t.Errorf("%.0f bytes/h, want %.0f", g.BytesPerHour, want)
+	}
+	if ratio := g.BytesPerHour / g.ObjectsPerHour; math.Abs(ratio-8) > 1e-3 {
+		t.Errorf("%.3f bytes an object, want 8", ratio)
+	}
+	if relative, want := g.BytesPerHourError/g.BytesPerHour, 1/math.Sqrt(48); math.Abs(relative-want) > 0.3*want {
+		t.Errorf("relative error %.3f of 48 samples, want about %.3f", relative, want)
+	}
+	if first := simStart.Add(132 * time.Second); !g.FirstSeen.Equal(first) || !g.LastSeen.Equal(simStart.Add(600*time.Second)) {
+		t.Errorf("seen from %v to %v, want from %v", g.FirstSeen, g.LastSeen, first)
+	}
+	if !slices.Equal(g.PCs, []uint64{1, 2, 3}) || g.Stacks != 1 || g.Samples != 48 || math.Abs(g.Bytes-48*simRate) > 1000 {
+		t.Errorf("%+v", g)
+	}
+	if span, n := r.Span(); span != 600*time.Second || n != 51 {
+		t.Errorf("span %v of %d dumps", span, n)
+	}
+}
+
+// TestLeakByManyWays: sixty callers leak too little to be named alone.
+func TestLeakByManyWays(t *testing.T) {
+	allocator := func(pc uint64) bool { return pc < 100 }
+	build := func(common ...uint64) map[*[]uint64]func(float64) float64 {
+		stacks := make(map[*[]uint64]func(float64) float64)
+		for i := range 60 {
+			pcs := append(slices.Clone(common), 1000+uint64(i), 7)
+			stacks[&pcs] = func(t float64) float64 { return math.Floor((t + float64(i)*10) / 600) }
+		}
+		return stacks
+	}
+	r := NewRanker(RankerConfig{Allocator: allocator})
+	series(t, r, 600, build(1, 2, 200, 201))
+	s := r.Suspects()
+	if len(s) != 1 || !slices.Equal(s[0].PCs, []uint64{1, 2, 200, 201}) || s[0].Stacks < 50 {
+		t.Errorf("suspects %+v, want what the ways have in common", s)
+	}
+	r = NewRanker(RankerConfig{Allocator: allocator})
+	series(t, r, 600, build(1, 2, 200))
+	if s := r.Suspects(); len(s) != 0 {
+		t.Errorf("suspects %+v: all they have in common is that they allocate", s)
+	}
+}
+
+// TestRankerMemory: two days of dumps with stacks that come and go leave a
+// bounded series, which still holds the leak.
+func TestRankerMemory(t *testing.T) {
+	const maxStacks = 50
+	r := NewRanker(RankerConfig{MaxStacks: maxStacks})
+	leak := []uint64{1, 2, 3}
+	for i := range 2 * 24 * 60 {
+		d := &Dump{Rate: simRate, Time: simStart.Add(time.Duration(i) * time.Minute)}
+		d.Stacks = append(d.Stacks, Stack{PCs: leak, Inuse: Count{uint64(i / 20), uint64(i / 20 * 8)}})
+		for k := range 60 {
+			d.Stacks = append(d.Stacks, Stack{PCs: []uint64{9, uint64(i*60 + k)}, Inuse: Count{1, 8}})
+		}
+		if err := r.Add(d); err != nil {
+			t.Fatal(err)
+		}
+		if len(r.times) > maxPoints || len(r.tracks) > maxStacks {
+			t.Fatalf("%d dumps, %d stacks kept", len(r.times), len(r.tracks))
+		}
+	}
+	for _, track := range r.tracks {
+		if len(track.points) != len(r.times) || cap(track.points) > 2*maxPoints {
+			t.Fatalf("%d points, room for %d, for %d dumps", len(track.points), cap(track.points), len(r.times))
+		}
+	}
+	span, _ := r.Span()
+	if span < 47*time.Hour {
+		t.Errorf("the series covers %v", span)
+	}
+	if s := r.Suspects(); len(s) != 1 || !slices.Equal(s[0].PCs, leak) {
+		t.Errorf("suspects %+v", s)
+	}
+}
+
+func TestRankerRefuses(t *testing.T) {
+	r := NewRanker(RankerConfig{})
+	if g := r.Ranking(); len(g) != 0 {
+		t.Errorf("ranking of nothing: %+v", g)
+	}
+	add := func(d *Dump) error { return r.Add(d) }
+	if err := add(&Dump{Rate: 1}); !errors.Is(err, ErrNoTime) {
+		t.Errorf("no time: %v", err)
+	}
+	if err := add(&Dump{Rate: 1, Time: simStart}); err != nil {
+		t.Fatal(err)
+	}
+	if err := add(&Dump{Rate: 1, Time: simStart}); !errors.Is(err, ErrNoTime) {
+		t.Errorf("the same time: %v", err)
+	}
+	if err := add(&Dump{Rate: 2, Time: simStart.Add(time.Second)}); !errors.Is(err, ErrOtherProfile) {
+		t.Errorf("another rate: %v", err)
+	}
+}
+
+func TestWriteGrowth(t *testing.T) {
+	r := NewRanker(RankerConfig{})
+	series(t, r, 600, map[*[]uint64]func(float64) float64{{1, 2, 3}: func(t float64) float64 { return t / 10 }})
+	symbols := &Symbols{frames: map[uint64][]Frame{1: {{Function: "prof_backtrace"}}, 2: {{"leak8", "/src/leak.c", 12}, {"worker", "/src/leak.c", 20}}}}
+	var b strings.Builder
+	if err := WriteGrowth(&b, r.Suspects(), symbols); err != nil {
+		t.Fatal(err)
+	}
+	const want = "suspect: 179.9MiB/h ± 25.5MiB/h, 23575347 objects/h, confidence 1.0000 (60 samples)\n" +
+		"live: 30.0MiB in 3932190 objects; first seen 2026-01-02T03:04:17Z, last seen 2026-01-02T03:14:05Z\n" +
+		"    leak8 leak.c:12\n    worker leak.c:20\n    0x2\n"
+	if b.String() != want {
+		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
 }

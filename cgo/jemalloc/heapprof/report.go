@@ -171,7 +171,7 @@ func WriteGrowth(w io.Writer, growth []Growth, symbols *Symbols) error {
 		if i > 0 {
 			out.WriteByte('\n')
 		}
-		fmt.Fprintf(out, "%s: %s/h ± %s, %.0f objects/h, confidence %.4f (%.0f samples)\n", g.Verdict,
+		fmt.Fprintf(out, "%s: %s/h ± %s/h, %.0f objects/h, confidence %.4f (%.0f samples)\n", g.Verdict,
 			Amount(g.BytesPerHour, "bytes"), Amount(g.BytesPerHourError, "bytes"), g.ObjectsPerHour, g.Confidence, g.Samples)
 		fmt.Fprintf(out, "live: %s in %.0f objects; first seen %s, last seen %s\n", Amount(g.Bytes, "bytes"), g.Objects,
 			g.FirstSeen.UTC().Format(time.RFC3339), g.LastSeen.UTC().Format(time.RFC3339))

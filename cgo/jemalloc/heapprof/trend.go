@@ -165,7 +165,9 @@ func (j *judge) window(points []point, from int) Growth {
 	case g.Samples < minSamples || g.Confidence < minConfidence:
 		g.Verdict = FewSamples
 	case w.floor() <= ceiling(points[:from+w.third(1)]):
-		g.Verdict = FellBack
+		if g.Verdict = FellBack; down == 0 {
+			g.Verdict = TooEarly
+		}
 	case w.steps() < minSteps:
 		g.Verdict = FewSteps
 	case w.trend() < -maxTrend || w.unevenness() > maxUneven || w.ended(g.Samples/span):
