@@ -78,6 +78,9 @@ type process struct {
 	done chan struct{} // closed when it has ended
 }
 
+// tlsJars are what Netty needs beyond the jars that zookeeper.jar itself names.
+const tlsJars = "/usr/share/java/netty-codec.jar"
+
 // ErrNotInstalled: Java or ZooKeeper is missing on this machine.
 var ErrNotInstalled = errors.New("zktest: java and ZooKeeper's jars are needed: apt-get install default-jre-headless zookeeper libzookeeper-java")
 
@@ -276,6 +279,9 @@ func (s *Server) start() error {
 	cp, err := classPath()
 	if err != nil {
 		return err
+	}
+	if s.cfg.TLS != nil {
+		cp += ":" + tlsJars
 	}
 	args := []string{
 		"-Xmx256m", "-Xss512k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto",
