@@ -19,7 +19,7 @@ finish() {
 	rm -rf "$work"
 }
 trap finish EXIT
-trap 'echo; exit 130' INT
+trap 'echo; exit 0' INT # how one ends it
 trap 'exit 143' TERM
 
 go build -o "$work/zookeeper" ./build/zookeeper
@@ -34,31 +34,30 @@ echo "run: ZooKeeper serves $servers"
 
 dist/magellan import --servers "$servers" --root /magellan build/sample/*
 
-dist/magellan serve --servers "$servers" --root /magellan --listen "$listen" --admin-listen "$admin" &
+dist/magellan serve --servers "$servers" --root /magellan --listen "$listen" --admin-listen "$admin" --ready-file "$work/ready" &
 started+=($!)
-serve=$!
-until curl --silent --fail --output /dev/null "http://$listen/readyz"; do
-	kill -0 "$serve" 2>/dev/null || exit 1
+until [[ -s $work/ready ]]; do
+	kill -0 "${started[1]}" 2>/dev/null || exit 1
 	sleep 0.1
 done
+# What they are after all, if a port was 0.
+listen=$(sed -n 's/.*"listen":"\([^"]*\)".*/\1/p' "$work/ready")
+admin=$(sed -n 's/.*"admin":"\([^"]*\)".*/\1/p' "$work/ready")
+shop=$(sed -n '2s/,.*//p' build/sample/shops.csv)
 
-shop=42
-cat <<TRY
+try() { printf '  %-78s # %s\n' "$1" "$2"; }
+printf '\nmagellan serves http://%s from a ZooKeeper at %s. To try, in another terminal:\n\n' "$listen" "$servers"
+try "curl -i 'http://$listen/v1/shops/$shop'" "where a shop lives"
+try "curl -s 'http://$listen/v1/shops/lookup' --json '{\"shops\":[\"$shop\",\"42\"]}'" "up to 10,000 at once"
+try "curl -s 'http://$listen/v1/placement?shop=new-shop'" "where a new shop should go, and why"
+try "curl -s 'http://$listen/v1/regions'" "what there is"
+try "curl -s 'http://$listen/v1/datacenters'" "and how full it is"
+try "curl -s 'http://$listen/v1/bad-citizens?format=nginx'" "who is not welcome"
+try "curl -s 'http://$listen/v1/bad-citizens/203.0.113.7'" "and whether one is"
+try "curl -s 'http://$listen/openapi.json'" "all of the interface"
+try "curl -s 'http://$admin/metrics'" "the operators' side"
+try "dist/magellan get --server http://$listen shop $shop" "the same, as a command"
+printf '\nCtrl-C ends magellan and its ZooKeeper.\n'
 
-magellan serves http://$listen from a ZooKeeper at $servers. To try, in another terminal:
-
-  curl -i http://$listen/v1/shops/$shop                         # where a shop lives
-  curl -s http://$listen/v1/shops/lookup -d '{"shops":["$shop","no-such-shop"]}' -H 'Content-Type: application/json'
-  curl -s 'http://$listen/v1/placement?shop=new-shop'           # where a new shop should go, and why
-  curl -s http://$listen/v1/regions
-  curl -s http://$listen/v1/datacenters
-  curl -s 'http://$listen/v1/bad-citizens?format=nginx'
-  curl -s http://$listen/openapi.json
-  curl -s http://$admin/metrics                              # the operators' side
-  dist/magellan get shop $shop
-
-Ctrl-C ends magellan and its ZooKeeper.
-
-TRY
 # Whichever ends first ends the other.
 wait -n "${started[@]}"
