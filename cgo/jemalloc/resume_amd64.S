@@ -36,8 +36,8 @@ gojemalloc_resume:
 	.cfi_endproc
 	.size	gojemalloc_resume, .-gojemalloc_resume
 
-/* gojemalloc_marked_call(fn, const uintptr_t marks[6]): calls fn with marks in
- * rbx, rbp, r12, r13, r14, r15. */
+/* gojemalloc_marked_call(fn, arg, struct registers *marked): crosscall2(fn, arg, 0, 0)
+ * with marked->saved in rbx, rbp, r12, r13, r14, r15. */
 	.globl	gojemalloc_marked_call
 	.hidden	gojemalloc_marked_call
 	.type	gojemalloc_marked_call, @function
@@ -63,16 +63,19 @@ gojemalloc_marked_call:
 	.cfi_rel_offset r15, 0
 	subq	$8, %rsp
 	.cfi_adjust_cfa_offset 8
-	movq	0(%rsi), %rbx
-	movq	8(%rsi), %rbp
-	movq	16(%rsi), %r12
-	movq	24(%rsi), %r13
-	movq	32(%rsi), %r14
-	movq	40(%rsi), %r15
-	call	*%rdi
-	.globl	gojemalloc_marked_return
-	.hidden	gojemalloc_marked_return
-gojemalloc_marked_return:
+	movq	%rsp, 56(%rdx)
+	leaq	1f(%rip), %rax
+	movq	%rax, 48(%rdx)
+	movq	0(%rdx), %rbx
+	movq	8(%rdx), %rbp
+	movq	16(%rdx), %r12
+	movq	24(%rdx), %r13
+	movq	32(%rdx), %r14
+	movq	40(%rdx), %r15
+	xorl	%edx, %edx
+	xorl	%ecx, %ecx
+	call	crosscall2@PLT
+1:
 	addq	$8, %rsp
 	.cfi_adjust_cfa_offset -8
 	popq	%r15

@@ -48,8 +48,8 @@ gojemalloc_resume:
 	.cfi_endproc
 	.size	gojemalloc_resume, .-gojemalloc_resume
 
-/* gojemalloc_marked_call(fn, const uintptr_t marks[11]): calls fn with marks in
- * x19 to x29. */
+/* gojemalloc_marked_call(fn, arg, struct registers *marked): crosscall2(fn, arg, 0, 0)
+ * with marked->saved in x19 to x29. */
 	.globl	gojemalloc_marked_call
 	.hidden	gojemalloc_marked_call
 	.type	gojemalloc_marked_call, %function
@@ -74,16 +74,20 @@ gojemalloc_marked_call:
 	stp	x27, x28, [sp, #80]
 	.cfi_offset x27, -16
 	.cfi_offset x28, -8
-	ldp	x19, x20, [x1]
-	ldp	x21, x22, [x1, #16]
-	ldp	x23, x24, [x1, #32]
-	ldp	x25, x26, [x1, #48]
-	ldp	x27, x28, [x1, #64]
-	ldr	x29, [x1, #80]
-	blr	x0
-	.globl	gojemalloc_marked_return
-	.hidden	gojemalloc_marked_return
-gojemalloc_marked_return:
+	mov	x9, sp
+	str	x9, [x2, #96]
+	adr	x9, 1f
+	str	x9, [x2, #88]
+	ldp	x19, x20, [x2]
+	ldp	x21, x22, [x2, #16]
+	ldp	x23, x24, [x2, #32]
+	ldp	x25, x26, [x2, #48]
+	ldp	x27, x28, [x2, #64]
+	ldr	x29, [x2, #80]
+	mov	x2, #0
+	mov	x3, #0
+	bl	crosscall2
+1:
 	ldp	x19, x20, [sp, #16]
 	ldp	x21, x22, [sp, #32]
 	ldp	x23, x24, [sp, #48]

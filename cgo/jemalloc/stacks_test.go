@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"magellan/cgo/jemalloc"
@@ -100,12 +99,9 @@ func dumpStacks(t testing.TB) []stack {
 // allocate makes each plan's stack once, and gives the names of the stacks seen.
 func allocate(t testing.TB, plans ...stitchtest.Plan) [][]string {
 	t.Helper()
-	runPlans(1, 128, func(i int) (stitchtest.Plan, bool) {
-		if i >= len(plans) {
-			return stitchtest.Plan{}, false
-		}
-		return plans[i], true
-	})
+	for _, plan := range plans {
+		plan.Run(128)
+	}
 	var seen [][]string
 	for _, s := range dumpStacks(t) {
 		if names := stitchtest.Names(s.pcs); len(stitchtest.Known(names)) > 0 {
@@ -113,25 +109,6 @@ func allocate(t testing.TB, plans ...stitchtest.Plan) [][]string {
 		}
 	}
 	return seen
-}
-
-// runPlans makes the stacks of plan(0), plan(1)... on so many goroutines.
-func runPlans(goroutines, size int, plan func(i int) (stitchtest.Plan, bool)) {
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	i := -1
-	next := func() (stitchtest.Plan, bool) {
-		mu.Lock()
-		i++
-		n := i
-		mu.Unlock()
-		return plan(n)
-	}
-	for range goroutines {
-		wg.Add(1)
-		go stitchtest.Run(size, next, wg.Done)
-	}
-	wg.Wait()
 }
 
 func TestUnwinderIsProved(t *testing.T) {
@@ -158,7 +135,7 @@ func TestStackOfOneCall(t *testing.T) {
 		"malloc", "st_leaf", "st_down", "st_down", "st_hop",
 		"runtime.asmcgocall", "runtime.cgocall", "stitchtest._Cfunc_st_hop",
 		"stitchtest.descend", "stitchtest.descend", "stitchtest.descend",
-		"stitchtest.Run", "runtime.goexit",
+		"stitchtest.run", "runtime.goexit",
 	})
 }
 
@@ -175,7 +152,7 @@ func TestStackOfCallback(t *testing.T) {
 		"st_down", "st_down", "st_down", "st_hop",
 		"runtime.asmcgocall", "runtime.cgocall", "stitchtest._Cfunc_st_hop",
 		"stitchtest.descend", "stitchtest.descend",
-		"stitchtest.Run", "runtime.goexit",
+		"stitchtest.run", "runtime.goexit",
 	})
 	if stitchtest.Moves() == 0 {
 		t.Error("the goroutine's stack did not move: the plan does not test what it should")

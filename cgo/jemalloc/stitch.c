@@ -64,8 +64,6 @@ static const struct gojemalloc_layout go_layout = {
 	.ret = 80,
 	.cfa = 88,
 };
-enum { FRAME_POINTER = 6 }; /* its DWARF number */
-static const unsigned char saved_dwarf[GOJEMALLOC_SAVED] = {3, 6, 12, 13, 14, 15};
 
 #elif defined(__aarch64__)
 
@@ -81,11 +79,9 @@ static const struct gojemalloc_layout go_layout = {
 	.ret = 184,
 	.cfa = 192,
 };
-static const unsigned char saved_dwarf[GOJEMALLOC_SAVED] = {19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29};
 
 #else
 static const struct gojemalloc_layout go_layout;
-static const unsigned char saved_dwarf[1];
 #endif
 
 bool gojemalloc_layout_default(struct gojemalloc_layout *layout)
@@ -109,9 +105,9 @@ struct registers {
 /* _Unwind_Backtrace(fn, arg), as if it were called by the code at registers->ip. */
 _Unwind_Reason_Code gojemalloc_resume(const struct registers *registers, _Unwind_Trace_Fn fn, void *arg);
 
-/* Calls fn with marks[i] in the callee-saved register i. */
-void gojemalloc_marked_call(void (*fn)(void), const uintptr_t *marks);
-extern const char gojemalloc_marked_return[]; /* where fn returns to */
+/* Calls crosscall2(fn, arg, 0, 0), with marked->saved in the callee-saved registers,
+ * and notes the stack pointer and where the call returns to in *marked. */
+void gojemalloc_marked_call(void (*fn)(void *), void *arg, struct registers *marked);
 
 #else /* never called: there is no layout */
 static _Unwind_Reason_Code gojemalloc_resume(const struct registers *registers, _Unwind_Trace_Fn fn, void *arg)
@@ -119,20 +115,17 @@ static _Unwind_Reason_Code gojemalloc_resume(const struct registers *registers, 
 	(void)registers, (void)fn, (void)arg;
 	return _URC_END_OF_STACK;
 }
-static void gojemalloc_marked_call(void (*fn)(void), const uintptr_t *marks) { (void)marks; fn(); }
-static const char gojemalloc_marked_return[1];
+static void gojemalloc_marked_call(void (*fn)(void *), void *arg, struct registers *marked)
+{
+	(void)fn, (void)arg, (void)marked;
+}
 #endif
 
 /* Exported by callback.go. */
 extern void gojemallocProbe(void);
 
-/* Whether registers are those of gojemallocProbe's C side, which calls crosscall2.
- * A learner must not unwind from anywhere else. */
-static bool returns_to_probe(const struct registers *r, uintptr_t inner_sp)
-{
-	enum { LONGEST = 1024 };
-	return r->ip - (uintptr_t)gojemallocProbe < LONGEST && r->sp > inner_sp;
-}
+/* What crosscall2 has to have saved when the self-test called it. */
+static struct registers marked;
 
 /* Set once, before the hook is. */
 static struct gojemalloc_layout layout;
@@ -150,17 +143,10 @@ struct walk {
 /* A walk that learns. It tolerates a wrong layout and says what is wrong. */
 struct learner {
 	struct walk walk; /* first: frame() gets a struct walk */
-	uintptr_t fp;     /* of the last frame */
-	uint32_t crossings, marked;
+	uintptr_t fp;     /* of the last frame, where it is known */
+	uint32_t crossings;
 	const char *broken;
 };
-
-/* What the callee-saved registers hold in the function that calls Go. */
-static const uintptr_t marks[] = {
-	0x6a650001, 0x6a650002, 0x6a650003, 0x6a650004, 0x6a650005, 0x6a650006,
-	0x6a650007, 0x6a650008, 0x6a650009, 0x6a65000a, 0x6a65000b,
-};
-_Static_assert(sizeof marks / sizeof marks[0] >= GOJEMALLOC_SAVED, "a mark for each register");
 
 static inline bool in_allocator(const void *pc)
 {
@@ -190,22 +176,16 @@ static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
 	return w->ip == w->stop ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
 
+#if defined(__x86_64__)
 static _Unwind_Reason_Code frame_learning(struct _Unwind_Context *context, void *arg)
 {
-	struct learner *learner = arg;
-	uint32_t before = learner->walk.len;
-	_Unwind_Reason_Code code = frame(context, &learner->walk);
-
-	if (learner->walk.len == before)
-		return code;
-#if defined(__x86_64__)
-	learner->fp = _Unwind_GetGR(context, FRAME_POINTER);
-#endif
-	if (learner->walk.ip == (uintptr_t)gojemalloc_marked_return)
-		for (int i = 0; i < GOJEMALLOC_SAVED; i++)
-			learner->marked += _Unwind_GetGR(context, saved_dwarf[i]) == marks[i];
-	return code;
+	enum { RBP = 6 }; /* DWARF's number of it */
+	((struct learner *)arg)->fp = _Unwind_GetGR(context, RBP);
+	return frame(context, arg);
 }
+#else
+#define frame_learning frame
+#endif
 
 /* A load that fails where a plain one would crash: the kernel does it. */
 static bool load_checked(uintptr_t address, uintptr_t *value)
@@ -259,9 +239,12 @@ INLINE uintptr_t walk_go(struct walk *w, struct learner *learner,
 		return stop(learner, "no goroutine in the slots of runtime.asmcgocall");
 	if (!load(learner, g + l->g_lo, &lo) || !load(learner, g + l->g_hi, &hi) || lo >= hi || depth >= hi - lo)
 		return stop(learner, "the bounds of the goroutine's stack");
+	if (learner != NULL && ((hi - lo) & (hi - lo - 1)) != 0) /* Go's stacks have sizes of 2^n */
+		return stop(learner, "the size of the goroutine's stack");
 	fp = hi - depth + l->call_frame;
 #if defined(__x86_64__)
-	/* At the innermost crossing Go's frame pointer is still in its register. */
+	/* At the innermost crossing Go's frame pointer is still in its register. Further
+	 * out the stack may have moved since. */
 	if (learner != NULL && learner->crossings++ == 0 && fp != learner->fp)
 		return stop(learner, "the depth of the goroutine's stack");
 #endif
@@ -300,6 +283,8 @@ INLINE bool walk_back(struct walk *w, struct learner *learner, uintptr_t record,
 	if (!load(learner, sp + l->ret, &r->ip))
 		return stop(learner, "the return address of crosscall2");
 	r->sp = sp + l->cfa;
+	if (learner != NULL && memcmp(r, &marked, sizeof marked) != 0)
+		return stop(learner, "the registers that crosscall2 saved");
 	return true;
 }
 
@@ -317,10 +302,6 @@ INLINE void walk_all(struct walk *w, struct learner *learner,
 
 		if (record == 0 || !walk_back(w, learner, record, l, m, &r))
 			return;
-		if (learner != NULL && !returns_to_probe(&r, w->cfa)) {
-			learner->broken = "the return address of crosscall2";
-			return;
-		}
 		w->ip = 0;
 		w->skip = true;
 		gojemalloc_resume(&r, fn, w);
@@ -337,7 +318,16 @@ static void hook(void **pcs, unsigned *len, unsigned max)
 	*len = w.len;
 }
 
-void gojemalloc_probe_run(void) { gojemalloc_marked_call(gojemallocProbe, marks); }
+void gojemalloc_call_back(void) { gojemallocProbe(); }
+
+void gojemalloc_probe_run(uintptr_t fn)
+{
+	char no_arguments;
+
+	for (int i = 0; i < GOJEMALLOC_SAVED; i++)
+		marked.saved[i] = 0x6a650001 + i;
+	gojemalloc_marked_call((void (*)(void *))fn, &no_arguments, &marked);
+}
 
 void gojemalloc_probe_learn(const struct gojemalloc_layout *l, struct gojemalloc_landmarks *m,
 	struct gojemalloc_probe *probe)
@@ -346,8 +336,6 @@ void gojemalloc_probe_learn(const struct gojemalloc_layout *l, struct gojemalloc
 
 	*m = (struct gojemalloc_landmarks){0};
 	walk_all(&learner.walk, &learner, l, m);
-	if (learner.broken == NULL && learner.marked != GOJEMALLOC_SAVED)
-		learner.broken = "the registers that crosscall2 saved";
 	probe->broken = learner.broken;
 	probe->len = learner.walk.len;
 }

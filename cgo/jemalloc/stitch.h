@@ -34,7 +34,7 @@ struct gojemalloc_layout {
 	int32_t back_sp;
 	/* From that stack pointer: the registers of crosscall2's caller, its return
 	 * address, and its own stack pointer. */
-	int32_t saved[GOJEMALLOC_SAVED + 1];
+	int32_t saved[GOJEMALLOC_SAVED + (GOJEMALLOC_SAVED == 0)];
 	int32_t ret, cfa;
 };
 
@@ -56,11 +56,16 @@ struct gojemalloc_probe {
 /* The layout for this processor. False where there is none. */
 bool gojemalloc_layout_default(struct gojemalloc_layout *layout);
 
-/* Calls back into Go (gojemallocProbe), which has to call gojemalloc_probe_here. */
-void gojemalloc_probe_run(void);
+/* Calls back into Go (gojemallocProbe), as any C code does. */
+void gojemalloc_call_back(void);
 
-/* Learns the landmarks from the stack above, reading memory only through the
- * kernel, so that a wrong layout cannot crash. */
+/* Calls back into Go with known values in the callee-saved registers. To choose
+ * them it calls crosscall2 itself, with fn as cgo's C side of gojemallocProbe does.
+ * Go has to call gojemalloc_probe_learn or gojemalloc_probe_here. */
+void gojemalloc_probe_run(uintptr_t fn);
+
+/* Learns the landmarks from the stack above. It reads memory only through the
+ * kernel, and believes no register it does not know: a wrong layout cannot crash it. */
 void gojemalloc_probe_learn(const struct gojemalloc_layout *layout,
 	struct gojemalloc_landmarks *landmarks, struct gojemalloc_probe *probe);
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"unsafe"
 )
 
@@ -78,36 +79,48 @@ func install(layout C.struct_gojemalloc_layout, known bool) {
 // probing is what gojemallocProbe does. Set only while learn runs.
 var probing func()
 
-// learn is the self-test. It calls C, which calls Go, which calls C, and takes the
-// stack: first with loads that cannot crash, then as the hook will. Both times it
-// has to be, frame by frame, what runtime.Callers says it is; anything else means
+// learn is the self-test. On a new goroutine it calls C, which calls Go, where the
+// goroutine's stack is made to move, and which calls C. There it takes the stack:
+// first with loads that cannot crash, then as the hook will. Both times it has to
+// be, function by function, what runtime.Callers says it is; anything else means
 // that this Go version keeps its stacks in another way.
 func learn(layout *C.struct_gojemalloc_layout) (C.struct_gojemalloc_landmarks, error) {
-	// In C's memory: C may not be given Go memory that holds pointers.
+	var landmarks C.struct_gojemalloc_landmarks
+	// In C's memory, because it holds pointers.
 	probe := (*C.struct_gojemalloc_probe)(C.calloc(1, C.sizeof_struct_gojemalloc_probe))
 	if probe == nil {
-		return C.struct_gojemalloc_landmarks{}, errors.New("no memory for the self-test")
+		return landmarks, errors.New("no memory for the self-test")
 	}
 	defer C.free(unsafe.Pointer(probe))
 
-	var landmarks C.struct_gojemalloc_landmarks
+	defer func() { probing = nil }()
+
+	entry, err := callbackEntry()
+	if err != nil {
+		return landmarks, err
+	}
 	for _, take := range []func(){
 		func() { C.gojemalloc_probe_learn(layout, &landmarks, probe) },
 		func() { C.gojemalloc_probe_here(layout, &landmarks, probe) },
 	} {
 		var want []uintptr
 		probing = func() {
+			grow(64)
 			want = callers()
 			take()
 		}
-		C.gojemalloc_probe_run()
-		probing = nil
+		done := make(chan struct{})
+		go func() {
+			C.gojemalloc_probe_run(C.uintptr_t(entry))
+			close(done)
+		}()
+		<-done
 
 		if probe.broken != nil {
 			return landmarks, unknownLayout("at %s", C.GoString(probe.broken))
 		}
 		got := make([]uintptr, probe.len)
-		for i, pc := range unsafe.Slice(&probe.pcs[0], len(got)) {
+		for i, pc := range probe.pcs[:probe.len] {
 			got[i] = uintptr(pc)
 		}
 		if err := sameStack(got, want); err != nil {
@@ -120,42 +133,61 @@ func learn(layout *C.struct_gojemalloc_layout) (C.struct_gojemalloc_landmarks, e
 	return landmarks, nil
 }
 
-func unknownLayout(format string, args ...any) error {
-	return fmt.Errorf("%s keeps its stacks on %s in a way unknown here: the self-test failed %s",
-		runtime.Version(), runtime.GOARCH, fmt.Sprintf(format, args...))
+// callbackEntry is the Go function that cgo's C side of gojemallocProbe gives to
+// crosscall2. Only a call can tell: its name has a checksum in it.
+func callbackEntry() (uintptr, error) {
+	var pcs []uintptr
+	probing = func() { pcs = callers() }
+	C.gojemalloc_call_back()
+	for _, pc := range pcs {
+		if f := runtime.FuncForPC(pc - 1); strings.HasPrefix(compiledName(f), "_cgoexp_") {
+			return f.Entry(), nil
+		}
+	}
+	return 0, unknownLayout("to find how C calls Go")
+}
+
+// grow needs n KiB of stack: a new goroutine's has to move for it.
+//
+//go:noinline
+func grow(n int) byte {
+	var frame [1024]byte
+	if n > 0 {
+		frame[n%len(frame)] = grow(n - 1)
+	}
+	return frame[n%len(frame)]
 }
 
 // callers is not inlined: sameStack counts on it being a frame of its own.
 //
 //go:noinline
 func callers() []uintptr {
-	for size := 64; ; size *= 2 {
-		pcs := make([]uintptr, size)
-		if n := runtime.Callers(1, pcs); n < size {
-			return pcs[:n]
-		}
-	}
+	pcs := make([]uintptr, C.GOJEMALLOC_MAX_FRAMES)
+	return pcs[:runtime.Callers(1, pcs)]
 }
 
-// sameStack compares the Go functions of two stacks, outermost first. What is
-// nearer than the common caller learn.func1, and what only one of them can see, is
-// left out.
+func unknownLayout(format string, args ...any) error {
+	return fmt.Errorf("%s keeps its stacks on %s in a way unknown here: the self-test failed %s",
+		runtime.Version(), runtime.GOARCH, fmt.Sprintf(format, args...))
+}
+
+// sameStack compares two stacks, as far as they are the same: from the goroutine's
+// first function to the one that called callers, for want, and C, for got.
 func sameStack(got, want []uintptr) error {
 	g, w := functions(got), functions(want)
-	// The innermost of want is callers, called beside the C call of got.
 	slices.Reverse(g)
 	slices.Reverse(w)
-	w = w[:max(0, len(w)-1)]
+	w = w[:max(0, len(w)-1)] // callers
+	if len(w) == 0 || w[0] != "runtime.goexit" {
+		return unknownLayout("to find runtime.goexit")
+	}
 	for i, name := range w {
 		if i == len(g) {
-			return unknownLayout("where the stack ends: %s is missing", name)
+			return unknownLayout("where %s should be and the stack ends", name)
 		}
 		if g[i] != name {
 			return unknownLayout("where %s should be and %s is", name, g[i])
 		}
-	}
-	if len(w) == 0 || w[0] != "runtime.goexit" {
-		return unknownLayout("to find runtime.goexit")
 	}
 	return nil
 }
@@ -169,7 +201,7 @@ func functions(pcs []uintptr) []string {
 		if f == nil {
 			continue // C
 		}
-		switch name := runtime.FuncForPC(f.Entry()).Name(); {
+		switch name := compiledName(f); {
 		case name == "runtime.asmcgocall", name == "runtime.systemstack_switch", name == "crosscall2":
 			// The way between the two stacks: runtime.Callers sees another.
 		case len(names) > 0 && names[len(names)-1] == name:
@@ -179,6 +211,10 @@ func functions(pcs []uintptr) []string {
 	}
 	return names
 }
+
+// compiledName is the name of the function whose code f is in. f itself may be one
+// that was inlined there.
+func compiledName(f *runtime.Func) string { return runtime.FuncForPC(f.Entry()).Name() }
 
 func checkLandmarks(l C.struct_gojemalloc_landmarks) error {
 	for _, mark := range []struct {
@@ -194,4 +230,9 @@ func checkLandmarks(l C.struct_gojemalloc_landmarks) error {
 		}
 	}
 	return nil
+}
+
+// replaceHook makes jemalloc use another unwinder; nil is the hook.
+func replaceHook(unwinder unsafe.Pointer) error {
+	return result("write", "experimental.hooks.prof_backtrace", C.gojemalloc_hook_replace(unwinder))
 }

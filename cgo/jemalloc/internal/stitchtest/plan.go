@@ -33,7 +33,7 @@ func (p Plan) Names() []string {
 	if p.OnThread {
 		names = append(names, "st_thread_main", "st_hop", "st_down")
 	} else {
-		names = append(names, "runtime.goexit", "Run")
+		names = append(names, "runtime.goexit", "run")
 	}
 	for i, step := range p.Steps {
 		if i > 0 || p.OnThread {
@@ -50,23 +50,26 @@ func (p Plan) Names() []string {
 	return append(names, "st_leaf")
 }
 
-// Run makes the stack of each plan that next gives, until it gives none, and
-// allocates n bytes there. Call it as a goroutine of its own: go Run(...).
-//
+// Run makes the plan's stack and allocates n bytes there, on a new goroutine. A
+// new one has a small stack, which the plan's first callback moves.
+func (p Plan) Run(n int) {
+	done := make(chan struct{})
+	go run(p, n, done)
+	<-done
+}
+
 //go:noinline
-func Run(n int, next func() (Plan, bool), done func()) {
-	defer done()
-	for plan, ok := next(); ok; plan, ok = next() {
-		steps := plan.inC()
-		if plan.OnThread {
-			if C.st_thread(steps, C.size_t(n)) != 0 {
-				panic("no thread can be made")
-			}
-		} else {
-			descend(steps, n)
+func run(p Plan, n int, done chan<- struct{}) {
+	steps := p.inC()
+	if p.OnThread {
+		if C.st_thread(steps, C.size_t(n)) != 0 {
+			panic("no thread can be made")
 		}
-		C.free(unsafe.Pointer(steps))
+	} else {
+		descend(steps, n)
 	}
+	C.free(unsafe.Pointer(steps))
+	close(done)
 }
 
 // inC is the plan as C passes it on: pairs of bytes, and 255 at the end.
