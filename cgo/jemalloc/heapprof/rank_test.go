@@ -122,6 +122,8 @@ func TestVerdicts(t *testing.T) {
 		{"leak", 600, func(t float64) float64 { return t / 10 }, Suspect},
 		{"leak on a constant level", 1200, func(t float64) float64 { return 100 + t/10 }, Suspect},
 		{"leak that began late", 3600, func(t float64) float64 { return max(0, t-3240) / 5 }, Suspect},
+		{"fast leak under a changing load", 600, func(t float64) float64 { return 20*t + 300*math.Sin(t/30) }, Suspect},
+		{"fast leak that slows down by a third", 900, func(t float64) float64 { return 30*t - 10*max(0, t-450) }, Suspect},
 		{"young leak", 180, func(t float64) float64 { return t / 2 }, TooEarly},
 		{"constant", 600, func(float64) float64 { return 50 }, FewSamples},
 		{"two samples", 600, func(t float64) float64 { return math.Floor(t / 250) }, FewSamples},

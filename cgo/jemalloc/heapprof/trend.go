@@ -31,6 +31,11 @@ const (
 	maxUneven = 1.3 // distance from the straight line (Kolmogorov and Smirnov)
 	maxTrend  = 1.7 // change of the rate itself (Laplace)
 	maxPause  = 4.0 // samples that were due since the last one came
+	// With many samples every change of the load is seen. It makes no less of
+	// a leak below these parts of the growth and of the window.
+	minUneven = 0.2
+	minTrend  = 0.095 // by which the samples' mean time is off the middle
+	minPause  = 0.1
 	// blocks is into how many means a window is divided to see how unsteady
 	// a stack is beyond what single samples explain.
 	blocks = 12
@@ -150,9 +155,7 @@ func (j *judge) window(points []point, from int) Growth {
 	if span == 0 {
 		return g
 	}
-	bytes := fit(w.hours, func(i int) float64 { return float64(w.points[i].bytes) })
-	g.BytesPerHour = bytes
-
+	g.BytesPerHour = fit(w.hours, func(i int) float64 { return float64(w.points[i].bytes) })
 	up, down := w.moves()
 	chance, variance := w.chance()
 	g.Samples = up - down
@@ -311,7 +314,8 @@ func ceiling(points []point) float32 {
 	return most
 }
 
-// trend is Laplace's test of the growth's own rate, in standard deviations:
+// trend is Laplace's test of the growth's own rate, in standard deviations (0
+// for a change that is too small to matter):
 // below 0 the samples came early in the window, the growth slows down; above
 // 0 they came late. For a leak at a constant rate it is a normal number.
 func (w history) trend() float64 {
@@ -322,6 +326,9 @@ func (w history) trend() float64 {
 		sum += (middle - 0.5) * float64(w.points[i].samples-w.points[i-1].samples)
 	}
 	up, down := w.moves()
+	if math.Abs(sum) < minTrend*(up-down) {
+		return 0
+	}
 	return sum * math.Sqrt(12/max(1, up+down))
 }
 
@@ -336,12 +343,13 @@ func (w history) ended(rate float64) bool {
 			top = i
 		}
 	}
-	return rate*(w.hours[last]-w.hours[top]) > maxPause+2*math.Sqrt(2*w.edge(0))
+	pause := w.hours[last] - w.hours[top]
+	return rate*pause > maxPause+2*math.Sqrt(2*w.edge(0)) && pause > minPause*(w.hours[last]-w.hours[0])
 }
 
 // unevenness is the largest distance of the points above (or below, negative)
 // the straight line between both ends, in standard deviations of a Poisson
-// process.
+// process (0 for one that is too small to matter).
 func (w history) unevenness() float64 {
 	last := len(w.points) - 1
 	growth := w.edge(last) - w.edge(0)
@@ -352,6 +360,9 @@ func (w history) unevenness() float64 {
 		if math.Abs(d) > math.Abs(most) {
 			most = d
 		}
+	}
+	if math.Abs(most) < minUneven*growth {
+		return 0
 	}
 	up, down := w.moves()
 	return most / math.Sqrt(max(1, up+down))
