@@ -1,8 +1,11 @@
 package zk_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -237,4 +240,73 @@ func TestConcurrency(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "nothing in flight but the heartbeat", func() bool { return c.InFlight() <= 1 })
+}
+
+// libzookeeper would cut the connection, without a word, if too many requests
+// were queued.
+func TestTooManyRequests(t *testing.T) {
+	s := zktest.Start(t)
+	var rec recorder
+	c := open(t, rec.into(zk.Config{SessionTimeout: time.Minute, Heartbeat: -1}), s)
+	if err := s.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	const limit, more = 60_000, 1_000
+	var ok, refused atomic.Int64
+	for range limit + more {
+		c.ExistsAsync("/", false, func(_ zk.Stat, err error) {
+			switch {
+			case err == nil:
+				ok.Add(1)
+			case errors.Is(err, zk.ErrTooManyRequests):
+				refused.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, "too many are refused", func() bool { return refused.Load() == more })
+	if err := s.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all others are answered", func() bool { return ok.Load() == limit })
+	if got := rec.states(); got != "ready 1" {
+		t.Errorf("states: %s", got)
+	}
+}
+
+// What libzookeeper has to say goes to the logger, at debug level.
+func TestLog(t *testing.T) {
+	s := zktest.Start(t)
+	var out lockedBuffer
+	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c := open(t, zk.Config{Logger: log}, s)
+	quiet := open(t, zk.Config{}, s) // its lines must not end up in the other's log
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the cut is logged", func() bool {
+		text := out.String()
+		return strings.Contains(text, `level=WARN msg="zookeeper: disconnected"`) &&
+			strings.Contains(text, "level=DEBUG") && strings.Contains(text, "libzookeeper: ") && strings.Contains(text, s.Addr())
+	})
+	eventually(t, "both have noticed", func() bool { return c.State() == zk.Disconnected && quiet.State() == zk.Disconnected })
+}
+
+// lockedBuffer is a buffer for one writer and one reader.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

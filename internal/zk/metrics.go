@@ -1,6 +1,8 @@
 package zk
 
 import (
+	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,16 +67,8 @@ func newMetrics() *Metrics {
 	return m
 }
 
-// label turns an operation's name into a metric's.
-func label(o op) string {
-	b := []byte(o.String())
-	for i := range b {
-		if b[i] == ' ' {
-			b[i] = '_'
-		}
-	}
-	return string(b)
-}
+// label turns a name for people into a metric's.
+func label(name fmt.Stringer) string { return strings.ReplaceAll(name.String(), " ", "_") }
 
 func (m *Metrics) result(o op, code Code) {
 	if code == 0 {
@@ -91,4 +85,4 @@ func (m *Metrics) result(o op, code Code) {
 
 func (m *Metrics) watchEvent(t WatchType) { m.watchEvents.WithLabelValues(t.String()).Inc() }
 
-func (m *Metrics) sessionEvent(s State) { m.states.WithLabelValues(s.String()).Inc() }
+func (m *Metrics) sessionEvent(s State) { m.states.WithLabelValues(label(s)).Inc() }

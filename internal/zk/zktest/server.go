@@ -386,8 +386,38 @@ func (s *Server) Stop() error { return s.end(syscall.SIGTERM) }
 // Kill ends the server at once (SIGKILL) and waits. The data stay.
 func (s *Server) Kill() error { return s.end(syscall.SIGKILL) }
 
-// Pause freezes the server (SIGSTOP): connections stay, nothing is answered.
-func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
+// Pause freezes the server (SIGSTOP): connections stay, nothing is answered. It
+// returns when all threads have stopped, which the signal alone does not say.
+func (s *Server) Pause() error {
+	if err := s.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(startTimeout); !stopped(s.Pid()); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("zktest: the server on %s does not stop", s.addr)
+		}
+	}
+	return nil
+}
+
+// stopped reports whether all threads of a process are stopped.
+func stopped(pid int) bool {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(tasks) == 0 {
+		return false
+	}
+	for _, name := range tasks {
+		stat, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		// "4711 (java) T 1 …": the state follows the last parenthesis.
+		if _, rest, ok := strings.Cut(string(stat[bytes.LastIndexByte(stat, ')'):]), " "); !ok || rest[0] != 'T' {
+			return false
+		}
+	}
+	return true
+}
 
 // Resume ends a Pause.
 func (s *Server) Resume() error { return s.signal(syscall.SIGCONT) }
