@@ -10,6 +10,6 @@ flags=$(build/env.sh asan)
 eval "$flags"
 if ((!$#)); then
 	mapfile -t packages < <(go list -f '{{if .CgoFiles}}{{.ImportPath}}{{end}}' ./...)
-	set -- "${packages[@]}"
+	set -- -short "${packages[@]}"
 fi
-exec go test -asan -timeout 20m "$@"
+exec go test -asan -timeout 30m "$@"

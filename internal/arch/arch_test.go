@@ -98,6 +98,7 @@ func TestRulesFind(t *testing.T) {
 		{"web framework in the domain", importing("discovery", "github.com/labstack/echo/v4"), "the web framework"},
 		{"cgo in the wrong place", importing("cache", "C"), `internal/cache may not import "C"`},
 		{"C in the wrong place", map[string]string{"internal/cache/x.c": "int x;\n"}, "no C in internal/cache"},
+		{"C as the input of a test", map[string]string{"internal/cache/testdata/x.c": "int x;\n"}, ""},
 		{"test framework in a program", importing("cache", "testing"), "does not link its tests"},
 		{"no package comment", map[string]string{"internal/zk/x.go": "package zk\n"}, "no package comment"},
 		{"two package comments", map[string]string{"internal/zk/doc.go": doc("zk"), "internal/zk/x.go": doc("zk")}, "more than one package comment"},
