@@ -80,9 +80,11 @@ func unusedName(prefix string) (string, error) {
 // running program needs included. A dump that cannot be written does not keep the
 // summary from being written.
 //
-// The numbers of the summary are jemalloc's, scaled as a whole by the mean size of
-// all objects. They say how much, roughly; package heapprof, which scales each
-// stack by itself, says where.
+// The estimate is made as jemalloc makes its own, from the totals of the profile
+// and the mean size of all objects. Under prof_unbias:true, the default, the
+// profile's totals have been corrected for objects of different sizes and those of
+// jemalloc's own report have not: they differ by a few percent then, and are equal
+// under prof_unbias:false.
 func (r ExitReport) Write() (LeakSummary, error) {
 	if r.Summary == nil && r.Dump == "" {
 		return LeakSummary{}, nil
