@@ -120,6 +120,9 @@ func TestPeakMemory(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("needs /proc/self")
 	}
+	if raceEnabled {
+		t.Skip("the race detector doubles the memory")
+	}
 	text := realisticDump(t)
 	debug.FreeOSMemory()
 	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {

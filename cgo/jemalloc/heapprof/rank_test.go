@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -14,6 +15,9 @@ const simRuns = 100
 // TestCleanProcessHasNoSuspect looks at every dump of 100 processes of 15
 // minutes each.
 func TestCleanProcessHasNoSuspect(t *testing.T) {
+	if raceEnabled {
+		t.Skip("one goroutine, and minutes of computing under the race detector")
+	}
 	t.Parallel()
 	failed := 0
 	for seed := range uint64(simRuns) {
@@ -41,6 +45,9 @@ func TestCleanProcessHasNoSuspect(t *testing.T) {
 // TestLeakIsNamedWithinFiveMinutes adds a leak of 50 KB/s in objects of 8
 // bytes to the same processes.
 func TestLeakIsNamedWithinFiveMinutes(t *testing.T) {
+	if raceEnabled {
+		t.Skip("one goroutine, and minutes of computing under the race detector")
+	}
 	t.Parallel()
 	const bytesPerSecond = 50e3
 	leak := []uint64{0x10, 0x20, 0x1003, 0xbad, 0xbad0, 0x4001, 0x5000}
@@ -269,4 +276,29 @@ func TestWriteGrowth(t *testing.T) {
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
 	}
+}
+
+// TestConcurrentUse is for the race detector.
+func TestConcurrentUse(t *testing.T) {
+	d := mustParse(t, goldens(t)["threads"])
+	s := NewSymbolizer(SymbolizerConfig{Root: t.TempDir()})
+	r := NewRanker(RankerConfig{})
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			mine := *d
+			mine.Time = simStart.Add(time.Duration(i) * time.Second)
+			if err := r.Add(&mine); err != nil && !errors.Is(err, ErrNoTime) {
+				t.Error(err)
+			}
+			symbols := s.SymbolizeDump(d)
+			for _, g := range r.Ranking() {
+				symbols.Stack(g.PCs)
+			}
+			if err := d.Profile(ProfileOptions{Symbols: symbols}).CheckValid(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }

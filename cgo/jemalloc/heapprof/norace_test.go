@@ -1,0 +1,5 @@
+//go:build !race
+
+package heapprof
+
+const raceEnabled = false
