@@ -161,14 +161,14 @@ type WatchEvent struct {
 type State int32
 
 const (
-	// Connecting: no session yet, or none again after Expired.
+	// Connecting: no session yet.
 	Connecting State = iota
 	// Ready: connected, and a sync has made the round trip since.
 	Ready
 	// Disconnected: the session may still live; so may its watches.
 	Disconnected
 	// Expired: the session is gone, and all its watches and ephemeral znodes
-	// with it. The client opens another session by itself.
+	// with it. The client opens another session by itself; Ready is next.
 	Expired
 	// AuthFailed: the server refuses a credential. The client tries again,
 	// slowly.
