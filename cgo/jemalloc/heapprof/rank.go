@@ -18,7 +18,7 @@ type RankerConfig struct {
 	MaxStacks int
 
 	// MinSpan is the shortest time that growth must last before it makes a
-	// suspect. Whatever fills up in less time is never one. Default: 220 s.
+	// suspect; what fills up within half of it hardly ever is one. Default: 220 s.
 	MinSpan time.Duration
 
 	// Allocator reports whether a return address is in the allocator itself;
