@@ -42,12 +42,24 @@ type console struct {
 	out, err io.Writer
 }
 
-// run is the program: it returns the exit code.
-func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
-	parser := kong.Must(&cli{},
+// envPrefix begins the names of all environment variables.
+const envPrefix = "MAGELLAN"
+
+// dropEmptyVariables makes empty variables unset ones: what starts programs in
+// containers often cannot leave a variable out.
+func dropEmptyVariables() {
+	for _, v := range os.Environ() {
+		if name, value, _ := strings.Cut(v, "="); value == "" && strings.HasPrefix(name, envPrefix+"_") {
+			os.Unsetenv(name)
+		}
+	}
+}
+
+func newParser(stdout, stderr io.Writer) *kong.Kong {
+	return kong.Must(&cli{},
 		kong.Name("magellan"),
 		kong.Description("magellan answers service-discovery questions over plain HTTP from a cache that ZooKeeper keeps true."),
-		kong.DefaultEnvars("MAGELLAN"),
+		kong.DefaultEnvars(envPrefix),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(describe),
 		kong.Writers(stdout, stderr),
@@ -59,6 +71,12 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 			"request_timeout": httpapi.DefaultRequestTimeout.String(),
 		},
 	)
+}
+
+// run is the program: it returns the exit code.
+func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
+	dropEmptyVariables()
+	parser := newParser(stdout, stderr)
 	parsed, err := parser.Parse(args)
 	if err != nil {
 		help := "magellan --help"

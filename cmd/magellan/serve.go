@@ -66,7 +66,7 @@ func (c *serveCommand) Run(ctx context.Context, con *console) error {
 	} else if err != nil {
 		return err
 	}
-	s, err := c.newServer(log)
+	s, err := c.newServer(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ type server struct {
 	failed   chan error
 }
 
-func (c *serveCommand) newServer(log *slog.Logger) (s *server, err error) {
+func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger) (s *server, err error) {
 	s = &server{serveCommand: c, log: log, failed: make(chan error, 2)}
 	defer func() {
 		if err != nil {
@@ -133,6 +133,11 @@ func (c *serveCommand) newServer(log *slog.Logger) (s *server, err error) {
 	}
 	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
 		return s, listenFailed("--listen", err)
+	}
+	if c.CreateRoot {
+		if err = s.createRoot(ctx); err != nil {
+			return s, err
+		}
 	}
 	s.cache, err = cache.Open(cache.Config{
 		ZooKeeper: zookeeper, Layout: s.layout, MaxBytes: int64(c.CacheBytes), Logger: log, Registerer: metrics,
@@ -201,11 +206,6 @@ func (s *server) serve() {
 func (s *server) waitReady(ctx context.Context) error {
 	starting, cancel := context.WithTimeout(ctx, s.StartTimeout)
 	defer cancel()
-	if s.CreateRoot {
-		if err := s.createRoot(starting); err != nil && ctx.Err() == nil {
-			return err
-		}
-	}
 	err := s.cache.WaitReady(starting)
 	switch {
 	case err == nil || ctx.Err() != nil:
@@ -220,7 +220,8 @@ func (s *server) waitReady(ctx context.Context) error {
 	return err
 }
 
-// createRoot creates the root and the directories in it.
+// createRoot creates the root and the directories in it, before the cache looks
+// for them.
 func (s *server) createRoot(ctx context.Context) error {
 	client, err := s.connect(ctx, s.StartTimeout, nil)
 	if err != nil {
@@ -325,7 +326,7 @@ func (v operatorsView) Explain(path string) (admin.Entry, bool) {
 	}
 	e := admin.Entry{
 		Path: x.Path, Kind: x.Kind, Held: x.Held, Value: x.Value, Zxid: x.Zxid, Cache: x.Cache, AgeSeconds: x.Age.Seconds(),
-		Watched: x.Watched, Reading: x.Reading, Session: x.Session, SessionID: fmt.Sprintf("%#x", x.SessionID), Heat: x.Heat,
+		Watched: x.Watched, Reading: x.Reading, Session: x.Session, SessionID: fmt.Sprintf("%#x", uint64(x.SessionID)), Heat: x.Heat,
 	}
 	if x.Problem != nil {
 		p := admin.Problem(*x.Problem)
