@@ -25,24 +25,26 @@ const everySample = "lg_prof_sample:0,prof_accum:true"
 // MALLOC_CONF=conf, and fails where that fails. It is true in that process.
 func inChild(t testing.TB, conf string, env ...string) bool {
 	t.Helper()
-	if os.Getenv("JEMALLOC_TEST_CHILD") == t.Name() {
+	if isChild(t) {
 		return true
 	}
-	runChild(t, os.Args[0], conf, env...)
+	runChild(t, os.Args[0], t.Name(), conf, env...)
 	return false
 }
 
-func runChild(t testing.TB, program, conf string, env ...string) string {
+func isChild(t testing.TB) bool { return os.Getenv("JEMALLOC_TEST_CHILD") == t.Name() }
+
+// runChild runs one test of a test program as a child.
+func runChild(t testing.TB, program, test, conf string, env ...string) {
 	t.Helper()
-	child := exec.Command(program, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=20m")
-	child.Env = append(os.Environ(), "JEMALLOC_TEST_CHILD="+t.Name(), "MALLOC_CONF="+conf)
+	child := exec.Command(program, "-test.run=^"+test+"$", "-test.v", "-test.timeout=20m")
+	child.Env = append(os.Environ(), "JEMALLOC_TEST_CHILD="+test, "MALLOC_CONF="+conf)
 	child.Env = append(child.Env, env...)
 	out, err := child.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+test) {
 		t.Fatalf("MALLOC_CONF=%s %s: %v\n%s", conf, program, err, out)
 	}
 	t.Logf("%s", out)
-	return string(out)
 }
 
 // stack is one stack of a dump.
@@ -211,4 +213,54 @@ func compactRuntime(names []string) []string {
 	return slices.CompactFunc(names, func(a, b string) bool {
 		return a == b && strings.HasPrefix(a, "runtime.")
 	})
+}
+
+func inShort(names []string) string { return strings.Join(names, " < ") }
+
+// expectStacks expects allocations from exactly the stacks of want (inShort), each
+// as often as it says.
+func expectStacks(t *testing.T, stacks []stack, want map[string]int64) {
+	t.Helper()
+	got := make(map[string]int64, len(want))
+	for _, s := range stacks {
+		names := stitchtest.Names(s.pcs)
+		if known := stitchtest.Known(names); len(known) > 0 {
+			got[inShort(known)] += int64(s.everObjects)
+		} else if what := wrongWithOther(names); what != "" {
+			t.Errorf("%s: %v", what, names)
+		}
+	}
+	wrong := 0
+	report := func(format string, args ...any) {
+		if wrong++; wrong <= 5 {
+			t.Errorf(format, args...)
+		}
+	}
+	for stack, n := range got {
+		if want[stack] == 0 {
+			report("%d allocations from a stack that was not made:\n%s", n, stack)
+		}
+	}
+	for stack, n := range want {
+		if got[stack] != n {
+			report("%d allocations, not %d, from\n%s", got[stack], n, stack)
+		}
+	}
+	if wrong > 5 {
+		t.Errorf("%d of %d stacks are wrong", wrong, len(want))
+	}
+}
+
+// wrongWithOther says what is wrong with a stack that is not of a plan's innermost
+// allocation, if anything: plans take memory for themselves, and so do new threads.
+func wrongWithOther(names []string) string {
+	for _, name := range names {
+		switch {
+		case strings.HasPrefix(name, "st_") && name != "st_thread_main":
+			return name + " allocates nothing itself"
+		case strings.HasPrefix(name, "stitchtest.") && names[len(names)-1] != "runtime.goexit":
+			return "a stack that ends in the middle of Go"
+		}
+	}
+	return ""
 }

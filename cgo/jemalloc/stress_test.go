@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -86,41 +85,16 @@ func TestStress(t *testing.T) {
 	wg.Wait()
 
 	want := make(map[string]int64, len(plans))
-	var total int64
+	var total, samples int64
 	for i, plan := range plans {
-		want[strings.Join(plan.Names(), " < ")] = made[i].Load()
+		want[inShort(plan.Names())] = made[i].Load()
 		total += made[i].Load()
 	}
-	got := make(map[string]int64, len(plans))
-	stacks, objects := 0, int64(0)
-	for _, s := range dumpStacks(t) {
-		stacks++
-		objects += int64(s.everObjects)
-		names := stitchtest.Names(s.pcs)
-		if known := stitchtest.Known(names); len(known) > 0 {
-			got[strings.Join(known, " < ")] += int64(s.everObjects)
-		} else if others := others(names); others != "" {
-			t.Errorf("a stack that nothing makes (%s):\n%v", others, names)
-		}
+	stacks := dumpStacks(t)
+	for _, s := range stacks {
+		samples += int64(s.everObjects)
 	}
-	wrong := 0
-	for stack, n := range got {
-		if want[stack] == 0 {
-			if wrong++; wrong < 5 {
-				t.Errorf("%d allocations from a stack that was not made:\n%s", n, stack)
-			}
-		}
-	}
-	for stack, n := range want {
-		if got[stack] != n {
-			if wrong++; wrong < 5 {
-				t.Errorf("%d allocations, %d were made from:\n%s", got[stack], n, stack)
-			}
-		}
-	}
-	if wrong >= 5 {
-		t.Errorf("%d of %d stacks are wrong", wrong, len(want))
-	}
+	expectStacks(t, stacks, want)
 	if stitchtest.Moves() == 0 {
 		t.Error("no goroutine's stack moved in a callback")
 	}
@@ -128,19 +102,5 @@ func TestStress(t *testing.T) {
 	debug.ReadGCStats(&gc)
 	kind, _ := jemalloc.Unwinder()
 	t.Logf("%s %s, unwinder %s: %v, %d allocations of %d plans, %d stacks with %d samples in the dump, %d moves of a stack in a callback, %d garbage collections",
-		runtime.Version(), runtime.GOARCH, kind, duration, total, len(plans), stacks, objects, stitchtest.Moves(), gc.NumGC)
-}
-
-// others says what is wrong with a stack that is not a plan's, if anything: plans
-// take memory for themselves, and so do threads that are made.
-func others(names []string) string {
-	for i, name := range names {
-		if strings.HasPrefix(name, "st_") && name != "st_thread_main" {
-			return name + " allocates nothing"
-		}
-		if name == "stitchtest.run" && i > 0 && names[len(names)-1] != "runtime.goexit" {
-			return "cut short"
-		}
-	}
-	return ""
+		runtime.Version(), runtime.GOARCH, kind, duration, total, len(plans), len(stacks), samples, stitchtest.Moves(), gc.NumGC)
 }

@@ -7,6 +7,7 @@ import "C"
 import (
 	"runtime"
 	"sync/atomic"
+	"time"
 	"unsafe"
 )
 
@@ -139,12 +140,13 @@ func grow(depth int) byte {
 
 var garbage atomic.Pointer[[4096]byte]
 
-// Many allocates n bytes and frees them, count times, below depth frames of Go.
-func Many(depth, n, count int) {
+// Many allocates n bytes and frees them, count times, below depth frames of Go. It
+// gives the processor time which that took.
+func Many(depth, n, count int) time.Duration {
 	if depth > 0 {
-		Many(depth-1, n, count)
+		d := Many(depth-1, n, count)
 		runtime.KeepAlive(depth)
-		return
+		return d
 	}
-	C.st_many(C.size_t(n), C.size_t(count))
+	return time.Duration(C.st_many(C.size_t(n), C.size_t(count)))
 }

@@ -4,7 +4,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
+#include <time.h>
 
 /* A section for each function: the linker makes symbols of where they start and
  * stop, so that a stripped program can still say which function an address is in. */
@@ -60,12 +60,22 @@ int st_thread(const uint8_t *plan, size_t n)
 	return err != 0 ? err : pthread_join(thread, NULL);
 }
 
-void st_many(size_t n, size_t count)
+static int64_t thread_time(void)
 {
+	struct timespec t;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+int64_t st_many(size_t n, size_t count)
+{
+	int64_t start = thread_time();
+
 	for (size_t i = 0; i < count; i++) {
 		void *volatile block = malloc(n);
 		free(block);
 	}
+	return thread_time() - start;
 }
 
 const char *st_function(int i, uintptr_t *start, uintptr_t *end)

@@ -11,8 +11,9 @@ void st_hop(int depth, const uint8_t *rest, size_t n);
 /* Runs a plan on a new thread of C's own, and waits for its end. */
 int st_thread(const uint8_t *plan, size_t n);
 
-/* Allocates and frees n bytes, count times: the loop to measure. */
-void st_many(size_t n, size_t count);
+/* Allocates and frees n bytes, count times: the loop to measure. Gives the processor
+ * time that took, in nanoseconds. */
+int64_t st_many(size_t n, size_t count);
 
 /* The code of function i, and its name, or NULL. */
 const char *st_function(int i, uintptr_t *start, uintptr_t *end);
