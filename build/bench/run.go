@@ -48,15 +48,9 @@ func (c *runCmd) sizes() sizes {
 		memoryRounds: 3,
 	}
 	if c.Short {
-		s = sizes{
-			dataset:      dataset{shops: 100_000, hot: 40_000, draws: 200_000},
-			rounds:       3,
-			warm:         time.Second,
-			readTime:     2 * time.Second,
-			oneByOne:     time.Second,
-			lookupTime:   2 * time.Second,
-			memoryRounds: 1,
-		}
+		s.dataset = dataset{shops: 100_000, hot: 40_000, draws: 100_000}
+		s.rounds, s.memoryRounds = 3, 1
+		s.warm, s.readTime, s.oneByOne, s.lookupTime = time.Second, time.Second, time.Second, time.Second
 	}
 	if c.Rounds > 0 {
 		s.rounds, s.memoryRounds = c.Rounds, c.Rounds
@@ -99,18 +93,20 @@ func (c *runCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
-	if err := r.measure(ctx); err != nil {
-		if ctx.Err() != nil {
-			return errors.New("interrupted; nothing is left running")
-		}
+	err = r.measure(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return errors.New("interrupted; nothing is left running")
+	case len(r.report.sections) == 0:
 		return err
 	}
+	// What was measured before something failed is worth having.
 	text := r.report.text(r)
 	if c.Out == "" {
-		_, err = os.Stdout.WriteString(text)
-		return err
+		_, writeErr := os.Stdout.WriteString(text)
+		return errors.Join(err, writeErr)
 	}
-	return os.WriteFile(c.Out, []byte(text), 0o644)
+	return errors.Join(err, os.WriteFile(c.Out, []byte(text), 0o644))
 }
 
 // measure runs the parts. Whatever has been started ends before it returns.
@@ -132,6 +128,7 @@ func (r *run) measure(ctx context.Context) (err error) {
 		}
 		defer func() { err = errors.Join(err, r.zookeeper.Close()) }()
 	}
+	defer func() { r.machine = r.describeMachine(ctx) }() // before ZooKeeper ends, which is asked
 	for _, part := range parts {
 		if !slices.Contains(r.cmd.Parts, part.name) {
 			continue
@@ -142,7 +139,6 @@ func (r *run) measure(ctx context.Context) (err error) {
 		}
 		r.stopAll()
 	}
-	r.machine = r.describeMachine(ctx)
 	return nil
 }
 
