@@ -9,7 +9,7 @@
 //
 // A [Client] owns one libzookeeper handle at a time, that is one session. A
 // request is one C call that queues it; its completion, on libzookeeper's
-// completion thread, copies the answer into the client's queue (shim.c), and
+// completion thread, copies the answer into the client's queue (callback.c), and
 // one goroutine per Client, the dispatcher, takes all that has gathered with
 // one C call. It waits in Go's netpoller, on an eventfd: no OS thread is parked
 // for a request, none for a client, and C never calls Go.

@@ -254,7 +254,7 @@ func (c *client) AddAuth(ctx context.Context, a Credential) error {
 	return c.Sync(ctx, "/")
 }
 
-// packACL and the other pack functions write what shim.c's reader reads:
+// packACL and the other pack functions write what request.c's reader reads:
 // strings carry a NUL for C.
 func packACL(b []byte, acl []ACL) []byte {
 	b = packInt(b, int32(len(acl)))

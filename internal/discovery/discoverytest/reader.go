@@ -1,6 +1,3 @@
-// Package discoverytest is a [discovery.Reader] for tests of what stands above
-// it: records are set by hand, and so are errors and staleness. It is no cache
-// and talks to nothing.
 package discoverytest
 
 import (
