@@ -41,7 +41,7 @@ func (c *getCommand) ask(ctx context.Context, con *console, method, path string,
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
 		return fail(exitUsage, "--server: %q is no URL such as http://127.0.0.1:8080", c.Server)
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	asking, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	var content io.Reader
 	if body != nil {
@@ -55,7 +55,7 @@ func (c *getCommand) ask(ctx context.Context, con *console, method, path string,
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, method, target, content)
+	req, err := http.NewRequestWithContext(asking, method, target, content)
 	if err != nil {
 		return &codedError{exitUsage, err}
 	}
@@ -63,6 +63,9 @@ func (c *getCommand) ask(ctx context.Context, con *console, method, path string,
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := http.DefaultClient.Do(req)
+	if ctx.Err() != nil {
+		return &codedError{code: exitInterrupted}
+	}
 	if err != nil {
 		var why *url.Error
 		if errors.As(err, &why) {

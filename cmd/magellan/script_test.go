@@ -331,15 +331,20 @@ func cmdOccupied(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], l.Addr().String())
 }
 
-// generate FILE N writes N shops.
+// generate FILE N [SHOP] writes N shops; or N times the same one, moving from one
+// datacenter to the next.
 func cmdGenerate(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, !neg && len(args) == 2, "generate FILE N")
+	usage(ts, !neg && (len(args) == 2 || len(args) == 3), "generate FILE N [SHOP]")
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	var b strings.Builder
 	b.WriteString("shop,datacenter\n")
 	for i := range n {
-		fmt.Fprintf(&b, "shop-%d,ash1\n", i)
+		if len(args) == 3 {
+			fmt.Fprintf(&b, "%s,dc-%d\n", args[2], i)
+		} else {
+			fmt.Fprintf(&b, "shop-%d,ash1\n", i)
+		}
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o666))
 }

@@ -67,7 +67,9 @@ func (c *serveCommand) Run(ctx context.Context, con *console) error {
 		return err
 	}
 	s, err := c.newServer(ctx, log)
-	if err != nil {
+	if ctx.Err() != nil && err != nil {
+		return nil // told to stop before it began
+	} else if err != nil {
 		return err
 	}
 	defer s.close()
