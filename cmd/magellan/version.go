@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 
 	"magellan/cgo/jemalloc"
+	"magellan/internal/zk"
 )
 
 // version is set by the linker, see build/build.sh; else the module's counts.
@@ -26,6 +27,11 @@ func (versionCommand) Run(con *console) error {
 	fmt.Fprintf(w, "magellan\t%s\n", v)
 	fmt.Fprintf(w, "commit\t%s\n", commit)
 	fmt.Fprintf(w, "go\t%s %s/%s\n", runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	tls := ""
+	if !zk.HasTLS() {
+		tls = " (without TLS)"
+	}
+	fmt.Fprintf(w, "libzookeeper\t%s%s\n", zk.Version(), tls)
 	fmt.Fprintf(w, "jemalloc\t%s\n", malloc)
 	return w.Flush()
 }

@@ -105,6 +105,9 @@ func (t *TLS) arg() (string, error) {
 	return strings.Join(parts, ","), nil
 }
 
+// Version returns the version of libzookeeper this was built against.
+func Version() string { return C.GoString(C.zk_header_version()) }
+
 // HasTLS reports whether this process was linked with a libzookeeper that can
 // do TLS.
 func HasTLS() bool { return C.zk_has_tls() != 0 }
@@ -172,7 +175,7 @@ type client struct {
 // Open returns a Client at once; it connects by itself, see [Client.WaitReady].
 // It fails only for a Config that can never work.
 func Open(cfg Config) (*Client, error) {
-	if err := checkVersion(C.GoString(C.zk_header_version())); err != nil {
+	if err := checkVersion(Version()); err != nil {
 		return nil, err
 	}
 	if cfg.SessionTimeout == 0 {
