@@ -1,0 +1,15 @@
+#ifndef LEAKTEST_H
+#define LEAKTEST_H
+
+#include <stddef.h>
+
+/* A record is the first bytes of a block; the rest of it is anything. */
+struct leaktest_record {
+	struct leaktest_record *next;
+};
+
+struct leaktest_record *leaktest_leak(size_t n, size_t size);
+struct leaktest_record *leaktest_untouched(size_t size);
+void leaktest_free(struct leaktest_record *head);
+
+#endif

@@ -1,0 +1,62 @@
+// Package pprof serves the memory that C code takes in a Go program over HTTP,
+// with the manners of net/http/pprof: to native memory it is what that package is
+// to Go's own.
+//
+// A program that links C code mounts it in three lines:
+//
+//	rec, err := pprof.New(pprof.Config{})                 // err: the Config makes no sense
+//	http.Handle("/debug/pprof/native", rec.Native())      // go tool pprof http://HOST/debug/pprof/native
+//	http.Handle("/debug/jeprof/", rec.Handler("/debug/jeprof"))
+//
+// Importing it links jemalloc as the malloc of the process, profiling on (package
+// jemalloc, which also says how to turn it off). The handlers ask for no
+// password. Profiles show what a program does and where its sources are: mount
+// them where only operators reach them.
+//
+// # What is served
+//
+// [Recorder.Native] is one profile, or with ?seconds=30 what changed in that time,
+// C and Go in one stack. [Recorder.Memory] is the [Ledger]: which part of the
+// resident set is whose. [Recorder.Handler] is the rest, below one path:
+//
+//	POST dump                         take a dump now and keep it: 201, its description, its Location
+//	GET  dumps                        descriptions of all that are kept
+//	GET  dumps/ID?format=FORMAT       one: json (the description), heap (as jemalloc wrote it, for jeprof),
+//	                                  pprof, collapsed (for flame graph scripts), text
+//	GET  diff?from=ID&to=ID           what grew between two: format=pprof or text
+//	GET  leaks?format=json|text       stacks ranked by growth; &all=1 for those that are no suspects as well
+//	GET, PUT active                   whether allocations are sampled: {"active":true}
+//	GET  pprof/heap, symbol, cmdline  jeprof's remote protocol: jeprof http://HOST/debug/jeprof/pprof/heap
+//	GET  ui/                          flame graph, graph, top, peek and source of what is kept, in the browser
+//
+// Errors of these are problem documents (RFC 9457); errors of Native are plain
+// text, as go tool pprof prints them.
+//
+// # What a Recorder does by itself
+//
+// It looks at the bytes that C holds once a second, which costs microseconds, and
+// keeps a dump, with the ledger beside it, at each step of growth: 20 % and at
+// least 16 MiB over the last high water. So when a process is killed for its
+// memory, the dumps of its way there are in Config.Dir. One log line each names
+// the stack that grew most. Every 15 seconds it takes a light sample, which it
+// does not keep, to rank stacks by how they grow (package heapprof). A budget
+// bounds what all that may cost, see [Config.MaxShare].
+//
+// A dump is kept whole: jemalloc's text, the profile with its symbols (so that it
+// can be read after the program was replaced by another), the description. Files
+// appear complete or not at all, whenever the process ends. Where Config.Dir
+// cannot be written or is full, dumps are kept in memory, and Dump.Note says so.
+//
+// # One at a time
+//
+// Taking a dump and turning it into a profile is done by one request at a time.
+// Those who POST dump meanwhile share the next dump, which begins after they
+// asked. Others wait; more than a few of them are sent away with status 429 and
+// Retry-After. Nobody waits for a slow reader.
+//
+// # What it is not for
+//
+// It reads no dumps of other processes: package heapprof does. Go's own heap is
+// served by net/http/pprof. All methods may be called from many goroutines;
+// [Recorder.Close] ends those that the Recorder started.
+package pprof

@@ -1,0 +1,154 @@
+package pprof
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/google/pprof/profile"
+
+	"magellan/cgo/jemalloc"
+	"magellan/cgo/jemalloc/heapprof"
+)
+
+// Reason is why a dump was kept.
+type Reason string
+
+// The reasons.
+const (
+	Requested Reason = "request"  // somebody asked
+	Baseline  Reason = "baseline" // to compare growth with: the first of a series
+	Grown     Reason = "growth"   // C holds a step more than at the last high water
+	Final     Reason = "exit"     // the process was about to end
+	Found     Reason = "found"    // an earlier process ended before it could describe it
+)
+
+// Dump describes a dump that is kept.
+type Dump struct {
+	ID     string    `json:"id"`
+	Time   time.Time `json:"time"`
+	Reason Reason    `json:"reason"`
+	PID    int       `json:"pid"`
+	// Ramp is the ID of the first dump of the series of growth that it belongs to.
+	Ramp string `json:"ramp,omitempty"`
+
+	// RSS and the ledger behind it, at that time.
+	RSS    int64  `json:"rss_bytes"`
+	Ledger Ledger `json:"ledger"`
+
+	// LiveBytes and LiveObjects are what C held, estimated from the samples.
+	// Stacks is the number of stacks that it was sampled on.
+	LiveBytes   int64 `json:"live_bytes"`
+	LiveObjects int64 `json:"live_objects"`
+	Stacks      int   `json:"stacks"`
+
+	// LeakSummary is the line that jemalloc prints at exit, for now.
+	LeakSummary string `json:"leak_summary,omitempty"`
+
+	// Grown is the stack that grew most since the dump before it in its series;
+	// where there is none, the stack that holds most.
+	Grown *GrownStack `json:"grown,omitempty"`
+
+	// HeapBytes and ProfileBytes are the sizes of what is kept: jemalloc's text
+	// and the profile. Profile 0: the process ended before it could be made.
+	HeapBytes    int64 `json:"heap_bytes"`
+	ProfileBytes int64 `json:"profile_bytes"`
+
+	// Stored is "disk" or "memory". Note says why it is not as wished for.
+	Stored string `json:"stored"`
+	Note   string `json:"note,omitempty"`
+}
+
+// GrownStack is a stack and what it holds more than before.
+type GrownStack struct {
+	Bytes   int64    `json:"bytes"`
+	Objects int64    `json:"objects"`
+	Since   string   `json:"since,omitempty"` // ID of the dump compared with
+	Stack   []string `json:"stack"`           // "function file.c:12", the innermost first, the allocator's frames left out
+}
+
+// String is the stack in one line.
+func (g *GrownStack) String() string {
+	const shown = 12
+	if len(g.Stack) > shown {
+		return strings.Join(g.Stack[:shown], " < ") + " < ..."
+	}
+	return strings.Join(g.Stack, " < ")
+}
+
+const idLayout = "20060102T150405.000Z"
+
+// newID names a dump so that names sort by time.
+func newID(t time.Time) string { return t.UTC().Format(idLayout) }
+
+// idTime is the time in an ID, and whether it is one.
+func idTime(id string) (time.Time, bool) {
+	t, err := time.Parse(idLayout, id)
+	return t, err == nil
+}
+
+// describe fills in what the dump itself says.
+func (d *Dump) describe(h *heapprof.Dump) {
+	live := h.Live()
+	d.LiveBytes, d.LiveObjects, d.Stacks = int64(live.Bytes), int64(live.Objects), len(h.Stacks)
+	d.LeakSummary = leakSummary(h)
+}
+
+// leakSummary is jemalloc's own line, its own way: scaled as a whole.
+func leakSummary(h *heapprof.Dump) string {
+	if h.Inuse.Objects == 0 {
+		return ""
+	}
+	whole := h.Inuse.Unbias(h.Rate)
+	s := jemalloc.LeakSummary{Bytes: uint64(math.Round(whole.Bytes)), Objects: uint64(math.Round(whole.Objects))}
+	for _, stack := range h.Stacks {
+		if stack.Inuse.Objects != 0 {
+			s.Contexts++
+		}
+	}
+	line, _, _ := strings.Cut(s.String(), "\n")
+	return line
+}
+
+// topGrown finds the stack that grew most from one profile to the next. before
+// may be nil.
+func topGrown(before, now *profile.Profile) (*GrownStack, error) {
+	p := now.Copy()
+	if before != nil {
+		var err error
+		if p, err = heapprof.Delta(before, now); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.RemoveUninteresting(); err != nil {
+		return nil, fmt.Errorf("hide the allocator's frames: %w", err)
+	}
+	var top *profile.Sample
+	for _, s := range p.Sample {
+		if s.Value[heapprof.InuseSpace] > 0 && (top == nil || s.Value[heapprof.InuseSpace] > top.Value[heapprof.InuseSpace]) {
+			top = s
+		}
+	}
+	if top == nil {
+		return nil, nil
+	}
+	g := &GrownStack{Bytes: top.Value[heapprof.InuseSpace], Objects: top.Value[heapprof.InuseObjects]}
+	for _, l := range top.Location {
+		for _, line := range l.Line {
+			frame := heapprof.Frame{Function: line.Function.Name, File: line.Function.Filename, Line: int(line.Line)}
+			g.Stack = append(g.Stack, frame.String())
+		}
+	}
+	return g, nil
+}
+
+// encode is a profile as every pprof tool reads it: protobuf, compressed.
+func encode(p *profile.Profile) ([]byte, error) {
+	var b bytes.Buffer
+	if err := p.Write(&b); err != nil {
+		return nil, fmt.Errorf("pprof: encode the profile: %w", err)
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,73 @@
+package pprof
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// tempPrefix begins the names of files that are being written, where the file
+// system has no files without names.
+const tempPrefix = ".writing-"
+
+// writeFile makes a file that is complete or does not exist, also if the process
+// is killed meanwhile, and replaces the one of the same name. It is written
+// without a name (O_TMPFILE) and gets its name in the end. It is not synced: it is
+// to survive the process, not the machine.
+func writeFile(path string, text []byte) error {
+	fd, err := unix.Open(filepath.Dir(path), unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
+		return writeNamed(path, text)
+	}
+	if err != nil {
+		return fmt.Errorf("open a file in %s: %w", filepath.Dir(path), err)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	link := func(name string) error {
+		return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
+	}
+	err = link(path)
+	if errors.Is(err, fs.ErrExist) {
+		temp := filepath.Join(filepath.Dir(path), tempPrefix+filepath.Base(path))
+		if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err = link(temp); err == nil {
+			err = os.Rename(temp, path)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("name the file %s: %w", path, err)
+	}
+	return nil
+}
+
+// writeNamed does the same by way of a file with another name, which stays behind
+// if the process is killed, until the next one removes it.
+func writeNamed(path string, text []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close() // again, where Close failed: that is harmless
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

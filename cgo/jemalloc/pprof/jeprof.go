@@ -1,0 +1,110 @@
+package pprof
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// jeprof's remote protocol, which is that of gperftools' pprof:
+//
+//	GET  .../pprof/heap     the dump, as jemalloc wrote it
+//	GET  .../pprof/symbol   num_symbols: 1
+//	POST .../pprof/symbol   0xA+0xB gives a line "0xA name" for each
+//	GET  .../pprof/cmdline  the command line
+//
+// Other tools speak it, too. Errors are plain text.
+
+// serveRemoteHeap takes a dump that is not kept.
+func (r *Recorder) serveRemoteHeap(w http.ResponseWriter, q *http.Request) {
+	if err := r.gate.enter(q.Context()); err != nil {
+		r.failPlain(w, q, err)
+		return
+	}
+	text, _, err := r.takeNow() // parsed, for the addresses that will be asked for
+	r.gate.leave()
+	if err != nil {
+		r.failPlain(w, q, err)
+		return
+	}
+	header(w, "application/octet-stream", "heap")
+	w.Write(text) // an error means that the client is gone
+}
+
+// maxAddresses bounds the body of a question: a dump of some 200,000 addresses.
+const maxAddresses = 4 << 20
+
+func (r *Recorder) serveRemoteSymbol(w http.ResponseWriter, q *http.Request) {
+	list := q.URL.RawQuery
+	if q.Method == http.MethodPost {
+		body, err := io.ReadAll(http.MaxBytesReader(w, q.Body, maxAddresses))
+		if err != nil {
+			r.failPlain(w, q, badRequest{fmt.Sprintf("addresses: %v", err)})
+			return
+		}
+		list = string(body)
+	}
+	var asked []uint64
+	for word := range strings.SplitSeq(list, "+") {
+		// What is no address is passed over: a query has other parameters.
+		if pc, err := strconv.ParseUint(strings.TrimSpace(word), 0, 64); err == nil && pc != 0 {
+			asked = append(asked, pc)
+		}
+	}
+	var out bytes.Buffer
+	if q.Method != http.MethodPost {
+		fmt.Fprintln(&out, "num_symbols: 1")
+	}
+	if len(asked) > 0 {
+		if err := r.nameRemote(q, &out, asked); err != nil {
+			r.failPlain(w, q, err)
+			return
+		}
+	}
+	header(w, "text/plain; charset=utf-8", "")
+	w.Write(out.Bytes()) // an error means that the client is gone
+}
+
+// nameRemote writes a line for each address: the function, and after it those that
+// were inlined there, callers first.
+func (r *Recorder) nameRemote(q *http.Request, out io.Writer, asked []uint64) error {
+	if err := r.gate.enter(q.Context()); err != nil {
+		return err
+	}
+	defer r.gate.leave()
+	maps := r.mappings()
+	if maps == nil { // asked before any dump was taken
+		_, heap, err := r.takeNow()
+		if err != nil {
+			return err
+		}
+		maps = heap.Mappings
+	}
+	// jeprof asks for the address of the call, Symbolize wants that after it.
+	after := make([]uint64, len(asked))
+	for i, pc := range asked {
+		after[i] = pc + 1
+	}
+	slices.Sort(after)
+	symbols := r.symbols.Symbolize(maps, slices.Compact(after))
+	for _, pc := range asked {
+		var names []string
+		for _, f := range slices.Backward(symbols.Frames(pc + 1)) {
+			names = append(names, strings.ReplaceAll(f.Function, "--", "-"))
+		}
+		if len(names) > 0 {
+			fmt.Fprintf(out, "%#x %s\n", pc, strings.Join(names, "--"))
+		}
+	}
+	return nil
+}
+
+func serveRemoteCmdline(w http.ResponseWriter, _ *http.Request) {
+	header(w, "text/plain; charset=utf-8", "")
+	fmt.Fprint(w, strings.Join(os.Args, "\x00"))
+}

@@ -1,0 +1,195 @@
+package pprof
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"time"
+
+	"magellan/cgo/jemalloc/heapprof"
+)
+
+// ranking is the stacks by growth, as of a light sample.
+type ranking struct {
+	at      time.Time
+	span    time.Duration // between the first and the last light sample
+	samples int           // that are kept of them
+	stacks  []heapprof.Growth
+	maps    []heapprof.Mapping
+}
+
+// suspects is how many of them are suspects; those come first.
+func (k ranking) suspects() int {
+	for i, g := range k.stacks {
+		if g.Verdict != heapprof.Suspect {
+			return i
+		}
+	}
+	return len(k.stacks)
+}
+
+// rank takes a light sample into account.
+func (r *Recorder) rank(d *heapprof.Dump) error {
+	if err := r.ranker.Add(d); err != nil {
+		return err
+	}
+	if d.Live().Objects == 0 {
+		return nil // nothing to rank
+	}
+	k := ranking{at: d.Time, stacks: r.ranker.Ranking(), maps: d.Mappings}
+	k.span, k.samples = r.ranker.Span()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ranked = k
+	return nil
+}
+
+func (r *Recorder) ranking() ranking {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ranked
+}
+
+// inAllocator reports whether a return address lies in malloc, for the ranker,
+// which asks for the same ones again and again.
+func (r *Recorder) inAllocator(pc uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	is, known := r.allocator[pc]
+	if !known {
+		is = r.symbols.Symbolize(r.maps, []uint64{pc}).Allocator(pc)
+		const many = 1 << 16
+		if r.allocator == nil || len(r.allocator) >= many {
+			r.allocator = make(map[uint64]bool)
+		}
+		r.allocator[pc] = is
+	}
+	return is
+}
+
+// leaks is what GET leaks answers.
+type leaks struct {
+	// Time is when the last light sample was taken, SpanSeconds how long before it
+	// the first one was, Samples how many of them the ranking rests on.
+	Time        time.Time `json:"time,omitzero"`
+	SpanSeconds float64   `json:"span_seconds"`
+	Samples     int       `json:"samples"`
+	// Unwinder says which stacks there are, see package jemalloc.
+	Unwinder string `json:"unwinder"`
+	// Suspects is how many of the stacks grow as a leak does. They come first.
+	Suspects int    `json:"suspects"`
+	Stacks   []leak `json:"stacks"`
+	// Note says why there may be nothing to see.
+	Note string `json:"note,omitempty"`
+}
+
+// leak is one stack and how it grows.
+type leak struct {
+	Verdict           heapprof.Verdict `json:"verdict"`
+	BytesPerHour      float64          `json:"bytes_per_hour"`
+	BytesPerHourError float64          `json:"bytes_per_hour_error"` // standard deviation
+	ObjectsPerHour    float64          `json:"objects_per_hour"`
+	Confidence        float64          `json:"confidence"`
+	GrowthSamples     float64          `json:"growth_samples"`
+	LiveBytes         float64          `json:"live_bytes"`
+	LiveObjects       float64          `json:"live_objects"`
+	FirstSeen         time.Time        `json:"first_seen"`
+	LastSeen          time.Time        `json:"last_seen"`
+	// Ways is how many stacks have Stack in common and grow together.
+	Ways  int     `json:"ways"`
+	Stack []frame `json:"stack"` // the innermost first, jemalloc's own frames left out
+}
+
+// frame is one function on a stack.
+type frame struct {
+	Function string `json:"function"`
+	File     string `json:"file,omitempty"`
+	Line     int    `json:"line,omitempty"`
+}
+
+// maxRows bounds a ranking without a bound of its own, which would name all
+// addresses of the process.
+const maxRows = 50
+
+func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
+	all, err := boolParam(q, "all")
+	if err != nil {
+		r.fail(w, q, err)
+		return
+	}
+	format, err := formatParam(q, "json", "text")
+	if err != nil {
+		r.fail(w, q, err)
+		return
+	}
+	k := r.ranking()
+	shown := k.stacks
+	if !all {
+		shown = shown[:k.suspects()]
+	}
+	shown = shown[:min(len(shown), maxRows)]
+	var pcs []uint64
+	for _, g := range shown {
+		pcs = append(pcs, g.PCs...)
+	}
+	if err := r.gate.enter(q.Context()); err != nil {
+		r.fail(w, q, err)
+		return
+	}
+	symbols := r.symbols.Symbolize(k.maps, pcs)
+	r.gate.leave()
+
+	if format == "text" {
+		header(w, "text/plain; charset=utf-8", "")
+		fmt.Fprintf(w, "%d suspects in %d samples over %v\n", k.suspects(), k.samples, k.span.Round(time.Second))
+		if note := r.note(k); note != "" {
+			fmt.Fprintln(w, note)
+		}
+		if len(shown) > 0 {
+			fmt.Fprintln(w)
+		}
+		heapprof.WriteGrowth(w, shown, symbols) // an error means that the client is gone
+		return
+	}
+	out := leaks{
+		Time: k.at, SpanSeconds: k.span.Seconds(), Samples: k.samples, Unwinder: unwinder(),
+		Suspects: k.suspects(), Stacks: []leak{}, Note: r.note(k),
+	}
+	for _, g := range shown {
+		out.Stacks = append(out.Stacks, leak{
+			Verdict: g.Verdict, BytesPerHour: g.BytesPerHour, BytesPerHourError: g.BytesPerHourError,
+			ObjectsPerHour: g.ObjectsPerHour, Confidence: g.Confidence, GrowthSamples: g.Samples,
+			LiveBytes: g.Bytes, LiveObjects: g.Objects, FirstSeen: g.FirstSeen, LastSeen: g.LastSeen,
+			Ways: max(1, g.Stacks), Stack: frames(symbols, g.PCs),
+		})
+	}
+	writeJSON(w, http.StatusOK, out)
+}
+
+// note says why a ranking has nothing to say yet.
+func (r *Recorder) note(k ranking) string {
+	switch {
+	case r.cfg.SampleInterval < 0:
+		return "nothing is ranked: Config.SampleInterval is below 0"
+	case k.samples == 0:
+		return fmt.Sprintf("no sample was taken yet: the first comes %v after the start, if profiling is on", r.cfg.SampleInterval)
+	case k.span < 5*time.Minute:
+		return "leaks take some minutes to stand out from the noise of sampling"
+	}
+	return ""
+}
+
+var jemallocsOwn = regexp.MustCompile(`^(` + heapprof.DropFrames + `)$`)
+
+// frames names a stack, without jemalloc's own functions at its inner end.
+func frames(symbols *heapprof.Symbols, pcs []uint64) []frame {
+	var out []frame
+	for _, f := range symbols.Stack(pcs) {
+		if jemallocsOwn.MatchString(f.Function) {
+			out = nil
+			continue
+		}
+		out = append(out, frame(f))
+	}
+	return out
+}

@@ -1,0 +1,63 @@
+//go:build !asan
+
+package pprof
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"magellan/cgo/jemalloc/heapprof"
+	"magellan/cgo/jemalloc/internal/leaktest"
+)
+
+// Real dumps of a process that leaks, taken at once and said to be 15 seconds
+// apart: six minutes of a leak of 16 MB a minute beside memory that comes and goes.
+func TestLeaks(t *testing.T) {
+	r := newTestRecorder(t, quiet(t))
+	s := serve(t, r)
+	url := s.URL + "/debug/jeprof/leaks"
+	if none := fromJSON[leaks](t, fetch(t, url, 200)); none.Suspects != 0 || none.Stacks == nil || none.Note == "" {
+		t.Errorf("before any sample: %+v", none)
+	}
+	start := time.Now()
+	for i := range 24 {
+		block := leaktest.Leak(4000, 1000)
+		defer block.Free()
+		leaktest.Leak(4000, 1000).Free()
+		_, heap, err := r.takeNow()
+		if err != nil {
+			t.Fatal(err)
+		}
+		heap.Time = start.Add(time.Duration(i) * 15 * time.Second)
+		if err := r.rank(heap); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := fromJSON[leaks](t, fetch(t, url, 200))
+	if found.Suspects != 1 || len(found.Stacks) != 1 || found.Samples != 24 || found.SpanSeconds != 345 {
+		t.Fatalf("%+v", found)
+	}
+	top := found.Stacks[0]
+	// 4,096,000 bytes in 15 seconds are 0.98 GB an hour.
+	if top.Verdict != heapprof.Suspect || top.BytesPerHour < 0.8e9 || top.BytesPerHour > 1.2e9 || top.Confidence < 0.99 || top.LiveObjects < 80000 ||
+		top.FirstSeen.IsZero() || !top.LastSeen.After(top.FirstSeen) || top.Ways < 1 {
+		t.Errorf("%+v", top)
+	}
+	named := false
+	for _, f := range top.Stack {
+		named = named || strings.HasSuffix(f.Function, "leaktest.Leak") && strings.HasSuffix(f.File, "leaktest.go") && f.Line > 0
+	}
+	if !named || strings.Contains(top.Stack[0].Function, "libjemalloc") {
+		t.Errorf("the stack is %+v", top.Stack)
+	}
+	if all := fromJSON[leaks](t, fetch(t, url+"?all=1", 200)); len(all.Stacks) < 2 || all.Stacks[0].Verdict != heapprof.Suspect || all.Stacks[1].Verdict == heapprof.Suspect {
+		t.Errorf("all: %+v", all)
+	}
+	text := string(fetch(t, url+"?format=text", 200))
+	for _, want := range []string{"1 suspects in 24 samples over 5m45s", "suspect: ", "leaktest.Leak leaktest.go:"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+}

@@ -1,0 +1,295 @@
+package pprof
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/pprof/profile"
+
+	"magellan/cgo/jemalloc"
+	"magellan/cgo/jemalloc/heapprof"
+)
+
+// ErrClosed is returned for a dump that is asked for after Close.
+var ErrClosed = errors.New("the recorder was closed: the process is about to end")
+
+// Recorder takes heap dumps of the process it is in, keeps some, and serves them.
+// See New.
+type Recorder struct {
+	cfg   Config
+	log   *slog.Logger
+	dump  func(io.Writer) error // jemalloc.Dump, but in tests
+	store *store
+
+	gate    *gate
+	deltas  atomic.Int32 // requests that wait for their second profile
+	next    shared
+	symbols *heapprof.Symbolizer
+	ranker  *heapprof.Ranker
+	views   *views
+	metrics *recorderMetrics
+
+	mu        sync.Mutex
+	maps      []heapprof.Mapping // of the last dump
+	allocator map[uint64]bool    // return addresses, and whether they lie in malloc
+	lastID    time.Time          // what the last ID says
+	ranked    ranking            // as of the last light sample
+
+	ctx    context.Context // ends with Close
+	close  context.CancelCauseFunc
+	ended  sync.WaitGroup
+	closed sync.Once
+}
+
+// New makes a Recorder and starts to watch. It fails for a Config that makes no
+// sense, and where Config.Registerer refuses the metrics. A directory that cannot
+// be written, or a jemalloc without profiling, is no error here: the one is logged
+// and dumps are kept in memory, the other is what the handlers then answer.
+func New(cfg Config) (*Recorder, error) {
+	r, err := newRecorder(cfg, jemalloc.Dump)
+	if err != nil {
+		return nil, err
+	}
+	r.start()
+	return r, nil
+}
+
+// newRecorder makes a Recorder that does not watch.
+func newRecorder(cfg Config, dump func(io.Writer) error) (*Recorder, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	r := &Recorder{
+		cfg: cfg, log: cfg.Logger, dump: dump,
+		gate:    newGate(),
+		symbols: heapprof.NewSymbolizer(heapprof.SymbolizerConfig{Go: heapprof.GoFrames}),
+		views:   newViews(cfg.MaxViews),
+	}
+	r.ranker = heapprof.NewRanker(heapprof.RankerConfig{Allocator: r.inAllocator})
+	r.ctx, r.close = context.WithCancelCause(context.Background())
+	r.metrics = newMetrics(r)
+	if cfg.Registerer != nil {
+		if err := cfg.Registerer.Register(r.metrics); err != nil {
+			return nil, fmt.Errorf("pprof: register the metrics: %w", err)
+		}
+	}
+	r.store = openStore(cfg)
+	if kept := r.Dumps(); len(kept) > 0 {
+		r.lastID = kept[len(kept)-1].Time // IDs rise, also if the clock was set back
+	}
+	return r, nil
+}
+
+// start begins to watch.
+func (r *Recorder) start() {
+	if r.cfg.StepPercent < 0 && r.cfg.SampleInterval < 0 {
+		return
+	}
+	r.ended.Add(1)
+	go func() {
+		defer r.ended.Done()
+		r.watch()
+	}()
+}
+
+// Close stops watching and waits for the dump under way. Requests in flight are
+// answered; new dumps are refused with ErrClosed, what is kept goes on being
+// served. It may be called again.
+func (r *Recorder) Close() error {
+	r.closed.Do(func() {
+		r.close(ErrClosed)
+		if r.cfg.Registerer != nil {
+			r.cfg.Registerer.Unregister(r.metrics)
+		}
+	})
+	r.ended.Wait()
+	r.gate.busy <- struct{}{} // the dump under way, if somebody asked for it
+	r.gate.leave()
+	return nil
+}
+
+// Take takes a dump now and keeps it. Calls that come while one is under way
+// share the next.
+func (r *Recorder) Take(ctx context.Context) (Dump, error) {
+	return r.next.do(ctx, func(begins func()) (Dump, error) {
+		return r.keep(r.ctx, Requested, "", begins)
+	})
+}
+
+// Dumps describes what is kept, oldest first.
+func (r *Recorder) Dumps() []Dump {
+	dumps, _ := r.store.list()
+	return dumps
+}
+
+// keep takes a dump, keeps it and describes it. since is the dump that it is
+// compared with, of whose series it is; empty: it begins none, but for a Baseline.
+func (r *Recorder) keep(ctx context.Context, why Reason, since string, begins func()) (Dump, error) {
+	if err := r.gate.enter(ctx); err != nil {
+		return Dump{}, err
+	}
+	defer r.gate.leave()
+	if err := context.Cause(r.ctx); err != nil && why != Final {
+		return Dump{}, err
+	}
+	begins()
+	start := time.Now()
+	d, err := r.keepNow(why, since)
+	r.metrics.counted(why, time.Since(start), err)
+	return d, err
+}
+
+// keepNow does keep's work, behind the gate.
+func (r *Recorder) keepNow(why Reason, since string) (Dump, error) {
+	ledger, err := ReadLedger()
+	if err != nil {
+		return Dump{}, err
+	}
+	text, heap, err := r.takeNow()
+	if err != nil {
+		return Dump{}, err
+	}
+	d := Dump{
+		ID: r.newID(heap.Time), Time: heap.Time, Reason: why, PID: os.Getpid(),
+		RSS: ledger.RSS, Ledger: ledger,
+	}
+	d.describe(heap)
+	before := r.compareWith(since)
+	switch {
+	case why == Baseline, why == Grown && since == "":
+		d.Ramp = d.ID
+	case since != "":
+		if s, err := r.store.get(since); err == nil {
+			d.Ramp = s.Ramp
+		}
+	}
+	if d, err = r.store.add(d, text); err != nil {
+		return Dump{}, err
+	}
+
+	// From here on the dump is safe, whatever happens. What follows names things.
+	p := r.profileOf(heap)
+	if d.Grown, err = topGrown(before, p); err != nil {
+		return d, err
+	}
+	if d.Grown != nil && before != nil {
+		d.Grown.Since = since
+	}
+	encoded, err := encode(p)
+	if err != nil {
+		return d, err
+	}
+	return r.store.finish(d, encoded)
+}
+
+// compareWith is the profile of a dump that is kept, nil if there is none any more.
+func (r *Recorder) compareWith(id string) *profile.Profile {
+	if id == "" {
+		return nil
+	}
+	p, err := r.kept(id)
+	if err != nil {
+		r.log.Debug("nothing to compare the heap dump with", "since", id, "error", err)
+		return nil
+	}
+	return p
+}
+
+// kept reads the profile of a dump that is kept.
+func (r *Recorder) kept(id string) (*profile.Profile, error) {
+	f, err := r.store.profile(id)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	p, err := profile.Parse(f)
+	if err != nil {
+		return nil, fmt.Errorf("read the profile of dump %s: %w", id, err)
+	}
+	return p, nil
+}
+
+// takeNow takes a dump that nobody keeps, behind the gate.
+func (r *Recorder) takeNow() ([]byte, *heapprof.Dump, error) {
+	var text bytes.Buffer
+	if err := r.dump(&text); err != nil {
+		return nil, nil, err
+	}
+	at := time.Now()
+	heap, err := heapprof.Parse(bytes.NewReader(text.Bytes()), heapprof.Limits{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("pprof: jemalloc's dump: %w", err)
+	}
+	heap.Time = at
+	r.mu.Lock()
+	r.maps = heap.Mappings
+	r.mu.Unlock()
+	return text.Bytes(), heap, nil
+}
+
+// now is a profile that nobody keeps.
+func (r *Recorder) now(ctx context.Context, gc bool) (*profile.Profile, error) {
+	if err := r.gate.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer r.gate.leave()
+	if gc {
+		runtime.GC()
+	}
+	_, heap, err := r.takeNow()
+	if err != nil {
+		return nil, err
+	}
+	return r.profileOf(heap), nil
+}
+
+// profileOf names a dump's addresses and converts it.
+func (r *Recorder) profileOf(d *heapprof.Dump) *profile.Profile {
+	return d.Profile(heapprof.ProfileOptions{
+		Symbols:  r.symbols.SymbolizeDump(d),
+		Comments: comments(),
+	})
+}
+
+// comments say what the profile is of.
+func comments() []string {
+	return []string{fmt.Sprintf("native memory of process %d, by jemalloc", os.Getpid()), "stacks: " + unwinder()}
+}
+
+// unwinder says which stacks there are, and why not better ones.
+func unwinder() string {
+	kind, reason := jemalloc.Unwinder()
+	if reason != "" {
+		return fmt.Sprintf("%s: %s", kind, reason)
+	}
+	return string(kind)
+}
+
+// newID is an ID that no dump had before.
+func (r *Recorder) newID(t time.Time) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t = t.Truncate(time.Millisecond)
+	if !t.After(r.lastID) {
+		t = r.lastID.Add(time.Millisecond)
+	}
+	r.lastID = t
+	return newID(t)
+}
+
+// mappings are those of the last dump: what addresses of the process mean.
+func (r *Recorder) mappings() []heapprof.Mapping {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.maps
+}

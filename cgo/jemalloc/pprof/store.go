@@ -1,0 +1,389 @@
+package pprof
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// What a store answers.
+var (
+	errUnknownDump = errors.New("no such dump is kept")
+	errNoProfile   = errors.New("the process ended before it could name this dump's addresses: take format=heap and use jeprof with the program's binary")
+	errTooLarge    = errors.New("the dump alone is above the bound on what is kept")
+)
+
+// store keeps dumps, in a directory or in memory, within bounds. On disk a dump
+// is ID.heap, ID.pb.gz and ID.json, written in the order heap, json, profile,
+// json: what the process left when it was killed in between is still of use.
+type store struct {
+	cfg Config
+	log *slog.Logger
+
+	mu    sync.Mutex
+	kept  []*entry // by rising ID, so by time
+	fault string   // why Dir is not used now, empty if it is
+}
+
+type entry struct {
+	dump          Dump
+	heap, profile blob
+}
+
+// blob is kept text: a file, or gzip in memory.
+type blob struct {
+	path string
+	gz   []byte
+	size int64 // bytes as they are handed out
+}
+
+func (e *entry) onDisk() bool { return e.heap.path != "" }
+
+// cost is what an entry takes of the two bounds, in bytes.
+func (e *entry) cost() (disk, memory int64) {
+	for _, b := range []blob{e.heap, e.profile} {
+		if b.path != "" {
+			disk += b.size
+		}
+		memory += int64(len(b.gz))
+	}
+	return disk, memory
+}
+
+// openStore reads what an earlier process left in the directory.
+func openStore(cfg Config) *store {
+	s := &store{cfg: cfg, log: cfg.Logger}
+	if cfg.Dir == "" {
+		return s
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		s.failed(err)
+		return s
+	}
+	if err := s.load(); err != nil {
+		s.failed(err)
+	}
+	s.trim(nil)
+	return s
+}
+
+// failed notes that the directory cannot be used, once for each reason.
+func (s *store) failed(err error) {
+	if s.fault != err.Error() {
+		s.fault = err.Error()
+		s.log.Warn("heap dumps are kept in memory until their directory can be written", "dir", s.cfg.Dir, "error", err)
+	}
+}
+
+func (s *store) load() error {
+	files, err := os.ReadDir(s.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), tempPrefix) {
+			os.Remove(filepath.Join(s.cfg.Dir, f.Name())) // half a file of a process that was killed
+			continue
+		}
+		id, isHeap := strings.CutSuffix(f.Name(), ".heap")
+		if t, valid := idTime(id); isHeap && valid {
+			e := &entry{dump: Dump{ID: id, Time: t, Reason: Found, Stored: "disk"}}
+			s.readEntry(e)
+			s.kept = append(s.kept, e)
+		}
+	}
+	return nil // ReadDir sorts
+}
+
+// readEntry fills in what files say; what they do not say stays as it is.
+func (s *store) readEntry(e *entry) {
+	id := e.dump.ID
+	if text, err := os.ReadFile(s.path(id, ".json")); err == nil {
+		var d Dump
+		if err := json.Unmarshal(text, &d); err == nil && d.ID == id {
+			e.dump = d
+		}
+	}
+	e.heap = s.blobAt(s.path(id, ".heap"))
+	e.profile = s.blobAt(s.path(id, ".pb.gz"))
+	e.dump.Stored, e.dump.HeapBytes, e.dump.ProfileBytes = "disk", e.heap.size, e.profile.size
+}
+
+func (s *store) path(id, ext string) string { return filepath.Join(s.cfg.Dir, id+ext) }
+
+func (s *store) blobAt(path string) blob {
+	info, err := os.Stat(path)
+	if err != nil {
+		return blob{}
+	}
+	return blob{path: path, size: info.Size()}
+}
+
+// add keeps a dump as jemalloc wrote it. It is on disk when add returns, or in
+// memory, and then the description says so.
+func (s *store) add(d Dump, heap []byte) (Dump, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.HeapBytes, d.Stored = int64(len(heap)), "disk"
+	e := &entry{dump: d}
+	err := s.addFile(e, heap)
+	if err != nil {
+		if s.cfg.Dir != "" {
+			s.failed(err)
+			e.dump.Note = "kept in memory: " + err.Error()
+		}
+		e.dump.Stored = "memory"
+		if e.heap, err = compressed(heap); err != nil {
+			return d, err
+		}
+		if n := int64(len(e.heap.gz)); n > s.cfg.MaxMemoryBytes {
+			return d, fmt.Errorf("keep the dump: %w: %d bytes, raise Config.MaxMemoryBytes", errTooLarge, n)
+		}
+	} else {
+		s.fault = ""
+	}
+	s.kept = append(s.kept, e)
+	s.trim(e)
+	return e.dump, nil
+}
+
+func (s *store) addFile(e *entry, heap []byte) error {
+	switch {
+	case s.cfg.Dir == "":
+		return errors.New("no directory is configured")
+	case int64(len(heap)) > s.cfg.MaxBytes:
+		return fmt.Errorf("%w: %d bytes, raise Config.MaxBytes", errTooLarge, len(heap))
+	}
+	if err := s.write(e, ".heap", heap); err != nil {
+		return err
+	}
+	e.heap = blob{path: s.path(e.dump.ID, ".heap"), size: int64(len(heap))}
+	if err := s.describe(e); err != nil {
+		s.remove(e)
+		e.heap = blob{}
+		return err
+	}
+	return nil
+}
+
+// finish adds the profile, and what was found in it, to a dump.
+func (s *store) finish(d Dump, profile []byte) (Dump, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.find(d.ID)
+	if e == nil {
+		return d, errUnknownDump
+	}
+	d.ProfileBytes = int64(len(profile))
+	if e.onDisk() {
+		if err := s.write(e, ".pb.gz", profile); err == nil {
+			e.profile = blob{path: s.path(d.ID, ".pb.gz"), size: d.ProfileBytes}
+		} else {
+			s.failed(err)
+			d.Note = "its profile is kept in memory: " + err.Error()
+		}
+	}
+	if e.profile.path == "" {
+		var err error
+		if e.profile, err = compressed(profile); err != nil {
+			return d, err
+		}
+	}
+	e.dump = d
+	if e.onDisk() {
+		if err := s.describe(e); err != nil {
+			s.failed(err)
+		}
+	}
+	s.trim(e)
+	return d, nil
+}
+
+func (s *store) describe(e *entry) error {
+	text, err := json.MarshalIndent(e.dump, "", "  ")
+	if err != nil {
+		return err
+	}
+	return s.write(e, ".json", append(text, '\n'))
+}
+
+// write writes a file, and makes room for it if the disk is full: one dump goes
+// for one that comes, not all of them for somebody else's log file.
+func (s *store) write(e *entry, ext string, text []byte) error {
+	path := s.path(e.dump.ID, ext)
+	err := writeFile(path, text)
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return err
+	}
+	i := victim(s.descriptions(), func(i int) bool { return s.kept[i] != e && s.kept[i].onDisk() })
+	if i < 0 {
+		return err
+	}
+	s.drop(i)
+	return writeFile(path, text)
+}
+
+// trim drops dumps until the rest is within the bounds. keep is never dropped.
+func (s *store) trim(keep *entry) {
+	for {
+		var disk, memory int64
+		for _, e := range s.kept {
+			d, m := e.cost()
+			disk, memory = disk+d, memory+m
+		}
+		droppable := func(i int) bool {
+			d, m := s.kept[i].cost()
+			return s.kept[i] != keep && (len(s.kept) > s.cfg.MaxDumps ||
+				disk > s.cfg.MaxBytes && d > 0 || memory > s.cfg.MaxMemoryBytes && m > 0)
+		}
+		i := victim(s.descriptions(), droppable)
+		if i < 0 {
+			return
+		}
+		s.drop(i)
+	}
+}
+
+// victim chooses the dump to go next among those that may, -1 if there is none:
+// the oldest that does not belong to the last series of growth. Of that series
+// the first stays longest, to compare with, and the newest.
+func victim(dumps []Dump, may func(int) bool) int {
+	last := ""
+	for _, d := range dumps {
+		if d.Ramp != "" {
+			last = d.Ramp
+		}
+	}
+	best, rank := -1, 0
+	for i, d := range dumps {
+		if !may(i) {
+			continue
+		}
+		r := 1 // the newest of all, or the first of the last series
+		switch {
+		case i == len(dumps)-1 || d.ID == last:
+		case d.Ramp == last && last != "":
+			r = 2
+		default:
+			r = 3
+		}
+		if r > rank {
+			best, rank = i, r
+		}
+	}
+	return best
+}
+
+func (s *store) drop(i int) {
+	s.remove(s.kept[i])
+	s.kept = slices.Delete(s.kept, i, i+1)
+}
+
+func (s *store) remove(e *entry) {
+	if !e.onDisk() {
+		return
+	}
+	// The description first: a heap without it is found again, the reverse is not.
+	for _, ext := range []string{".json", ".pb.gz", ".heap"} {
+		if err := os.Remove(s.path(e.dump.ID, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			s.log.Warn("a heap dump cannot be removed", "dump", e.dump.ID, "error", err)
+		}
+	}
+}
+
+func (s *store) find(id string) *entry {
+	for _, e := range s.kept {
+		if e.dump.ID == id {
+			return e
+		}
+	}
+	return nil
+}
+
+func (s *store) descriptions() []Dump {
+	out := make([]Dump, len(s.kept))
+	for i, e := range s.kept {
+		out[i] = e.dump
+	}
+	return out
+}
+
+// list describes what is kept, oldest first, and says why Dir is not used.
+func (s *store) list() (dumps []Dump, fault string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.descriptions(), s.fault
+}
+
+// get describes a dump.
+func (s *store) get(id string) (Dump, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.find(id); e != nil {
+		return e.dump, nil
+	}
+	return Dump{}, fmt.Errorf("%w: %q", errUnknownDump, id)
+}
+
+// heap opens a dump as jemalloc wrote it.
+func (s *store) heap(id string) (io.ReadCloser, error) {
+	return s.open(id, func(e *entry) blob { return e.heap })
+}
+
+// profile opens a dump's profile: protobuf, compressed.
+func (s *store) profile(id string) (io.ReadCloser, error) {
+	return s.open(id, func(e *entry) blob { return e.profile })
+}
+
+func (s *store) open(id string, which func(*entry) blob) (io.ReadCloser, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.find(id)
+	if e == nil {
+		return nil, fmt.Errorf("%w: %q", errUnknownDump, id)
+	}
+	switch b := which(e); {
+	case b.path != "":
+		return os.Open(b.path)
+	case b.gz != nil:
+		return gzip.NewReader(bytes.NewReader(b.gz))
+	}
+	return nil, errNoProfile
+}
+
+// size is what is kept, by number and bytes.
+func (s *store) size() (dumps int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.kept {
+		disk, memory := e.cost()
+		bytes += disk + memory
+	}
+	return len(s.kept), bytes
+}
+
+func compressed(text []byte) (blob, error) {
+	var b bytes.Buffer
+	w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	if err != nil {
+		return blob{}, err
+	}
+	if _, err := w.Write(text); err != nil {
+		return blob{}, err
+	}
+	if err := w.Close(); err != nil {
+		return blob{}, err
+	}
+	return blob{gz: bytes.Clone(b.Bytes()), size: int64(len(text))}, nil
+}

@@ -1,0 +1,261 @@
+//go:build !asan
+
+package pprof
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"magellan/cgo/jemalloc/heapprof"
+	"magellan/cgo/jemalloc/internal/leaktest"
+)
+
+// tool runs another program; without it the test fails on CI and is skipped elsewhere.
+func tool(t *testing.T, install string, args ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath(args[0]); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s is missing: install %s", args[0], install)
+		}
+		t.Skipf("%s is missing: install %s", args[0], install)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	dir := t.TempDir()
+	cmd.Env = append(os.Environ(), "PPROF_TMPDIR="+dir, "JEPROF_TMPDIR="+dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// The tools people have, against a program as they would write it, with its symbol
+// table: C and Go functions by name, C ones with their lines.
+func TestToolsAgainstARunningProgram(t *testing.T) {
+	dir, last := t.TempDir(), t.TempDir()+"/last.heap"
+	cmd, stdin, url, rest := program(t, withSymbols(t), "server", "PPROF_TEST_DIR="+dir, "PPROF_TEST_EXIT="+last)
+
+	t.Run("go tool pprof -top", func(t *testing.T) {
+		out := tool(t, "Go", "go", "tool", "pprof", "-top", url+"/debug/pprof/native")
+		for _, want := range []string{`Type: inuse_space`, `(?m)^\s+6\d\.\d+MB .* leaktest_new_record`, `leaktest\.Leak`, `pprof\.runServer`, `runtime\.cgocall`} {
+			if !regexp.MustCompile(want).MatchString(out) {
+				t.Errorf("no %q in\n%s", want, out)
+			}
+		}
+		if regexp.MustCompile(`prof_backtrace|prof_alloc_prep`).MatchString(out) {
+			t.Errorf("the profiler shows itself:\n%s", out)
+		}
+	})
+	t.Run("go tool pprof -raw", func(t *testing.T) {
+		out := tool(t, "Go", "go", "tool", "pprof", "-raw", url+"/debug/pprof/native")
+		for _, want := range []string{"alloc_objects/count", "inuse_space/bytes", "leaktest_new_record .*leaktest.c:8", "stacks: c\\+go"} {
+			if !regexp.MustCompile(want).MatchString(out) {
+				t.Errorf("no %q in\n%s", want, out)
+			}
+		}
+	})
+	t.Run("go tool pprof of a delta", func(t *testing.T) {
+		out := tool(t, "Go", "go", "tool", "pprof", "-top", "-seconds", "1", url+"/debug/pprof/native")
+		if strings.Contains(out, "leaktest_new_record") || !strings.Contains(out, "Duration: 1") {
+			t.Errorf("nothing leaked in that second:\n%s", out)
+		}
+	})
+	t.Run("jeprof", func(t *testing.T) {
+		out := tool(t, "libjemalloc-dev", "jeprof", "--text", "--cum", url+"/debug/jeprof/pprof/heap")
+		for _, want := range []string{`Total: 6\d\.\d MB`, `100\.0% leaktest_new_record`, `leaktest\.Leak`, `pprof\.runServer`} {
+			if !regexp.MustCompile(want).MatchString(out) {
+				t.Errorf("no %q in\n%s", want, out)
+			}
+		}
+	})
+	t.Run("jeprof --raw", func(t *testing.T) {
+		out := tool(t, "libjemalloc-dev", "jeprof", "--raw", url+"/debug/jeprof/pprof/heap")
+		if !strings.Contains(out, "--- symbol") || !strings.Contains(out, "binary=") || !strings.Contains(out, "leaktest_leak") {
+			t.Errorf("%s", out[:min(len(out), 2000)])
+		}
+	})
+	t.Run("user interface", func(t *testing.T) {
+		resp, body := request(t, http.MethodPost, url+"/debug/jeprof/dump", "")
+		if resp.StatusCode != 201 {
+			t.Fatalf("%s", body)
+		}
+		view := url + "/debug/jeprof/ui/" + fromJSON[Dump](t, body).ID
+		for page, want := range map[string]string{
+			"/":                                 "leaktest_new_record", // leads to the flame graph
+			"/top":                              "leaktest_new_record",
+			"/peek?f=leaktest_leak":             "leaktest_new_record",
+			"/source?f=leaktest_new_record":     "malloc(size",
+			"/graph":                            "<svg",
+			"/top?si=alloc_objects":             "alloc_objects",
+		} {
+			code := 200
+			if page == "/graph" {
+				if _, err := exec.LookPath("dot"); err != nil {
+					code, want = 501, "graphviz"
+				}
+			}
+			if body := fetch(t, view+page, code); !bytes.Contains(body, []byte(want)) {
+				t.Errorf("%s: no %q", page, want)
+			}
+		}
+	})
+	t.Run("exit", func(t *testing.T) {
+		stdin.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("%v\n%s", err, rest())
+		}
+		if out := rest(); !strings.Contains(out, "<jemalloc>: Leak approximation summary: ~6") || !strings.Contains(out, "<jemalloc>: Run jeprof") {
+			t.Errorf("%s", out)
+		}
+		f, err := os.Open(last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := heapprof.Parse(f, heapprof.Limits{}); err != nil {
+			t.Error(err)
+		}
+		// What that process kept is read by the next, symbols included.
+		cfg := quiet(t)
+		cfg.Dir = dir
+		r := newTestRecorder(t, cfg)
+		final := ofReason(r, Final)
+		if len(final) != 1 || final[0].PID != cmd.Process.Pid || !strings.Contains(final[0].Grown.String(), "leaktest_new_record leaktest.c:8") {
+			t.Fatalf("%+v", r.Dumps())
+		}
+		s := serve(t, r)
+		if body := fetch(t, s.URL+"/debug/jeprof/dumps/"+final[0].ID+"?format=text", 200); !bytes.Contains(body, []byte("pprof.runServer")) {
+			t.Errorf("%s", body)
+		}
+	})
+}
+
+func TestViews(t *testing.T) {
+	cfg := quiet(t)
+	cfg.MaxViews = 2
+	r := newTestRecorder(t, cfg)
+	var ids []string
+	for range 3 {
+		defer leaktest.Leak(8, 4*mib).Free()
+		ids = append(ids, take(t, r).ID)
+	}
+	s := serve(t, r)
+	base := s.URL + "/debug/jeprof/ui/"
+	page := fetch(t, base, 200)
+	for _, id := range ids {
+		if !bytes.Contains(page, []byte(`href="`+id+`/"`)) {
+			t.Errorf("the page of all dumps does not lead to %s", id)
+		}
+	}
+	// More than may be open, several times, at once.
+	var all sync.WaitGroup
+	for i := range 12 {
+		all.Go(func() {
+			path := ids[i%3] + "/top"
+			if i%4 == 3 {
+				path = ids[0] + ".." + ids[2] + "/top"
+			}
+			resp, err := http.Get(base + path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+			if resp.StatusCode != 200 {
+				t.Errorf("%s: %s", path, resp.Status)
+			}
+		})
+	}
+	all.Wait()
+	r.views.mu.Lock()
+	if n := len(r.views.open); n > 2 || r.views.used.Len() != n {
+		t.Errorf("%d views are open", n)
+	}
+	r.views.mu.Unlock()
+	resp, _ := request(t, http.MethodGet, base+"diff?from="+ids[0]+"&to="+ids[1], "")
+	if want := "/debug/jeprof/ui/" + ids[0] + ".." + ids[1] + "/flamegraph"; resp.StatusCode != 200 || resp.Request.URL.Path != want {
+		t.Errorf("the form leads to %s %s", resp.Status, resp.Request.URL)
+	}
+}
+
+func TestViewsWithoutHome(t *testing.T) {
+	r := newTestRecorder(t, quiet(t))
+	d := take(t, r)
+	t.Setenv("HOME", "")
+	t.Setenv("XDG_CONFIG_HOME", "")
+	s := serve(t, r)
+	if body := fetch(t, s.URL+"/debug/jeprof/ui/"+d.ID+"/top", 503); !bytes.Contains(body, []byte("HOME")) {
+		t.Errorf("%s", body)
+	}
+}
+
+func TestRemoteSymbol(t *testing.T) {
+	r := newTestRecorder(t, quiet(t))
+	defer leaktest.Leak(8, 4*mib).Free()
+	s := serve(t, r)
+	url := s.URL + "/debug/jeprof/pprof/"
+	if body := fetch(t, url+"symbol", 200); string(body) != "num_symbols: 1\n" {
+		t.Errorf("%q", body)
+	}
+	// Before any dump was taken, and after.
+	for range 2 {
+		_, heap, err := r.takeNow()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.mu.Lock()
+		r.maps = nil
+		r.mu.Unlock()
+		asked, want := []string{"0x1", "nonsense", ""}, 0
+		for _, pc := range heap.PCs() {
+			asked = append(asked, "0x"+strings.TrimLeft(hex(pc-1), "0"))
+			want++
+		}
+		resp, body := request(t, http.MethodPost, url+"symbol", strings.Join(asked, "+"))
+		lines := strings.Split(strings.TrimSpace(string(body)), "\n")
+		if resp.StatusCode != 200 || len(lines) < want {
+			t.Errorf("%s: %d lines for %d addresses", resp.Status, len(lines), want)
+		}
+		if !strings.Contains(string(body), "leaktest.Leak\n") {
+			t.Errorf("%s", body)
+		}
+	}
+	if resp, _ := request(t, http.MethodPost, url+"symbol", strings.Repeat("0x1+", maxAddresses/4+1)); resp.StatusCode != 400 {
+		t.Errorf("too many addresses: %s", resp.Status)
+	}
+	if body := fetch(t, url+"cmdline", 200); string(body) != strings.Join(os.Args, "\x00") {
+		t.Errorf("%q", body)
+	}
+}
+
+func hex(v uint64) string {
+	const digits = "0123456789abcdef"
+	var b []byte
+	for ; v > 0; v /= 16 {
+		b = append([]byte{digits[v%16]}, b...)
+	}
+	return string(b)
+}
+
+func TestPrefix(t *testing.T) {
+	r := newTestRecorder(t, quiet(t))
+	for prefix, path := range map[string]string{"": "/dumps", "/": "/dumps", "/a/b": "/a/b/dumps", "a/b/": "/a/b/dumps"} {
+		w := httptest.NewRecorder()
+		r.Handler(prefix).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if w.Code != 200 {
+			t.Errorf("mounted at %q, %s: %d", prefix, path, w.Code)
+		}
+	}
+	w := httptest.NewRecorder()
+	r.Handler("/a").ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/b/dumps", nil))
+	if w.Code != 404 || !strings.Contains(w.Body.String(), "mounted at /a") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}

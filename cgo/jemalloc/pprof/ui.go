@@ -1,0 +1,255 @@
+package pprof
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/pprof/driver"
+	"github.com/google/pprof/profile"
+)
+
+// The web user interface is google/pprof's own, run in this process over profiles
+// that are kept: ui/ID/ for a dump, ui/ID..ID/ for what grew between two.
+
+var errNoHome = errors.New("the web user interface needs HOME or XDG_CONFIG_HOME in the environment: set one, any path will do")
+
+// views are the profiles that are open, the one used last in front.
+type views struct {
+	max int
+
+	mu   sync.Mutex
+	open map[string]*list.Element // of *view
+	used *list.List
+
+	// drawing bounds the pages that are made at a time: each works on a copy of
+	// its profile, and a graph runs another process.
+	drawing chan struct{}
+}
+
+type view struct {
+	name  string
+	pages map[string]http.Handler
+}
+
+func newViews(max int) *views {
+	return &views{max: max, open: make(map[string]*list.Element), used: list.New(), drawing: make(chan struct{}, 2)}
+}
+
+// get returns an open view, and opens it if need be.
+func (v *views) get(name string, load func() (*profile.Profile, error)) (*view, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if e, ok := v.open[name]; ok {
+		v.used.MoveToFront(e)
+		return e.Value.(*view), nil
+	}
+	p, err := load()
+	if err != nil {
+		return nil, err
+	}
+	pages, err := openUI(p)
+	if err != nil {
+		return nil, err
+	}
+	one := &view{name, pages}
+	v.open[name] = v.used.PushFront(one)
+	for v.used.Len() > v.max {
+		last := v.used.Remove(v.used.Back()).(*view)
+		delete(v.open, last.name)
+	}
+	return one, nil
+}
+
+// viewsHandler serves the interface below prefix, which ends in a slash.
+func (r *Recorder) viewsHandler(prefix string) http.Handler {
+	return get(func(w http.ResponseWriter, q *http.Request) {
+		path := strings.TrimPrefix(q.URL.Path, prefix)
+		name, page, below := strings.Cut(path, "/")
+		switch {
+		case path == "":
+			r.serveViews(w, q)
+		case path == "diff": // the form on the page of all views
+			from, to := q.URL.Query().Get("from"), q.URL.Query().Get("to")
+			for _, id := range []string{from, to} {
+				if _, err := r.store.get(id); err != nil {
+					r.fail(w, q, err)
+					return
+				}
+			}
+			http.Redirect(w, q, prefix+from+".."+to+"/", http.StatusSeeOther)
+		case !below:
+			http.Redirect(w, q, prefix+name+"/", http.StatusMovedPermanently)
+		default:
+			r.serveView(w, q, name, "/"+page)
+		}
+	})
+}
+
+func (r *Recorder) serveView(w http.ResponseWriter, q *http.Request, name, page string) {
+	select {
+	case r.views.drawing <- struct{}{}:
+		defer func() { <-r.views.drawing }()
+	case <-q.Context().Done():
+		r.fail(w, q, context.Cause(q.Context()))
+		return
+	}
+	v, err := r.views.get(name, func() (*profile.Profile, error) {
+		if from, to, isDiff := strings.Cut(name, ".."); isDiff {
+			return r.diff(from, to)
+		}
+		return r.kept(name)
+	})
+	if err != nil {
+		r.fail(w, q, err)
+		return
+	}
+	h := v.pages[page]
+	if h == nil {
+		problem(w, http.StatusNotFound, fmt.Sprintf("nothing is served at %s", q.URL.Path))
+		return
+	}
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	h.ServeHTTP(w, q)
+}
+
+// opening: the driver keeps the settings of its command line in variables of its
+// package and sets them each time. They are always the same here.
+var opening sync.Mutex
+
+// openUI gives the pages of google/pprof's interface for a profile, by path.
+func openUI(p *profile.Profile) (map[string]http.Handler, error) {
+	if _, err := os.UserConfigDir(); err != nil {
+		return nil, errNoHome
+	}
+	opening.Lock()
+	defer opening.Unlock()
+	var pages map[string]http.Handler
+	err := driver.PProf(&driver.Options{
+		Flagset:       flags{},
+		Fetch:         fetcher{p},
+		Sym:           noSymbolizer{},
+		Obj:           noObjects{},
+		UI:            silent{},
+		HTTPTransport: noNetwork{},
+		HTTPServer: func(args *driver.HTTPServerArgs) error {
+			pages = args.Handlers
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("pprof: open the web user interface: %w", err)
+	}
+	// Views are saved to the home directory of whoever runs the process, and code
+	// is taken apart by a program that has to be installed: neither is wanted.
+	for _, page := range []string{"/saveconfig", "/deleteconfig", "/disasm"} {
+		pages[page] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			problem(w, http.StatusForbidden, "not here: use go tool pprof -http on a downloaded profile")
+		})
+	}
+	return pages, nil
+}
+
+// flags is the driver's command line: all defaults but -http and -no_browser.
+type flags struct{}
+
+func (flags) Bool(name string, def bool, _ string) *bool {
+	def = def || name == "no_browser"
+	return &def
+}
+func (flags) Int(_ string, def int, _ string) *int             { return &def }
+func (flags) Float64(_ string, def float64, _ string) *float64 { return &def }
+func (flags) String(name, def, _ string) *string {
+	switch name {
+	case "http":
+		def = "localhost:0" // nothing listens there: HTTPServer gets the pages
+	case "tools":
+		def = ""
+	}
+	return &def
+}
+func (flags) StringList(_, _, _ string) *[]*string { return new([]*string) }
+func (flags) ExtraUsage() string                   { return "" }
+func (flags) AddExtraUsage(string)                 {}
+func (flags) Parse(func()) []string                { return []string{"native"} }
+
+// fetcher gives the driver the one profile there is.
+type fetcher struct{ p *profile.Profile }
+
+func (f fetcher) Fetch(string, time.Duration, time.Duration) (*profile.Profile, string, error) {
+	return f.p, "", nil
+}
+
+// noSymbolizer: the profiles come with their symbols.
+type noSymbolizer struct{}
+
+func (noSymbolizer) Symbolize(string, driver.MappingSources, *profile.Profile) error { return nil }
+
+// noObjects: no file is opened and no program run to look into one.
+type noObjects struct{}
+
+var errNoObjects = errors.New("object files are not read here")
+
+func (noObjects) Open(string, uint64, uint64, uint64, string) (driver.ObjFile, error) {
+	return nil, errNoObjects
+}
+
+func (noObjects) Disasm(string, uint64, uint64, bool) ([]driver.Inst, error) {
+	return nil, errNoObjects
+}
+
+// noNetwork: nothing is fetched.
+type noNetwork struct{}
+
+func (noNetwork) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("the network is not used here")
+}
+
+// silent is the driver's terminal. What concerns the user is on the page as well.
+type silent struct{}
+
+func (silent) ReadLine(string) (string, error)     { return "", errors.New("there is no terminal") }
+func (silent) Print(...any)                        {}
+func (silent) PrintErr(...any)                     {}
+func (silent) IsTerminal() bool                    { return false }
+func (silent) WantBrowser() bool                   { return false }
+func (silent) SetAutoComplete(func(string) string) {}
+
+var viewsPage = template.Must(template.New("views").Parse(`<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>native heap dumps</title>
+<style>body{font-family:sans-serif} td,th{padding:.2em .6em;text-align:left;vertical-align:top} td.n{text-align:right} pre{margin:0}</style>
+<h1>Native heap dumps</h1>
+<p>stacks: {{.Unwinder}}{{with .Fault}}; kept in memory: {{.}}{{end}}</p>
+<form method="post" action="../dump"><button>Take a dump now</button></form>
+<form method="get" action="diff">
+<table>
+<tr><th>from</th><th>to</th><th>dump</th><th>why</th><th>live</th><th>RSS</th><th>grew most</th></tr>
+{{range .Dumps}}<tr><td><input type="radio" name="from" value="{{.ID}}" required></td><td><input type="radio" name="to" value="{{.ID}}" required></td>
+<td>{{if .ProfileBytes}}<a href="{{.ID}}/">{{.ID}}</a>{{else}}{{.ID}}{{end}}</td><td>{{.Reason}}</td><td class="n">{{.LiveBytes}}</td><td class="n">{{.RSS}}</td>
+<td>{{with .Grown}}{{.Bytes}} bytes: {{.String}}{{end}}</td></tr>
+{{end}}</table>
+<button>Show what grew</button>
+</form>
+<p><a href="../leaks?format=text&amp;all=1">stacks ranked by growth</a></p>
+</html>
+`))
+
+// serveViews is the page of all that can be looked at.
+func (r *Recorder) serveViews(w http.ResponseWriter, _ *http.Request) {
+	dumps, fault := r.store.list()
+	header(w, "text/html; charset=utf-8", "")
+	// An error means that the client is gone.
+	_ = viewsPage.Execute(w, struct {
+		Dumps           []Dump
+		Unwinder, Fault string
+	}{dumps, unwinder(), fault})
+}

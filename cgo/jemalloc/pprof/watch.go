@@ -1,0 +1,200 @@
+package pprof
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"magellan/cgo/jemalloc"
+)
+
+// watch looks at the bytes that C holds until the Recorder is closed: it keeps a
+// dump at each step of growth, and takes the light samples.
+func (r *Recorder) watch() {
+	now := time.Now()
+	w := &watcher{
+		r:      r,
+		steps:  steps{percent: r.cfg.StepPercent, bytes: r.cfg.StepBytes, window: r.cfg.HighWaterWindow},
+		budget: newBudget(r.cfg.MaxShare, now),
+		sample: now.Add(r.cfg.SampleInterval),
+	}
+	tick := time.NewTicker(r.cfg.PollInterval)
+	defer tick.Stop()
+	for {
+		w.look(time.Now())
+		select {
+		case <-tick.C:
+		case <-r.ctx.Done():
+			return
+		}
+	}
+}
+
+// watcher is what watch knows. It belongs to one goroutine.
+type watcher struct {
+	r      *Recorder
+	steps  steps
+	budget *budget
+	sample time.Time // of the next light sample
+	kept   time.Time // of the last dump
+	since  string    // ID of the last dump of this series; empty: there is none yet
+	failed string    // the last failure, so that it is logged once
+}
+
+// look does what is due. A growth dump goes before a light sample: it may be the
+// last thing that the process does.
+func (w *watcher) look(now time.Time) {
+	if w.steps.percent >= 0 {
+		stats, err := jemalloc.ReadStats()
+		if err != nil {
+			w.report(err)
+			return
+		}
+		due, finished := w.steps.see(now, int64(stats.Allocated))
+		if finished {
+			w.since = ""
+		}
+		if due && now.Sub(w.kept) >= w.r.cfg.MinInterval && w.budget.allows(now) {
+			w.grown(now, int64(stats.Allocated))
+			return
+		}
+	}
+	if w.r.cfg.SampleInterval > 0 && !now.Before(w.sample) && w.budget.allows(now) {
+		w.sample = now.Add(w.r.cfg.SampleInterval)
+		w.report(w.lightSample(now))
+	}
+}
+
+// grown keeps a dump of a step of growth and says what it shows.
+func (w *watcher) grown(now time.Time, live int64) {
+	high := w.steps.high
+	d, err := w.keep(now, Grown)
+	if err != nil {
+		w.report(err)
+		return
+	}
+	w.steps.passed(live)
+	attrs := []any{
+		"native_bytes", live, "high_water_bytes", high, "rss_bytes", d.RSS, "dump", d.ID, "kept_in", d.Stored,
+	}
+	if d.Grown != nil {
+		attrs = append(attrs, "grew_most_bytes", d.Grown.Bytes, "grew_most", d.Grown.String())
+	}
+	w.r.log.Warn("native memory grew", attrs...)
+}
+
+// lightSample feeds the ranking. The first one of a series of growth is kept, to
+// compare with.
+func (w *watcher) lightSample(now time.Time) error {
+	if w.since == "" && w.steps.percent >= 0 {
+		if _, err := w.keep(now, Baseline); err != nil {
+			return err
+		}
+	}
+	if err := w.r.gate.enter(w.r.ctx); err != nil {
+		return err
+	}
+	defer w.r.gate.leave()
+	start := time.Now()
+	_, heap, err := w.r.takeNow()
+	if err == nil {
+		err = w.r.rank(heap)
+	}
+	cost := time.Since(start)
+	w.budget.spend(cost)
+	w.r.metrics.sampled(cost)
+	return err
+}
+
+// keep keeps a dump at the budget's expense.
+func (w *watcher) keep(now time.Time, why Reason) (Dump, error) {
+	var start time.Time
+	d, err := w.r.keep(w.r.ctx, why, w.since, func() { start = time.Now() })
+	if !start.IsZero() {
+		w.budget.spend(time.Since(start))
+	}
+	if err == nil {
+		w.kept, w.since = now, d.ID
+	}
+	return d, err
+}
+
+// report logs a failure when it is new. That profiling is off, or that others
+// were first, is none.
+func (w *watcher) report(err error) {
+	switch {
+	case err == nil:
+		w.failed = ""
+	case errors.Is(err, jemalloc.ErrProfilingOff), errors.Is(err, jemalloc.ErrNotLinked),
+		errors.Is(err, errBusy), errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
+	case err.Error() != w.failed:
+		w.failed = err.Error()
+		w.r.log.Warn("native memory cannot be watched", "error", err)
+	}
+}
+
+// steps decides when growth is worth a dump.
+type steps struct {
+	percent float64
+	bytes   int64
+	window  time.Duration
+
+	high       int64     // the high water: what growth is counted from
+	known      bool      // whether there is one
+	peak, last int64     // highest in this window, and in the one before
+	begin      time.Time // of this window
+}
+
+// see takes a look at the bytes live now: whether they are a step above the high
+// water, and whether the high water just came down.
+//
+// It comes down when the bytes stayed a step below it for a whole window and up to
+// another, to the highest of that time. A leak that starts after a peak would otherwise be seen
+// only when it is as high as that.
+func (s *steps) see(now time.Time, live int64) (due, finished bool) {
+	if !s.known {
+		s.known, s.high, s.peak, s.last, s.begin = true, live, live, live, now
+		return false, false
+	}
+	if now.Sub(s.begin) >= s.window {
+		s.last, s.peak, s.begin = s.peak, live, now
+		if top := max(s.last, s.peak); top+s.step(top) <= s.high {
+			s.high, finished = top, true
+		}
+	}
+	s.peak = max(s.peak, live)
+	return live >= s.high+s.step(s.high), finished
+}
+
+// step is how far above a level a step of growth is.
+func (s *steps) step(level int64) int64 {
+	return max(s.bytes, int64(float64(level)*s.percent/100))
+}
+
+// passed makes the bytes of a dump that was kept the high water.
+func (s *steps) passed(live int64) { s.high = live }
+
+// budget bounds the share of a processor that work nobody asked for takes. Some of
+// it can be saved up, so that a process that grows quickly is seen growing.
+type budget struct {
+	share float64
+	saved time.Duration // may be spent; negative: to be made up for
+	at    time.Time
+}
+
+// maxSaved is what can be saved up: the first dump with all its symbols, which
+// takes half a second, and many that follow.
+const maxSaved = 2 * time.Second
+
+func newBudget(share float64, now time.Time) *budget {
+	return &budget{share: share, saved: maxSaved, at: now}
+}
+
+// allows reports whether there is anything left.
+func (b *budget) allows(now time.Time) bool {
+	b.saved = min(maxSaved, b.saved+time.Duration(float64(now.Sub(b.at))*b.share))
+	b.at = now
+	return b.saved > 0
+}
+
+func (b *budget) spend(d time.Duration) { b.saved -= d }

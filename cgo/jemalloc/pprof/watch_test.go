@@ -1,0 +1,204 @@
+//go:build !asan
+
+package pprof
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"magellan/cgo/jemalloc"
+	"magellan/cgo/jemalloc/internal/leaktest"
+)
+
+func TestSteps(t *testing.T) {
+	start := time.Unix(0, 0)
+	type look struct {
+		minute int
+		live   int64 // MiB
+		due    bool
+		ends   bool
+	}
+	for _, c := range []struct {
+		name  string
+		looks []look
+	}{
+		{"flat", []look{{0, 100, false, false}, {1, 110, false, false}, {2, 100, false, false}, {200, 115, false, false}}},
+		{"20 % of much", []look{{0, 1000, false, false}, {1, 1199, false, false}, {2, 1200, true, false}, {3, 1300, false, false}, {4, 1440, true, false}}},
+		{"16 MiB of little", []look{{0, 10, false, false}, {1, 25, false, false}, {2, 26, true, false}, {3, 41, false, false}, {4, 42, true, false}}},
+		{"slow leak", []look{{0, 100, false, false}, {60, 105, false, false}, {120, 110, false, false}, {180, 115, false, false}, {240, 121, true, false}}},
+		{"sawtooth below the high water", []look{{0, 100, false, false}, {1, 200, true, false}, {20, 100, false, false}, {40, 200, false, false},
+			{60, 100, false, false}, {80, 200, false, false}, {100, 100, false, false}, {120, 200, false, false}}},
+		{"leak after a peak that is long gone", []look{{0, 100, false, false}, {1, 1000, true, false}, {2, 100, false, false}, {62, 100, false, false},
+			{121, 100, false, false}, {122, 100, false, true}, {123, 130, true, false}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := steps{percent: 20, bytes: 16 * mib, window: time.Hour}
+			for _, l := range c.looks {
+				due, ends := s.see(start.Add(time.Duration(l.minute)*time.Minute), l.live*mib)
+				if due != l.due || ends != l.ends {
+					t.Fatalf("minute %d, %d MiB: due %v, series ends %v; want %v, %v (%+v)", l.minute, l.live, due, ends, l.due, l.ends, s)
+				}
+				if due {
+					s.passed(l.live * mib)
+				}
+			}
+		})
+	}
+}
+
+func TestBudget(t *testing.T) {
+	now := time.Unix(0, 0)
+	b := newBudget(0.01, now)
+	var spent time.Duration
+	for range 3600 {
+		now = now.Add(time.Second)
+		if b.allows(now) {
+			const dump = 300 * time.Millisecond
+			b.spend(dump)
+			spent += dump
+		}
+	}
+	// What was saved, a hundredth of an hour, and at most one dump too many.
+	if most := maxSaved + 36*time.Second + 300*time.Millisecond; spent > most || spent < 30*time.Second {
+		t.Errorf("%v of an hour were spent, want up to %v", spent, most)
+	}
+}
+
+// watching is a Recorder that looks at each millisecond and keeps a dump for each
+// 32 MiB.
+func watching(t *testing.T, cfg Config) *Recorder {
+	cfg.PollInterval, cfg.MinInterval, cfg.MaxShare = time.Millisecond, time.Millisecond, 1
+	cfg.StepBytes, cfg.StepPercent = 32*mib, 1
+	return newTestRecorder(t, cfg)
+}
+
+func ofReason(r *Recorder, why Reason) (found []Dump) {
+	for _, d := range r.Dumps() {
+		if d.Reason == why {
+			found = append(found, d)
+		}
+	}
+	return found
+}
+
+func TestGrowthKeepsDumps(t *testing.T) {
+	log := &output{wrote: make(chan struct{}, 1)}
+	r := watching(t, Config{Dir: t.TempDir(), SampleInterval: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	eventually(t, "a baseline", func() bool { return len(ofReason(r, Baseline)) == 1 })
+	for step := range 3 {
+		block := leaktest.Leak(10, 4*mib)
+		defer block.Free()
+		eventually(t, "a dump of a step", func() bool {
+			grown := ofReason(r, Grown)
+			return len(grown) == step+1 && grown[step].ProfileBytes > 0
+		})
+	}
+	grown := ofReason(r, Grown)
+	base := ofReason(r, Baseline)[0]
+	if base.Ramp != base.ID {
+		t.Errorf("the baseline begins no series: %+v", base)
+	}
+	since := base.ID
+	for _, d := range grown {
+		readable(t, r, d.ID)
+		switch {
+		case d.Grown == nil || d.Ledger.RSS == 0 || d.LeakSummary == "":
+			t.Fatalf("%+v", d)
+		case d.Ramp != base.ID || d.Grown.Since != since:
+			t.Errorf("of series %q and compared with %q, want %q and %q", d.Ramp, d.Grown.Since, base.ID, since)
+		// The dump may be of the middle of the leak, once it is more than a step.
+		case d.Grown.Bytes < 20*mib || d.Grown.Bytes > 60*mib:
+			t.Errorf("grew by %d bytes, want 32 to 40 MiB", d.Grown.Bytes)
+		case !strings.Contains(d.Grown.String(), "leaktest.Leak leaktest.go:"):
+			t.Errorf("it was %s", d.Grown)
+		}
+		since = d.ID
+	}
+	lines := 0
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "native memory grew") {
+			lines++
+			for _, want := range []string{"level=WARN", "leaktest.Leak leaktest.go:", "TestGrowthKeepsDumps watch_test.go:", "dump=" + grown[lines-1].ID, "rss_bytes="} {
+				if !strings.Contains(line, want) {
+					t.Errorf("no %q in %s", want, line)
+				}
+			}
+		}
+	}
+	if lines != 3 {
+		t.Errorf("%d lines for 3 steps:\n%s", lines, log)
+	}
+}
+
+func TestFlatKeepsNothing(t *testing.T) {
+	r := watching(t, Config{SampleInterval: time.Millisecond})
+	// As many light samples as there would be in minutes, while C allocates and frees.
+	eventually(t, "50 light samples", func() bool {
+		leaktest.Leak(1000, 1024).Free()
+		return r.ranking().samples >= 50
+	})
+	if grown := ofReason(r, Grown); len(grown) != 0 {
+		t.Errorf("nothing grew: %+v", grown)
+	}
+	if n := len(r.Dumps()); n != 1 {
+		t.Errorf("%d dumps are kept, want the baseline alone", n)
+	}
+	if k := r.ranking(); k.suspects() != 0 {
+		t.Errorf("suspects: %+v", k.stacks[0])
+	}
+}
+
+func TestNothingIsDoneUnasked(t *testing.T) {
+	r, err := newRecorder(quiet(t), func(io.Writer) error { return errors.New("a dump was taken") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	defer leaktest.Leak(100, mib).Free()
+	r.Close() // joins the watcher, if there is one
+	if n := len(r.Dumps()); n != 0 {
+		t.Errorf("%d dumps", n)
+	}
+}
+
+func TestFailuresAreLoggedOnce(t *testing.T) {
+	log := &output{wrote: make(chan struct{}, 1)}
+	broken := errors.New("memory is short")
+	cfg, err := Config{Logger: slog.New(slog.NewTextHandler(log, nil))}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{r: &Recorder{cfg: cfg, log: cfg.Logger}}
+	for range 3 {
+		w.report(broken)
+		w.report(jemalloc.ErrProfilingOff)
+		w.report(errBusy)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 {
+		t.Errorf("%d lines:\n%s", n, log)
+	}
+	w.report(nil)
+	w.report(broken)
+	if n := strings.Count(log.String(), "\n"); n != 2 {
+		t.Errorf("a failure that comes again: %d lines:\n%s", n, log)
+	}
+}
+
+func TestClose(t *testing.T) {
+	r := watching(t, Config{SampleInterval: time.Millisecond})
+	d := take(t, r)
+	for range 2 {
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Take(context.Background()); !errors.Is(err, ErrClosed) {
+		t.Errorf("Take after Close: %v", err)
+	}
+	readable(t, r, d.ID)
+}
