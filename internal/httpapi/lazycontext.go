@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,8 +17,13 @@ type lazyContext struct {
 	parent   context.Context
 	deadline time.Time
 
-	mu     sync.Mutex
-	timed  context.Context // nil until somebody waits
+	mu    sync.Mutex // held to make timed
+	timed atomic.Pointer[timedContext]
+}
+
+// timedContext is what somebody waits for.
+type timedContext struct {
+	context.Context
 	cancel context.CancelFunc
 }
 
@@ -30,27 +36,22 @@ func (c *lazyContext) Deadline() (time.Time, bool) { return c.deadline, true }
 func (c *lazyContext) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.timed == nil {
-		c.timed, c.cancel = context.WithDeadline(c.parent, c.deadline)
+	timed := c.timed.Load()
+	if timed == nil {
+		timed = new(timedContext)
+		timed.Context, timed.cancel = context.WithDeadline(c.parent, c.deadline)
+		c.timed.Store(timed)
 	}
-	return c.timed.Done()
+	return timed.Done()
 }
 
-// Err implements [context.Context].
+// Err implements [context.Context]. Until somebody waits the deadline does not
+// pass.
 func (c *lazyContext) Err() error {
-	c.mu.Lock()
-	timed := c.timed
-	c.mu.Unlock()
-	if timed != nil {
+	if timed := c.timed.Load(); timed != nil {
 		return timed.Err()
 	}
-	if err := c.parent.Err(); err != nil {
-		return err
-	}
-	if !time.Now().Before(c.deadline) {
-		return context.DeadlineExceeded
-	}
-	return nil
+	return c.parent.Err()
 }
 
 // Value implements [context.Context].
@@ -59,12 +60,10 @@ func (c *lazyContext) Value(key any) any { return c.parent.Value(key) }
 // end releases the timer. It reports true if somebody waited: they may still
 // look at c, which must not be used again.
 func (c *lazyContext) end() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.timed == nil {
-		c.parent = nil
-		return false
+	if timed := c.timed.Load(); timed != nil {
+		timed.cancel()
+		return true
 	}
-	c.cancel()
-	return true
+	c.parent = nil
+	return false
 }

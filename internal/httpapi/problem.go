@@ -66,6 +66,13 @@ var (
 	kindInternal     = &problemKind{name: "internal", title: "Internal error", status: http.StatusInternalServerError}
 )
 
+// allKinds are those that openapi.json has to name.
+var allKinds = [...]*problemKind{
+	kindNotFound, kindInvalidName, kindBadRequest, kindBadData, kindNoCapacity,
+	kindUnavailable, kindOverloaded, kindTimeout, kindNotReady, kindNoRoute,
+	kindMethod, kindSlowBody, kindBodyTooLarge, kindMediaType, kindInternal,
+}
+
 // requestError is an error that this package found in a request.
 type requestError struct {
 	kind   *problemKind
