@@ -13,7 +13,7 @@ import (
 
 // A program that links C code serves what that code holds.
 func Example() {
-	rec, err := pprof.New(pprof.Config{Dir: "/var/tmp/dumps-of-this-program"})
+	rec, err := pprof.New(pprof.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}

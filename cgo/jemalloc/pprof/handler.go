@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"strings"
 
@@ -220,10 +219,6 @@ func (r *Recorder) serveActive(w http.ResponseWriter, q *http.Request) {
 }
 
 func (r *Recorder) serveSetActive(w http.ResponseWriter, q *http.Request) {
-	if t, _, err := mime.ParseMediaType(q.Header.Get("Content-Type")); err == nil && t != "application/json" && t != "application/x-www-form-urlencoded" {
-		problem(w, http.StatusUnsupportedMediaType, `want application/json: {"active":true}`)
-		return
-	}
 	var want active
 	body := json.NewDecoder(http.MaxBytesReader(w, q.Body, 1<<10))
 	body.DisallowUnknownFields()

@@ -107,8 +107,6 @@ func balance(rss, anonymous int64, g golang, n native) Ledger {
 	return l
 }
 
-const page = 4096 // of jemalloc, as configured on amd64 and arm64
-
 // readNative reads jemalloc's part: nothing where it is not linked.
 func readNative() (native, error) {
 	s, err := jemalloc.ReadStats() // refreshes the statistics below, too
@@ -129,12 +127,16 @@ func readNative() (native, error) {
 		}
 		v[i] = int64(n)
 	}
-	internal, base, cached, dirty := v[0], v[1], v[2], v[3]+v[4]
+	page, err := jemalloc.Read[uintptr]("arenas.page")
+	if err != nil {
+		return native{}, err
+	}
+	internal, base, cached, dirty := v[0], v[1], v[2], (v[3]+v[4])*int64(page)
 	live := max(0, int64(s.Allocated)-internal-cached)
 	return native{
 		live:          live,
 		fragmentation: max(0, int64(s.Active)-internal-live),
-		dirty:         dirty * page,
+		dirty:         dirty,
 		metadata:      base + internal,
 	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"slices"
 	"strconv"
@@ -23,7 +24,7 @@ func status(err error) int {
 	switch {
 	case errors.As(err, new(badRequest)):
 		return http.StatusBadRequest
-	case errors.Is(err, errUnknownDump):
+	case errors.Is(err, errUnknownDump), errors.Is(err, fs.ErrNotExist): // or somebody removed its file
 		return http.StatusNotFound
 	case errors.Is(err, errNoProfile):
 		return http.StatusConflict

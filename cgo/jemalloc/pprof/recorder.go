@@ -166,12 +166,14 @@ func (r *Recorder) keepNow(why Reason, since string) (Dump, error) {
 	d.describe(heap)
 	before := r.compareWith(since)
 	switch {
-	case why == Baseline, why == Grown && since == "":
-		d.Ramp = d.ID
 	case since != "":
 		if s, err := r.store.get(since); err == nil {
 			d.Ramp = s.Ramp
+			break
 		}
+		fallthrough // it was dropped meanwhile
+	case why == Baseline, why == Grown:
+		d.Ramp = d.ID
 	}
 	if d, err = r.store.add(d, text); err != nil {
 		return Dump{}, err

@@ -88,12 +88,12 @@ func TestToolsAgainstARunningProgram(t *testing.T) {
 		}
 		view := url + "/debug/jeprof/ui/" + fromJSON[Dump](t, body).ID
 		for page, want := range map[string]string{
-			"/":                                 "leaktest_new_record", // leads to the flame graph
-			"/top":                              "leaktest_new_record",
-			"/peek?f=leaktest_leak":             "leaktest_new_record",
-			"/source?f=leaktest_new_record":     "malloc(size",
-			"/graph":                            "<svg",
-			"/top?si=alloc_objects":             "alloc_objects",
+			"/":                             "leaktest_new_record", // leads to the flame graph
+			"/top":                          "leaktest_new_record",
+			"/peek?f=leaktest_leak":         "leaktest_new_record",
+			"/source?f=leaktest_new_record": "malloc(size",
+			"/graph":                        "<svg",
+			"/top?si=alloc_objects":         "alloc_objects",
 		} {
 			code := 200
 			if page == "/graph" {
@@ -182,6 +182,16 @@ func TestViews(t *testing.T) {
 	resp, _ := request(t, http.MethodGet, base+"diff?from="+ids[0]+"&to="+ids[1], "")
 	if want := "/debug/jeprof/ui/" + ids[0] + ".." + ids[1] + "/flamegraph"; resp.StatusCode != 200 || resp.Request.URL.Path != want {
 		t.Errorf("the form leads to %s %s", resp.Status, resp.Request.URL)
+	}
+}
+
+func TestGraphsAreSmall(t *testing.T) {
+	for query, want := range map[string]string{
+		"": "", "n=20&si=alloc_space": "n=20&si=alloc_space", "n=100000": "n=500", "n=0": "n=500", "n=-1": "n=-1", "trim=f": "", "n=x": "n=x",
+	} {
+		if got := smallGraph(httptest.NewRequest(http.MethodGet, "/graph?"+query, nil)).URL.RawQuery; got != want {
+			t.Errorf("%q becomes %q, want %q", query, got, want)
+		}
 	}
 }
 

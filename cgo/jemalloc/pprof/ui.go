@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -116,8 +117,25 @@ func (r *Recorder) serveView(w http.ResponseWriter, q *http.Request, name, page 
 		problem(w, http.StatusNotFound, fmt.Sprintf("nothing is served at %s", q.URL.Path))
 		return
 	}
+	if page == "/graph" {
+		q = smallGraph(q)
+	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	h.ServeHTTP(w, q)
+}
+
+// smallGraph bounds the nodes of a graph that is asked for: graphviz, which draws
+// it, takes minutes for thousands and cannot be told to stop.
+func smallGraph(q *http.Request) *http.Request {
+	const most = 500
+	values := q.URL.Query()
+	values.Del("trim") // trim=f is all nodes
+	if n, err := strconv.Atoi(values.Get("n")); err == nil && n != -1 && (n < 1 || n > most) {
+		values.Set("n", strconv.Itoa(most))
+	}
+	q = q.Clone(q.Context())
+	q.URL.RawQuery = values.Encode()
+	return q
 }
 
 // opening: the driver keeps the settings of its command line in variables of its
