@@ -42,4 +42,4 @@ go build -o dist/bench ./build/bench
 # Split on purpose: the variables hold flags.
 # shellcheck disable=SC2086
 gcc -O2 -g -Wall -Wextra -DTHREADED ${CGO_CFLAGS:-} build/bench/fill.c -o dist/bench-fill ${CGO_LDFLAGS:-} -lzookeeper_mt -lpthread -lm
-exec dist/bench run --command "build/bench/run.sh $*" "$@"
+exec dist/bench run --command "build/bench/run.sh${*:+ $*}" "$@"
