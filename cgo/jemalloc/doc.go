@@ -17,6 +17,26 @@
 // It does not read heap profiles: that is package heapprof, beside it, which is
 // pure Go. It does not serve HTTP: that is package pprof.
 //
+// # Heap profiles
+//
+// [Dump] writes a profile, [SetActive] switches sampling on and off. [ExitReport]
+// does at the end of the program what jemalloc's prof_leak and prof_final promise,
+// and cannot keep in a Go program.
+//
+// Stacks have C and Go frames: from malloc through the C library and the Go
+// function that called it to runtime.goexit or runtime.main, through callbacks from
+// C to Go, on goroutines and on threads made by C. jemalloc itself would end each at
+// runtime.asmcgocall. stitch.c says how it is done. It depends on where Go's runtime
+// keeps its stacks, which no version promises to the next. So that is proved when
+// the program starts, in less than a millisecond, by a call from Go to C to Go to
+// C; where the proof fails, stacks have C frames only, and [Unwinder] says so and
+// why. Put what it says in a log line. A stack has at most 128 frames: that is
+// compiled into jemalloc 5.3, and the outermost are lost.
+//
+// On amd64 that is tested with Go 1.26. On arm64 it passed the same tests, stress
+// included, under emulation (qemu-user) and never on such a machine. On other
+// processors stacks have C frames only.
+//
 // Under go build -asan the address sanitizer has to be the malloc of the
 // process. jemalloc is then not linked, and everything here reports
 // [ErrNotLinked].

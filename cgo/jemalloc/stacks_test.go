@@ -175,6 +175,41 @@ func TestStackOfThread(t *testing.T) {
 	})
 }
 
+// jemalloc takes 128 frames. Wherever the cut falls, what is inside it is right.
+func TestDeepStackIsCut(t *testing.T) {
+	if !inChild(t, everySample) {
+		return
+	}
+	const most = 128
+	inside := make(map[string]bool)
+	for goFrames := range uint8(most) {
+		plan := stitchtest.Plan{Steps: []stitchtest.Step{{Go: 3, C: 3}, {Go: goFrames, C: 1}}}
+		whole := plan.Names()
+		plan.Run(128)
+		found := false
+		for _, s := range dumpStacks(t) {
+			names := stitchtest.Names(s.pcs)
+			known := stitchtest.Known(names)
+			if len(known) == 0 || inside[inShort(names)] {
+				continue
+			}
+			found = true
+			inside[inShort(names)] = true
+			switch {
+			case len(names) > most:
+				t.Errorf("%d frames", len(names))
+			case len(names) < most && !slices.Equal(known, whole),
+				!slices.Equal(known, whole[len(whole)-len(known):]):
+				t.Errorf("%d frames:\n%v\nof\n%v", len(names), known, whole)
+			}
+		}
+		// Beyond the cut all stacks look the same.
+		if !found && int(goFrames) < most-20 {
+			t.Errorf("no stack of %d Go frames", goFrames)
+		}
+	}
+}
+
 // expectOne makes the plan's stack and expects it to be the only one, complete.
 // Left out are frames that depend on the compiler: C code that cgo generates, and
 // Go's wrappers around goroutines and between its two calling conventions.

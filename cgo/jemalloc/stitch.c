@@ -67,7 +67,7 @@ static const struct gojemalloc_layout go_layout = {
 
 #elif defined(__aarch64__)
 
-/* Written from the runtime's source. See doc.go for how far it was tried. */
+/* Tried under emulation only. */
 static const struct gojemalloc_layout go_layout = {
 	.call_g = 0,
 	.call_depth = 8,

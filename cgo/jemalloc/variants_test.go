@@ -3,6 +3,7 @@
 package jemalloc_test
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -11,27 +12,33 @@ import (
 )
 
 // Programs that are stripped, position independent, or built without optimization
-// give the same stacks, with the same Go names.
+// give the same stacks, with the same Go names. C that is not optimized is found by
+// way of the frame pointer, a register that crosscall2 saved.
 func TestBuildVariants(t *testing.T) {
 	if isChild(t) {
 		expectEveryPlan(t)
 		return
 	}
 	if testing.Short() {
-		t.Skip("builds this test four times")
+		t.Skip("builds this test five times")
 	}
 	for _, v := range []struct {
-		name  string
-		flags []string
+		name   string
+		flags  []string
+		cflags string
 	}{
-		{"stripped", []string{"-ldflags=-s -w", "-trimpath"}},
-		{"pie", []string{"-buildmode=pie"}},
-		{"stripped pie", []string{"-buildmode=pie", "-ldflags=-s -w", "-trimpath"}},
-		{"unoptimized", []string{"-gcflags=magellan/...=-N -l"}},
+		{"stripped", []string{"-ldflags=-s -w", "-trimpath"}, ""},
+		{"pie", []string{"-buildmode=pie"}, ""},
+		{"stripped pie", []string{"-buildmode=pie", "-ldflags=-s -w", "-trimpath"}, ""},
+		{"unoptimized Go", []string{"-gcflags=magellan/...=-N -l"}, ""},
+		{"unoptimized C", nil, " -O0"},
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			program := filepath.Join(t.TempDir(), "variant.test")
 			build := exec.Command("go", append(append([]string{"test", "-c", "-o", program}, v.flags...), ".")...)
+			if v.cflags != "" {
+				build.Env = append(os.Environ(), "CGO_CFLAGS="+os.Getenv("CGO_CFLAGS")+v.cflags)
+			}
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("%v: %v\n%s", build, err, out)
 			}
