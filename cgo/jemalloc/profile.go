@@ -85,13 +85,12 @@ func dump() (*os.File, error) {
 	dumping.Lock()
 	defer dumping.Unlock()
 
-	fd, err := C.memfd_create(cName("heap profile"), C.MFD_CLOEXEC)
-	if fd < 0 {
-		return nil, fmt.Errorf("jemalloc: memory file for the heap profile (memfd_create): %w", err)
+	f, err := memoryFile("heap profile")
+	if err != nil {
+		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), "heap profile")
 	// jemalloc opens files by name. This name leads to the memory file.
-	path := fmt.Sprintf("/proc/self/fd/%d", fd)
+	path := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
 	if _, err := os.Stat(path); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("jemalloc: the heap profile needs /proc, mount it: %w", err)
@@ -105,6 +104,21 @@ func dump() (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// memoryFile gives an empty file that is in memory only (memfd_create).
+func memoryFile(name string) (*os.File, error) {
+	// MFD_NOEXEC_SEAL, which older C headers lack. Kernels from 6.3 on know it, and
+	// insist on it where the sysctl vm.memfd_noexec is 2.
+	const noexecSeal = 8
+	fd, err := C.memfd_create(cName(name), C.MFD_CLOEXEC|noexecSeal)
+	if fd < 0 && errors.Is(err, syscall.EINVAL) {
+		fd, err = C.memfd_create(cName(name), C.MFD_CLOEXEC)
+	}
+	if fd < 0 {
+		return nil, fmt.Errorf("jemalloc: memory file for the heap profile (memfd_create): %w", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 // profiling reports why there is no heap profile, if there is none.

@@ -235,9 +235,9 @@ INLINE uintptr_t walk_go(struct walk *w, struct learner *learner,
 
 	if (!load(learner, w->cfa + l->call_g, &g) || !load(learner, w->cfa + l->call_depth, &depth))
 		return stop(learner, "the slots of runtime.asmcgocall");
-	if (g == 0) /* the runtime itself calls C, from the system stack: a thread is made, say */
-		return stop(learner, "no goroutine in the slots of runtime.asmcgocall");
-	if (!load(learner, g + l->g_lo, &lo) || !load(learner, g + l->g_hi, &hi) || lo >= hi || depth >= hi - lo)
+	/* Where the runtime itself calls C, from the system stack, g is 0. (That call
+	 * returns to another address, and so should not be met here.) */
+	if (g == 0 || !load(learner, g + l->g_lo, &lo) || !load(learner, g + l->g_hi, &hi) || lo >= hi || depth >= hi - lo)
 		return stop(learner, "the bounds of the goroutine's stack");
 	if (learner != NULL && ((hi - lo) & (hi - lo - 1)) != 0) /* Go's stacks have sizes of 2^n */
 		return stop(learner, "the size of the goroutine's stack");

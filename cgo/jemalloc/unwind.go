@@ -92,7 +92,6 @@ func learn(layout *C.struct_gojemalloc_layout) (C.struct_gojemalloc_landmarks, e
 		return landmarks, errors.New("no memory for the self-test")
 	}
 	defer C.free(unsafe.Pointer(probe))
-
 	defer func() { probing = nil }()
 
 	entry, err := callbackEntry()
