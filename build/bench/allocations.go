@@ -13,7 +13,7 @@ var benchmarkLine = regexp.MustCompile(`(?m)^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+([
 // measureAllocations runs the benchmarks of the handlers, magellan's beside
 // Echo's with a prebuilt body.
 func (r *run) measureAllocations(ctx context.Context) error {
-	out, err := runText(ctx, command("go", "test", "-run", "^$", "-bench", "^BenchmarkShop", "-benchmem", "-count", strconv.Itoa(r.rounds), "./internal/httpapi"))
+	out, err := runText(ctx, command("go", "test", "-run", "^$", "-bench", "^BenchmarkShop", "-benchmem", "-count", strconv.Itoa(r.allocationRounds), "./internal/httpapi"))
 	if err != nil {
 		return err
 	}
@@ -45,6 +45,6 @@ func (r *run) measureAllocations(ctx context.Context) error {
 	}
 	r.report.goal(goal{what: "heap allocations per read that net/http and Echo do not make", atMost: true,
 		got: max(0, median(ours.allocs)-median(echos.allocs))})
-	r.report.section("Allocations", fmt.Sprintf("The handlers without the network: `go test -bench ^BenchmarkShop -benchmem ./internal/httpapi`, %d times.", r.rounds), t)
+	r.report.section("Allocations", fmt.Sprintf("The handlers without the network: `go test -bench ^BenchmarkShop -benchmem ./internal/httpapi`, %d times.", r.allocationRounds), t)
 	return nil
 }

@@ -219,7 +219,7 @@ func (r *run) measureFill(ctx context.Context) error {
 		}},
 	}
 	order := []int{0, 1, 2}
-	for round := -1; round < r.rounds; round++ { // the first is for the server's JIT compiler
+	for round := -1; round < r.fillRounds; round++ { // the first is for the server's JIT compiler
 		for _, i := range rotated(order, round+len(order)) {
 			var result fillResult
 			before, err := cpuOf(r.zookeeper.Pid())
@@ -246,7 +246,7 @@ func (r *run) measureFill(ctx context.Context) error {
 
 	speed := func(i int) []float64 { return column(clients[i].results, fillResult.perSecond) }
 	cpu := func(i int) []float64 { return column(clients[i].results, fillResult.cpuPerRead) }
-	t := &table{head: []string{"client", "reads/s", "client CPU us/read", "server CPU us/read", "magellan's reads/s : its", "magellan's CPU : its"}}
+	t := &table{head: []string{"client", "reads/s", "client CPU us/read", "server CPU us/read", "magellan : it, reads/s", "magellan : it, CPU"}}
 	for i, c := range clients {
 		t.add(c.name, number(median(speed(i)), 0), number(median(cpu(i)), 1),
 			number(median(column(c.results, fillResult.serverCPUPerRead)), 1),
@@ -254,7 +254,7 @@ func (r *run) measureFill(ctx context.Context) error {
 	}
 	r.report.section("Cold fill", fmt.Sprintf("%s znodes, each read and watched once, by a client that has just connected. "+
 		"magellan is its cache package with all above ZooKeeper and below HTTP: it decodes, keeps and watches each shop, over as many sessions as its watches need. "+
-		"The others throw away what they read.", number(float64(r.hot), 0)), t)
+		"The others throw away what they read. %d rounds.", number(float64(r.hot), 0), r.fillRounds), t)
 	r.report.goal(goal{what: "cold fill: magellan's reads/s over the C program's", got: ratio(speed(0), speed(1)), wanted: 1, decimals: 2})
 	r.report.goal(goal{what: "cold fill: magellan's CPU a read over the C program's", got: ratio(cpu(0), cpu(1)), wanted: 1.2, atMost: true, decimals: 2})
 	return nil

@@ -30,7 +30,7 @@ func (r *run) measureLookup(ctx context.Context) error {
 		{about: fmt.Sprintf("%d bytes", len(r.hotShop(0))), file: r.lookups, profile: "lookup-names"},
 	}
 	order := []int{0, 1}
-	for round := -1; round < r.rounds; round++ { // the first is for warming up
+	for round := -1; round < r.loadRounds; round++ { // the first is for warming up
 		for _, i := range rotated(order, round+len(order)) {
 			result, err := r.wrk(ctx, magellan, r.lookupLoad(kinds[i].file))
 			if err != nil {
@@ -56,9 +56,9 @@ func (r *run) measureLookup(ctx context.Context) error {
 			number(median(column(k.results, loadResult.cpuPerRequest))/lookupShops, 2),
 			number(median(column(k.results, func(l loadResult) float64 { return float64(l.Bytes) / float64(l.Requests) / lookupShops })), 0))
 	}
-	r.report.section("Lookups", fmt.Sprintf("`POST /v1/shops/lookup` with %s shops in each request, %d connections, wrk with one thread on the same cores, %v a round. "+
+	r.report.section("Lookups", fmt.Sprintf("`POST /v1/shops/lookup` with %s shops in each request, %d connections, wrk with one thread on the same cores, %d rounds of %v each. "+
 		"Together the requests ask for each shop of the %s in memory once, in random order, and then again.",
-		number(lookupShops, 0), lookupConnections, r.lookupTime, number(float64(r.hot), 0)), t)
+		number(lookupShops, 0), lookupConnections, r.loadRounds, r.lookupTime, number(float64(r.hot), 0)), t)
 	r.report.goal(goal{what: fmt.Sprintf("lookups: answers/s, %s", kinds[0].about), wanted: 2e6, got: median(column(kinds[0].results, answersPerSecond))})
 	return nil
 }

@@ -152,7 +152,7 @@ func (r *run) measureMemory(ctx context.Context) error {
 	withoutNative := func(i int) []float64 {
 		return column(kinds[i].results, func(r holdResult) float64 { return float64(r.RSS - r.Native) })
 	}
-	t := &table{head: []string{"process", "RSS MiB", "Go heap MiB", "native MiB", "RSS : the map's", "RSS without native : the map's"}}
+	t := &table{head: []string{"process", "RSS MiB", "Go heap MiB", "native MiB", "it : the map, RSS", "it : the map, RSS without native"}}
 	for i, k := range kinds {
 		t.add(k.name, mebibytes(median(rss(i))),
 			mebibytes(median(column(k.results, func(r holdResult) float64 { return float64(r.GoHeap) }))),

@@ -49,11 +49,11 @@ func (r *run) measureReads(ctx context.Context) error {
 		}
 	}
 	busyLoad.duration = r.readTime
-	busy, err := r.loadRounds(ctx, servers, busyLoad)
+	busy, err := r.takeTurns(ctx, servers, busyLoad)
 	if err != nil {
 		return err
 	}
-	alone, err := r.loadRounds(ctx, servers, load{connections: 1, duration: r.oneByOne, file: r.reads, pinned: true})
+	alone, err := r.takeTurns(ctx, servers, load{connections: 1, duration: r.oneByOne, file: r.reads, pinned: true})
 	if err != nil {
 		return err
 	}
@@ -74,15 +74,15 @@ var readNames = []string{
 	"naive: one go-zookeeper/zk read per request",
 }
 
-// loadRounds puts the load on each server in each round, and returns the results
+// takeTurns puts the load on each server in each round, and returns the results
 // by server.
-func (r *run) loadRounds(ctx context.Context, servers []*server, l load) ([][]loadResult, error) {
+func (r *run) takeTurns(ctx context.Context, servers []*server, l load) ([][]loadResult, error) {
 	results := make([][]loadResult, len(servers))
 	order := make([]int, len(servers))
 	for i := range order {
 		order[i] = i
 	}
-	for round := range r.rounds {
+	for round := range r.loadRounds {
 		for _, i := range rotated(order, round) {
 			result, err := r.wrk(ctx, servers[i], l)
 			if err != nil {
@@ -101,7 +101,7 @@ func (r *run) reportReads(bodySize int, busy, alone [][]loadResult) {
 	p99 := func(l loadResult) float64 { return l.P99 }
 	var tables []*table
 	for _, results := range [][][]loadResult{busy, alone} {
-		t := &table{head: []string{"server", "requests/s", "p50 us", "p99 us", "CPU us/request", "bytes/answer", "magellan's requests/s : its", "magellan's p99 : its"}}
+		t := &table{head: []string{"server", "requests/s", "p50 us", "p99 us", "CPU us/request", "bytes/answer", "magellan : it, requests/s", "magellan : it, p99", "magellan : it, CPU"}}
 		for i, name := range readNames {
 			cpu := number(median(column(results[i], loadResult.cpuPerRequest)), 1)
 			if i == len(readNames)-1 {
@@ -111,15 +111,16 @@ func (r *run) reportReads(bodySize int, busy, alone [][]loadResult) {
 				number(median(column(results[i], p50)), 0), number(median(column(results[i], p99)), 0), cpu,
 				number(median(column(results[i], func(l loadResult) float64 { return float64(l.Bytes) / float64(l.Requests) })), 0),
 				number(ratio(column(results[0], loadResult.perSecond), column(results[i], loadResult.perSecond)), 2),
-				number(ratio(column(results[0], p99), column(results[i], p99)), 2))
+				number(ratio(column(results[0], p99), column(results[i], p99)), 2),
+				number(ratio(column(results[0], loadResult.cpuPerRequest), column(results[i], loadResult.cpuPerRequest)), 2))
 		}
 		tables = append(tables, t)
 	}
 	r.report.section("Reads, 64 connections", fmt.Sprintf("`GET /v1/shops/{shop}`: the body has %d bytes, names have %d. "+
 		"wrk with one thread and keep-alive sends the same sequence of requests to all, drawn by zipf (s = %v) from the %s shops that are asked for, all of which magellan has in memory. "+
-		"%v a round, after %v of warming up. magellan's answers have more bytes: ETag, Age, X-Cache, X-Zxid.",
-		bodySize, len(r.hotShop(0)), zipfS, number(float64(r.hot), 0), r.readTime, r.warm), tables[0])
-	r.report.section("Reads, one connection", fmt.Sprintf("The same, wrk and the server bound to the same core, %v a round.", r.oneByOne), tables[1])
+		"%d rounds of %v each, after %v of warming up. magellan's answers have more bytes: ETag, Age, X-Cache, X-Zxid and a request id.",
+		bodySize, len(r.hotShop(0)), zipfS, number(float64(r.hot), 0), r.loadRounds, r.readTime, r.warm), tables[0])
+	r.report.section("Reads, one connection", fmt.Sprintf("The same, wrk and the server bound to the same core, %d rounds of %v each.", r.loadRounds, r.oneByOne), tables[1])
 	r.report.goal(goal{what: "reads: magellan's requests/s over Echo's", decimals: 3, wanted: 0.95,
 		got: ratio(column(busy[0], loadResult.perSecond), column(busy[1], loadResult.perSecond))})
 	r.report.goal(goal{what: "reads: magellan's p99 over Echo's", decimals: 3, wanted: 1, atMost: true,

@@ -9,7 +9,7 @@ usage() {
 usage: build/bench/run.sh [--short] [--rounds N] [--out FILE] [--parts PART,...] [--profiles DIR]
 
   --short         a few minutes, for CI: fewer shops, fewer and shorter rounds
-  --rounds N      rounds of each measurement (5, or 3 with --short)
+  --rounds N      rounds of each measurement (3 to 9, or 1 to 3 with --short)
   --out FILE      write the report to FILE instead of standard output
   --profiles DIR  also take CPU profiles of magellan, in further rounds
   --parts ...     only some of reads,lookup,fill,memory,allocations
