@@ -41,7 +41,7 @@ func leaked(p *profile.Profile) (bytes, objects int64) {
 
 func TestNative(t *testing.T) {
 	s := serve(t, newTestRecorder(t, quiet(t)))
-	block := leaktest.Leak(16, 4*mib) // so large that each is sampled
+	block := leaktest.Leak(4, 16*mib) // so large that each is sampled
 	defer block.Free()
 	for _, c := range []struct {
 		query, contentType, disposition string
@@ -73,8 +73,8 @@ func TestNative(t *testing.T) {
 			if held != 0 || p.DurationNanos < int64(time.Second) {
 				t.Errorf("%s: grew by %d bytes in %v", c.query, held, time.Duration(p.DurationNanos))
 			}
-		case held < 63*mib || held > 81*mib || objects < 15 || objects > 17:
-			t.Errorf("%s: %d bytes in %d objects, leaked were 64 MiB in 16", c.query, held, objects)
+		case held < 63*mib || held > 81*mib || objects < 4 || objects > 5:
+			t.Errorf("%s: %d bytes in %d objects, leaked were 64 MiB in 4", c.query, held, objects)
 		}
 		if len(p.Mapping) == 0 || p.PeriodType == nil || p.Period == 0 || p.TimeNanos == 0 || p.DropFrames == "" {
 			t.Errorf("%s: not all is said: %v", c.query, p)
@@ -84,14 +84,14 @@ func TestNative(t *testing.T) {
 
 func TestNativeDelta(t *testing.T) {
 	r := newTestRecorder(t, quiet(t))
-	before := leaktest.Leak(64, 4*mib)
+	before := leaktest.Leak(16, 16*mib)
 	defer before.Free()
 	during := make(chan leaktest.Block, 1)
 	dumps := 0
 	r.dump = func(w io.Writer) error {
 		defer func() {
 			if dumps++; dumps == 1 {
-				during <- leaktest.Leak(32, 4*mib)
+				during <- leaktest.Leak(8, 16*mib)
 			}
 		}()
 		return jemalloc.Dump(w)
@@ -102,8 +102,8 @@ func TestNativeDelta(t *testing.T) {
 		t.Fatal(err)
 	}
 	(<-during).Free()
-	if held, objects := leaked(p); held < 127*mib || held > 161*mib || objects < 31 || objects > 33 {
-		t.Errorf("%d bytes in %d objects, leaked meanwhile were 128 MiB in 32", held, objects)
+	if held, objects := leaked(p); held < 127*mib || held > 161*mib || objects < 8 || objects > 9 {
+		t.Errorf("%d bytes in %d objects, leaked meanwhile were 128 MiB in 8", held, objects)
 	}
 }
 
@@ -159,12 +159,12 @@ func TestDumps(t *testing.T) {
 	cfg.Dir = t.TempDir()
 	s := serve(t, newTestRecorder(t, cfg))
 	base := s.URL + "/debug/jeprof"
-	first := leaktest.Leak(32, 4*mib)
+	first := leaktest.Leak(8, 16*mib)
 	defer first.Free()
 	var ids []string
 	for i := range 2 {
 		if i == 1 {
-			second := leaktest.Leak(16, 4*mib)
+			second := leaktest.Leak(4, 16*mib)
 			defer second.Free()
 		}
 		resp, body := request(t, http.MethodPost, base+"/dump", "")
@@ -175,7 +175,7 @@ func TestDumps(t *testing.T) {
 		if got := fromJSON[Dump](t, fetch(t, s.URL+resp.Header.Get("Location"), 200)); got.ID != d.ID {
 			t.Errorf("at its Location is %+v", got)
 		}
-		if d.RSS == 0 || sumOf(d.Ledger)-d.Ledger.NotResident != d.RSS || d.LiveBytes < 128*mib || d.LiveObjects < 32 || d.Stacks == 0 ||
+		if d.RSS == 0 || sumOf(d.Ledger)-d.Ledger.NotResident != d.RSS || d.LiveBytes < 128*mib || d.LiveObjects < 8 || d.Stacks == 0 ||
 			d.PID != os.Getpid() || d.Reason != Requested || d.Stored != "disk" || !strings.HasPrefix(d.LeakSummary, "<jemalloc>: Leak approximation summary: ~") {
 			t.Errorf("%+v", d)
 		}
@@ -206,8 +206,8 @@ func TestDumps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if held, objects := leaked(p); held < 63*mib || held > 81*mib || objects < 15 || objects > 17 {
-		t.Errorf("diff: %d bytes in %d objects, leaked in between were 64 MiB in 16", held, objects)
+	if held, objects := leaked(p); held < 63*mib || held > 81*mib || objects < 4 || objects > 5 {
+		t.Errorf("diff: %d bytes in %d objects, leaked in between were 64 MiB in 4", held, objects)
 	}
 	if body := fetch(t, diff+"&format=text", 200); !bytes.Contains(body, []byte("leaktest.Leak leaktest.go:")) {
 		t.Errorf("%s", body)
@@ -469,7 +469,7 @@ func TestExit(t *testing.T) {
 	r := newTestRecorder(t, cfg)
 	var summary bytes.Buffer
 	file := t.TempDir() + "/last.heap"
-	defer leaktest.Leak(4, 4*mib).Free()
+	defer leaktest.Leak(1, 16*mib).Free()
 	leaks, err := r.Exit(jemalloc.ExitReport{Summary: &summary, Dump: file})
 	if err != nil {
 		t.Fatal(err)

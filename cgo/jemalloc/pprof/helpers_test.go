@@ -33,7 +33,11 @@ func TestMain(m *testing.M) {
 	case "dumper":
 		runDumper()
 	default:
-		os.Exit(m.Run())
+		code := m.Run()
+		if builtAt != "" {
+			os.RemoveAll(filepath.Dir(builtAt))
+		}
+		os.Exit(code)
 	}
 }
 
@@ -44,7 +48,7 @@ func runServer() {
 	if err != nil {
 		panic(err)
 	}
-	leaktest.Leak(16, 4*mib) // so large that each is sampled
+	leaktest.Leak(4, 16*mib) // so large that each is sampled
 	mux := http.NewServeMux()
 	mux.Handle("/debug/pprof/native", rec.Native())
 	mux.Handle("/debug/jeprof/", rec.Handler("/debug/jeprof"))
@@ -93,10 +97,11 @@ func program(t *testing.T, binary, name string, env ...string) (cmd *exec.Cmd, s
 	})
 	deadline := time.After(time.Minute)
 	for {
-		first, after, whole := strings.Cut(out.String(), "\n")
-		if whole {
-			_ = after
-			return cmd, in, first, func() string { _, after, _ := strings.Cut(out.String(), "\n"); return after }
+		if first, _, whole := strings.Cut(out.String(), "\n"); whole {
+			return cmd, in, first, func() string {
+				_, after, _ := strings.Cut(out.String(), "\n")
+				return after
+			}
 		}
 		select {
 		case <-out.wrote:
@@ -130,12 +135,16 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
+// builtAt is where symbolized put its binary.
+var builtAt string
+
 var symbolized = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "pprof-test-")
 	if err != nil {
 		return "", err
 	}
 	binary := filepath.Join(dir, "pprof.test")
+	builtAt = binary
 	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go test -c: %w\n%s", err, out)
 	}
