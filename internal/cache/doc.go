@@ -3,8 +3,9 @@
 // Two forces act on an entry, and they are kept apart:
 //
 //   - ristretto decides what stays. It is told of an entry once, when the entry
-//     is first read, and afterwards only evicts or rejects it. It never holds a
-//     value: two quick Sets of one key can keep the older one.
+//     is first read, and of its use once a second; afterwards it only evicts or
+//     rejects it. It never holds a value: two quick Sets of one key can keep the
+//     older one.
 //   - ZooKeeper's watches decide what is true. An entry is a pointer that stays
 //     the same while the immutable record it points at is replaced; a record is
 //     vouched for by the epoch (one ZooKeeper session) its watch was set in.

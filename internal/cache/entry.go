@@ -94,11 +94,15 @@ type entry struct {
 	heat, tick atomic.Uint32
 }
 
-// touch notes that the entry was asked for at now.
-func (e *entry) touch(now instant) {
+// touch notes that the entry was asked for at now. It reports whether that is
+// the first time in this second: ristretto hears of no more, as its counters
+// end at 15 and its lock and its memory would cost more than the answer.
+func (e *entry) touch(now instant) bool {
 	second := uint32(time.Duration(now) / time.Second)
-	if e.tick.Load() != second {
-		e.tick.Store(second)
-		e.heat.Add(1)
+	if e.tick.Load() == second {
+		return false
 	}
+	e.tick.Store(second)
+	e.heat.Add(1)
+	return true
 }

@@ -97,13 +97,13 @@ func (c *Cache) drop(hash uint64, e *entry) {
 	path := c.cfg.Layout.Shop(e.name)
 	sh := c.index.shard(hash)
 	sh.mu.Lock()
-	if sh.entries[hash] != e {
+	if sh.find(hash) != e {
 		sh.mu.Unlock()
 		return
 	}
 	l := sh.loads[hash]
 	leaving := make(chan struct{})
-	delete(sh.entries, hash)
+	sh.remove(hash)
 	sh.leaving[hash] = leaving
 	c.evicted.note(hash, c.now())
 	// A read under way would set the watch again, so the removal follows it.

@@ -33,16 +33,21 @@ func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOpt
 		err error
 	}
 	var waits []wait
+	var batch batch
 	now := c.now()
-	for i, name := range names {
-		hash := maphash.String(c.seed, name)
-		if e, rec := c.lookup(hash, name); rec != nil && !opt.Fresh {
-			shop, err := rec.shop(e.name)
-			out[i] = discovery.ShopRead{Shop: shop, Meta: c.serve(e, hash, rec, now), Err: err}
-			continue
+	for from := 0; from < len(names); from += len(batch.records) {
+		names, out := names[from:min(from+len(batch.records), len(names))], out[from:]
+		c.lookupBatch(names, &batch)
+		for i, name := range names {
+			if rec := batch.records[i]; rec != nil && !opt.Fresh {
+				e := batch.entries[i]
+				shop, err := rec.shop(e.name)
+				out[i] = discovery.ShopRead{Shop: shop, Meta: c.serve(e, batch.hashes[i], rec, now), Err: err}
+				continue
+			}
+			r, err := c.acquire(ctx, batch.hashes[i], name, opt.Fresh)
+			waits = append(waits, wait{from + i, r, err})
 		}
-		r, err := c.acquire(ctx, hash, name, opt.Fresh)
-		waits = append(waits, wait{i, r, err})
 	}
 	for _, w := range waits {
 		o := &out[w.at]
@@ -56,21 +61,65 @@ func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOpt
 }
 
 // lookup finds what is in memory; rec is nil if nothing is.
-func (c *Cache) lookup(hash uint64, name string) (*entry, *record) {
-	e, ok := c.keep.Get(hash)
-	if !ok || e.name != name {
-		// Not admitted yet, or not any more.
-		if e = c.index.entry(hash); e == nil || e.name != name {
-			return nil, nil
-		}
+func (c *Cache) lookup(hash uint64, name string) (e *entry, rec *record) {
+	if e = c.index.entry(hash); e == nil || e.name != name {
+		return nil, nil
 	}
 	return e, e.rec.Load()
+}
+
+// batch is what lookupBatch finds.
+type batch struct {
+	hashes  [64]uint64
+	entries [64]*entry
+	// records has nil for a shop that is not in memory.
+	records [64]*record
+	touched int64
+}
+
+// lookupBatch is lookup for up to 64 names. With a million shops each step of a
+// look-up (slot, entry, name and record) misses the processor's caches. Done
+// one step at a time for all names, the misses of a step overlap; BenchmarkShops
+// beside BenchmarkShop shows what that is worth.
+func (c *Cache) lookupBatch(names []string, b *batch) {
+	touched := int64(0)
+	for i, name := range names {
+		hash := maphash.String(c.seed, name)
+		b.hashes[i] = hash
+		t := *c.index.shard(hash).table.Load()
+		touched += int64(t[t.home(hash)].hash.Load())
+	}
+	for i := range names {
+		e := c.index.entry(b.hashes[i])
+		b.entries[i] = e
+		if e != nil {
+			touched += int64(len(e.name))
+		}
+	}
+	for i := range names {
+		b.records[i] = nil
+		if e := b.entries[i]; e != nil && e.name != "" {
+			touched += int64(e.name[0])
+			if rec := e.rec.Load(); rec != nil {
+				touched += rec.zxid
+				b.records[i] = rec
+			}
+		}
+	}
+	for i, name := range names {
+		if b.records[i] != nil && b.entries[i].name != name {
+			b.records[i] = nil
+		}
+	}
+	b.touched = touched // or the compiler would leave the loads out
 }
 
 // serve counts an answer from memory and sees to it that a record that nothing
 // vouches for is read again.
 func (c *Cache) serve(e *entry, hash uint64, rec *record, now instant) discovery.Meta {
-	e.touch(now)
+	if e.touch(now) {
+		c.keep.Get(hash)
+	}
 	meta := rec.meta(now)
 	if meta.Cache == discovery.Stale && rec.epoch.session.live.Load() && !c.problems.has(c.cfg.Layout.Shop(e.name)) {
 		c.reload(hash, e, true)
@@ -98,7 +147,7 @@ func (c *Cache) acquire(ctx context.Context, hash uint64, name string, sync bool
 	sh := c.index.shard(hash)
 	for {
 		sh.mu.Lock()
-		e, l, leaving := sh.entries[hash], sh.loads[hash], sh.leaving[hash]
+		e, l, leaving := sh.find(hash), sh.loads[hash], sh.leaving[hash]
 		sh.mu.Unlock()
 		switch {
 		case leaving != nil:
@@ -124,11 +173,12 @@ func (c *Cache) acquire(ctx context.Context, hash uint64, name string, sync bool
 			return reading{}, err
 		}
 		sh.mu.Lock()
-		if sh.entries[hash] == nil && sh.leaving[hash] == nil {
+		if sh.find(hash) == nil && sh.leaving[hash] == nil {
 			e = &entry{name: name}
 			l = &load{s: s, e: e, hash: hash, path: path, urgent: true, done: make(chan struct{})}
 			l.syncFirst = sync || c.evicted.last(hash) >= s.verified()
-			sh.entries[hash], sh.loads[hash] = e, l
+			sh.insert(hash, e)
+			sh.loads[hash] = l
 		}
 		sh.mu.Unlock()
 		if l == nil { // somebody else was quicker
@@ -155,7 +205,7 @@ func (c *Cache) reload(hash uint64, e *entry, urgent bool) {
 	sh := c.index.shard(hash)
 	sh.mu.Lock()
 	l, rec := sh.loads[hash], e.rec.Load()
-	if sh.entries[hash] != e || l == nil && rec == nil {
+	if sh.find(hash) != e || l == nil && rec == nil {
 		sh.mu.Unlock()
 		return
 	}
@@ -252,12 +302,12 @@ func (c *Cache) finish(l *load, rec *record, err error) {
 	sh.mu.Lock()
 	delete(sh.loads, l.hash)
 	first := l.e.rec.Load() == nil
-	kept := sh.entries[l.hash] == l.e
+	kept := sh.find(l.hash) == l.e
 	switch {
 	case err == nil:
 		l.e.rec.Store(rec)
 	case first && kept:
-		delete(sh.entries, l.hash)
+		sh.remove(l.hash)
 		kept = false
 		c.sessions.unreserve(l.s, l.path)
 	}

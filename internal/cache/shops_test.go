@@ -242,7 +242,7 @@ func TestHashCollision(t *testing.T) {
 	other := &entry{name: "other"}
 	other.rec.Store(&record{zxid: 1, epoch: c.sessions.list()[0].epoch.Load()})
 	sh.mu.Lock()
-	sh.entries[hash] = other
+	sh.insert(hash, other)
 	sh.mu.Unlock()
 	for range 3 {
 		if got, meta := w.ask("42"); got != "ash1" || meta.Cache != discovery.Miss {

@@ -1,0 +1,79 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+	"magellan/internal/zk/zktest"
+)
+
+// newFilled returns a cache that holds shops without a datacenter of their own
+// in ZooKeeper: they are absent there, which costs a read and a watch each all
+// the same.
+func newFilled(b *testing.B, shops int) (*Cache, []string) {
+	server := zktest.Start(b)
+	client, err := zk.Open(zk.Config{Servers: []string{server.Addr()}, Logger: quiet})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+	if err := client.WaitReady(ctx); err != nil {
+		b.Fatal(err)
+	}
+	if _, _, err := client.Create(ctx, layout.Root, nil, zk.CreateOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	c, err := Open(Config{ZooKeeper: zk.Config{Servers: []string{server.Addr()}, Logger: quiet}, Layout: layout, Logger: quiet, MaxBytes: 1 << 30})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { c.Close() })
+	if err := c.WaitReady(ctx); err != nil {
+		b.Fatal(err)
+	}
+	names := make([]string, shops)
+	for i := range names {
+		names[i] = fmt.Sprintf("shop-%07d", i)
+	}
+	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	out := make([]discovery.ShopRead, 10_000)
+	for at := 0; at < len(names); at += len(out) {
+		c.Shops(ctx, names[at:min(at+len(out), len(names))], discovery.ReadOptions{}, out)
+	}
+	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	return c, names
+}
+
+func BenchmarkShop(b *testing.B) {
+	c, names := newFilled(b, 200_000)
+	ctx := context.Background()
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		_, meta, _ := c.Shop(ctx, names[i%len(names)], discovery.ReadOptions{})
+		if meta.Cache == discovery.Miss {
+			b.Fatal("not in memory")
+		}
+		i++
+	}
+}
+
+// BenchmarkShops reads 1,000 shops at once; ns/shop is what one of them takes.
+func BenchmarkShops(b *testing.B) {
+	c, names := newFilled(b, 200_000)
+	ctx := context.Background()
+	out := make([]discovery.ShopRead, 1000)
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		at := i * len(out) % len(names)
+		c.Shops(ctx, names[at:at+len(out)], discovery.ReadOptions{}, out)
+		i++
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(i*len(out)), "ns/shop")
+}
