@@ -33,6 +33,7 @@ type cli struct {
 	Serve   serveCommand   `cmd:"" help:"Answer requests from a cache of what is in ZooKeeper."`
 	Import  importCommand  `cmd:"" help:"Write shops, datacenters, regions and bad-citizen lists to ZooKeeper."`
 	Get     getCommand     `cmd:"" help:"Ask a running server."`
+	Heap    heapCommand    `cmd:"" help:"See what C holds in a running server: dumps, leaks, growth."`
 	Version versionCommand `cmd:"" help:"Print the versions of magellan and of what it is linked with."`
 }
 
@@ -62,6 +63,7 @@ func newParser(stdout, stderr io.Writer) *kong.Kong {
 		kong.DefaultEnvars(envPrefix),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(describe),
+		kong.ExplicitGroups([]kong.Group{nativeGroup}),
 		kong.Writers(stdout, stderr),
 		kong.Vars{
 			"root":            discovery.DefaultRoot,

@@ -130,12 +130,18 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// secret is a text given as it is or in a file.
-func secret(text, file string) (string, error) {
-	if file == "" {
-		return text, nil
+// tokenFlags say which token operators' requests bring; serve and heap share them.
+type tokenFlags struct {
+	AdminToken     string `placeholder:"TOKEN" xor:"token" env:"MAGELLAN_ADMIN_TOKEN" help:"What operators' requests bring as a bearer token or as a password. Better set the variable, or use the file."`
+	AdminTokenFile string `placeholder:"FILE" xor:"token" env:"MAGELLAN_ADMIN_TOKEN_FILE" help:"File with that token."`
+}
+
+// token returns the token, empty for none.
+func (f *tokenFlags) token() (string, error) {
+	if f.AdminTokenFile == "" {
+		return f.AdminToken, nil
 	}
-	content, err := os.ReadFile(file)
+	content, err := os.ReadFile(f.AdminTokenFile)
 	if err != nil {
 		return "", &codedError{exitUsage, err}
 	}

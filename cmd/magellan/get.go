@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,9 +25,6 @@ type getCommand struct {
 	Timeout time.Duration `env:"MAGELLAN_GET_TIMEOUT" placeholder:"DURATION" default:"10s" help:"How long to wait for an answer."`
 }
 
-// maxAnswer bounds what is read of an answer, in bytes.
-const maxAnswer = 256 << 20
-
 // problem is the server's way to say no (RFC 9457).
 type problem struct {
 	Type, Title, Detail string
@@ -37,49 +33,10 @@ type problem struct {
 // ask sends a request and decodes the answer into v, or prints it as it is where
 // that is wanted; then v is left as it was.
 func (c *getCommand) ask(ctx context.Context, con *console, method, path string, query url.Values, body, v any) error {
-	base, err := url.Parse(c.Server)
-	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
-		return fail(exitUsage, "--server: %q is no URL such as http://127.0.0.1:8080", c.Server)
-	}
-	asking, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
-	var content io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		content = bytes.NewReader(b)
-	}
-	target := strings.TrimSuffix(c.Server, "/") + path
-	if len(query) > 0 {
-		target += "?" + query.Encode()
-	}
-	req, err := http.NewRequestWithContext(asking, method, target, content)
+	server := remote{flag: "--server", url: c.Server, timeout: c.Timeout}
+	resp, answer, err := server.ask(ctx, method, path, query, body)
 	if err != nil {
-		return &codedError{exitUsage, err}
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if ctx.Err() != nil {
-		return &codedError{code: exitInterrupted}
-	}
-	if err != nil {
-		var why *url.Error
-		if errors.As(err, &why) {
-			err = why.Err // without the URL, which is said already
-		}
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("no answer within %v", c.Timeout)
-		}
-		return fail(exitUnreachable, "the server %s cannot be reached: %w", c.Server, err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return fail(exitUnreachable, "the answer of %s broke off: %w", c.Server, err)
+		return err
 	}
 	if resp.StatusCode != http.StatusOK {
 		return refusal(c.Server, resp, answer)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"magellan/cgo/jemalloc"
+	"magellan/cgo/jemalloc/pprof"
 	"magellan/internal/admin"
 	"magellan/internal/cache"
 	"magellan/internal/discovery"
@@ -25,8 +27,6 @@ import (
 type serveCommand struct {
 	Listen         string        `placeholder:"HOST:PORT" default:":8080" help:"Where to answer requests; port 0 takes a free one."`
 	AdminListen    string        `placeholder:"HOST:PORT" default:"${admin_listen}" help:"Where to answer operators. Anything but a loopback address wants a token."`
-	AdminToken     string        `placeholder:"TOKEN" xor:"token" help:"What operators' requests must bring as a bearer token or as a password. Better set the variable, or use the file."`
-	AdminTokenFile string        `placeholder:"FILE" xor:"token" help:"File with that token."`
 	CacheBytes     byteSize      `placeholder:"SIZE" default:"256MiB" help:"Memory for shops, such as 256MiB or 1GB; regions, datacenters and bad citizens come on top."`
 	MaxStale       time.Duration `placeholder:"DURATION" default:"${max_stale}" help:"Greatest age of an answer while ZooKeeper is away; after that it is 503. 0 is no bound."`
 	RequestTimeout time.Duration `placeholder:"DURATION" default:"${request_timeout}" help:"How long a request may wait for ZooKeeper; after that it is 504."`
@@ -36,6 +36,8 @@ type serveCommand struct {
 	CreateRoot     bool          `help:"Create the root znode and its directories if they do not exist."`
 	ReadyFile      string        `placeholder:"FILE" help:"Write the addresses and the process id there, as JSON, once ready; removed at the end."`
 
+	tokenFlags
+	nativeFlags    `group:"native"`
 	zookeeperFlags `group:"ZooKeeper"`
 	logFlags       `group:"Log"`
 }
@@ -55,18 +57,18 @@ func (c *serveCommand) Validate() error {
 	if c.CacheBytes <= 0 {
 		return errors.New("--cache-bytes: want at least 1")
 	}
-	return nil
+	return c.nativeFlags.Validate()
 }
 
 // Run serves until ctx ends.
 func (c *serveCommand) Run(ctx context.Context, con *console) error {
 	log := c.logger(con.err)
-	if err := jemalloc.Check(); errors.Is(err, jemalloc.ErrNotLinked) {
-		log.Warn("native memory cannot be profiled", "error", err) // under the address sanitizer
-	} else if err != nil {
+	// Under the address sanitizer, that is the malloc of the process.
+	if err := jemalloc.Check(); err != nil && !errors.Is(err, jemalloc.ErrNotLinked) {
 		return err
 	}
-	s, err := c.newServer(ctx, log)
+	c.logProfiling(log)
+	s, err := c.newServer(ctx, log, con.err)
 	if ctx.Err() != nil && err != nil {
 		return nil // told to stop before it began
 	} else if err != nil {
@@ -102,6 +104,8 @@ func (c *serveCommand) Run(ctx context.Context, con *console) error {
 type server struct {
 	*serveCommand
 	log      *slog.Logger
+	stderr   io.Writer // for what jemalloc says at the end
+	native   *pprof.Recorder
 	layout   discovery.Layout
 	cache    *cache.Cache
 	api      *httpapi.Server
@@ -110,8 +114,8 @@ type server struct {
 	failed   chan error
 }
 
-func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger) (s *server, err error) {
-	s = &server{serveCommand: c, log: log, failed: make(chan error, 2)}
+func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr io.Writer) (s *server, err error) {
+	s = &server{serveCommand: c, log: log, stderr: stderr, failed: make(chan error, 2)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -124,7 +128,7 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger) (s *serv
 	if err != nil {
 		return s, err
 	}
-	token, err := secret(c.AdminToken, c.AdminTokenFile)
+	token, err := c.token()
 	if err != nil {
 		return s, err
 	}
@@ -135,6 +139,9 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger) (s *serv
 	}
 	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
 		return s, listenFailed("--listen", err)
+	}
+	if s.native, err = c.recorder(log, metrics); err != nil {
+		return s, err
 	}
 	if c.CreateRoot {
 		if err = s.createRoot(ctx); err != nil {
@@ -149,7 +156,7 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger) (s *serv
 	}
 	s.admin, err = admin.New(admin.Config{
 		Listen: c.AdminListen, Token: token, Gatherer: metrics,
-		Problems: operatorsView{s.cache}, Explainer: operatorsView{s.cache}, Logger: log,
+		Problems: operatorsView{s.cache}, Explainer: operatorsView{s.cache}, Routes: nativeRoutes(s.native), Logger: log,
 	})
 	if errors.Is(err, admin.ErrNoToken) {
 		return s, fail(exitUsage, "--admin-listen: %w; MAGELLAN_ADMIN_TOKEN or --admin-token-file set it", err)
@@ -306,6 +313,10 @@ func (s *server) close() {
 		if err := s.cache.Close(); err != nil {
 			s.log.Warn("closing the cache", "error", err)
 		}
+	}
+	// What is in use now was forgotten, or is needed by what still runs.
+	if s.native != nil {
+		s.report(s.native, s.log, s.stderr)
 	}
 	s.log.Info("stopped")
 }

@@ -26,7 +26,8 @@ const (
 	writeTimeout = time.Minute
 	idleTimeout  = 2 * time.Minute
 	maxHeader    = 64 << 10
-	maxBody      = 1 << 20
+	// maxBody is what jeprof sends to have all addresses of a large dump named.
+	maxBody = 4 << 20
 )
 
 // ErrNoToken is returned by [New] where everybody could look in.

@@ -1,0 +1,367 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/pprof/profile"
+
+	"magellan/cgo/jemalloc/heapprof"
+	"magellan/cgo/jemalloc/pprof"
+)
+
+type heapCommand struct {
+	Dump  heapDump  `cmd:"" help:"Take a heap dump now; the server keeps it."`
+	List  heapList  `cmd:"" help:"The heap dumps that the server keeps."`
+	Top   heapTop   `cmd:"" help:"Functions and stacks that hold most, now or in a dump; or what changes in some seconds."`
+	Leaks heapLeaks `cmd:"" help:"Stacks that grow as leaks do, by bytes per hour."`
+	Diff  heapDiff  `cmd:"" help:"What grew from one dump to another."`
+	Watch heapWatch `cmd:"" help:"Where the resident memory goes, and what grows, live."`
+	Open  heapOpen  `cmd:"" help:"Look at a profile in the browser (go tool pprof -http)."`
+
+	Admin string `env:"MAGELLAN_ADMIN_URL" placeholder:"URL" default:"http://127.0.0.1:6060" help:"The operators' address of the server."`
+	tokenFlags
+	Timeout time.Duration `env:"MAGELLAN_HEAP_TIMEOUT" placeholder:"DURATION" default:"30s" help:"How long to wait for an answer, on top of what was asked for in seconds."`
+}
+
+// Paths on the operators' address.
+const (
+	nativePath = "/debug/pprof/native"
+	memoryPath = "/admin/memory"
+	jeprofPath = "/admin/jeprof"
+)
+
+// ask sends a request and returns the answer, if it is good.
+func (c *heapCommand) ask(ctx context.Context, method, path string, query url.Values) ([]byte, error) {
+	token, err := c.token()
+	if err != nil {
+		return nil, err
+	}
+	r := remote{flag: "--admin", url: c.Admin, token: token, timeout: c.Timeout}
+	if n, err := strconv.Atoi(query.Get("seconds")); err == nil {
+		r.timeout += time.Duration(n) * time.Second
+	}
+	resp, answer, err := r.ask(ctx, method, path, query, nil)
+	switch {
+	case err != nil:
+		return nil, err
+	case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusCreated:
+		return answer, nil
+	case resp.StatusCode == http.StatusUnauthorized:
+		return nil, fail(exitUsage, "%s wants the admin token: set MAGELLAN_ADMIN_TOKEN, or give --admin-token-file", c.Admin)
+	}
+	return nil, c.refusal(resp, answer)
+}
+
+// refusal turns an answer that is not good into an error. It is a problem document,
+// or under /debug/pprof plain text.
+func (c *heapCommand) refusal(resp *http.Response, answer []byte) error {
+	var p problem
+	switch {
+	case json.Unmarshal(answer, &p) == nil && p.Type == "" && p.Detail != "": // the public address gives a type
+	case resp.Header.Get("X-Go-Pprof") != "":
+		p.Detail = strings.TrimSpace(string(answer))
+	default:
+		return fmt.Errorf("%s answered %s, not as magellan's operators' address does: check --admin", c.Admin, resp.Status)
+	}
+	code := exitFailed
+	if resp.StatusCode == http.StatusNotFound {
+		code = exitNotFound
+	}
+	return fail(code, "%s", p.Detail)
+}
+
+// get decodes a JSON answer into v.
+func (c *heapCommand) get(ctx context.Context, method, path string, query url.Values, v any) error {
+	answer, err := c.ask(ctx, method, path, query)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer, v); err != nil {
+		return fmt.Errorf("the answer of %s is none of magellan's: %w", c.Admin, err)
+	}
+	return nil
+}
+
+// profile fetches a profile, and decodes it.
+func (c *heapCommand) profile(ctx context.Context, path string, query url.Values) (*profile.Profile, error) {
+	answer, err := c.ask(ctx, http.MethodGet, path, query)
+	if err != nil {
+		return nil, err
+	}
+	p, err := profile.ParseData(answer)
+	if err != nil {
+		return nil, fmt.Errorf("the answer of %s is no profile: %w", c.Admin, err)
+	}
+	return p, nil
+}
+
+// dumps returns what the server keeps, oldest first.
+func (c *heapCommand) dumps(ctx context.Context) ([]pprof.Dump, error) {
+	var kept struct{ Dumps []pprof.Dump }
+	err := c.get(ctx, http.MethodGet, jeprofPath+"/dumps", nil, &kept)
+	return kept.Dumps, err
+}
+
+// ends replaces what was not given by the oldest and the newest dump.
+func (c *heapCommand) ends(ctx context.Context, from, to string) (string, string, error) {
+	if from != "" && to != "" {
+		return from, to, nil
+	}
+	all, err := c.dumps(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	if len(all) < 2 && from == "" || len(all) < 1 {
+		return "", "", fail(exitNotFound, "the server keeps %d dumps, and two are needed: magellan heap dump takes one", len(all))
+	}
+	if from == "" {
+		from = all[0].ID
+	}
+	if to == "" {
+		to = all[len(all)-1].ID
+	}
+	return from, to, nil
+}
+
+type heapDump struct {
+	Output string `short:"o" placeholder:"FILE" env:"MAGELLAN_HEAP_OUTPUT" help:"Write the dump there as well; - is standard output."`
+	Format string `placeholder:"FORMAT" enum:"heap,pprof,collapsed,text" default:"pprof" env:"MAGELLAN_HEAP_FORMAT" help:"What to write there: heap (jemalloc's own, for jeprof), pprof (for go tool pprof), collapsed (for flame graph scripts) or text."`
+}
+
+// Run takes a dump and describes it.
+func (h *heapDump) Run(ctx context.Context, c *heapCommand, con *console) error {
+	var d pprof.Dump
+	if err := c.get(ctx, http.MethodPost, jeprofPath+"/dump", nil, &d); err != nil {
+		return err
+	}
+	if h.Output != "-" {
+		describeDump(con.out, d)
+	}
+	if h.Output == "" {
+		return nil
+	}
+	body, err := c.ask(ctx, http.MethodGet, jeprofPath+"/dumps/"+d.ID, url.Values{"format": {h.Format}})
+	if err != nil {
+		return err
+	}
+	if h.Output == "-" {
+		_, err = con.out.Write(body)
+		return err
+	}
+	if err := os.WriteFile(h.Output, body, 0o600); err != nil {
+		return &codedError{exitUsage, err}
+	}
+	return nil
+}
+
+func describeDump(w io.Writer, d pprof.Dump) {
+	fmt.Fprintf(w, "dump      %s, kept on the server (%s)\n", d.ID, d.Stored)
+	fmt.Fprintf(w, "resident  %s\n", size(d.RSS))
+	fmt.Fprintf(w, "C holds   %s in %d objects on %d stacks, from samples; jemalloc counts %s\n",
+		size(d.LiveBytes), d.LiveObjects, d.Stacks, size(d.Ledger.NativeLive))
+	if d.Note != "" {
+		fmt.Fprintf(w, "note      %s\n", d.Note)
+	}
+	if d.LeakSummary != "" {
+		fmt.Fprintln(w, d.LeakSummary)
+	}
+}
+
+// size is a number of bytes for people.
+func size(n int64) string { return heapprof.Amount(float64(n), "bytes") }
+
+type heapList struct{}
+
+// Run lists the dumps.
+func (heapList) Run(ctx context.Context, c *heapCommand, con *console) error {
+	all, err := c.dumps(ctx)
+	if err != nil {
+		return err
+	}
+	return table(con.out, "DUMP\tWHY\tRESIDENT\tC HOLDS\tKEPT IN\tGREW MOST", func(row func(...any)) {
+		for _, d := range all {
+			grown := "-"
+			if d.Grown != nil && len(d.Grown.Stack) > 0 {
+				grown = size(d.Grown.Bytes) + " " + d.Grown.Stack[0]
+			}
+			row(d.ID, d.Reason, size(d.RSS), size(d.LiveBytes), d.Stored, grown)
+		}
+	})
+}
+
+// reportFlags say how a profile is printed; top and diff share them.
+type reportFlags struct {
+	Type   string `placeholder:"TYPE" enum:"inuse_space,inuse_objects,alloc_space,alloc_objects" default:"inuse_space" env:"MAGELLAN_HEAP_TYPE" help:"What to count: inuse_space (bytes that C holds), inuse_objects, alloc_space (bytes it ever took) or alloc_objects."`
+	Rows   int    `short:"n" placeholder:"N" default:"20" env:"MAGELLAN_HEAP_ROWS" help:"How many functions or stacks to print."`
+	Cum    bool   `env:"MAGELLAN_HEAP_CUM" help:"Sort functions by what they and all that they call hold."`
+	Stacks bool   `env:"MAGELLAN_HEAP_STACKS" help:"Print whole stacks with file and line, the innermost function first."`
+}
+
+func (f *reportFlags) print(w io.Writer, p *profile.Profile) error {
+	opts := heapprof.TopOptions{Type: f.Type, Rows: f.Rows, Cumulative: f.Cum}
+	if f.Stacks {
+		return heapprof.WriteStacks(w, p, opts)
+	}
+	return heapprof.WriteTop(w, p, opts)
+}
+
+// Validate checks what kong does not.
+func (f *reportFlags) Validate() error {
+	if f.Rows < 1 {
+		return fmt.Errorf("--rows: %d is no number of rows", f.Rows)
+	}
+	return nil
+}
+
+type heapTop struct {
+	ID      string `arg:"" optional:"" help:"A dump that the server keeps; magellan heap list names them. None: now."`
+	Seconds int    `placeholder:"N" env:"MAGELLAN_HEAP_SECONDS" help:"Show what changes in the next N seconds."`
+	reportFlags
+}
+
+// Validate checks what kong does not.
+func (h *heapTop) Validate() error {
+	switch {
+	case h.Seconds < 0:
+		return fmt.Errorf("--seconds: %d is negative", h.Seconds)
+	case h.Seconds > 0 && h.ID != "":
+		return errors.New("--seconds: a dump that is kept does not change; magellan heap diff compares two")
+	}
+	return h.reportFlags.Validate()
+}
+
+// Run prints a profile.
+func (h *heapTop) Run(ctx context.Context, c *heapCommand, con *console) error {
+	path, query := profileOf(h.ID, h.Seconds)
+	p, err := c.profile(ctx, path, query)
+	if err != nil {
+		return err
+	}
+	return h.print(con.out, p)
+}
+
+// profileOf is where the profile of a dump is; of now if id is empty, or of what
+// changes in some seconds.
+func profileOf(id string, seconds int) (string, url.Values) {
+	switch {
+	case id != "":
+		return jeprofPath + "/dumps/" + url.PathEscape(id), url.Values{"format": {"pprof"}}
+	case seconds > 0:
+		return nativePath, url.Values{"seconds": {strconv.Itoa(seconds)}}
+	}
+	return nativePath, nil
+}
+
+type heapLeaks struct {
+	All  bool `env:"MAGELLAN_HEAP_ALL" help:"Show also what grows and is no suspect, and why not."`
+	JSON bool `env:"MAGELLAN_HEAP_JSON" help:"Print the server's answer as it is."`
+}
+
+// Run prints the ranking.
+func (h *heapLeaks) Run(ctx context.Context, c *heapCommand, con *console) error {
+	query := url.Values{"format": {"text"}}
+	if h.JSON {
+		query.Set("format", "json")
+	}
+	if h.All {
+		query.Set("all", "1")
+	}
+	answer, err := c.ask(ctx, http.MethodGet, jeprofPath+"/leaks", query)
+	if err != nil {
+		return err
+	}
+	_, err = con.out.Write(answer)
+	return err
+}
+
+type heapDiff struct {
+	From string `arg:"" optional:"" help:"The earlier dump; magellan heap list names them. None: the oldest that is kept."`
+	To   string `arg:"" optional:"" help:"The later one. None: the newest."`
+	reportFlags
+}
+
+// Run prints what grew.
+func (h *heapDiff) Run(ctx context.Context, c *heapCommand, con *console) error {
+	from, to, err := c.ends(ctx, h.From, h.To)
+	if err != nil {
+		return err
+	}
+	p, err := c.profile(ctx, jeprofPath+"/diff", url.Values{"from": {from}, "to": {to}})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(con.out, "from %s to %s\n", from, to)
+	return h.print(con.out, p)
+}
+
+type heapOpen struct {
+	ID   string `arg:"" optional:"" help:"A dump that the server keeps. None: now."`
+	From string `placeholder:"ID" env:"MAGELLAN_HEAP_FROM" help:"Show what grew since this dump; without ID, to the newest that is kept."`
+
+	HTTP      string `name:"http" placeholder:"HOST:PORT" default:"localhost:0" env:"MAGELLAN_HEAP_HTTP" help:"Where go tool pprof listens; port 0 takes a free one."`
+	NoBrowser bool   `env:"MAGELLAN_HEAP_NO_BROWSER" help:"Start no browser, print the address only."`
+}
+
+// Run fetches a profile and hands it to go tool pprof, until that ends.
+func (h *heapOpen) Run(ctx context.Context, c *heapCommand, con *console) error {
+	tool, err := exec.LookPath("go")
+	if err != nil {
+		return fmt.Errorf("go is not installed here, whose pprof this starts: %s%s/ui/ shows the same", c.Admin, jeprofPath)
+	}
+	path, query := profileOf(h.ID, 0)
+	if h.From != "" {
+		from, to, err := c.ends(ctx, h.From, h.ID)
+		if err != nil {
+			return err
+		}
+		path, query = jeprofPath+"/diff", url.Values{"from": {from}, "to": {to}}
+	}
+	// Not by its address: the token would be on pprof's command line.
+	body, err := c.ask(ctx, http.MethodGet, path, query)
+	if err != nil {
+		return err
+	}
+	file, err := os.CreateTemp("", "magellan-heap-*.pb.gz")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	_, err = io.Copy(file, bytes.NewReader(body))
+	if err := errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	// pprof takes a free port where none is named, and port 0 for a number.
+	listen := h.HTTP
+	if host, isFree := strings.CutSuffix(listen, ":0"); isFree {
+		listen = host + ":"
+	}
+	args := []string{"tool", "pprof", "-http=" + listen}
+	if h.NoBrowser {
+		args = append(args, "-no_browser")
+	}
+	cmd := exec.CommandContext(ctx, tool, append(args, file.Name())...)
+	cmd.Stdout, cmd.Stderr = con.out, con.err
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	err = cmd.Run()
+	if ctx.Err() != nil || cmd.ProcessState != nil && !cmd.ProcessState.Exited() {
+		return nil // Ctrl-C is how this ends: it may reach pprof before us
+	}
+	if err != nil {
+		return fmt.Errorf("go tool pprof: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"github.com/alecthomas/kong"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"magellan/cgo/jemalloc"
+	"magellan/cgo/jemalloc/pprof"
+	"magellan/internal/admin"
+)
+
+// nativeFlags say what serve keeps of the memory that C holds.
+type nativeFlags struct {
+	HeapDir         string   `placeholder:"DIR" help:"Where to keep heap dumps, for whoever looks after this process has ended; made if it does not exist. Two processes need two. If not given, they are kept in memory, in up to 16 MiB."`
+	HeapDumps       int      `placeholder:"N" default:"32" help:"How many heap dumps to keep; those of the last growth go last."`
+	HeapBytes       byteSize `placeholder:"SIZE" default:"256MiB" help:"How many bytes of heap dumps to keep."`
+	HeapAutoDump    bool     `negatable:"" default:"true" help:"Keep a heap dump whenever C holds a step more than ever before, and name the stack that grew most."`
+	HeapStepPercent float64  `placeholder:"PERCENT" default:"20" help:"Least growth that is a step, over the last high water."`
+	HeapStepBytes   byteSize `placeholder:"SIZE" default:"16MiB" help:"Least growth that is a step, in bytes: both must be reached."`
+	LeakReport      string   `placeholder:"FILE" help:"Once stopped, write the last heap dump to FILE, for jeprof, and jemalloc's leak summary to stderr; - is the summary only."`
+}
+
+// nativeGroup is what the help says above nativeFlags.
+var nativeGroup = kong.Group{
+	Key: "native", Title: "Native memory",
+	Description: "Allocations of C code are sampled, one each 512 KiB. How, is jemalloc's business and said in MALLOC_CONF: " +
+		"lg_prof_sample:17 is one each 128 KiB, prof_active:false waits for PUT /admin/jeprof/active, prof:false is no profiling, " +
+		"prof_leak:true and prof_final:true make their reports at the end here as well.",
+}
+
+// Validate checks what kong does not.
+func (f *nativeFlags) Validate() error {
+	switch {
+	case f.HeapDumps < 2:
+		return fmt.Errorf("--heap-dumps: %d is too few: growth shows between two", f.HeapDumps)
+	case f.HeapBytes <= 0:
+		return errors.New("--heap-bytes: want at least 1")
+	case f.HeapStepPercent <= 0:
+		return fmt.Errorf("--heap-step-percent: %v is not a positive number", f.HeapStepPercent)
+	case f.HeapStepBytes <= 0:
+		return errors.New("--heap-step-bytes: want at least 1")
+	}
+	return nil
+}
+
+// maxHeapMemory bounds the dumps that are kept in memory, compressed.
+const maxHeapMemory = 16 << 20
+
+// recorder starts to watch the memory that C holds.
+func (f *nativeFlags) recorder(log *slog.Logger, metrics prometheus.Registerer) (*pprof.Recorder, error) {
+	cfg := pprof.Config{
+		Dir: f.HeapDir, MaxDumps: f.HeapDumps, MaxBytes: int64(f.HeapBytes), MaxMemoryBytes: min(maxHeapMemory, int64(f.HeapBytes)),
+		StepPercent: f.HeapStepPercent, StepBytes: int64(f.HeapStepBytes),
+		Logger: log, Registerer: metrics,
+	}
+	if !f.HeapAutoDump {
+		cfg.StepPercent = -1
+	}
+	return pprof.New(cfg)
+}
+
+// logProfiling says at the start which heap profiles there will be, and why not
+// better ones.
+func (f *nativeFlags) logProfiling(log *slog.Logger) {
+	kind, reason := jemalloc.Unwinder()
+	if kind == jemalloc.UnwinderNone {
+		log.Warn("native memory is not profiled", "reason", reason)
+		return
+	}
+	attrs := []any{"stacks", string(kind), "dumps", cmp.Or(f.HeapDir, "memory")}
+	if lg, err := jemalloc.Read[uintptr]("prof.lg_sample"); err == nil {
+		attrs = append(attrs, "sample_bytes", uint64(1)<<lg)
+	}
+	if on, err := jemalloc.Active(); err == nil && !on {
+		log.Warn("native memory is not profiled until PUT /admin/jeprof/active", attrs...)
+		return
+	}
+	if kind != jemalloc.UnwinderCGo {
+		log.Warn("native memory is profiled, without the Go callers of C", append(attrs, "reason", reason)...)
+		return
+	}
+	log.Info("native memory is profiled", attrs...)
+}
+
+// report makes the reports that are due at the end of the process: those that
+// MALLOC_CONF asks for, or in their place what --leak-report does. It also ends
+// the watch.
+func (f *nativeFlags) report(rec *pprof.Recorder, log *slog.Logger, stderr io.Writer) {
+	report, err := jemalloc.ConfiguredExitReport(stderr)
+	if err != nil && !errors.Is(err, jemalloc.ErrNotLinked) && f.LeakReport == "" {
+		log.Warn("no leak report", "error", err)
+	}
+	if f.LeakReport != "" {
+		report = jemalloc.ExitReport{Summary: stderr}
+		if f.LeakReport != "-" {
+			report.Dump = f.LeakReport
+		}
+	}
+	leaks, err := rec.Exit(report)
+	if err != nil {
+		log.Warn("the leak report is not complete", "error", err)
+	}
+	if leaks.Bytes > 0 {
+		log.Info("native memory in use at the end", "bytes", leaks.Bytes, "objects", leaks.Objects,
+			"contexts", leaks.Contexts, "dump", cmp.Or(report.Dump, "none"))
+	}
+}
+
+// nativeRoutes are what operators can ask about native memory.
+func nativeRoutes(rec *pprof.Recorder) []admin.Route {
+	const prefix = "/admin/jeprof"
+	h := rec.Handler(prefix)
+	get := []string{http.MethodGet, http.MethodHead}
+	getPost := append(get[:2:2], http.MethodPost)
+	return []admin.Route{
+		{Methods: getPost, Path: "/debug/pprof/native", About: "what C holds, C and Go in one stack, for go tool pprof; ?seconds=30 is what changes meanwhile", Handler: rec.Native()},
+		{Methods: get, Path: "/admin/memory", About: "whose the resident memory is", Handler: rec.Memory()},
+		{Methods: get, Path: prefix + "/ui/*", About: "heap dumps in the browser: flame graph, graph, top, peek, source, and what grew between two", Handler: h},
+		{Methods: get, Path: prefix + "/leaks", About: "stacks of C memory that grow, ranked; ?format=text, ?all=1 for those that are no suspects", Handler: h},
+		{Methods: []string{http.MethodPost}, Path: prefix + "/dump", About: "take a heap dump now and keep it", Handler: h},
+		{Methods: get, Path: prefix + "/dumps", About: "the heap dumps that are kept", Handler: h},
+		{Methods: get, Path: prefix + "/dumps/:id", About: "one of them; ?format=json, heap, pprof, collapsed, text", Handler: h},
+		{Methods: get, Path: prefix + "/diff", About: "what grew between two, ?from=ID&to=ID; ?format=pprof, text", Handler: h},
+		{Methods: append(get[:2:2], http.MethodPut), Path: prefix + "/active", About: `whether allocations are sampled; PUT {"active":false} ends it`, Handler: h},
+		{Methods: get, Path: prefix + "/pprof/heap", About: "jeprof's remote protocol: a heap dump", Handler: h},
+		{Methods: getPost, Path: prefix + "/pprof/symbol", About: "jeprof's remote protocol: names of addresses", Handler: h},
+		{Methods: get, Path: prefix + "/pprof/cmdline", About: "jeprof's remote protocol: the command line", Handler: h},
+		{Methods: get, Path: prefix, Handler: h},
+		{Methods: get, Path: prefix + "/*", Handler: h},
+	}
+}
