@@ -71,13 +71,13 @@ func (s *Service) Shop(ctx context.Context, name string, opt ReadOptions) (ShopA
 	if err != nil {
 		return ShopAnswer{}, meta.Join(tmeta), err
 	}
-	if !t.knows(shop) && !opt.Fresh {
+	d := t.datacenter[shop.Datacenter]
+	if d == nil && !opt.Fresh {
 		t, tmeta = s.newer(ctx, t, tmeta)
+		d = t.datacenter[shop.Datacenter]
 	}
-	return t.resolve(shop, meta, tmeta)
+	return resolve(shop, d, meta, tmeta)
 }
-
-func (t *Topology) knows(shop Shop) bool { return t.datacenter[shop.Datacenter] != nil }
 
 // newer returns what ZooKeeper holds now in place of a topology that lacks the
 // datacenter of a shop: both may have come into being together, and the shop was
@@ -89,9 +89,9 @@ func (s *Service) newer(ctx context.Context, t *Topology, meta Meta) (*Topology,
 	return t, meta
 }
 
-// resolve completes a shop with its region.
-func (t *Topology) resolve(shop Shop, meta, tmeta Meta) (ShopAnswer, Meta, error) {
-	d := t.datacenter[shop.Datacenter]
+// resolve completes a shop with the region of its datacenter, which is nil where
+// it is unknown.
+func resolve(shop Shop, d *Datacenter, meta, tmeta Meta) (ShopAnswer, Meta, error) {
 	if d == nil {
 		return ShopAnswer{}, meta.Join(tmeta), fmt.Errorf(
 			"shop %q: %w: its datacenter %q does not exist or cannot be read; create that, or move the shop",
@@ -177,11 +177,13 @@ func (s *Service) Lookup(ctx context.Context, names []string, opt ReadOptions, o
 		read, result := &reads[i], &out[i]
 		*result = ShopResult{Meta: read.Meta, Err: s.bound(read.Meta, read.Err)}
 		if result.Err == nil {
-			if !newest && !t.knows(read.Shop) {
+			d := t.datacenter[read.Shop.Datacenter]
+			if d == nil && !newest {
 				t, tmeta = s.newer(ctx, t, tmeta)
 				newest = true
+				d = t.datacenter[read.Shop.Datacenter]
 			}
-			result.Answer, result.Meta, result.Err = t.resolve(read.Shop, read.Meta, tmeta)
+			result.Answer, result.Meta, result.Err = resolve(read.Shop, d, read.Meta, tmeta)
 		}
 		if result.Err != nil {
 			result.Answer = ShopAnswer{Shop: names[i]}
