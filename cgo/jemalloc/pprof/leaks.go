@@ -1,6 +1,7 @@
 package pprof
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -28,20 +29,29 @@ func (k ranking) suspects() int {
 	return len(k.stacks)
 }
 
-// rank takes a light sample into account.
+// rank takes a light sample into account. One goroutine calls it.
 func (r *Recorder) rank(d *heapprof.Dump) error {
-	if err := r.ranker.Add(d); err != nil {
+	err := r.ranker.Add(d)
+	if errors.Is(err, heapprof.ErrOtherProfile) { // somebody wrote prof.reset
+		r.ranker = r.newRanker()
+		err = r.ranker.Add(d)
+	}
+	if err != nil {
 		return err
 	}
-	if d.Live().Objects == 0 {
-		return nil // nothing to rank
-	}
-	k := ranking{at: d.Time, stacks: r.ranker.Ranking(), maps: d.Mappings}
+	k := ranking{at: d.Time, maps: d.Mappings}
 	k.span, k.samples = r.ranker.Span()
+	if d.Live().Objects > 0 { // or there is nothing to rank
+		k.stacks = r.ranker.Ranking()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ranked = k
 	return nil
+}
+
+func (r *Recorder) newRanker() *heapprof.Ranker {
+	return heapprof.NewRanker(heapprof.RankerConfig{Allocator: r.inAllocator})
 }
 
 func (r *Recorder) ranking() ranking {

@@ -62,3 +62,20 @@ func TestLeaks(t *testing.T) {
 		}
 	}
 }
+
+// A process in which nothing is sampled, and one whose sample rate is changed.
+func TestRankingOfOddSamples(t *testing.T) {
+	r := newTestRecorder(t, quiet(t))
+	at := time.Now()
+	stack := []heapprof.Stack{{PCs: []uint64{1, 2}, Inuse: heapprof.Count{Objects: 1, Bytes: 1 << 20}}}
+	for i, d := range []heapprof.Dump{{Rate: 1 << 19}, {Rate: 1 << 19, Stacks: stack}, {Rate: 1 << 19}, {Rate: 1 << 17, Stacks: stack}} {
+		d.Time = at.Add(time.Duration(i) * time.Minute)
+		if err := r.rank(&d); err != nil {
+			t.Fatal(err)
+		}
+		k := r.ranking()
+		if want := []int{1, 2, 3, 1}[i]; k.samples != want || len(k.stacks) != len(d.Stacks) || k.suspects() != 0 {
+			t.Errorf("sample %d: %+v", i, k)
+		}
+	}
+}

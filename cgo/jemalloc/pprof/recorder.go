@@ -34,7 +34,7 @@ type Recorder struct {
 	deltas  atomic.Int32 // requests that wait for their second profile
 	next    shared
 	symbols *heapprof.Symbolizer
-	ranker  *heapprof.Ranker
+	ranker  *heapprof.Ranker // rank's
 	views   *views
 	metrics *recorderMetrics
 
@@ -75,7 +75,7 @@ func newRecorder(cfg Config, dump func(io.Writer) error) (*Recorder, error) {
 		symbols: heapprof.NewSymbolizer(heapprof.SymbolizerConfig{Go: heapprof.GoFrames}),
 		views:   newViews(cfg.MaxViews),
 	}
-	r.ranker = heapprof.NewRanker(heapprof.RankerConfig{Allocator: r.inAllocator})
+	r.ranker = r.newRanker()
 	r.ctx, r.close = context.WithCancelCause(context.Background())
 	r.metrics = newMetrics(r)
 	if cfg.Registerer != nil {
