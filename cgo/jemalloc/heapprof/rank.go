@@ -283,8 +283,8 @@ func (r *Ranker) Span() (time.Duration, int) {
 }
 
 func (r *Ranker) rank() []Growth {
-	if len(r.times) == 0 {
-		return nil
+	if len(r.tracks) == 0 {
+		return nil // no dump yet, or none with a sample
 	}
 	large := 0
 	tracks := make([]*track, 0, len(r.tracks))

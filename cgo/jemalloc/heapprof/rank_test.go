@@ -302,3 +302,25 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestNothingSampledYet: a process that has just started has dumps without a
+// single stack.
+func TestNothingSampledYet(t *testing.T) {
+	r := NewRanker(RankerConfig{})
+	for i := range 2 {
+		d, err := Parse(strings.NewReader("heap_v2/524288\n  t*: 0: 0 [0: 0]\n\nMAPPED_LIBRARIES:\n"), Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Time = time.Unix(int64(15*i), 0)
+		if err := r.Add(d); err != nil {
+			t.Fatal(err)
+		}
+		if all := r.Ranking(); len(all) != 0 {
+			t.Errorf("ranking of nothing: %v", all)
+		}
+		if all := r.Suspects(); len(all) != 0 {
+			t.Errorf("suspects in nothing: %v", all)
+		}
+	}
+}
