@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -143,6 +144,26 @@ func TestGoal(t *testing.T) {
 	} {
 		if got := c.g.met(); got != c.want {
 			t.Errorf("%+v: met is %v", c.g, got)
+		}
+	}
+}
+
+func TestReportKeepsTheIntroduction(t *testing.T) {
+	c := &runCmd{Out: filepath.Join(t.TempDir(), "doc.md")}
+	for old, want := range map[string]string{
+		"something else\n":                "report\n",
+		"intro\n" + reportFollows + "old": "intro\n" + reportFollows + "\nreport\n",
+	} {
+		if err := os.WriteFile(c.Out, []byte(old), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second report replaces the first
+			if err := c.write("report\n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := os.ReadFile(c.Out); err != nil || string(got) != want {
+			t.Errorf("got %q, %v; want %q", got, err, want)
 		}
 	}
 }

@@ -19,7 +19,7 @@ type runCmd struct {
 	Short    bool     `help:"A few minutes instead of a quarter of an hour: fewer shops, fewer and shorter rounds."`
 	Rounds   int      `help:"Rounds of each measurement; 0 is 3 to 9, or 1 to 3 in the short form." placeholder:"N"`
 	Parts    []string `help:"What to measure: ${enum}." enum:"reads,lookup,fill,memory,allocations" default:"reads,lookup,fill,memory,allocations"`
-	Out      string   `help:"File to write the report to; empty is standard output." placeholder:"FILE"`
+	Out      string   `help:"File to write the report to; empty is standard output. What a document has above its mark stays." placeholder:"FILE"`
 	Profiles string   `help:"Directory for CPU profiles of magellan, each taken in a further round that does not count." placeholder:"DIR"`
 	Magellan string   `help:"The magellan binary." default:"dist/magellan" placeholder:"FILE"`
 	FillC    string   `help:"The binary of fill.c." default:"dist/bench-fill" placeholder:"FILE"`
@@ -106,12 +106,27 @@ func (c *runCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	// What was measured before something failed is worth having.
-	text := r.report.text(r)
+	return errors.Join(err, c.write(r.report.text(r)))
+}
+
+// reportFollows is the line of a document that stays when a report is written
+// into it, with all above.
+const reportFollows = "<!-- What follows is written by build/bench/run.sh --out. -->\n"
+
+// write writes the report to where it is wanted.
+func (c *runCmd) write(text string) error {
 	if c.Out == "" {
-		_, writeErr := os.Stdout.WriteString(text)
-		return errors.Join(err, writeErr)
+		_, err := os.Stdout.WriteString(text)
+		return err
 	}
-	return errors.Join(err, os.WriteFile(c.Out, []byte(text), 0o644))
+	old, err := os.ReadFile(c.Out)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if head, _, ok := strings.Cut(string(old), reportFollows); ok {
+		text = head + reportFollows + "\n" + text
+	}
+	return os.WriteFile(c.Out, []byte(text), 0o644)
 }
 
 // measure runs the parts. Whatever has been started ends before it returns.

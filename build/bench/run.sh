@@ -10,7 +10,8 @@ usage: build/bench/run.sh [--short] [--rounds N] [--out FILE] [--parts PART,...]
 
   --short         a few minutes, for CI: fewer shops, fewer and shorter rounds
   --rounds N      rounds of each measurement (3 to 9, or 1 to 3 with --short)
-  --out FILE      write the report to FILE instead of standard output
+  --out FILE      write the report to FILE instead of standard output; of a
+                  document such as docs/benchmarks.md the introduction stays
   --profiles DIR  also take CPU profiles of magellan, in further rounds
   --parts ...     only some of reads,lookup,fill,memory,allocations
 
