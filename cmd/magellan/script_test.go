@@ -127,6 +127,7 @@ func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("API", "http://"+r.Listen)
 	ts.Setenv("MAGELLAN_URL", "http://"+r.Listen)
 	ts.Setenv("ADMIN", "http://"+r.Admin)
+	ts.Setenv("MAGELLAN_ADMIN_URL", "http://"+r.Admin)
 	_, port, err := net.SplitHostPort(r.Admin)
 	ts.Check(err)
 	ts.Setenv("ADMINPORT", port)
