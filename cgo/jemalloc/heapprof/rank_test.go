@@ -308,7 +308,7 @@ func TestConcurrentUse(t *testing.T) {
 func TestNothingSampledYet(t *testing.T) {
 	r := NewRanker(RankerConfig{})
 	for i := range 2 {
-		d, err := Parse(strings.NewReader("heap_v2/524288\n  t*: 0: 0 [0: 0]\n\nMAPPED_LIBRARIES:\n"), Limits{})
+		d, err := Parse(strings.NewReader("heap_v2/524288\n  t*: 0: 0 [0: 0]\n\nMAPPED_LIBRARIES:\n55d0c0000000-55d0c0001000 r-xp 00000000 08:01 1 /bin/x\n"), Limits{})
 		if err != nil {
 			t.Fatal(err)
 		}
