@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -121,25 +122,34 @@ func cmdAdds(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// storm N URL posts there, N at a time, until nobody listens any more.
+// storm N URL posts there, N at a time, until nobody listens any more or the script
+// ends.
 func cmdStorm(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 2, "storm N URL")
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)
+	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(func() {
 			for {
-				resp, err := http.Post(args[1], "", nil)
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost, args[1], nil)
+				if err != nil {
+					return // the URL is none: the script will notice
+				}
+				resp, err := http.DefaultClient.Do(req)
 				if err != nil {
 					return
 				}
-				io.Copy(io.Discard, resp.Body)
+				_, _ = io.Copy(io.Discard, resp.Body) // cut off: then the next one is refused
 				resp.Body.Close()
 			}
 		})
 	}
-	ts.Defer(wg.Wait)
+	ts.Defer(func() {
+		stop()
+		wg.Wait()
+	})
 }
 
 // whole DIR wants whole dumps there and nothing else, and prints their number.
