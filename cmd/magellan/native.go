@@ -21,7 +21,7 @@ type nativeFlags struct {
 	HeapDir         string   `placeholder:"DIR" help:"Where to keep heap dumps, for whoever looks after this process has ended; made if it does not exist. Two processes need two. If not given, they are kept in memory, in up to 16 MiB."`
 	HeapDumps       int      `placeholder:"N" default:"32" help:"How many heap dumps to keep; those of the last growth go last."`
 	HeapBytes       byteSize `placeholder:"SIZE" default:"256MiB" help:"How many bytes of heap dumps to keep."`
-	HeapAutoDump    bool     `negatable:"" default:"true" help:"Keep a heap dump whenever C holds a step more than ever before, and name the stack that grew most."`
+	HeapAutoDump    bool     `negatable:"" default:"true" help:"Keep a heap dump at each step of growth, and name the stack that grew most in the log."`
 	HeapStepPercent float64  `placeholder:"PERCENT" default:"20" help:"Least growth that is a step, over the last high water."`
 	HeapStepBytes   byteSize `placeholder:"SIZE" default:"16MiB" help:"Least growth that is a step, in bytes: both must be reached."`
 	LeakReport      string   `placeholder:"FILE" help:"Once stopped, write the last heap dump to FILE, for jeprof, and jemalloc's leak summary to stderr; - is the summary only."`
