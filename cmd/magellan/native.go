@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 
 	"github.com/alecthomas/kong"
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,6 +48,12 @@ func (f *nativeFlags) Validate() error {
 		return fmt.Errorf("--heap-step-percent: %v is not a positive number", f.HeapStepPercent)
 	case f.HeapStepBytes <= 0:
 		return errors.New("--heap-step-bytes: want at least 1")
+	}
+	// Said now and not when it is too late.
+	if dir := filepath.Dir(f.LeakReport); f.LeakReport != "" && f.LeakReport != "-" {
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			return fmt.Errorf("--leak-report: there is no directory %s", dir)
+		}
 	}
 	return nil
 }
@@ -107,7 +115,8 @@ func (f *nativeFlags) report(rec *pprof.Recorder, log *slog.Logger, stderr io.Wr
 	if err != nil {
 		log.Warn("the leak report is not complete", "error", err)
 	}
-	if leaks.Bytes > 0 {
+	// jemalloc's summary is empty where no sample is in use: that is worth a line, too.
+	if err == nil && (report.Summary != nil || report.Dump != "") {
 		log.Info("native memory in use at the end", "bytes", leaks.Bytes, "objects", leaks.Objects,
 			"contexts", leaks.Contexts, "dump", cmp.Or(report.Dump, "none"))
 	}
