@@ -241,7 +241,7 @@ func TestWatchLine(t *testing.T) {
 	var out strings.Builder
 	v := &watchView{}
 	for range 2 {
-		v.add(look{ledger: pprof.Ledger{RSS: 90 << 20, GoHeap: 40 << 20, NativeLive: 20 << 20, NativeDirty: 5 << 20, FileBacked: 25 << 20}})
+		v.add(look{ledger: pprof.Ledger{RSS: 90 << 20, GoHeap: 40 << 20, NativeLive: 20 << 20, NativeDirty: 5 << 20, FileBacked: 35 << 20, NotResident: 10 << 20}})
 		if err := v.line(&out); err != nil {
 			t.Fatal(err)
 		}
@@ -250,9 +250,9 @@ func TestWatchLine(t *testing.T) {
 	if err := v.line(&out); err != nil {
 		t.Fatal(err)
 	}
-	want := `TIME                   RESIDENT         GO    C HOLDS     C REST      OTHER SUSPECTS  GROWS MOST
-0001-01-01T00:00:00Z    90.0MiB    40.0MiB    20.0MiB     5.0MiB    25.0MiB        0  -
-0001-01-01T00:00:00Z    90.0MiB    40.0MiB    20.0MiB     5.0MiB    25.0MiB        0  -
+	want := `TIME                   RESIDENT         GO    C HOLDS     C REST      OTHER  UNTOUCHED SUSPECTS  GROWS MOST
+0001-01-01T00:00:00Z    90.0MiB    40.0MiB    20.0MiB     5.0MiB    35.0MiB   -10.0MiB        0  -
+0001-01-01T00:00:00Z    90.0MiB    40.0MiB    20.0MiB     5.0MiB    35.0MiB   -10.0MiB        0  -
 # no answer
 `
 	if out.String() != want {

@@ -134,15 +134,16 @@ func (v *watchView) add(l look) {
 	}
 }
 
-// line writes what is new in one line, and before the first a header.
+// line writes what is new in one line, and before the first a header. The columns
+// add up to what is resident.
 func (v *watchView) line(w io.Writer) error {
 	if v.fault != "" {
 		_, err := fmt.Fprintf(w, "# %s\n", v.fault)
 		return err
 	}
-	const format = "%-20s %10s %10s %10s %10s %10s %8s  %s\n"
+	const format = "%-20s %10s %10s %10s %10s %10s %10s %8s  %s\n"
 	if v.looks == 1 {
-		if _, err := fmt.Fprintf(w, format, "TIME", "RESIDENT", "GO", "C HOLDS", "C REST", "OTHER", "SUSPECTS", "GROWS MOST"); err != nil {
+		if _, err := fmt.Fprintf(w, format, "TIME", "RESIDENT", "GO", "C HOLDS", "C REST", "OTHER", "UNTOUCHED", "SUSPECTS", "GROWS MOST"); err != nil {
 			return err
 		}
 	}
@@ -153,7 +154,7 @@ func (v *watchView) line(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, format, l.Time.UTC().Format(time.RFC3339), size(l.RSS), size(l.GoHeap+l.GoStacks+l.GoRuntime),
 		size(l.NativeLive), size(l.NativeFragmentation+l.NativeDirty+l.NativeMetadata),
-		size(l.FileBacked+l.Other), fmt.Sprint(v.now.leaks.Suspects), most)
+		size(l.FileBacked+l.Other), size(-l.NotResident), fmt.Sprint(v.now.leaks.Suspects), most)
 	return err
 }
 
