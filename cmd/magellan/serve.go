@@ -31,7 +31,7 @@ type serveCommand struct {
 	MaxStale       time.Duration `placeholder:"DURATION" default:"${max_stale}" help:"Greatest age of an answer while ZooKeeper is away; after that it is 503. 0 is no bound."`
 	RequestTimeout time.Duration `placeholder:"DURATION" default:"${request_timeout}" help:"How long a request may wait for ZooKeeper; after that it is 504."`
 	StartTimeout   time.Duration `placeholder:"DURATION" default:"30s" help:"How long to wait for ZooKeeper at the start before giving up."`
-	DrainDelay     time.Duration `placeholder:"DURATION" default:"0s" help:"How long to go on serving, with /readyz failing, once told to stop: as long as load balancers take to notice."`
+	DrainDelay     time.Duration `placeholder:"DURATION" default:"1s" help:"How long to go on serving, with /readyz failing and clients told to close their connections, once told to stop: longer than load balancers take to notice."`
 	Drain          time.Duration `placeholder:"DURATION" default:"30s" help:"How long requests under way may take to end after that; then they are cut off."`
 	CreateRoot     bool          `help:"Create the root znode and its directories if they do not exist."`
 	ReadyFile      string        `placeholder:"FILE" help:"Write the addresses and the process id there, as JSON, once ready; removed at the end."`

@@ -114,7 +114,7 @@ func checkContent(header http.Header) error {
 		return nil
 	}
 	if mediaType, _, err := mime.ParseMediaType(sent); err != nil || mediaType != "application/json" {
-		return &requestError{kindMediaType, fmt.Sprintf("Content-Type %q is not application/json", sent)}
+		return &requestError{kindMediaType, fmt.Sprintf("Content-Type %q is not application/json; with curl, --json instead of -d sends it", sent)}
 	}
 	return nil
 }

@@ -177,7 +177,12 @@ func (s *Server) Serve(l net.Listener) error {
 // every answer asks its client to close the connection; after Config.DrainDelay
 // no connection is accepted any more, and when the last request has been
 // answered it returns. When ctx ends first, what is left is cut off, and the
-// error is ctx's. A second call waits as well.
+// error is ctx's. Another call, at the same time or later, waits as well.
+//
+// DrainDelay is what makes it so. A connection that is established, or a request
+// that is sent, at the very moment the listener and the idle connections are
+// closed is reset by the kernel, whatever a program does: clients must have left
+// by then.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.shutdownOnce.Do(func() {
 		s.draining.Store(true)

@@ -1,6 +1,11 @@
 package httpapi
 
-import "magellan/internal/discovery"
+import (
+	"errors"
+	"fmt"
+
+	"magellan/internal/discovery"
+)
 
 // getShop answers GET /v1/shops/{shop}: the route that all the care about
 // allocations is for.
@@ -10,6 +15,9 @@ func (s *Server) getShop(x *exchange) error {
 		return err
 	}
 	answer, meta, err := s.service.Shop(x.ctx, name, x.readOptions())
+	if errors.Is(err, discovery.ErrNotFound) {
+		err = fmt.Errorf("shop %q: %w", name, discovery.ErrNotFound)
+	}
 	if err != nil {
 		return x.failWith(meta, err)
 	}
