@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"strings"
 
 	"magellan/internal/discovery"
 )
@@ -174,7 +175,8 @@ func (c *Cache) acquire(ctx context.Context, hash uint64, name string, sync bool
 		}
 		sh.mu.Lock()
 		if sh.find(hash) == nil && sh.leaving[hash] == nil {
-			e = &entry{name: name}
+			// The caller's name may be a piece of a whole request.
+			e = &entry{name: strings.Clone(name)}
 			l = &load{s: s, e: e, hash: hash, path: path, urgent: true, done: make(chan struct{})}
 			l.syncFirst = sync || c.evicted.last(hash) >= s.verified()
 			sh.insert(hash, e)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unsafe"
 
 	"magellan/internal/discovery"
 	"magellan/internal/zk"
@@ -228,6 +229,18 @@ func TestFresh(t *testing.T) {
 				t.Fatalf("after delete %d: %s", i, got)
 			}
 		}
+	}
+}
+
+// TestEntryKeepsItsNameOnly: a name that is a piece of a request's body must not
+// keep the body alive.
+func TestEntryKeepsItsNameOnly(t *testing.T) {
+	w := newWorld(t)
+	c := w.open(Config{})
+	body := "42 " + strings.Repeat("x", 1000)
+	w.ask(body[:2])
+	if kept := c.index.entry(hashOf(c, "42")).name; unsafe.StringData(kept) == unsafe.StringData(body) {
+		t.Error("the entry's name is a piece of the caller's string")
 	}
 }
 
