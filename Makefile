@@ -31,7 +31,7 @@ asan: deps ## the packages with C code, tested under AddressSanitizer and LeakSa
 	@build/asan.sh
 
 bench: build ## the table of docs/benchmarks.md: all of it takes long
-	@build/deps.sh bench && build/bench/run.sh
+	@build/deps.sh bench && build/bench/run.sh --out docs/benchmarks.md
 
 bench-short: build ## the same table, each measurement short
 	@build/deps.sh bench && build/bench/run.sh --short

@@ -7,4 +7,6 @@ cd "$(dirname "$0")/.."
 flags=$(build/env.sh "${FLAVOUR:-release}")
 eval "$flags"
 (($#)) || set -- ./...
-exec go test -race -timeout 30m "$@"
+# go test strips its binaries unless told otherwise, and with the symbol table
+# go the names of C functions that the tests of native profiles look for.
+exec go test -race -ldflags='-s=false -w=false' -timeout 30m "$@"
