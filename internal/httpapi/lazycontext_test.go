@@ -2,6 +2,9 @@ package httpapi
 
 import (
 	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,4 +44,31 @@ func TestLazyContext(t *testing.T) {
 		c.end()
 		synctest.Wait() // whoever the child set to watch c has gone
 	})
+}
+
+// TestContextIsNotUsedAgain: on one connection a request whose context was
+// waited for, and is over, leaves nothing of it to the next.
+func TestContextIsNotUsedAgain(t *testing.T) {
+	m, err := newMetrics(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{cfg: Config{RequestTimeout: time.Hour, Logger: slog.New(slog.DiscardHandler)}, metrics: m}
+	s.elsewhere = &route{metrics: m.route("other")}
+	x := newExchange(s)
+	for i, wait := range []bool{false, true, false, true} {
+		x.begin(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+		ctx := x.ctx
+		if ctx.Err() != nil {
+			t.Errorf("request %d begins with %v", i, ctx.Err())
+		}
+		if wait {
+			ctx.Done()
+		}
+		x.WriteHeader(http.StatusOK)
+		x.end()
+		if again := x.ctx == ctx; again == wait {
+			t.Errorf("request %d waited: %v, its context is used again: %v", i, wait, again)
+		}
+	}
 }
