@@ -12,4 +12,6 @@ if ((!$#)); then
 	mapfile -t packages < <(go list -f '{{if .CgoFiles}}{{.ImportPath}}{{end}}' ./...)
 	set -- -short "${packages[@]}"
 fi
-exec go test -asan -timeout 30m "$@"
+# The symbol table lets reports name C functions, and the suppressions match.
+export LSAN_OPTIONS=suppressions=$PWD/build/lsan.supp:print_suppressions=0${LSAN_OPTIONS:+:$LSAN_OPTIONS}
+exec go test -asan -ldflags='-s=false -w=false' -timeout 30m "$@"
