@@ -40,7 +40,8 @@
 // # What is not done
 //
 // libzookeeper checks no host names in TLS certificates, leaks the names of the
-// certificate files once for each TLS session, and has no persistent watches. A chroot behind the servers' addresses is refused.
+// certificate files once for each TLS session, and has no persistent watches. A
+// chroot behind the servers' addresses is refused.
 //
 // # Memory
 //
