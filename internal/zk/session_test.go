@@ -331,7 +331,21 @@ func TestSilentServer(t *testing.T) {
 	}
 	defer conn.Close()
 	done := make(chan error, 1)
-	c.GetAsync("/", true, func(_ []byte, _ zk.Stat, err error) { done <- err })
+	get := func() { c.GetAsync("/", true, func(_ []byte, _ zk.Stat, err error) { done <- err }) }
+	get()
+	// The server can have accepted before Open's goroutine has its handle, and
+	// until then requests fail at once.
+	for waiting := false; !waiting; {
+		select {
+		case err := <-done:
+			if !errors.Is(err, zk.ErrConnectionLoss) {
+				t.Fatal(err)
+			}
+			get()
+		case <-time.After(100 * time.Millisecond):
+			waiting = true
+		}
+	}
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
