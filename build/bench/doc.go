@@ -1,4 +1,4 @@
-// The bench program measures magellan beside what people would use instead, in
+// Command bench measures magellan beside what people would use instead, in
 // one run: servers and clients take turns, round after round, so that what the
 // machine does meanwhile hits all of them alike. What counts is the ratio; the
 // absolute numbers belong to the machine.
