@@ -28,5 +28,9 @@
 //   - While ZooKeeper is away the last known values are served as Stale; when it
 //     is back, entries whose watch is lost are read again, most used first.
 //
+// What no watch can tell: a server sends no event for a znode to a session that
+// may no longer read it. Whoever takes the read permission from a znode that is
+// held must expect its last value to be served until the session ends.
+//
 // A [Cache] satisfies discovery.Reader and is safe for concurrent use.
 package cache

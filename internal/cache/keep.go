@@ -10,8 +10,9 @@ import (
 
 // entryBytes is what one kept shop costs besides its name and path, in bytes:
 // the entry, its record, its slots in the index and in ristretto's maps and
-// sketches, and libzookeeper's watch.
-const entryBytes = 400
+// sketches, and libzookeeper's watch. A million shops with names of 76 bytes
+// took 663 MiB in all (docs/benchmarks.md), which with [Cache.cost] it is.
+const entryBytes = 450
 
 // countersPerEntry sizes ristretto's frequency sketch.
 const countersPerEntry = 4

@@ -118,11 +118,14 @@ func (c *Cache) lookupBatch(names []string, b *batch) {
 // serve counts an answer from memory and sees to it that a record that nothing
 // vouches for is read again.
 func (c *Cache) serve(e *entry, hash uint64, rec *record, now instant) discovery.Meta {
-	if e.touch(now) {
+	first := e.touch(now)
+	if first {
 		c.keep.Get(hash)
 	}
 	meta := rec.meta(now)
-	if meta.Cache == discovery.Stale && rec.epoch.session.live.Load() && !c.problems.has(c.cfg.Layout.Shop(e.name)) {
+	// A znode with a problem is read again once a second at most: one that may
+	// not be read has no watch that would tell when it may.
+	if meta.Cache == discovery.Stale && rec.epoch.session.live.Load() && (first || !c.problems.has(c.cfg.Layout.Shop(e.name))) {
 		c.reload(hash, e, true)
 	}
 	return meta

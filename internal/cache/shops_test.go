@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"magellan/internal/discovery"
@@ -104,6 +105,26 @@ func TestProblem(t *testing.T) {
 	w.expect("broken", "ash2", discovery.Hit)
 	if n := len(c.Problems()); n != 0 {
 		t.Errorf("problems left: %+v", c.Problems())
+	}
+}
+
+// TestProblemWithoutWatch: a znode that could not be read for want of permission
+// has no watch that would tell when it can. It is read again when asked for.
+func TestProblemWithoutWatch(t *testing.T) {
+	w := newWorld(t)
+	w.shop("42", "ash1")
+	c := w.open(Config{})
+	w.ask("42")
+	w.expect("42", "ash1", discovery.Hit)
+	e := c.index.entry(hashOf(c, "42"))
+	// Again and again until the revalidation that follows Open is surely over.
+	for end := time.Now().Add(2 * spread); time.Now().Before(end); {
+		e.rec.Store(e.rec.Load().superseded(c.now()))
+		c.problems.report(layout.Shop("42"), zk.ErrNoAuth, 0, 0)
+		w.expect("42", "ash1", discovery.Hit)
+	}
+	if p := c.Problems(); len(p) > 0 {
+		t.Errorf("problems left: %+v", p)
 	}
 }
 
