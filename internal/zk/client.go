@@ -155,10 +155,10 @@ type client struct {
 
 	verified atomic.Int64 // nanoseconds since started; 0 is never
 	started  time.Time
+	progress progress
 
 	// Of the dispatcher alone.
-	connection int32 // counts connections, to tell an old sync from a new one
-	silent     bool  // after Closed nothing is delivered but errors
+	silent bool // after Closed nothing is delivered but errors
 
 	beatMu       sync.Mutex
 	beat         *time.Timer

@@ -51,6 +51,9 @@ type call struct {
 	path   string
 	handle uint64
 	issued time.Time // of a sync
+	// When it was issued: the connection, and what answers had shown; see zxid.go.
+	connection int32
+	shown      int64
 	// done gets the answer, on the dispatcher, exactly once. r is C memory
 	// and ends with the call; it may be nil if err is not.
 	done func(r *C.struct_zk_event, err error)
@@ -73,6 +76,7 @@ func (c *client) submit(r *request, done func(r *C.struct_zk_event, err error)) 
 	c.mu.RLock()
 	h := c.handle
 	cl := call{op: r.op, path: r.path, done: done}
+	cl.connection, cl.shown = c.progress.issued()
 	if r.op == opSync {
 		cl.issued = time.Now()
 	}
@@ -170,6 +174,7 @@ func (c *client) answer(cl call, r *C.struct_zk_event, code Code) {
 		cl.done(r, &Error{Op: cl.op.String(), Path: cl.path, Code: code})
 		return
 	}
+	c.progress.answered(cl.connection, cl.shown)
 	if cl.op == opSync {
 		if at := int64(cl.issued.Sub(c.started)); at > c.verified.Load() {
 			c.verified.Store(max(at, 1))
@@ -238,6 +243,7 @@ func (c *client) deliver(r *C.struct_zk_event) (stop bool) {
 	case C.ZK_EV_WAKE:
 		return c.wake(int(r.id), int(r.rc))
 	default:
+		c.progress.saw(int64(r.zxid)) // before the answer, after all events that precede it
 		if cl, ok := c.takeCall(uint64(r.id)); ok {
 			c.answer(cl, r, Code(r.rc))
 		}
@@ -264,8 +270,8 @@ func (c *client) wake(what, arg int) (stop bool) {
 	case wakeHandleClosed:
 		c.fail(ErrConnectionLoss, func(cl call) bool { return cl.handle == uint64(arg) })
 	case wakeProve:
-		if int32(arg) == c.connection {
-			c.proveContact(c.connection)
+		if connection := c.progress.connection.Load(); int32(arg) == connection {
+			c.proveContact(connection)
 		}
 	case wakeStop:
 		c.callsMu.Lock()

@@ -50,6 +50,9 @@ struct zk_handle {
 // its handle or, by the generation, that it is gone.
 extern _Atomic(zk_handle *) zk_table[MAX_HANDLES];
 
+// The newest transaction that a reply to this thread has told of; see zxid.c.
+extern _Thread_local int64_t zk_reply_zxid;
+
 // How many of each are alive: for the tests that prove that nothing leaks.
 extern atomic_llong zk_live_queues, zk_live_handles, zk_live_multis, zk_live_chunks;
 

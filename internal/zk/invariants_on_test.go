@@ -31,7 +31,7 @@ func TestDroppedClient(t *testing.T) {
 		}
 		inner = dropped.client
 	}()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for done := false; !done; {
 		runtime.GC()
 		select {

@@ -2,7 +2,7 @@ package zk
 
 /*
 #cgo CFLAGS: -DTHREADED -O2
-#cgo LDFLAGS: -lzookeeper_mt
+#cgo LDFLAGS: -lzookeeper_mt -Wl,--wrap=deserialize_ReplyHeader -Wl,--wrap=serialize_SetWatches
 #include <zookeeper/zookeeper.h>
 #include <zookeeper/zookeeper_version.h>
 

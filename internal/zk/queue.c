@@ -89,6 +89,7 @@ struct zk_event *zk_reserve(zk_queue *q, int kind, uint64_t id, int rc, size_t l
 	e->id = id;
 	e->kind = kind;
 	e->rc = rc;
+	e->zxid = zk_reply_zxid;
 	e->size = (uint32_t)size;
 	e->len = (int32_t)len;
 	return e;

@@ -230,7 +230,7 @@ func (c *client) onSession(number uint64, state int, id int64, password []byte) 
 	switch state {
 	case cConnected, cReadOnly:
 		c.setState(Disconnected) // a change of servers reconnects without a word
-		c.connection++
+		connection := c.progress.reconnected()
 		c.stateMu.Lock()
 		if c.sessionID != id {
 			c.session++
@@ -244,7 +244,7 @@ func (c *client) onSession(number uint64, state int, id int64, password []byte) 
 			c.addAuthLocked(h)
 		}
 		c.mu.Unlock()
-		c.proveContact(c.connection)
+		c.proveContact(connection)
 	case cExpired:
 		c.setState(Expired)
 		c.metrics.sessionsExpired.Inc()
@@ -253,7 +253,7 @@ func (c *client) onSession(number uint64, state int, id int64, password []byte) 
 		c.setState(AuthFailed)
 		c.dropHandle(h, ErrAuthFailed, authBackoff)
 	default:
-		c.connection++
+		c.progress.reconnected()
 		c.setState(Disconnected)
 	}
 }
@@ -262,7 +262,7 @@ func (c *client) onSession(number uint64, state int, id int64, password []byte) 
 // says only that a server has accepted the session.
 func (c *client) proveContact(connection int32) {
 	c.syncAsync("/", func(err error) {
-		if errors.Is(err, ErrClosed) || c.connection != connection {
+		if errors.Is(err, ErrClosed) || c.progress.connection.Load() != connection {
 			return
 		}
 		if err == nil {

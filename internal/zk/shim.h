@@ -49,6 +49,7 @@ struct zk_stat {
 struct zk_event {
 	uint64_t id;
 	int64_t session;
+	int64_t zxid;     // the newest transaction that the thread's replies told of, 0 if none did
 	uint32_t size;    // of this record, payload and padding included
 	int32_t kind;
 	int32_t rc;

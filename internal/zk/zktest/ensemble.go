@@ -52,9 +52,6 @@ func (e *Ensemble) Addrs() []string {
 	return addrs
 }
 
-// ConnectString returns the servers' addresses with commas between.
-func (e *Ensemble) ConnectString() string { return strings.Join(e.Addrs(), ",") }
-
 // Leader returns the present leader; it waits for one to be elected.
 func (e *Ensemble) Leader() (*Server, error) {
 	deadline := time.Now().Add(startTimeout)

@@ -82,7 +82,7 @@ type process struct {
 const tlsJars = "/usr/share/java/netty-codec.jar"
 
 // ErrNotInstalled: Java or ZooKeeper is missing on this machine.
-var ErrNotInstalled = errors.New("zktest: java and ZooKeeper's jars are needed: apt-get install default-jre-headless zookeeper libzookeeper-java")
+var ErrNotInstalled = errors.New("zktest: java and ZooKeeper's jars are needed: apt-get install default-jre-headless libzookeeper-java libslf4j-java, or make deps")
 
 // Installed returns ErrNotInstalled, with what is missing, or nil.
 func Installed() error {

@@ -9,9 +9,6 @@ import (
 // Option changes the Config of a test's server.
 type Option func(*Config)
 
-// WithMaxBuffer sets the server's jute.maxbuffer in bytes.
-func WithMaxBuffer(n int) Option { return func(c *Config) { c.MaxBuffer = n } }
-
 // WithLines adds lines to zoo.cfg.
 func WithLines(lines ...string) Option {
 	return func(c *Config) { c.Lines = append(c.Lines, lines...) }

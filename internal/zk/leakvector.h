@@ -1,0 +1,9 @@
+// Only builds with the tag leakvector use this.
+#ifndef MAGELLAN_ZK_LEAKVECTOR_H
+#define MAGELLAN_ZK_LEAKVECTOR_H
+
+#include "shim.h"
+
+void zk_leak_children(zk_handle *h, const char *path);
+
+#endif
