@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing magellan needs and this machine lacks, from
-# its own Debian or Ubuntu packages: build/deps.sh [bench]. Does nothing, at
+# its own Debian or Ubuntu packages: build/deps.sh [bench | images]. Does nothing, at
 # once, if all is there. Starts no service.
 set -euo pipefail
 
@@ -16,8 +16,12 @@ packages=(
 case ${1:-} in
 '') ;;
 bench) packages+=(nginx wrk) ;;
+images) # for build/base-images.sh, and compose.yaml
+	packages+=(debootstrap)
+	docker compose version >/dev/null 2>&1 || packages+=(docker-compose)
+	;;
 *)
-	echo "usage: build/deps.sh [bench]" >&2
+	echo "usage: build/deps.sh [bench | images]" >&2
 	exit 2
 	;;
 esac

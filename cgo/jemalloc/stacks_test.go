@@ -175,6 +175,28 @@ func TestStackOfThread(t *testing.T) {
 	})
 }
 
+// By whichever function jemalloc is entered, it is the first frame, and the only
+// one of jemalloc's.
+func TestStacksBeginAtTheAllocator(t *testing.T) {
+	if !inChild(t, everySample) {
+		return
+	}
+	want, got := stitchtest.Entries(128), 0
+	for _, s := range dumpStacks(t) {
+		names := stitchtest.Names(s.pcs)
+		switch slices.Index(names, "st_entries") {
+		case -1:
+		case 1:
+			got += s.everObjects
+		default:
+			t.Errorf("%d objects: %v", s.everObjects, names)
+		}
+	}
+	if got != want {
+		t.Errorf("%d allocations seen, want %d", got, want)
+	}
+}
+
 // jemalloc takes 128 frames. Wherever the cut falls, what is inside it is right.
 func TestDeepStackIsCut(t *testing.T) {
 	if !inChild(t, everySample) {
@@ -261,6 +283,9 @@ func expectStacks(t *testing.T, stacks []stack, want map[string]int64) {
 		names := stitchtest.Names(s.pcs)
 		if known := stitchtest.Known(names); len(known) > 0 {
 			got[inShort(known)] += int64(s.everObjects)
+			if slices.Index(names, "st_leaf") != 1 {
+				t.Errorf("of jemalloc's own frames not only the outermost is there: %v", names)
+			}
 		} else if what := wrongWithOther(names); what != "" {
 			t.Errorf("%s: %v", what, names)
 		}

@@ -136,6 +136,7 @@ struct walk {
 	void **pcs;
 	uint32_t len, max;
 	bool skip;         /* the function that called the unwinder */
+	bool inside;       /* jemalloc */
 	uintptr_t stop;    /* do not unwind past this return address */
 	uintptr_t ip, cfa; /* of the last frame */
 };
@@ -148,16 +149,65 @@ struct learner {
 	const char *broken;
 };
 
-static inline bool in_allocator(const void *pc)
+static inline bool in_allocator(uintptr_t pc)
 {
-	return (uintptr_t)pc - allocator_start < allocator_end - allocator_start;
+	return pc - allocator_start < allocator_end - allocator_start;
+}
+
+/* Where jemalloc is linked in, its code has no bounds, but each function has a
+ * start, which the unwinder knows of every frame, also in a stripped program. These
+ * are the functions by which jemalloc is entered. malloc hands over to
+ * malloc_default, under jemalloc's private prefix. Where it jumps there it leaves no
+ * frame: it is put back. (realloc and rallocx hand over to a function that has no
+ * name outside of jemalloc, so build/native.sh sees to it that they call it.)
+ *
+ * They are declared as functions: a debugger that finds malloc to be a variable can
+ * call nothing in this process any more. */
+#define ENTRIES(X)                                                             \
+	X(malloc) X(je_malloc_default) X(calloc) X(realloc) X(aligned_alloc)   \
+	X(posix_memalign) X(memalign) X(valloc) X(mallocx) X(rallocx) X(xallocx)
+
+#define DECLARE(name) extern void gojemalloc_##name(void) __asm__(#name) __attribute__((weak));
+ENTRIES(DECLARE)
+#undef DECLARE
+
+/* An entry is at most so many frames out: prof_backtrace_impl, prof_tctx_create... */
+enum { MAX_INNER = 8 };
+
+static inline bool is_entry(uintptr_t function)
+{
+#define IS(name) || function == (uintptr_t)gojemalloc_##name
+	return false ENTRIES(IS);
+#undef IS
 }
 
 static inline void push(struct walk *w, uintptr_t pc) { w->pcs[w->len++] = (void *)pc; }
 
+/* Of jemalloc's own frames only the outermost says something: malloc, calloc...
+ * Forgets those before it, and gives what to note for this frame. */
+static inline uintptr_t leave_allocator(struct walk *w, struct _Unwind_Context *context)
+{
+	uintptr_t function;
+
+	if (allocator_end != 0) {
+		if ((w->inside = in_allocator(w->ip)))
+			w->len = 0;
+		return w->ip;
+	}
+	function = _Unwind_GetRegionStart(context);
+	if (function == 0 || !is_entry(function)) {
+		w->inside = w->len < MAX_INNER;
+		return w->ip;
+	}
+	w->len = 0;
+	w->inside = function == (uintptr_t)gojemalloc_je_malloc_default; /* malloc may come next */
+	return w->inside ? (uintptr_t)gojemalloc_malloc + 1 : w->ip;
+}
+
 static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
 {
 	struct walk *w = arg;
+	uintptr_t pc;
 
 	if (w->skip) {
 		w->skip = false;
@@ -169,10 +219,10 @@ static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
 	if (w->ip == 0)
 		return _URC_END_OF_STACK;
 	w->cfa = _Unwind_GetCFA(context);
-	/* Of jemalloc's own frames only the outermost says something: malloc, calloc... */
-	if (w->len == 1 && in_allocator(w->pcs[0]) && in_allocator((void *)w->ip))
-		w->len = 0;
-	push(w, w->ip);
+	pc = w->ip;
+	if (w->inside)
+		pc = leave_allocator(w, context);
+	push(w, pc);
 	return w->ip == w->stop ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
 
@@ -312,7 +362,7 @@ INLINE void walk_all(struct walk *w, struct learner *learner,
  * no lock and calls no Go. */
 static void hook(void **pcs, unsigned *len, unsigned max)
 {
-	struct walk w = {.pcs = pcs, .max = max};
+	struct walk w = {.pcs = pcs, .max = max, .inside = true};
 
 	walk_all(&w, NULL, &layout, &landmarks);
 	*len = w.len;

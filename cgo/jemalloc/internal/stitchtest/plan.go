@@ -140,6 +140,16 @@ func grow(depth int) byte {
 
 var garbage atomic.Pointer[[4096]byte]
 
+// Entries allocates n bytes by each of malloc, calloc, realloc (of a block and of
+// none), aligned_alloc and posix_memalign, in st_entries. It gives how many
+// allocations that takes.
+func Entries(n int) int {
+	if C.st_entries(C.size_t(n)) != 0 {
+		panic("no memory")
+	}
+	return C.ST_ENTRIES + 1 // the block that grows
+}
+
 // Many allocates n bytes and frees them, count times, below depth frames of Go. It
 // gives the processor time which that took.
 func Many(depth, n, count int) time.Duration {

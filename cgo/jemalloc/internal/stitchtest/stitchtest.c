@@ -20,6 +20,22 @@ static void TRACED(st_leaf)(size_t n)
 	free(block);
 }
 
+int TRACED(st_entries)(size_t n)
+{
+	void *volatile blocks[ST_ENTRIES] = {malloc(n), calloc(1, n), malloc(1), NULL, aligned_alloc(64, n), NULL};
+
+	blocks[2] = realloc(blocks[2], n);
+	blocks[3] = realloc(blocks[3], n);
+	if (posix_memalign((void **)&blocks[5], 64, n) != 0)
+		return -1;
+	for (int i = 0; i < ST_ENTRIES; i++) {
+		if (blocks[i] == NULL)
+			return -1;
+		free(blocks[i]);
+	}
+	return 0;
+}
+
 /* Not a tail call: what comes after it keeps the frame. */
 static volatile int steps;
 
@@ -93,6 +109,7 @@ const char *st_function(int i, uintptr_t *start, uintptr_t *end)
 		}                                                                \
 	}
 	FUNCTION(st_leaf)
+	FUNCTION(st_entries)
 	FUNCTION(st_down)
 	FUNCTION(st_hop)
 	FUNCTION(st_thread_main)

@@ -15,6 +15,10 @@ int st_thread(const uint8_t *plan, size_t n);
  * time that took, in nanoseconds. */
 int64_t st_many(size_t n, size_t count);
 
+/* Allocates n bytes in ST_ENTRIES ways and one byte by malloc, and frees all. */
+enum { ST_ENTRIES = 6 };
+int st_entries(size_t n);
+
 /* The code of function i, and its name, or NULL. */
 const char *st_function(int i, uintptr_t *start, uintptr_t *end);
 
