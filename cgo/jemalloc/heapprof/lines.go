@@ -20,10 +20,6 @@ func hasDWARF(f *elf.File) bool {
 	return s != nil && s.Type != elf.SHT_NOBITS
 }
 
-// scratch is memory for the debug sections of one file, used again for the
-// next.
-type scratch []byte
-
 // debugData is the DWARF of one file while its addresses are looked up.
 type debugData struct {
 	*dwarf.Data
@@ -42,17 +38,17 @@ func readDWARF(f *elf.File, limit int64, buf *scratch) (*debugData, error) {
 			continue
 		}
 		if total += s.Size; s.Size > uint64(limit) || total > uint64(limit) {
-			return nil, fmt.Errorf("the debug information is above the limit of %d bytes", limit)
+			return nil, fmt.Errorf("the debug information is above the limit of %d bytes, which MaxDebugBytes sets", limit)
 		}
 		found[name] = s
 	}
 	if found["info"] == nil {
 		return nil, nil
 	}
-	if uint64(len(*buf)) < total {
-		*buf = make(scratch, total)
+	rest, err := buf.take(total)
+	if err != nil {
+		return nil, err
 	}
-	rest := []byte(*buf)
 	data := make(map[string][]byte)
 	for name, s := range found {
 		part := rest[:s.Size:s.Size]

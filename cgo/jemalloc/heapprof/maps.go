@@ -15,7 +15,11 @@ type Mapping struct {
 	Inode        uint64 // 0 for memory without a file
 	Exec         bool
 	File         string // path, "[vdso]" and the like, or empty for anonymous memory
+	Deleted      bool   // File was removed since, or another one took its place
 }
+
+// deletedSuffix is what the kernel adds to the path of a file that is gone.
+const deletedSuffix = " (deleted)"
 
 // contains reports whether pc lies in the mapping.
 func (m *Mapping) contains(pc uint64) bool { return pc >= m.Start && pc < m.Limit }
@@ -68,6 +72,9 @@ func parseMapping(line string) (Mapping, error) {
 	}
 	m.Exec = perms[2] == 'x'
 	m.File = printable(strings.TrimLeft(file, " "))
+	if m.hasFile() {
+		m.File, m.Deleted = strings.CutSuffix(m.File, deletedSuffix)
+	}
 	return m, nil
 }
 

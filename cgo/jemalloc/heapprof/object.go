@@ -35,10 +35,19 @@ type segment struct {
 }
 
 // newObject opens a file for its segments and build-id. A file that cannot be
-// read is an object too, without names: it is not tried again at each dump.
-func newObject(cfg *SymbolizerConfig, key objectKey) *object {
-	o := &object{key: key, path: filepath.Join(cfg.Root, key.path), frames: make(map[uint64][]Frame)}
+// read is an object too, without names: it is not tried again at each dump. path is
+// where the file is, empty if it is nowhere any more.
+func newObject(cfg *SymbolizerConfig, key objectKey, path string) *object {
+	o := &object{key: key, path: path, frames: make(map[uint64][]Frame)}
+	if path == "" {
+		o.note = noteDeleted
+		return o
+	}
 	f, err := openELF(o.path)
+	if err != nil && key.deleted {
+		o.path, o.note = "", noteDeleted
+		return o
+	}
 	if err != nil {
 		o.note = "no symbols: " + reason(err)
 		return o
@@ -54,6 +63,16 @@ func newObject(cfg *SymbolizerConfig, key objectKey) *object {
 	return o
 }
 
+const noteDeleted = "the file was removed or replaced while the process runs: what was not named before has no name until a restart"
+
+// inherit takes over what was known of the file before it was removed.
+func (o *object) inherit(old *object) {
+	o.segments, o.buildID, o.symbols, o.units, o.frames, o.strings = old.segments, old.buildID, old.symbols, old.units, old.frames, old.strings
+	if old.debugPath != old.path { // its build-id was compared
+		o.debugPath = old.debugPath
+	}
+}
+
 // addr converts an offset in the file to a link-time address.
 func (o *object) addr(offset uint64) (uint64, bool) {
 	for _, s := range o.segments {
@@ -64,8 +83,9 @@ func (o *object) addr(offset uint64) (uint64, bool) {
 	return 0, false
 }
 
-// resolve writes the frames of the given places to out.
-func (o *object) resolve(cfg *SymbolizerConfig, places []located, buf *scratch, out map[uint64][]Frame) {
+// resolve writes the frames of the given places to out. It reports whether it had
+// to read the file for that.
+func (o *object) resolve(cfg *SymbolizerConfig, places []located, buf *scratch, out map[uint64][]Frame) (read bool) {
 	var fresh []uint64
 	for _, at := range places {
 		if addr, ok := o.addr(at.offset); ok && o.frames[addr] == nil {
@@ -83,13 +103,14 @@ func (o *object) resolve(cfg *SymbolizerConfig, places []located, buf *scratch, 
 		}
 		out[at.pc] = o.frames[addr]
 	}
+	return len(fresh) > 0
 }
 
 // lookup fills o.frames for sorted link-time addresses.
 func (o *object) lookup(cfg *SymbolizerConfig, addrs []uint64, buf *scratch) {
 	if o.symbols == nil {
 		var err error
-		if o.symbols, err = o.readSymbols(cfg.MaxDebugBytes); err != nil {
+		if o.symbols, err = o.readSymbols(cfg); err != nil {
 			o.note = "no symbols: " + reason(err)
 		}
 	}
@@ -113,10 +134,12 @@ func (o *object) lookup(cfg *SymbolizerConfig, addrs []uint64, buf *scratch) {
 		if outer.Function == "" {
 			outer.Function = offsetName(o.key.path, addr)
 		}
-		o.frames[addr] = frames
-		for _, f := range frames {
-			o.strings += int64(len(f.Function) + len(f.File))
+		for i := range frames {
+			f := &frames[i]
+			f.readable()
+			o.strings += int64(len(f.Function) + len(f.File) + len(f.Symbol))
 		}
+		o.frames[addr] = frames
 	}
 }
 

@@ -313,12 +313,26 @@ func (p *parser) mappings() error {
 		if err != nil {
 			return fmt.Errorf("%w: %w: %.60q", ErrFormat, err, line)
 		}
-		if m.Start < last {
+		if m.Limit <= last {
 			return fmt.Errorf("%w: mappings do not rise", ErrFormat)
 		}
 		last = m.Limit
-		p.dump.Mappings = append(p.dump.Mappings, m)
+		p.dump.Mappings = append(withoutOverlap(p.dump.Mappings, m.Start), m)
 	}
+}
+
+// withoutOverlap ends the mappings at an address. Linux gives the memory map of a
+// running process in pieces, each true of its own moment: what grew meanwhile, or
+// was merged with its neighbour, overlaps what was read before, and is newer.
+func withoutOverlap(maps []Mapping, start uint64) []Mapping {
+	for len(maps) > 0 && maps[len(maps)-1].Start >= start {
+		maps = maps[:len(maps)-1]
+	}
+	if len(maps) > 0 {
+		last := &maps[len(maps)-1]
+		last.Limit = min(last.Limit, start)
+	}
+	return maps
 }
 
 // checkMappings finds a dump that was cut between two lines of the memory

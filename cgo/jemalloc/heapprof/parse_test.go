@@ -170,6 +170,27 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
+// TestParseMapThatMoved: the process changed its map while the kernel wrote it out.
+func TestParseMapThatMoved(t *testing.T) {
+	dump := func(maps string) string { return "heap_v2/1\n  t*: 0: 0 [0: 0]\n\nMAPPED_LIBRARIES:\n" + maps }
+	for name, tt := range map[string]struct {
+		maps string
+		want []Mapping
+	}{
+		"grew upwards":         {"1000-2000 rw-p 0 0:0 0\n1000-3000 rw-p 0 0:0 0\n", []Mapping{{Start: 0x1000, Limit: 0x3000}}},
+		"grew downwards":       {"1000-2000 rw-p 0 0:0 0\n1800-3000 rw-p 0 0:0 0\n", []Mapping{{Start: 0x1000, Limit: 0x1800}, {Start: 0x1800, Limit: 0x3000}}},
+		"merged with two":      {"1000-2000 rw-p 0 0:0 0\n3000-4000 r--p 0 0:0 0\n4000-5000 rw-p 0 0:0 0\n3000-6000 rw-p 0 0:0 0\n", []Mapping{{Start: 0x1000, Limit: 0x2000}, {Start: 0x3000, Limit: 0x6000}}},
+		"nothing of the first": {"2000-3000 rw-p 0 0:0 0\n1000-4000 rw-p 0 0:0 0\n", []Mapping{{Start: 0x1000, Limit: 0x4000}}},
+	} {
+		d, err := Parse(strings.NewReader(dump(tt.maps)), Limits{})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if !reflect.DeepEqual(d.Mappings, tt.want) {
+			t.Errorf("%s: %+v, want %+v", name, d.Mappings, tt.want)
+		}
+	}
+}
+
 func TestParseLimits(t *testing.T) {
 	text := goldens(t)["threads"]
 	for name, limits := range map[string]Limits{

@@ -1,6 +1,7 @@
 package heapprof
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -190,7 +191,7 @@ func (c *converter) function(f Frame) *profile.Function {
 	if fn := c.functions[key]; fn != nil {
 		return fn
 	}
-	fn := &profile.Function{ID: uint64(len(c.out.Function) + 1), Name: f.Function, SystemName: f.Function, Filename: f.File}
+	fn := &profile.Function{ID: uint64(len(c.out.Function) + 1), Name: f.Function, SystemName: cmp.Or(f.Symbol, f.Function), Filename: f.File}
 	c.functions[key] = fn
 	c.out.Function = append(c.out.Function, fn)
 	return fn

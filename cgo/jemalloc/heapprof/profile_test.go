@@ -47,8 +47,8 @@ func testSymbols(d *Dump) *Symbols {
 	}
 	last := d.Stacks[2].PCs
 	s.frames[last[3]] = []Frame{{Function: "calloc"}}
-	s.frames[last[4]] = []Frame{{"leak8", "/src/threads.c", 6}, {"worker", "/src/threads.c", 7}}
-	s.frames[last[5]] = []Frame{{"start_thread", "/src/nptl/pthread_create.c", 442}}
+	s.frames[last[4]] = []Frame{{Function: "leak8", File: "/src/threads.c", Line: 6}, {Function: "worker", File: "/src/threads.c", Line: 7}}
+	s.frames[last[5]] = []Frame{{Function: "start_thread", File: "/src/nptl/pthread_create.c", Line: 442}}
 	return s
 }
 
@@ -80,6 +80,14 @@ func TestReportsGolden(t *testing.T) {
 		b.WriteString("----\n")
 	}
 	golden(t, "threads.reports", b.String())
+	b.Reset()
+	d.Stacks[0].Inuse = Count{} // all was freed
+	if err := WriteStacks(&b, d.Profile(ProfileOptions{Symbols: testSymbols(d)}), TopOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), "\n0B") || strings.Count(b.String(), "\n\n") != len(d.Stacks)-1 {
+		t.Errorf("a stack that holds nothing is written:\n%s", &b)
+	}
 	if err := WriteTop(&b, p, TopOptions{Type: "no_such"}); err == nil {
 		t.Error("an unknown sample type is accepted")
 	}
@@ -199,6 +207,38 @@ func TestDelta(t *testing.T) {
 	}
 	if _, err := Delta(other, to); err == nil {
 		t.Error("profiles of other types are accepted")
+	}
+}
+
+// What grew has a share above zero, whatever shrank beside it.
+func TestSharesOfADelta(t *testing.T) {
+	from := simple(100, map[uint64]uint64{0x1001: 10, 0x1002: 60}).Profile(ProfileOptions{})
+	to := simple(130, map[uint64]uint64{0x1001: 30}).Profile(ProfileOptions{})
+	d, err := Delta(from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	for _, write := range []func() error{
+		func() error { return WriteTop(&b, d, TopOptions{}) },
+		func() error { return WriteStacks(&b, d, TopOptions{}) },
+	} {
+		b.Reset()
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"inuse_space: -320B in all", `160B +25\.0%`, `-480B +-75\.0%`} {
+			if !regexp.MustCompile(want).Match(b.Bytes()) {
+				t.Errorf("no %q in\n%s", want, &b)
+			}
+		}
+	}
+	if d, err = Delta(to, to); err != nil {
+		t.Fatal(err)
+	}
+	b.Reset()
+	if err := WriteTop(&b, d, TopOptions{}); err != nil || !strings.Contains(b.String(), "no samples: one allocation in each 1B is sampled") {
+		t.Errorf("%v, %s", err, &b)
 	}
 }
 

@@ -265,14 +265,14 @@ func TestRankerRefuses(t *testing.T) {
 func TestWriteGrowth(t *testing.T) {
 	r := NewRanker(RankerConfig{})
 	series(t, r, 600, map[*[]uint64]func(float64) float64{{1, 2, 3}: func(t float64) float64 { return t / 10 }})
-	symbols := &Symbols{frames: map[uint64][]Frame{1: {{Function: "prof_backtrace"}}, 2: {{"leak8", "/src/leak.c", 12}, {"worker", "/src/leak.c", 20}}}}
+	symbols := &Symbols{frames: map[uint64][]Frame{1: {{Function: "prof_backtrace"}, {Function: "imalloc_body"}, {Function: "malloc"}}, 2: {{Function: "leak8", File: "/src/leak.c", Line: 12}, {Function: "worker", File: "/src/leak.c", Line: 20}}}}
 	var b strings.Builder
 	if err := WriteGrowth(&b, r.Suspects(), symbols); err != nil {
 		t.Fatal(err)
 	}
 	const want = "suspect: 179.9MiB/h ± 25.5MiB/h, 23575347 objects/h, confidence 1.0000 (60 samples)\n" +
 		"live: 30.0MiB in 3932190 objects; first seen 2026-01-02T03:04:17Z, last seen 2026-01-02T03:14:05Z\n" +
-		"    leak8 leak.c:12\n    worker leak.c:20\n    0x2\n"
+		"    malloc\n    leak8 leak.c:12\n    worker leak.c:20\n    0x2\n"
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -35,17 +34,17 @@ type row struct {
 
 // WriteTop writes the functions of a profile as a table, those that hold the
 // most first: its own bytes or objects (flat), and with all that it called
-// (cum). The profile is left as it is.
+// (cum). Percentages are of all that is there: of a difference, of what grew and
+// what shrank together, as pprof has it. The profile is left as it is.
 func WriteTop(w io.Writer, p *profile.Profile, opts TopOptions) error {
 	p, index, err := prepare(p, opts.Type)
 	if err != nil {
 		return err
 	}
-	total := int64(0)
+	total, whole := sums(p, index)
 	rows := make(map[functionKey]*row)
 	for _, s := range p.Sample {
 		v := s.Value[index]
-		total += v
 		seen := make(map[*row]bool)
 		for i, f := range sampleFrames(s) {
 			key := functionKey{f.Function, f.File}
@@ -80,6 +79,7 @@ func WriteTop(w io.Writer, p *profile.Profile, opts TopOptions) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "%s: %s in all\n", p.SampleType[index].Type, Amount(float64(total), unit))
 	fmt.Fprintf(out, "%10s %6s %6s %10s %6s  %s\n", "flat", "flat%", "sum%", "cum", "cum%", "function")
+	sayNothing(out, p, len(list))
 	sum := int64(0)
 	for i, r := range list {
 		if i >= opts.rows() {
@@ -87,8 +87,8 @@ func WriteTop(w io.Writer, p *profile.Profile, opts TopOptions) error {
 			break
 		}
 		sum += r.flat
-		fmt.Fprintf(out, "%10s %s %s %10s %s  %s", Amount(float64(r.flat), unit), percent(r.flat, total), percent(sum, total),
-			Amount(float64(r.cum), unit), percent(r.cum, total), r.name)
+		fmt.Fprintf(out, "%10s %s %s %10s %s  %s", Amount(float64(r.flat), unit), percent(r.flat, whole), percent(sum, whole),
+			Amount(float64(r.cum), unit), percent(r.cum, whole), r.name)
 		if r.file != "" {
 			fmt.Fprintf(out, " (%s)", path.Base(r.file))
 		}
@@ -98,26 +98,25 @@ func WriteTop(w io.Writer, p *profile.Profile, opts TopOptions) error {
 }
 
 // WriteStacks writes whole stacks with file and line, those that hold the
-// most first. The profile is left as it is.
+// most first and those that hold nothing not at all. The profile is left as it is.
 func WriteStacks(w io.Writer, p *profile.Profile, opts TopOptions) error {
 	p, index, err := prepare(p, opts.Type)
 	if err != nil {
 		return err
 	}
-	total := int64(0)
-	for _, s := range p.Sample {
-		total += s.Value[index]
-	}
+	p.Sample = slices.DeleteFunc(p.Sample, func(s *profile.Sample) bool { return s.Value[index] == 0 })
+	total, whole := sums(p, index)
 	slices.SortStableFunc(p.Sample, func(a, b *profile.Sample) int { return cmp.Compare(abs(b.Value[index]), abs(a.Value[index])) })
 	unit := p.SampleType[index].Unit
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "%s: %s in all\n", p.SampleType[index].Type, Amount(float64(total), unit))
+	sayNothing(out, p, len(p.Sample))
 	for i, s := range p.Sample {
 		if i >= opts.rows() {
 			fmt.Fprintf(out, "\n... and %d more stacks\n", len(p.Sample)-i)
 			break
 		}
-		fmt.Fprintf(out, "\n%s %s", Amount(float64(s.Value[index]), unit), strings.TrimLeft(percent(s.Value[index], total), " "))
+		fmt.Fprintf(out, "\n%s %s", Amount(float64(s.Value[index]), unit), strings.TrimLeft(percent(s.Value[index], whole), " "))
 		for _, name := range s.Label["thread"] {
 			fmt.Fprintf(out, " in %s", name)
 		}
@@ -175,18 +174,8 @@ func WriteGrowth(w io.Writer, growth []Growth, symbols *Symbols) error {
 			Amount(g.BytesPerHour, "bytes"), Amount(g.BytesPerHourError, "bytes"), g.ObjectsPerHour, g.Confidence, g.Samples)
 		fmt.Fprintf(out, "live: %s in %.0f objects; first seen %s, last seen %s\n", Amount(g.Bytes, "bytes"), g.Objects,
 			g.FirstSeen.UTC().Format(time.RFC3339), g.LastSeen.UTC().Format(time.RFC3339))
-		inAllocator := true
-		for _, pc := range g.PCs {
-			if inAllocator = inAllocator && hidden(symbols, pc); inAllocator {
-				continue
-			}
-			frames := symbols.Frames(pc)
-			if len(frames) == 0 {
-				frames = []Frame{{Function: offsetName("", pc-1)}}
-			}
-			for _, f := range frames {
-				fmt.Fprintf(out, "    %s\n", f)
-			}
+		for _, f := range symbols.Callers(g.PCs) {
+			fmt.Fprintf(out, "    %s\n", f)
 		}
 		if g.Stacks > 1 {
 			fmt.Fprintf(out, "    ... by %d ways\n", g.Stacks)
@@ -194,14 +183,6 @@ func WriteGrowth(w io.Writer, growth []Growth, symbols *Symbols) error {
 	}
 	return out.Flush()
 }
-
-// hidden reports whether an address is one of DropFrames.
-func hidden(symbols *Symbols, pc uint64) bool {
-	frames := symbols.Frames(pc)
-	return len(frames) > 0 && dropFrames.MatchString(frames[len(frames)-1].Function)
-}
-
-var dropFrames = regexp.MustCompile(`^(` + DropFrames + `)$`)
 
 // collapsedName keeps a name from being read as two frames.
 func collapsedName(name string) string { return strings.ReplaceAll(name, ";", ",") }
@@ -224,6 +205,22 @@ func prepare(p *profile.Profile, valueType string) (*profile.Profile, int, error
 	}
 	index, err := p.SampleIndexByName(valueType)
 	return p, index, err
+}
+
+// sayNothing says why there is nothing to see, where there is nothing.
+func sayNothing(out io.Writer, p *profile.Profile, rows int) {
+	if rows == 0 {
+		fmt.Fprintf(out, "no samples: one allocation in each %s is sampled\n", Amount(float64(p.Period), "bytes"))
+	}
+}
+
+// sums adds the values of all samples up, as they are and without their signs.
+func sums(p *profile.Profile, index int) (total, whole int64) {
+	for _, s := range p.Sample {
+		total += s.Value[index]
+		whole += abs(s.Value[index])
+	}
+	return total, whole
 }
 
 // sampleFrames returns the frames of a sample, the innermost first.

@@ -3,7 +3,9 @@ package heapprof
 import (
 	"container/list"
 	"fmt"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"sync"
 )
@@ -11,8 +13,8 @@ import (
 // SymbolizerConfig configures a Symbolizer. The zero value is useful.
 type SymbolizerConfig struct {
 	// Go names return addresses of Go code and gives nil for all others:
-	// GoFrames, if the dumps are of this process. Nil: Go code is looked up
-	// in the files like C.
+	// GoFrames, if the dumps are of this process, whose files are then found also
+	// after they were replaced. Nil: Go code is looked up in the files like C.
 	Go func(pc uint64) []Frame
 
 	// DebugDirs are searched for separate debug files, by build-id and by the
@@ -46,9 +48,12 @@ type Symbolizer struct {
 
 // objectKey tells a file from its successor of the same name.
 type objectKey struct {
-	path  string
-	inode uint64
+	path    string
+	inode   uint64
+	deleted bool // what is at path is another file, if anything
 }
+
+func keyOf(m *Mapping) objectKey { return objectKey{m.File, m.Inode, m.Deleted} }
 
 // NewSymbolizer returns an empty Symbolizer.
 func NewSymbolizer(cfg SymbolizerConfig) *Symbolizer {
@@ -90,28 +95,31 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 			out.frames[pc] = []Frame{{Function: unmappedName(m, call)}}
 			continue
 		}
-		key := objectKey{m.File, m.Inode}
+		key := keyOf(m)
 		wanted[key] = append(wanted[key], located{pc: pc, offset: call - m.Start + m.Offset})
 	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var scratch scratch // of debug sections, one file's at a time
+	defer scratch.free()
 	for i := range maps {
 		m := &maps[i]
-		key := objectKey{m.File, m.Inode}
+		key := keyOf(m)
 		if !m.Exec || !m.hasFile() {
 			continue
 		}
 		if _, done := out.BuildIDs[m.File]; done {
 			continue
 		}
-		o := s.object(key)
+		o := s.object(m)
 		out.BuildIDs[m.File] = o.buildID
 		if len(wanted[key]) == 0 {
 			continue
 		}
-		o.resolve(&s.cfg, wanted[key], &scratch, out.frames)
+		if o.resolve(&s.cfg, wanted[key], &scratch, out.frames) {
+			out.DebugRead++
+		}
 		delete(wanted, key)
 		if o.note != "" {
 			out.Notes = append(out.Notes, path.Base(m.File)+": "+o.note)
@@ -140,14 +148,35 @@ func unmappedName(m *Mapping, call uint64) string {
 }
 
 // object returns what is known of a mapped file, opening it the first time.
-func (s *Symbolizer) object(key objectKey) *object {
+func (s *Symbolizer) object(m *Mapping) *object {
+	key := keyOf(m)
 	if e, ok := s.objects[key]; ok {
 		s.used.MoveToFront(e)
 		return e.Value.(*object)
 	}
-	o := newObject(&s.cfg, key)
+	o := newObject(&s.cfg, key, s.file(m))
+	if e, ok := s.objects[objectKey{key.path, key.inode, false}]; ok && key.deleted && o.path == "" {
+		o.inherit(s.used.Remove(e).(*object))
+		delete(s.objects, objectKey{key.path, key.inode, false})
+	}
 	s.objects[key] = s.used.PushFront(o)
 	return o
+}
+
+// file is where a mapped file can be read. One that was removed or replaced, as when
+// a new version is installed while the old one runs, is there as long as the process
+// is: its program for everybody, its libraries for those who may look at map_files.
+func (s *Symbolizer) file(m *Mapping) string {
+	switch {
+	case !m.Deleted:
+		return filepath.Join(s.cfg.Root, m.File)
+	case s.cfg.Go == nil: // another process
+		return ""
+	}
+	if exe, err := os.Readlink("/proc/self/exe"); err == nil && exe == m.File+deletedSuffix {
+		return "/proc/self/exe"
+	}
+	return fmt.Sprintf("/proc/self/map_files/%x-%x", m.Start, m.Limit)
 }
 
 // evict drops the files used longest ago until the rest is within the limit.

@@ -253,7 +253,11 @@ func TestSymbolizerKeepsWhatItLearned(t *testing.T) {
 	if err := os.Remove(binary); err != nil {
 		t.Fatal(err)
 	}
-	if again := s.SymbolizeDump(d); !reflect.DeepEqual(first, again) {
+	again := s.SymbolizeDump(d)
+	if first.DebugRead == 0 || again.DebugRead != 0 {
+		t.Errorf("debug information of %d files was read, then of %d", first.DebugRead, again.DebugRead)
+	}
+	if again.DebugRead = first.DebugRead; !reflect.DeepEqual(first, again) {
 		t.Error("the second answer differs")
 	}
 	fresh := NewSymbolizer(SymbolizerConfig{}).SymbolizeDump(d)
@@ -317,6 +321,31 @@ func TestGoFrames(t *testing.T) {
 	}
 }
 
+// TestGoSymbolsAreLeftOut: where Go code is named by somebody else its symbols are
+// not kept, and C's are, on either side of Go's code.
+func TestGoSymbolsAreLeftOut(t *testing.T) {
+	for _, withoutGo := range []bool{false, true} {
+		table := &symbolTable{
+			names:   []byte("\x00runtime.text\x00main.main\x00runtime.etext\x00_start\x00strdup\x00"),
+			symbols: []symbol{{0x80, 0x10, 38}, {0x100, 0, 1}, {0x100, 0x40, 14}, {0x200, 0, 24}, {0x200, 0x10, 45}},
+		}
+		table.tidy(withoutGo)
+		want := map[uint64]string{0x80: "_start", 0x100: "main.main", 0x200: "strdup"}
+		names := "_start\x00main.main\x00strdup\x00"
+		if withoutGo {
+			want[0x100], names = "", "_start\x00strdup\x00"
+		}
+		for addr, name := range want {
+			if got := table.name(addr); got != name {
+				t.Errorf("without Go %v: %#x is named %q, want %q", withoutGo, addr, got, name)
+			}
+		}
+		if string(table.names) != names {
+			t.Errorf("without Go %v: the names kept are %q, want %q", withoutGo, table.names, names)
+		}
+	}
+}
+
 func TestSymbolSizeBoundsItsName(t *testing.T) {
 	table := &symbolTable{
 		names:   []byte("\x00__malloc\x00malloc\x00inner\x00outer\x00"),
@@ -328,6 +357,48 @@ func TestSymbolSizeBoundsItsName(t *testing.T) {
 	} {
 		if got := table.name(addr); got != want {
 			t.Errorf("%#x is named %q, want %q", addr, got, want)
+		}
+	}
+}
+
+// A library that is upgraded under a running process keeps the names it had, and
+// gets none from its successor.
+func TestReplacedFile(t *testing.T) {
+	binary := compile(t, "-g")
+	text := takeDump(t, binary)
+	before, err := Parse(bytes.NewReader(text), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := Parse(bytes.NewReader(bytes.ReplaceAll(text, []byte(binary+"\n"), []byte(binary+" (deleted)\n"))), Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewSymbolizer(SymbolizerConfig{})
+	fresh := NewSymbolizer(SymbolizerConfig{})
+	want := s.SymbolizeDump(before)
+	other := compile(t, "-g", "-DOTHER", "-fno-inline")
+	if err := os.Rename(other, binary); err != nil {
+		t.Fatal(err)
+	}
+	got := s.SymbolizeDump(after)
+	for _, pc := range before.PCs() {
+		if !reflect.DeepEqual(got.Frames(pc), want.Frames(pc)) {
+			t.Errorf("%#x: %v, want %v", pc, got.Frames(pc), want.Frames(pc))
+		}
+	}
+	if got.BuildIDs[binary] != want.BuildIDs[binary] || want.BuildIDs[binary] == "" {
+		t.Errorf("build-id %q, want %q", got.BuildIDs[binary], want.BuildIDs[binary])
+	}
+	unknown := fresh.SymbolizeDump(after)
+	if !slices.ContainsFunc(unknown.Notes, func(note string) bool { return strings.Contains(note, "removed or replaced") }) {
+		t.Errorf("nothing is said of it: %q", unknown.Notes)
+	}
+	for _, pc := range after.PCs() {
+		if m := findMapping(after.Mappings, pc-1); m != nil && m.File == binary {
+			if name := unknown.Frames(pc)[0].Function; !strings.HasPrefix(name, "stacks+0x") {
+				t.Errorf("%#x is %s by another file", pc, name)
+			}
 		}
 	}
 }

@@ -3,6 +3,9 @@ package heapprof
 import (
 	"regexp"
 	"runtime"
+	"strings"
+
+	"github.com/ianlancetaylor/demangle"
 )
 
 // Frame is one function on a stack. An address has several where the compiler
@@ -11,6 +14,22 @@ type Frame struct {
 	Function string // never empty; "lib.so+0x1234" where no symbol covers the address
 	File     string // empty if unknown
 	Line     int    // 0 if unknown
+	// Symbol is the linker's name of a C++ or Rust function, of which Function is
+	// what people can read; empty where the two are the same.
+	Symbol string
+}
+
+// readable replaces a name that was mangled by one without the types of its
+// parameters, as go tool pprof shows it.
+func (f *Frame) readable() {
+	if !strings.HasPrefix(f.Function, "_Z") && !strings.HasPrefix(f.Function, "_R") {
+		return
+	}
+	const longest = 10 // as a power of two: names can be made that are larger than memory
+	name := demangle.Filter(f.Function, demangle.NoParams, demangle.NoEnclosingParams, demangle.NoTemplateParams, demangle.MaxLength(longest))
+	if name != f.Function {
+		f.Function, f.Symbol = name, f.Function
+	}
 }
 
 // Symbols are the names of a dump's addresses.
@@ -21,6 +40,10 @@ type Symbols struct {
 	// Notes say, in the order of the files, what could not be read and why:
 	// one sentence each, for people.
 	Notes []string
+
+	// DebugRead is how many files' debug information was read for this. Each leaves
+	// about as much garbage in Go's heap as the file has code, some MB.
+	DebugRead int
 
 	frames map[uint64][]Frame
 }
@@ -44,17 +67,42 @@ func (s *Symbols) Stack(pcs []uint64) []Frame {
 	return frames
 }
 
+// Callers is Stack without what DropFrames matches and what that called. An address
+// without a name is written as a number.
+func (s *Symbols) Callers(pcs []uint64) []Frame {
+	var callers []Frame
+	for _, pc := range pcs {
+		frames := s.Frames(pc)
+		if len(frames) == 0 {
+			frames = []Frame{{Function: offsetName("", pc-1)}}
+		}
+		for _, f := range frames {
+			if dropFrames.MatchString(f.Function) {
+				callers = nil
+				continue
+			}
+			callers = append(callers, f)
+		}
+	}
+	return callers
+}
+
+var dropFrames = regexp.MustCompile(`^(` + DropFrames + `)$`)
+
 // allocator matches the functions that programs call to allocate, and those
 // below them.
 var allocator = regexp.MustCompile(`^(` + DropFrames + `|(je_)?(malloc|calloc|realloc|memalign|aligned_alloc|posix_memalign|valloc|pvalloc|` +
-	`mallocx|rallocx|xallocx)(_default)?|_Zn[wa].*)$`)
+	`mallocx|rallocx|xallocx)(_default)?|operator new(\[\])?)$`)
 
 // Allocator reports whether a return address lies in the allocator: malloc and
 // its like, and what they call. It is a RankerConfig.Allocator.
 func (s *Symbols) Allocator(pc uint64) bool {
 	frames := s.Frames(pc)
-	return len(frames) > 0 && allocator.MatchString(frames[len(frames)-1].Function)
+	return len(frames) > 0 && frames[len(frames)-1].Allocator()
 }
+
+// Allocator reports whether a function is malloc or its like, or one that they call.
+func (f Frame) Allocator() bool { return allocator.MatchString(f.Function) }
 
 // GoFrames names a return address in the Go code of this very process, and
 // gives nil for any other. It is right in a stripped binary too, where

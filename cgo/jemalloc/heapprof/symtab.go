@@ -10,7 +10,7 @@ import (
 )
 
 // symbolTable finds the function symbol over an address: 24 bytes a symbol,
-// and the names as they stand in the file.
+// and the names, each with a 0 at its end.
 type symbolTable struct {
 	symbols []symbol // by rising address, one for each
 	names   []byte
@@ -23,8 +23,9 @@ type symbol struct {
 }
 
 // readSymbols reads the function symbols of the debug file, or of the file
-// itself, or what it exports: the first that there are.
-func (o *object) readSymbols(limit int64) (*symbolTable, error) {
+// itself, or what it exports: the first that there are. Those of Go code, nine out
+// of ten in a Go program, are left out where somebody else names that.
+func (o *object) readSymbols(cfg *SymbolizerConfig) (*symbolTable, error) {
 	table := &symbolTable{}
 	type source struct {
 		path string
@@ -35,7 +36,7 @@ func (o *object) readSymbols(limit int64) (*symbolTable, error) {
 		if src.path == "" {
 			continue
 		}
-		err := table.read(src.path, src.kind, limit)
+		err := table.read(src.path, src.kind, cfg.MaxDebugBytes, cfg.Go != nil)
 		if len(table.symbols) > 0 {
 			return table, nil
 		}
@@ -46,7 +47,7 @@ func (o *object) readSymbols(limit int64) (*symbolTable, error) {
 	return table, firstErr
 }
 
-func (t *symbolTable) read(path string, kind elf.SectionType, limit int64) error {
+func (t *symbolTable) read(path string, kind elf.SectionType, limit int64, withoutGo bool) error {
 	f, err := openELF(path)
 	if err != nil {
 		return err
@@ -58,7 +59,7 @@ func (t *symbolTable) read(path string, kind elf.SectionType, limit int64) error
 	}
 	names := f.Sections[section.Link]
 	if section.Size > uint64(limit) || names.Size > uint64(limit)-section.Size {
-		return fmt.Errorf("the symbol table is above the limit of %d bytes", limit)
+		return fmt.Errorf("the symbol table is above the limit of %d bytes, which MaxDebugBytes sets", limit)
 	}
 	data, err := section.Data()
 	if err != nil {
@@ -68,12 +69,57 @@ func (t *symbolTable) read(path string, kind elf.SectionType, limit int64) error
 		return err
 	}
 	t.symbols = functions(f.File, data)
-	t.sort()
+	t.tidy(withoutGo)
 	return nil
 }
 
-// functions decodes the symbols of functions that have a size. Here, and not
-// by elf.File.Symbols, which makes a string of every name.
+// tidy keeps what name needs.
+func (t *symbolTable) tidy(withoutGo bool) {
+	if withoutGo {
+		t.dropGo()
+	}
+	t.symbols = slices.DeleteFunc(t.symbols, func(s symbol) bool { return s.size == 0 })
+	t.sort()
+	t.shrink()
+}
+
+// dropGo leaves out what lies between the two symbols that Go's linker sets around
+// the code that Go has compiled.
+func (t *symbolTable) dropGo() {
+	var low, high uint64
+	for _, s := range t.symbols {
+		if s.size != 0 {
+			continue
+		}
+		switch t.text(s) {
+		case "runtime.text":
+			low = s.addr
+		case "runtime.etext":
+			high = s.addr
+		}
+	}
+	t.symbols = slices.DeleteFunc(t.symbols, func(s symbol) bool { return low <= s.addr && s.addr < high })
+}
+
+// shrink keeps no more memory than the symbols that are left need.
+func (t *symbolTable) shrink() {
+	size := 0
+	for _, s := range t.symbols {
+		size += len(t.text(s)) + 1
+	}
+	names := make([]byte, 0, size)
+	for i := range t.symbols {
+		s := &t.symbols[i]
+		at := uint32(len(names))
+		names = append(append(names, t.text(*s)...), 0)
+		s.name = at
+	}
+	t.names = names
+	t.symbols = slices.Clone(t.symbols)
+}
+
+// functions decodes the symbols of functions. Here, and not by elf.File.Symbols,
+// which makes a string of every name.
 func functions(f *elf.File, data []byte) []symbol {
 	entry := elf.Sym64Size
 	if f.Class == elf.ELFCLASS32 {
@@ -93,11 +139,11 @@ func functions(f *elf.File, data []byte) []symbol {
 			s.addr, s.size = order.Uint64(data[8:]), order.Uint64(data[16:])
 		}
 		kind := elf.ST_TYPE(info)
-		if (kind == elf.STT_FUNC || kind == elf.STT_GNU_IFUNC) && section != uint16(elf.SHN_UNDEF) && s.size > 0 {
+		if (kind == elf.STT_FUNC || kind == elf.STT_GNU_IFUNC) && section != uint16(elf.SHN_UNDEF) {
 			symbols = append(symbols, s)
 		}
 	}
-	return slices.Clip(symbols)
+	return symbols
 }
 
 // sort orders the symbols and keeps of those at one address (malloc,

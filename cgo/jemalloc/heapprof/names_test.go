@@ -1,0 +1,61 @@
+package heapprof
+
+import (
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestReadable(t *testing.T) {
+	for name, want := range map[string]Frame{
+		"malloc":                                 {Function: "malloc"},
+		"_Zombie":                                {Function: "_Zombie"},
+		"main._Zero":                             {Function: "main._Zero"},
+		"_Znwm":                                  {Function: "operator new", Symbol: "_Znwm"},
+		"_ZN4shop5cacheINS_6recordEE3putEPKS1_i": {Function: "shop::cache::put", Symbol: "_ZN4shop5cacheINS_6recordEE3putEPKS1_i"},
+		"_RNvC6_123foo3bar":                      {Function: "123foo::bar", Symbol: "_RNvC6_123foo3bar"},
+		"_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE": {Function: "core::fmt::Write::write_fmt", Symbol: "_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE"},
+	} {
+		f := Frame{Function: name}
+		if f.readable(); f != want {
+			t.Errorf("%s: %+v, want %+v", name, f, want)
+		}
+	}
+	for name, want := range map[string]bool{"operator new": true, "operator new[]": true, "operator newer": false, "malloc": true, "mallocate": false} {
+		if allocator.MatchString(name) != want {
+			t.Errorf("%s is the allocator: %v", name, !want)
+		}
+	}
+	// Each pair of letters doubles what is meant.
+	bomb := Frame{Function: "_Z1fI1A" + strings.Repeat("PFS_S_E", 60) + "E"}
+	if bomb.readable(); len(bomb.Function) > 1<<12 {
+		t.Errorf("a name of %d bytes", len(bomb.Function))
+	}
+}
+
+// TestMangledNames: people and the ranking read C++ as it was written, and a
+// profile has the linker's name beside it.
+func TestMangledNames(t *testing.T) {
+	need(t, "g++", "g++ and libjemalloc-dev")
+	binary := filepath.Join(t.TempDir(), "names")
+	run(t, exec.Command("g++", "-g", "-O2", "-Wall", "-Werror", "-o", binary, "testdata/names.cc", "-ljemalloc"))
+	d := mustParse(t, takeDump(t, binary))
+	symbols := NewSymbolizer(SymbolizerConfig{}).SymbolizeDump(d)
+	i := slices.IndexFunc(d.Stacks, func(s Stack) bool { return s.Inuse.Objects == 40 })
+	if i < 0 {
+		t.Fatal("no stack of 40 objects")
+	}
+	pcs := d.Stacks[i].PCs
+	frames := symbols.Stack(pcs)
+	put := slices.IndexFunc(frames, func(f Frame) bool { return f.Function == "shop::cache::put" })
+	if put < 1 || frames[put].Line != 12 || filepath.Base(frames[put].File) != "names.cc" {
+		t.Fatalf("stack %+v", frames)
+	}
+	for _, fn := range d.Profile(ProfileOptions{Symbols: symbols}).Function {
+		if fn.Name == "shop::cache::put" && fn.SystemName != "_ZN4shop5cacheINS_6recordEE3putEPKS1_i" {
+			t.Errorf("system name %q", fn.SystemName)
+		}
+	}
+}
