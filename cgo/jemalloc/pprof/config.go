@@ -13,8 +13,9 @@ import (
 type Config struct {
 	// Dir is where dumps are kept, for this process and for whoever looks after
 	// its end. It is made if it does not exist. What an earlier process left there
-	// is served as well. Two running processes need two directories. Default:
-	// none, dumps are kept in memory and end with the process.
+	// is served as well. Two running processes need two directories: while one has
+	// it, the other keeps its dumps in memory. Default: none, dumps are kept in
+	// memory and end with the process.
 	Dir string
 
 	// MaxDumps and MaxBytes bound what is kept in Dir, by number and by the size
@@ -50,7 +51,8 @@ type Config struct {
 	MinInterval time.Duration
 
 	// MaxShare is the share of one processor that samples and dumps nobody asked
-	// for may take, over a few minutes. Those above it are put off. Default: 0.01.
+	// for may take, over a few minutes: half of it each. Those above it are put
+	// off. Default: 0.01.
 	MaxShare float64
 
 	// MaxDelta bounds ?seconds= of a delta profile. Default: 10 min.
@@ -60,6 +62,12 @@ type Config struct {
 	// the one used longest ago is closed, and opened again when it is asked for.
 	// Default: 4.
 	MaxViews int
+
+	// DebugDirs are searched for separate debug files of C code, and MaxDebugBytes
+	// bounds the debug information of one file that is read for lines; see
+	// [heapprof.SymbolizerConfig], whose defaults are these too.
+	DebugDirs     []string
+	MaxDebugBytes int64
 
 	// Logger gets a line for each dump that was not asked for, and what goes
 	// wrong. Default: slog.Default().

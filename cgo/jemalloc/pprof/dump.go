@@ -3,6 +3,7 @@ package pprof
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"strings"
 	"time"
@@ -31,6 +32,8 @@ type Dump struct {
 	Time   time.Time `json:"time"`
 	Reason Reason    `json:"reason"`
 	PID    int       `json:"pid"`
+	// Started is when the process was: in a container its number is always the same.
+	Started time.Time `json:"process_started,omitzero"`
 	// Ramp is the ID of the first dump of the series of growth that it belongs to.
 	Ramp string `json:"ramp,omitempty"`
 
@@ -59,6 +62,12 @@ type Dump struct {
 	// Stored is "disk" or "memory". Note says why it is not as wished for.
 	Stored string `json:"stored"`
 	Note   string `json:"note,omitempty"`
+}
+
+// SameProcess reports whether two dumps are of one process, so that what there is
+// more in one is growth.
+func (d Dump) SameProcess(other Dump) bool {
+	return d.PID == other.PID && d.Started.Equal(other.Started)
 }
 
 // GrownStack is a stack and what it holds more than before.
@@ -92,22 +101,22 @@ func idTime(id string) (time.Time, bool) {
 // describe fills in what the dump itself says.
 func (d *Dump) describe(h *heapprof.Dump) {
 	live := h.Live()
-	d.LiveBytes, d.LiveObjects, d.Stacks = int64(live.Bytes), int64(live.Objects), len(h.Stacks)
-	d.LeakSummary = leakSummary(h)
+	d.LiveBytes, d.LiveObjects = int64(live.Bytes), int64(live.Objects)
+	for _, stack := range h.Stacks {
+		if stack.Inuse.Objects != 0 {
+			d.Stacks++
+		}
+	}
+	d.LeakSummary = leakSummary(h, d.Stacks)
 }
 
 // leakSummary is jemalloc's own line, its own way: scaled as a whole.
-func leakSummary(h *heapprof.Dump) string {
+func leakSummary(h *heapprof.Dump, contexts int) string {
 	if h.Inuse.Objects == 0 {
 		return ""
 	}
 	whole := h.Inuse.Unbias(h.Rate)
-	s := jemalloc.LeakSummary{Bytes: uint64(math.Round(whole.Bytes)), Objects: uint64(math.Round(whole.Objects))}
-	for _, stack := range h.Stacks {
-		if stack.Inuse.Objects != 0 {
-			s.Contexts++
-		}
-	}
+	s := jemalloc.LeakSummary{Bytes: uint64(math.Round(whole.Bytes)), Objects: uint64(math.Round(whole.Objects)), Contexts: uint64(contexts)}
 	line, _, _ := strings.Cut(s.String(), "\n")
 	return line
 }
@@ -138,6 +147,9 @@ func topGrown(before, now *profile.Profile) (*GrownStack, error) {
 	for _, l := range top.Location {
 		for _, line := range l.Line {
 			frame := heapprof.Frame{Function: line.Function.Name, File: line.Function.Filename, Line: int(line.Line)}
+			if len(g.Stack) == 0 && frame.Allocator() {
+				continue // that it was malloc goes without saying
+			}
 			g.Stack = append(g.Stack, frame.String())
 		}
 	}
@@ -147,8 +159,13 @@ func topGrown(before, now *profile.Profile) (*GrownStack, error) {
 // encode is a profile as every pprof tool reads it: protobuf, compressed.
 func encode(p *profile.Profile) ([]byte, error) {
 	var b bytes.Buffer
-	if err := p.Write(&b); err != nil {
-		return nil, fmt.Errorf("pprof: encode the profile: %w", err)
+	err := writeProfile(&b, p)
+	return b.Bytes(), err
+}
+
+func writeProfile(w io.Writer, p *profile.Profile) error {
+	if err := p.Write(w); err != nil {
+		return fmt.Errorf("pprof: encode the profile: %w", err)
 	}
-	return b.Bytes(), nil
+	return nil
 }

@@ -15,13 +15,14 @@ import (
 const tempPrefix = ".writing-"
 
 // writeFile makes a file that is complete or does not exist, also if the process
-// is killed meanwhile, and replaces the one of the same name. It is written
+// is killed meanwhile. It replaces the one of the same name, or where it may not
+// fails with fs.ErrExist. It is written
 // without a name (O_TMPFILE) and gets its name in the end. It is not synced: it is
 // to survive the process, not the machine.
-func writeFile(path string, text []byte) error {
+func writeFile(path string, text []byte, replace bool) error {
 	fd, err := unix.Open(filepath.Dir(path), unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
-		return writeNamed(path, text)
+		return writeNamed(path, text, replace)
 	}
 	if err != nil {
 		return fmt.Errorf("open a file in %s: %w", filepath.Dir(path), err)
@@ -35,7 +36,7 @@ func writeFile(path string, text []byte) error {
 		return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
 	}
 	err = link(path)
-	if errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, fs.ErrExist) && replace {
 		temp := filepath.Join(filepath.Dir(path), tempPrefix+filepath.Base(path))
 		if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -52,7 +53,7 @@ func writeFile(path string, text []byte) error {
 
 // writeNamed does the same by way of a file with another name, which stays behind
 // if the process is killed, until the next one removes it.
-func writeNamed(path string, text []byte) (err error) {
+func writeNamed(path string, text []byte, replace bool) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix)
 	if err != nil {
 		return err
@@ -68,6 +69,11 @@ func writeNamed(path string, text []byte) (err error) {
 	}
 	if err := f.Close(); err != nil {
 		return err
+	}
+	if !replace {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("name the file %s: %w", path, fs.ErrExist)
+		}
 	}
 	return os.Rename(f.Name(), path)
 }

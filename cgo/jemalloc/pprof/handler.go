@@ -97,6 +97,10 @@ func (r *Recorder) serveTake(prefix string) http.HandlerFunc {
 			r.fail(w, q, err)
 			return
 		}
+		if strings.Contains(q.Header.Get("Accept"), "text/html") { // the button of the page of all views
+			http.Redirect(w, q, prefix+"/ui/", http.StatusSeeOther)
+			return
+		}
 		w.Header().Set("Location", prefix+"/dumps/"+d.ID)
 		writeJSON(w, http.StatusCreated, d)
 	}
@@ -123,6 +127,7 @@ func (r *Recorder) sendDump(w http.ResponseWriter, q *http.Request, id string) e
 	if err != nil {
 		return err
 	}
+	read := func() (*profile.Profile, error) { return r.kept(id) }
 	switch format {
 	case "json":
 		d, err := r.store.get(id)
@@ -137,24 +142,37 @@ func (r *Recorder) sendDump(w http.ResponseWriter, q *http.Request, id string) e
 		f, err := r.store.profile(id)
 		return sendFile(w, f, err, id+".pb.gz")
 	case "collapsed":
-		p, err := r.kept(id)
-		if err != nil {
-			return err
-		}
 		valueType := q.URL.Query().Get("type")
-		if _, err := p.SampleIndexByName(valueType); err != nil {
-			return badRequest{err.Error()}
-		}
-		header(w, "text/plain; charset=utf-8", "")
-		heapprof.WriteCollapsed(w, p, valueType) // an error means that the client is gone
+		return r.sendKept(w, q, "", read, func(out io.Writer, p *profile.Profile) error {
+			if _, err := p.SampleIndexByName(valueType); err != nil {
+				return badRequest{err.Error()}
+			}
+			return heapprof.WriteCollapsed(out, p, valueType)
+		})
 	case "text":
-		p, err := r.kept(id)
-		if err != nil {
-			return err
-		}
-		r.sendText(w, q, p)
+		return r.sendKept(w, q, "", read, writeText)
 	}
 	return nil
+}
+
+// sendKept answers with what write makes of a profile that is read from those kept:
+// text, or if attachment names it, a file.
+func (r *Recorder) sendKept(w http.ResponseWriter, q *http.Request, attachment string, read func() (*profile.Profile, error), write writer) error {
+	body, err := r.rendered(q.Context(), read, write)
+	if err == nil {
+		send(w, attachment, body)
+	}
+	return err
+}
+
+// send answers with text, or if attachment names it, with a file.
+func send(w http.ResponseWriter, attachment string, body []byte) {
+	contentType := "text/plain; charset=utf-8"
+	if attachment != "" {
+		contentType = "application/octet-stream"
+	}
+	header(w, contentType, attachment)
+	w.Write(body) // an error means that the client is gone
 }
 
 // sendFile answers with an open file, and closes it.
@@ -179,16 +197,13 @@ func (r *Recorder) serveDiff(w http.ResponseWriter, q *http.Request) {
 		r.fail(w, q, badRequest{"want from=ID&to=ID, two of those that GET dumps lists"})
 		return
 	}
-	p, err := r.diff(from, to)
-	if err != nil {
-		r.fail(w, q, err)
-		return
-	}
+	name, write := from+"-"+to+".pb.gz", writer(writeProfile)
 	if format == "text" {
-		r.sendText(w, q, p)
-		return
+		name, write = "", writeText
 	}
-	r.sendProfile(w, q, p, from+"-"+to+".pb.gz")
+	if err := r.sendKept(w, q, name, func() (*profile.Profile, error) { return r.diff(from, to) }, write); err != nil {
+		r.fail(w, q, err)
+	}
 }
 
 // diff is what grew between two dumps that are kept.

@@ -127,6 +127,9 @@ func TestNativeRefusals(t *testing.T) {
 // if a middleware hides the connection, it is refused before it is too late.
 func TestNativeAndWriteTimeout(t *testing.T) {
 	r := newTestRecorder(t, quiet(t))
+	if _, err := r.now(t.Context(), false, writeProfile); err != nil { // debug information is read once: not within the deadline
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		h    http.Handler
 		want int
@@ -267,6 +270,12 @@ func TestActive(t *testing.T) {
 		if got := strings.Join(strings.Fields(string(fetch(t, url, 200))), ""); got != want {
 			t.Errorf("GET after PUT %s: %s", want, got)
 		}
+		// What stands still says why.
+		for _, path := range []string{"/debug/pprof/native?debug=1", "/debug/jeprof/leaks", "/debug/jeprof/leaks?format=text"} {
+			if said := bytes.Contains(fetch(t, s.URL+path, 200), []byte("sampling is off")); said == on {
+				t.Errorf("active %v, and GET %s says that sampling is off: %v", on, path, said)
+			}
+		}
 	}
 }
 
@@ -396,6 +405,48 @@ func TestGateTurnsAway(t *testing.T) {
 	}
 }
 
+// What reads whole profiles into memory waits for its turn, what only hands out
+// files does not.
+func TestConversionsAreGated(t *testing.T) {
+	r := newTestRecorder(t, quiet(t))
+	s := serve(t, r)
+	var ids [2]string
+	for i := range ids {
+		d, err := r.Take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[i] = d.ID
+	}
+	if err := r.gate.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer r.gate.leave()
+	r.gate.waiting.Add(maxWaiting)
+	defer r.gate.waiting.Add(-maxWaiting)
+	one, two := "dumps/"+ids[0], "diff?from="+ids[0]+"&to="+ids[1]
+	for path, code := range map[string]int{
+		one + "?format=text": 429, one + "?format=collapsed": 429, two: 429, two + "&format=text": 429,
+		one: 200, one + "?format=heap": 200, one + "?format=pprof": 200,
+	} {
+		fetch(t, s.URL+"/debug/jeprof/"+path, code)
+	}
+}
+
+// A program whose debug information is larger than what is read by default can
+// have more read; here less is.
+func TestDebugInformationIsBounded(t *testing.T) {
+	cfg := quiet(t)
+	cfg.MaxDebugBytes = 1
+	body, err := newTestRecorder(t, cfg).now(t.Context(), false, writeText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(body), "above the limit of 1 bytes, which MaxDebugBytes sets") {
+		t.Errorf("nothing says why there are no lines:\n%.2000s", body)
+	}
+}
+
 // Everything else works where profiling is off, and says why there is no profile.
 func TestProfilingOff(t *testing.T) {
 	if os.Getenv("PPROF_TEST_OFF") == "" {
@@ -416,7 +467,9 @@ func TestProfilingOff(t *testing.T) {
 		t.Errorf("dump: %s %s", resp.Status, body)
 	}
 	fetch(t, s.URL+"/debug/memory", 200)
-	fetch(t, s.URL+"/debug/jeprof/leaks", 200)
+	if body := fetch(t, s.URL+"/debug/jeprof/leaks", 200); !bytes.Contains(body, []byte("MALLOC_CONF")) {
+		t.Errorf("leaks: %s", body)
+	}
 	fetch(t, s.URL+"/debug/jeprof/dumps", 200)
 }
 

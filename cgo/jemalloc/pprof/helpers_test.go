@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 		runServer()
 	case "dumper":
 		runDumper()
+	case "zeros":
+		runZeros()
+	case "drip":
+		runDrip()
 	default:
 		code := m.Run()
 		if builtAt != "" {

@@ -71,7 +71,9 @@ func (r *Recorder) serveRemoteSymbol(w http.ResponseWriter, q *http.Request) {
 }
 
 // nameRemote writes a line for each address: the function, and after it those that
-// were inlined there, callers first.
+// were inlined there, callers first. The allocator is called malloc, whatever the
+// function: jeprof leaves out malloc and what it called, but knows few of the names
+// that jemalloc's functions have, and would say that they hold all the memory.
 func (r *Recorder) nameRemote(q *http.Request, out io.Writer, asked []uint64) error {
 	if err := r.gate.enter(q.Context()); err != nil {
 		return err
@@ -91,11 +93,14 @@ func (r *Recorder) nameRemote(q *http.Request, out io.Writer, asked []uint64) er
 		after[i] = pc + 1
 	}
 	slices.Sort(after)
-	symbols := r.symbols.Symbolize(maps, slices.Compact(after))
+	symbols := r.symbolize(maps, slices.Compact(after))
 	for _, pc := range asked {
 		var names []string
 		for _, f := range slices.Backward(symbols.Frames(pc + 1)) {
 			names = append(names, strings.ReplaceAll(f.Function, "--", "-"))
+		}
+		if symbols.Allocator(pc + 1) {
+			names = []string{"malloc"}
 		}
 		if len(names) > 0 {
 			fmt.Fprintf(out, "%#x %s\n", pc, strings.Join(names, "--"))

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"time"
 
+	"magellan/cgo/jemalloc"
 	"magellan/cgo/jemalloc/heapprof"
 )
 
@@ -31,6 +31,7 @@ func (k ranking) suspects() int {
 
 // rank takes a light sample into account. One goroutine calls it.
 func (r *Recorder) rank(d *heapprof.Dump) error {
+	r.learn(d)
 	err := r.ranker.Add(d)
 	if errors.Is(err, heapprof.ErrOtherProfile) { // somebody wrote prof.reset
 		r.ranker = r.newRanker()
@@ -51,7 +52,7 @@ func (r *Recorder) rank(d *heapprof.Dump) error {
 }
 
 func (r *Recorder) newRanker() *heapprof.Ranker {
-	return heapprof.NewRanker(heapprof.RankerConfig{Allocator: r.inAllocator})
+	return heapprof.NewRanker(heapprof.RankerConfig{Allocator: func(pc uint64) bool { return r.allocator[pc] }})
 }
 
 func (r *Recorder) ranking() ranking {
@@ -60,21 +61,33 @@ func (r *Recorder) ranking() ranking {
 	return r.ranked
 }
 
-// inAllocator reports whether a return address lies in malloc, for the ranker,
-// which asks for the same ones again and again.
-func (r *Recorder) inAllocator(pc uint64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	is, known := r.allocator[pc]
-	if !known {
-		is = r.symbols.Symbolize(r.maps, []uint64{pc}).Allocator(pc)
-		const many = 1 << 16
-		if r.allocator == nil || len(r.allocator) >= many {
-			r.allocator = make(map[uint64]bool)
-		}
-		r.allocator[pc] = is
+// learn finds out which addresses of a light sample lie in malloc, all at once:
+// to name a single one takes as long, where its file's debug information has to be
+// read for it, and a program has thousands.
+func (r *Recorder) learn(d *heapprof.Dump) {
+	const many = 1 << 16
+	if r.allocator == nil || len(r.allocator) >= many {
+		r.allocator = make(map[uint64]bool)
 	}
-	return is
+	var fresh []uint64
+	for i := range d.Stacks {
+		if d.Stacks[i].Inuse.Objects == 0 {
+			continue // not ranked
+		}
+		for _, pc := range d.Stacks[i].PCs {
+			if _, known := r.allocator[pc]; !known {
+				r.allocator[pc] = false
+				fresh = append(fresh, pc)
+			}
+		}
+	}
+	if len(fresh) == 0 {
+		return
+	}
+	symbols := r.symbolize(d.Mappings, fresh)
+	for _, pc := range fresh {
+		r.allocator[pc] = symbols.Allocator(pc)
+	}
 }
 
 // leaks is what GET leaks answers.
@@ -146,7 +159,7 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 		r.fail(w, q, err)
 		return
 	}
-	symbols := r.symbols.Symbolize(k.maps, pcs)
+	symbols := r.symbolize(k.maps, pcs)
 	r.gate.leave()
 
 	if format == "text" {
@@ -178,28 +191,28 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 
 // note says why a ranking has nothing to say yet.
 func (r *Recorder) note(k ranking) string {
+	if kind, reason := jemalloc.Unwinder(); kind == jemalloc.UnwinderNone {
+		return reason
+	}
+	if on, err := jemalloc.Active(); err == nil && !on {
+		return samplingOff
+	}
 	switch {
 	case r.cfg.SampleInterval < 0:
 		return "nothing is ranked: Config.SampleInterval is below 0"
 	case k.samples == 0:
-		return fmt.Sprintf("no sample was taken yet: the first comes %v after the start, if profiling is on", r.cfg.SampleInterval)
+		return fmt.Sprintf("no sample was taken yet: the first comes %v after the start", r.cfg.SampleInterval)
 	case k.span < 5*time.Minute:
 		return "leaks take some minutes to stand out from the noise of sampling"
 	}
 	return ""
 }
 
-var jemallocsOwn = regexp.MustCompile(`^(` + heapprof.DropFrames + `)$`)
-
 // frames names a stack, without jemalloc's own functions at its inner end.
 func frames(symbols *heapprof.Symbols, pcs []uint64) []frame {
 	var out []frame
-	for _, f := range symbols.Stack(pcs) {
-		if jemallocsOwn.MatchString(f.Function) {
-			out = nil
-			continue
-		}
-		out = append(out, frame(f))
+	for _, f := range symbols.Callers(pcs) {
+		out = append(out, frame{Function: f.Function, File: f.File, Line: f.Line})
 	}
 	return out
 }

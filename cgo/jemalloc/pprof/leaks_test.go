@@ -3,6 +3,7 @@
 package pprof
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -77,5 +78,39 @@ func TestRankingOfOddSamples(t *testing.T) {
 		if want := []int{1, 2, 3, 1}[i]; k.samples != want || len(k.stacks) != len(d.Stacks) || k.suspects() != 0 {
 			t.Errorf("sample %d: %+v", i, k)
 		}
+	}
+}
+
+// Whoever reads debug information lets the garbage collector run after it: once for
+// all addresses of a sample, not once for each.
+func TestRankingNamesAllAddressesAtOnce(t *testing.T) {
+	r := newTestRecorder(t, quiet(t))
+	for _, leak := range []func(n, size int) leaktest.Block{
+		func(n, size int) leaktest.Block { return leaktest.Leak(n, size) },
+		func(n, size int) leaktest.Block { return leaktest.Leak(n, size) },
+	} {
+		defer leak(4, 16*mib).Free()
+	}
+	_, heap, err := r.takeNow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := r.rank(heap); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.NumForcedGC - before.NumForcedGC; n != 1 {
+		t.Errorf("debug information was read %d times", n)
+	}
+	named := 0
+	for _, in := range r.allocator {
+		if in {
+			named++
+		}
+	}
+	if named == 0 || named == len(r.allocator) {
+		t.Errorf("%d of %d addresses lie in malloc", named, len(r.allocator))
 	}
 }

@@ -1,13 +1,18 @@
 package pprof
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"runtime"
 	"runtime/metrics"
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"magellan/cgo/jemalloc"
 )
@@ -22,11 +27,12 @@ import (
 // jemalloc know how much they use. Neither knows the other's side, so each part
 // rests on an assumption:
 //
-//   - GoHeap, GoStacks, NativeLive, NativeFragmentation and NativeDirty are taken
-//     to be resident. Go has given back to the kernel what it calls released, and
-//     jemalloc what it calls retained; neither is counted. A block that was
-//     allocated and never written (a large calloc, the rest of a size class) is
-//     counted and not resident.
+//   - GoHeap is what Go counts, but no more than is resident where Go's heap is:
+//     a large table of zeros that was never written is not.
+//   - GoStacks, NativeLive, NativeFragmentation and NativeDirty are taken to be
+//     resident. jemalloc has given back to the kernel what it calls retained, which
+//     is not counted. A block that was allocated and never written (a large calloc,
+//     the rest of a size class) is counted and not resident.
 //   - GoRuntime and NativeMetadata are tables that both reserve in large pieces
 //     and touch here and there: up to two thirds of them are not resident in a
 //     small process. They are counted with what is reserved, and where that
@@ -40,9 +46,10 @@ import (
 type Ledger struct {
 	// Time is when it was read.
 	Time time.Time `json:"time"`
-	// RSS is the resident set (smaps_rollup, Rss).
+	// RSS is the resident set (the sum of Rss in smaps).
 	RSS int64 `json:"rss_bytes"`
-	// GoHeap is Go's heap: objects, unswept and free memory that was not released.
+	// GoHeap is what is resident of Go's heap: objects, unswept and free memory that
+	// was not released.
 	GoHeap int64 `json:"go_heap_bytes"`
 	// GoStacks is the stacks of goroutines.
 	GoStacks int64 `json:"go_stacks_bytes"`
@@ -73,11 +80,11 @@ func ReadLedger() (Ledger, error) {
 		return Ledger{}, err
 	}
 	golang := readGo()
-	rss, anonymous, err := readResident()
+	kernel, err := readResident()
 	if err != nil {
 		return Ledger{}, err
 	}
-	l := balance(rss, anonymous, golang, native)
+	l := balance(kernel, golang, native)
 	l.Time = time.Now()
 	return l, nil
 }
@@ -87,13 +94,16 @@ type golang struct{ heap, stacks, runtime int64 }
 type native struct{ live, fragmentation, dirty, metadata int64 }
 
 // balance makes the ledger of what the three sources say.
-func balance(rss, anonymous int64, g golang, n native) Ledger {
+func balance(k resident, g golang, n native) Ledger {
+	if k.arena >= 0 {
+		g.heap = min(g.heap, max(0, k.arena-g.stacks))
+	}
 	l := Ledger{
-		RSS: rss, FileBacked: rss - anonymous,
+		RSS: k.rss, FileBacked: k.rss - k.anonymous,
 		GoHeap: g.heap, GoStacks: g.stacks,
 		NativeLive: n.live, NativeFragmentation: n.fragmentation, NativeDirty: n.dirty,
 	}
-	left := anonymous - g.heap - g.stacks - n.live - n.fragmentation - n.dirty
+	left := k.anonymous - g.heap - g.stacks - n.live - n.fragmentation - n.dirty
 	tables := g.runtime + n.metadata
 	switch {
 	case left < 0:
@@ -160,43 +170,107 @@ func readGo() golang {
 	return golang{heap: heap, stacks: stacks, runtime: max(0, v[6]-v[5]-heap-stacks)}
 }
 
-// readResident asks the kernel for the resident set and its anonymous part.
-func readResident() (rss, anonymous int64, err error) {
-	text, err := os.ReadFile("/proc/self/smaps_rollup")
+// resident is what the kernel says of the process, in bytes.
+type resident struct {
+	rss, anonymous int64
+	arena          int64 // anonymous memory where Go's heap and stacks are; below 0: unknown
+	moved          bool  // the map changed under the reader, and something is in it twice
+}
+
+// readResident asks the kernel. That takes as long as its sum, smaps_rollup, would:
+// either way it goes through all pages. The text comes in pieces, each true of its
+// own moment: a mapping that grew between two of them may be in both, and then all
+// is read again.
+func readResident() (k resident, err error) {
+	f, err := os.Open("/proc/self/smaps")
 	if err != nil {
-		return readStatm() // an old kernel, or a sandbox that has no such file
+		return readStatm() // a kernel without it
 	}
-	fields := map[string]*int64{"Rss:": &rss, "Anonymous:": &anonymous}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) < 2 || fields[f[0]] == nil {
+	defer f.Close()
+	inHeap := make([]byte, os.Getpagesize())
+	for range 5 {
+		if _, err = f.Seek(0, io.SeekStart); err != nil {
+			return k, fmt.Errorf("pprof: %w", err)
+		}
+		if k, err = parseSmaps(f, uintptr(unsafe.Pointer(&inHeap[0]))); err != nil || !k.moved {
+			break
+		}
+	}
+	runtime.KeepAlive(inHeap)
+	return k, err
+}
+
+// parseSmaps adds up mappings. The arena is the one with the address inHeap and
+// those that follow each other without a gap on both sides of it: Go reserves its
+// heap in one piece, far from all others.
+func parseSmaps(text io.Reader, inHeap uintptr) (k resident, err error) {
+	k.arena = -1
+	var run struct {
+		end       uintptr
+		anonymous int64
+		isArena   bool
+	}
+	ended := func() {
+		if run.isArena {
+			k.arena = run.anonymous
+		}
+		run.anonymous, run.isArena = 0, false
+	}
+	lines := bufio.NewScanner(text)
+	for lines.Scan() {
+		name, rest, _ := bytes.Cut(lines.Bytes(), []byte(" "))
+		if !bytes.HasSuffix(name, []byte(":")) { // a mapping: c000000000-c000400000 rw-p ...
+			from, to, _ := strings.Cut(string(name), "-")
+			start, err1 := strconv.ParseUint(from, 16, 64)
+			end, err2 := strconv.ParseUint(to, 16, 64)
+			if err := errors.Join(err1, err2); err != nil {
+				return k, fmt.Errorf("pprof: /proc/self/smaps: %w", err)
+			}
+			k.moved = k.moved || uintptr(start) < run.end
+			if uintptr(start) != run.end {
+				ended()
+			}
+			run.end = uintptr(end)
+			run.isArena = run.isArena || uintptr(start) <= inHeap && inHeap < uintptr(end)
 			continue
 		}
-		kb, err := strconv.ParseInt(f[1], 10, 64)
-		if err != nil {
-			return 0, 0, fmt.Errorf("pprof: /proc/self/smaps_rollup: %w", err)
+		isRSS, isAnonymous := string(name) == "Rss:", string(name) == "Anonymous:"
+		if !isRSS && !isAnonymous {
+			continue
 		}
-		*fields[f[0]] = kb << 10
-		delete(fields, f[0])
+		kb, err := strconv.ParseInt(strings.TrimSuffix(string(bytes.TrimSpace(rest)), " kB"), 10, 64)
+		if err != nil {
+			return k, fmt.Errorf("pprof: /proc/self/smaps: %w", err)
+		}
+		if isRSS {
+			k.rss += kb << 10
+		} else {
+			k.anonymous += kb << 10
+			run.anonymous += kb << 10
+		}
 	}
-	if len(fields) > 0 {
-		return 0, 0, errors.New("pprof: /proc/self/smaps_rollup has no Rss or no Anonymous line")
+	ended()
+	if err := lines.Err(); err != nil {
+		return k, fmt.Errorf("pprof: /proc/self/smaps: %w", err)
 	}
-	return rss, anonymous, nil
+	if k.rss == 0 {
+		return k, errors.New("pprof: /proc/self/smaps has no Rss line")
+	}
+	return k, nil
 }
 
 // readStatm is a little behind: the kernel counts pages there per thread.
-func readStatm() (rss, anonymous int64, err error) {
+func readStatm() (resident, error) {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		return 0, 0, fmt.Errorf("pprof: resident memory: %w", err)
+		return resident{}, fmt.Errorf("pprof: resident memory: %w", err)
 	}
-	var size, resident, shared int64
-	if _, err := fmt.Sscan(string(text), &size, &resident, &shared); err != nil {
-		return 0, 0, fmt.Errorf("pprof: /proc/self/statm: %w", err)
+	var size, pages, shared int64
+	if _, err := fmt.Sscan(string(text), &size, &pages, &shared); err != nil {
+		return resident{}, fmt.Errorf("pprof: /proc/self/statm: %w", err)
 	}
 	unit := int64(os.Getpagesize())
-	return resident * unit, (resident - shared) * unit, nil
+	return resident{rss: pages * unit, anonymous: (pages - shared) * unit, arena: -1}, nil
 }
 
 // part is a line of the ledger, under the name that metrics have for it.

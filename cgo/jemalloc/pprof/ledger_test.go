@@ -5,7 +5,9 @@ package pprof
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -22,17 +24,20 @@ func TestBalance(t *testing.T) {
 	for _, c := range []struct {
 		name            string
 		rss, anonymous  int64
+		arena, heap     int64 // what is resident of Go's heap and stacks, and what the heap is counted with
 		runtime, tables int64 // what Go's and jemalloc's own tables are counted with
 		other, not      int64
 	}{
-		{"something is left", 1000, 400, 20, 30, 20, 0},
-		{"nothing is left", 1000, 380, 20, 30, 0, 0},
-		{"half of the tables were touched", 1000, 355, 10, 15, 0, 0},
-		{"no table was touched", 1000, 330, 0, 0, 0, 0},
-		{"not all that is live was touched", 1000, 300, 0, 0, 0, 30},
+		{"something is left", 1000, 400, 150, 100, 20, 30, 20, 0},
+		{"nothing is left", 1000, 380, -1, 100, 20, 30, 0, 0},
+		{"half of the tables were touched", 1000, 355, -1, 100, 10, 15, 0, 0},
+		{"no table was touched", 1000, 330, -1, 100, 0, 0, 0, 0},
+		{"not all that is live was touched", 1000, 300, -1, 100, 0, 0, 0, 30},
+		{"not all of Go's heap was touched", 1000, 360, 70, 60, 20, 30, 20, 0},
+		{"nothing of Go's heap was touched", 1000, 320, 5, 0, 20, 30, 40, 0},
 	} {
-		l := balance(c.rss, c.anonymous, g, n)
-		if l.GoRuntime != c.runtime || l.NativeMetadata != c.tables || l.Other != c.other || l.NotResident != c.not {
+		l := balance(resident{rss: c.rss, anonymous: c.anonymous, arena: c.arena}, g, n)
+		if l.GoHeap != c.heap || l.GoRuntime != c.runtime || l.NativeMetadata != c.tables || l.Other != c.other || l.NotResident != c.not {
 			t.Errorf("%s: %+v", c.name, l)
 		}
 		if sum := sumOf(l) - l.NotResident; sum != c.rss {
@@ -131,6 +136,71 @@ func TestLedgerOfUntouchedMemory(t *testing.T) {
 	exceeds := (l.NotResident - l.Other) - (before.NotResident - before.Other)
 	if l.NativeLive-before.NativeLive < n || exceeds < n/2 || sumOf(l)-l.NotResident != l.RSS {
 		t.Errorf("before %+v\nafter %+v", before, l)
+	}
+}
+
+const zeros = 256 * mib
+
+// runZeros is a program that prints its ledger before and after it makes a large
+// table, and once that is written. It ends with its standard input.
+func runZeros() {
+	var ledgers [3]Ledger
+	read := func(i int) {
+		var err error
+		if ledgers[i], err = ReadLedger(); err != nil {
+			panic(err)
+		}
+	}
+	read(0)
+	table := make([]byte, zeros)
+	read(1)
+	for i := 0; i < zeros; i += 4096 {
+		table[i] = 1
+	}
+	read(2)
+	runtime.KeepAlive(table)
+	json.NewEncoder(os.Stdout).Encode(ledgers)
+	io.Copy(io.Discard, os.Stdin)
+}
+
+// A large table of Go's that was never written is on Go's heap, and not resident.
+// It is made where Go used nothing before, or Go would write its zeros: in a process
+// of its own, in which nothing is collected.
+func TestLedgerOfUntouchedGoHeap(t *testing.T) {
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, line, _ := program(t, binary, "zeros", "GOGC=off")
+	l := fromJSON[[3]Ledger](t, []byte(line))
+	if made := l[1].GoHeap - l[0].GoHeap; made > zeros/2 || l[1].NotResident-l[0].NotResident > zeros/2 {
+		t.Errorf("before %+v\nafter %+v", l[0], l[1])
+	}
+	if written := l[2].GoHeap - l[0].GoHeap; written < zeros {
+		t.Errorf("before %+v\nwritten %+v", l[0], l[2])
+	}
+}
+
+// parseSmaps: what lies around the address is the arena, up to a gap on each side.
+func TestParseSmaps(t *testing.T) {
+	mapping := func(at string, rss, anonymous int) string {
+		return fmt.Sprintf("%s rw-p 00000000 00:00 0 [x]\nSize: 64 kB\nRss:  %d kB\nAnonymous:    %d kB\nTHPeligible:    0\nVmFlags: rd wr\n", at, rss, anonymous)
+	}
+	text := mapping("1000-2000", 8, 4) + mapping("c000000000-c000400000", 100, 100) + mapping("c000400000-c004000000", 20, 20) + mapping("7f0000000000-7f0000001000", 4, 0)
+	for at, arena := range map[uintptr]int64{0xc000000000: 120 << 10, 0xc000400008: 120 << 10, 0x1fff: 4 << 10, 0x5000: -1} {
+		k, err := parseSmaps(strings.NewReader(text), at)
+		if want := (resident{rss: 132 << 10, anonymous: 124 << 10, arena: arena}); err != nil || k != want {
+			t.Errorf("%#x: %+v, %v, want %+v", at, k, err, want)
+		}
+	}
+	grown := mapping("1000-2000", 8, 4) + mapping("1000-3000", 8, 4)
+	if k, err := parseSmaps(strings.NewReader(grown), 0); err != nil || !k.moved {
+		t.Errorf("a mapping that is there twice is read as %+v, %v", k, err)
+	}
+	for _, text := range []string{"", "nonsense\n", "1000-2000 rw-p\nRss: many kB\n"} {
+		if k, err := parseSmaps(strings.NewReader(text), 0); err == nil {
+			t.Errorf("%q is read as %+v", text, k)
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package pprof
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -32,32 +31,31 @@ func (r *Recorder) Native() http.Handler {
 }
 
 func (r *Recorder) serveNative(w http.ResponseWriter, q *http.Request) {
-	p, err := r.native(w, q)
+	name, write := "native", writer(writeProfile)
+	if q.FormValue("seconds") != "" {
+		name = "native-delta"
+	}
+	if debug, _ := strconv.Atoi(q.FormValue("debug")); debug != 0 {
+		name, write = "", writeText
+	}
+	body, err := r.native(w, q, write)
 	if err != nil {
 		r.failPlain(w, q, err)
 		return
 	}
-	if debug, _ := strconv.Atoi(q.FormValue("debug")); debug != 0 {
-		r.sendText(w, q, p)
-		return
-	}
-	name := "native"
-	if q.FormValue("seconds") != "" {
-		name = "native-delta"
-	}
-	r.sendProfile(w, q, p, name)
+	send(w, name, body)
 }
 
 // maxDeltas is how many requests may wait for their second profile, each with the
-// first one in memory.
+// first one in memory, compressed.
 const maxDeltas = 16
 
-// native makes the profile that a request asks for.
-func (r *Recorder) native(w http.ResponseWriter, q *http.Request) (*profile.Profile, error) {
+// native gives what write makes of the profile that a request asks for.
+func (r *Recorder) native(w http.ResponseWriter, q *http.Request, write writer) ([]byte, error) {
 	gc, _ := strconv.Atoi(q.FormValue("gc"))
 	seconds := q.FormValue("seconds")
 	if seconds == "" {
-		return r.now(q.Context(), gc > 0)
+		return r.now(q.Context(), gc > 0, write)
 	}
 	n, err := strconv.ParseInt(seconds, 10, 64)
 	if err != nil || n <= 0 {
@@ -75,18 +73,24 @@ func (r *Recorder) native(w http.ResponseWriter, q *http.Request) (*profile.Prof
 		return nil, errBusy
 	}
 	defer r.deltas.Add(-1)
-	from, err := r.now(q.Context(), gc > 0)
+	first, err := r.now(q.Context(), gc > 0, writeProfile)
 	if err != nil {
 		return nil, err
 	}
 	if err := r.sleep(q.Context(), d); err != nil {
 		return nil, err
 	}
-	to, err := r.now(q.Context(), gc > 0)
-	if err != nil {
-		return nil, err
-	}
-	return heapprof.Delta(from, to)
+	return r.now(q.Context(), gc > 0, func(out io.Writer, to *profile.Profile) error {
+		from, err := profile.ParseData(first)
+		if err != nil {
+			return fmt.Errorf("pprof: the first profile: %w", err)
+		}
+		delta, err := heapprof.Delta(from, to)
+		if err != nil {
+			return err
+		}
+		return write(out, delta)
+	})
 }
 
 // putOffDeadline gives an answer that takes longer by d as much more time.
@@ -116,28 +120,10 @@ func (r *Recorder) sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// sendProfile answers with a profile in protobuf format.
-func (r *Recorder) sendProfile(w http.ResponseWriter, q *http.Request, p *profile.Profile, name string) {
-	body, err := encode(p)
-	if err != nil {
-		r.failPlain(w, q, err)
-		return
-	}
-	header(w, "application/octet-stream", name)
-	w.Write(body) // an error means that the client is gone
-}
+// writer writes a profile in one of the formats there are.
+type writer func(io.Writer, *profile.Profile) error
 
-// sendText answers with a profile as text: its functions, then its stacks.
-func (r *Recorder) sendText(w http.ResponseWriter, q *http.Request, p *profile.Profile) {
-	var body bytes.Buffer
-	if err := writeText(&body, p); err != nil {
-		r.failPlain(w, q, err)
-		return
-	}
-	header(w, "text/plain; charset=utf-8", "")
-	w.Write(body.Bytes()) // an error means that the client is gone
-}
-
+// writeText writes a profile as text: its functions, then its stacks.
 func writeText(w io.Writer, p *profile.Profile) error {
 	for _, c := range p.Comments {
 		fmt.Fprintf(w, "# %s\n", c)

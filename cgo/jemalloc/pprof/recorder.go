@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,9 @@ import (
 	"magellan/cgo/jemalloc"
 	"magellan/cgo/jemalloc/heapprof"
 )
+
+// started is when this process was, about.
+var started = time.Now().UTC()
 
 // ErrClosed is returned for a dump that is asked for after Close.
 var ErrClosed = errors.New("the recorder was closed: the process is about to end")
@@ -34,15 +39,17 @@ type Recorder struct {
 	deltas  atomic.Int32 // requests that wait for their second profile
 	next    shared
 	symbols *heapprof.Symbolizer
-	ranker  *heapprof.Ranker // rank's
 	views   *views
 	metrics *recorderMetrics
 
-	mu        sync.Mutex
-	maps      []heapprof.Mapping // of the last dump
-	allocator map[uint64]bool    // return addresses, and whether they lie in malloc
-	lastID    time.Time          // what the last ID says
-	ranked    ranking            // as of the last light sample
+	// Those of rank, which one goroutine calls.
+	ranker    *heapprof.Ranker
+	allocator map[uint64]bool // return addresses, and whether they lie in malloc
+
+	mu     sync.Mutex
+	maps   []heapprof.Mapping // of the last dump
+	lastID time.Time          // what the last ID says
+	ranked ranking            // as of the last light sample
 
 	ctx    context.Context // ends with Close
 	close  context.CancelCauseFunc
@@ -71,9 +78,11 @@ func newRecorder(cfg Config, dump func(io.Writer) error) (*Recorder, error) {
 	}
 	r := &Recorder{
 		cfg: cfg, log: cfg.Logger, dump: dump,
-		gate:    newGate(),
-		symbols: heapprof.NewSymbolizer(heapprof.SymbolizerConfig{Go: heapprof.GoFrames}),
-		views:   newViews(cfg.MaxViews),
+		gate: newGate(),
+		symbols: heapprof.NewSymbolizer(heapprof.SymbolizerConfig{
+			Go: heapprof.GoFrames, DebugDirs: cfg.DebugDirs, MaxDebugBytes: cfg.MaxDebugBytes,
+		}),
+		views: newViews(cfg.MaxViews),
 	}
 	r.ranker = r.newRanker()
 	r.ctx, r.close = context.WithCancelCause(context.Background())
@@ -160,7 +169,7 @@ func (r *Recorder) keepNow(why Reason, since string) (Dump, error) {
 		return Dump{}, err
 	}
 	d := Dump{
-		ID: r.newID(heap.Time), Time: heap.Time, Reason: why, PID: os.Getpid(),
+		ID: r.newID(heap.Time), Time: heap.Time, Reason: why, PID: os.Getpid(), Started: started,
 		RSS: ledger.RSS, Ledger: ledger,
 	}
 	d.describe(heap)
@@ -175,7 +184,14 @@ func (r *Recorder) keepNow(why Reason, since string) (Dump, error) {
 	case why == Baseline, why == Grown:
 		d.Ramp = d.ID
 	}
-	if d, err = r.store.add(d, text); err != nil {
+	for d, err = r.store.add(d, text); errors.Is(err, fs.ErrExist); d, err = r.store.add(d, text) {
+		id := r.newID(heap.Time)
+		if d.Ramp == d.ID {
+			d.Ramp = id
+		}
+		d.ID = id
+	}
+	if err != nil {
 		return Dump{}, err
 	}
 
@@ -239,34 +255,68 @@ func (r *Recorder) takeNow() ([]byte, *heapprof.Dump, error) {
 	return text.Bytes(), heap, nil
 }
 
-// now is a profile that nobody keeps.
-func (r *Recorder) now(ctx context.Context, gc bool) (*profile.Profile, error) {
+// now gives what write makes of a profile that nobody keeps.
+func (r *Recorder) now(ctx context.Context, gc bool, write writer) ([]byte, error) {
+	return r.rendered(ctx, func() (*profile.Profile, error) {
+		if gc {
+			runtime.GC()
+		}
+		_, heap, err := r.takeNow()
+		if err != nil {
+			return nil, err
+		}
+		return r.profileOf(heap), nil
+	}, write)
+}
+
+// rendered gives what write makes of a profile. All of it is behind the gate, so that
+// there is one such profile in memory at a time: one of 100,000 stacks is some 200 MB.
+func (r *Recorder) rendered(ctx context.Context, read func() (*profile.Profile, error), write writer) ([]byte, error) {
 	if err := r.gate.enter(ctx); err != nil {
 		return nil, err
 	}
 	defer r.gate.leave()
-	if gc {
-		runtime.GC()
-	}
-	_, heap, err := r.takeNow()
+	p, err := read()
 	if err != nil {
 		return nil, err
 	}
-	return r.profileOf(heap), nil
+	var body bytes.Buffer
+	if err := write(&body, p); err != nil {
+		return nil, err
+	}
+	return body.Bytes(), nil
 }
 
 // profileOf names a dump's addresses and converts it.
 func (r *Recorder) profileOf(d *heapprof.Dump) *profile.Profile {
 	return d.Profile(heapprof.ProfileOptions{
-		Symbols:  r.symbols.SymbolizeDump(d),
+		Symbols:  r.symbolize(d.Mappings, d.PCs()),
 		Comments: comments(),
 	})
 }
 
+// symbolize names addresses. What reading debug information leaves behind is given
+// back at once: a process that allocates little would carry it for minutes, and it
+// is more than all that profiling takes otherwise.
+func (r *Recorder) symbolize(maps []heapprof.Mapping, pcs []uint64) *heapprof.Symbols {
+	symbols := r.symbols.Symbolize(maps, pcs)
+	if symbols.DebugRead > 0 {
+		debug.FreeOSMemory()
+	}
+	return symbols
+}
+
 // comments say what the profile is of.
 func comments() []string {
-	return []string{fmt.Sprintf("native memory of process %d, by jemalloc", os.Getpid()), "stacks: " + unwinder()}
+	all := []string{fmt.Sprintf("native memory of process %d, by jemalloc", os.Getpid()), "stacks: " + unwinder()}
+	if on, err := jemalloc.Active(); err == nil && !on {
+		all = append(all, samplingOff)
+	}
+	return all
 }
+
+// samplingOff is what explains a profile, or a ranking, in which nothing moves.
+const samplingOff = `sampling is off, what is allocated meanwhile is not seen: PUT active {"active":true} switches it on`
 
 // unwinder says which stacks there are, and why not better ones.
 func unwinder() string {

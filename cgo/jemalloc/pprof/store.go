@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // What a store answers.
@@ -22,6 +24,7 @@ var (
 	errUnknownDump = errors.New("no such dump is kept")
 	errNoProfile   = errors.New("the process ended before it could name this dump's addresses: take format=heap and use jeprof with the program's binary")
 	errTooLarge    = errors.New("the dump alone is above the bound on what is kept")
+	errTaken       = errors.New("another process that runs keeps its dumps there: give each a directory of its own")
 )
 
 // store keeps dumps, in a directory or in memory, within bounds. On disk a dump
@@ -32,8 +35,10 @@ type store struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
+	lock  *os.File // in Dir: held while it is this process's
 	kept  []*entry // by rising ID, so by time
 	fault string   // why Dir is not used now, empty if it is
+	cause error    // of fault: the system's error number, where there is one
 }
 
 type entry struct {
@@ -71,19 +76,51 @@ func openStore(cfg Config) *store {
 		s.failed(err)
 		return s
 	}
-	if err := s.load(); err != nil {
+	err := s.claim()
+	if err != nil && !errors.Is(err, errTaken) {
+		err = s.load() // it cannot be written, perhaps, but read
+	}
+	if err != nil {
 		s.failed(err)
 	}
 	s.trim(nil)
 	return s
 }
 
+// lockName is the file that is locked by the process whose directory it is.
+const lockName = ".lock"
+
+// claim makes the directory this process's own, and reads what the one before left.
+// Two processes would drop each other's dumps to make room. The lock ends with the
+// process, however that ends.
+func (s *store) claim() error {
+	if s.lock != nil {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(s.cfg.Dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	err = unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		f.Close()
+		return errTaken
+	}
+	s.lock = f // also where the file system has no locks
+	return s.load()
+}
+
 // failed notes that the directory cannot be used, once for each reason.
 func (s *store) failed(err error) {
-	if s.fault != err.Error() {
-		s.fault = err.Error()
+	cause := err
+	var number syscall.Errno
+	if errors.As(err, &number) { // the text has the name of a file, a new one each time
+		cause = number
+	}
+	if s.cause == nil || cause.Error() != s.cause.Error() {
 		s.log.Warn("heap dumps are kept in memory until their directory can be written", "dir", s.cfg.Dir, "error", err)
 	}
+	s.fault, s.cause = err.Error(), cause
 }
 
 func (s *store) load() error {
@@ -92,26 +129,31 @@ func (s *store) load() error {
 		return err
 	}
 	for _, f := range files {
+		if !f.Type().IsRegular() {
+			continue // nothing of ours: reading a pipe never ends, a link leads elsewhere
+		}
 		if strings.HasPrefix(f.Name(), tempPrefix) {
 			os.Remove(filepath.Join(s.cfg.Dir, f.Name())) // half a file of a process that was killed
 			continue
 		}
 		id, isHeap := strings.CutSuffix(f.Name(), ".heap")
-		if t, valid := idTime(id); isHeap && valid {
+		if t, valid := idTime(id); isHeap && valid && s.find(id) == nil {
 			e := &entry{dump: Dump{ID: id, Time: t, Reason: Found, Stored: "disk"}}
 			s.readEntry(e)
 			s.kept = append(s.kept, e)
 		}
 	}
-	return nil // ReadDir sorts
+	slices.SortFunc(s.kept, func(a, b *entry) int { return strings.Compare(a.dump.ID, b.dump.ID) })
+	return nil
 }
 
 // readEntry fills in what files say; what they do not say stays as it is.
 func (s *store) readEntry(e *entry) {
 	id := e.dump.ID
-	if text, err := os.ReadFile(s.path(id, ".json")); err == nil {
+	if b := s.blobAt(s.path(id, ".json")); b.path != "" {
 		var d Dump
-		if err := json.Unmarshal(text, &d); err == nil && d.ID == id {
+		text, err := os.ReadFile(b.path)
+		if err == nil && json.Unmarshal(text, &d) == nil && d.ID == id {
 			e.dump = d
 		}
 	}
@@ -123,21 +165,25 @@ func (s *store) readEntry(e *entry) {
 func (s *store) path(id, ext string) string { return filepath.Join(s.cfg.Dir, id+ext) }
 
 func (s *store) blobAt(path string) blob {
-	info, err := os.Stat(path)
-	if err != nil {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
 		return blob{}
 	}
 	return blob{path: path, size: info.Size()}
 }
 
 // add keeps a dump as jemalloc wrote it. It is on disk when add returns, or in
-// memory, and then the description says so.
+// memory, and then the description says so. It fails with fs.ErrExist for an ID that
+// another process gave to a dump of its own in the same directory.
 func (s *store) add(d Dump, heap []byte) (Dump, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d.HeapBytes, d.Stored = int64(len(heap)), "disk"
 	e := &entry{dump: d}
 	err := s.addFile(e, heap)
+	if errors.Is(err, fs.ErrExist) {
+		return d, err
+	}
 	if err != nil {
 		if s.cfg.Dir != "" {
 			s.failed(err)
@@ -150,8 +196,6 @@ func (s *store) add(d Dump, heap []byte) (Dump, error) {
 		if n := int64(len(e.heap.gz)); n > s.cfg.MaxMemoryBytes {
 			return d, fmt.Errorf("keep the dump: %w: %d bytes, raise Config.MaxMemoryBytes", errTooLarge, n)
 		}
-	} else {
-		s.fault = ""
 	}
 	s.kept = append(s.kept, e)
 	s.trim(e)
@@ -164,6 +208,9 @@ func (s *store) addFile(e *entry, heap []byte) error {
 		return errors.New("no directory is configured")
 	case int64(len(heap)) > s.cfg.MaxBytes:
 		return fmt.Errorf("%w: %d bytes, raise Config.MaxBytes", errTooLarge, len(heap))
+	}
+	if err := s.claim(); errors.Is(err, errTaken) {
+		return err
 	}
 	if err := s.write(e, ".heap", heap); err != nil {
 		return err
@@ -186,12 +233,12 @@ func (s *store) finish(d Dump, profile []byte) (Dump, error) {
 		return d, errUnknownDump
 	}
 	d.ProfileBytes = int64(len(profile))
+	var fault error
 	if e.onDisk() {
-		if err := s.write(e, ".pb.gz", profile); err == nil {
+		if fault = s.write(e, ".pb.gz", profile); fault == nil {
 			e.profile = blob{path: s.path(d.ID, ".pb.gz"), size: d.ProfileBytes}
 		} else {
-			s.failed(err)
-			d.Note = "its profile is kept in memory: " + err.Error()
+			d.Note = "its profile is kept in memory: " + fault.Error()
 		}
 	}
 	if e.profile.path == "" {
@@ -202,8 +249,10 @@ func (s *store) finish(d Dump, profile []byte) (Dump, error) {
 	}
 	e.dump = d
 	if e.onDisk() {
-		if err := s.describe(e); err != nil {
-			s.failed(err)
+		if fault = errors.Join(fault, s.describe(e)); fault == nil {
+			s.fault, s.cause = "", nil // all of a dump was written
+		} else {
+			s.failed(fault)
 		}
 	}
 	s.trim(e)
@@ -219,10 +268,18 @@ func (s *store) describe(e *entry) error {
 }
 
 // write writes a file, and makes room for it if the disk is full: one dump goes
-// for one that comes, not all of them for somebody else's log file.
+// for one that comes, not all of them for somebody else's log file. A directory
+// that was removed, or could not be made at the start, is made.
 func (s *store) write(e *entry, ext string, text []byte) error {
 	path := s.path(e.dump.ID, ext)
-	err := writeFile(path, text)
+	replace := ext != ".heap" // that is the first of a dump's files: another one is not ours
+	err := writeFile(path, text, replace)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+			return err
+		}
+		err = writeFile(path, text, replace)
+	}
 	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		return err
 	}
@@ -231,7 +288,7 @@ func (s *store) write(e *entry, ext string, text []byte) error {
 		return err
 	}
 	s.drop(i)
-	return writeFile(path, text)
+	return writeFile(path, text, replace)
 }
 
 // trim drops dumps until the rest is within the bounds. keep is never dropped.
@@ -302,6 +359,13 @@ func (s *store) remove(e *entry) {
 	}
 }
 
+// forget leaves out dumps whose files somebody else removed.
+func (s *store) forget() {
+	s.kept = slices.DeleteFunc(s.kept, func(e *entry) bool {
+		return e.onDisk() && s.blobAt(e.heap.path).path == ""
+	})
+}
+
 func (s *store) find(id string) *entry {
 	for _, e := range s.kept {
 		if e.dump.ID == id {
@@ -323,6 +387,7 @@ func (s *store) descriptions() []Dump {
 func (s *store) list() (dumps []Dump, fault string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forget()
 	return s.descriptions(), s.fault
 }
 
@@ -330,6 +395,7 @@ func (s *store) list() (dumps []Dump, fault string) {
 func (s *store) get(id string) (Dump, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forget()
 	if e := s.find(id); e != nil {
 		return e.dump, nil
 	}
@@ -349,6 +415,7 @@ func (s *store) profile(id string) (io.ReadCloser, error) {
 func (s *store) open(id string, which func(*entry) blob) (io.ReadCloser, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forget()
 	e := s.find(id)
 	if e == nil {
 		return nil, fmt.Errorf("%w: %q", errUnknownDump, id)

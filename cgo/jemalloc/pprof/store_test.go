@@ -5,10 +5,12 @@ package pprof
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,6 +45,18 @@ func TestVictim(t *testing.T) {
 		if got != c.want {
 			t.Errorf("of %q %q goes first, want %q", c.dumps, got, c.want)
 		}
+	}
+}
+
+// Of a stack whose memory was freed nothing is held.
+func TestDescribe(t *testing.T) {
+	var d Dump
+	d.describe(&heapprof.Dump{Rate: 1, Inuse: heapprof.Count{Objects: 1, Bytes: 8}, Stacks: []heapprof.Stack{
+		{PCs: []uint64{1}, Inuse: heapprof.Count{Objects: 1, Bytes: 8}},
+		{PCs: []uint64{2}, Alloc: heapprof.Count{Objects: 3, Bytes: 24}},
+	}})
+	if d.Stacks != 1 || !strings.HasSuffix(d.LeakSummary, ">= 1 context") {
+		t.Errorf("%+v", d)
 	}
 }
 
@@ -102,7 +116,7 @@ func TestRetention(t *testing.T) {
 		t.Fatal(err)
 	}
 	dumps, _ := s.list()
-	if len(files) != 3*len(dumps) {
+	if len(files) != 3*len(dumps)+1 { // the lock
 		t.Errorf("%d files for %d dumps", len(files), len(dumps))
 	}
 }
@@ -175,6 +189,116 @@ func TestDirectoryThatCannotBeWritten(t *testing.T) {
 	}
 }
 
+// One line of the log says that a directory cannot be written, not one for each
+// dump, until it can be again.
+func TestFaultIsLoggedOnce(t *testing.T) {
+	dir := tmpfs(t, "64k")
+	var log bytes.Buffer
+	s, keep := testStore(t, Config{Dir: dir, MaxBytes: 1 << 20})
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
+	lines := func(want int) {
+		t.Helper()
+		if n := strings.Count(log.String(), "kept in memory"); n != want {
+			t.Errorf("%d lines, want %d:\n%s", n, want, &log)
+		}
+	}
+	for id := range 3 {
+		keep(id, "", 100<<10) // each to another file, none of which fits
+	}
+	lines(1)
+	keep(3, "", 100)
+	lines(1)
+	keep(4, "", 100<<10)
+	lines(2)
+}
+
+// Somebody removed the directory, files in it, or made it only now.
+func TestDirectoryThatComesAndGoes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	s, keep := testStore(t, Config{Dir: dir})
+	keep(1, "", 100)
+	if err := os.RemoveAll(filepath.Dir(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if dumps, _ := s.list(); len(dumps) != 0 {
+		t.Errorf("of a directory that is gone %v are left", dumps)
+	}
+	if d := keep(2, "", 100); d.Stored != "disk" {
+		t.Errorf("the directory is not made again: %+v", d)
+	}
+	keep(3, "", 100)
+	if err := os.Remove(filepath.Join(dir, newID(time.Unix(2, 0))+".heap")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.profile(newID(time.Unix(2, 0))); !errors.Is(err, errUnknownDump) {
+		t.Errorf("a dump whose file is gone: %v", err)
+	}
+	if dumps, fault := s.list(); len(dumps) != 1 || fault != "" {
+		t.Errorf("%v are left, %q", dumps, fault)
+	}
+}
+
+// What is no file of ours is passed over: a pipe that nobody writes to would be
+// read for ever, a link would be served wherever it leads.
+func TestOddFiles(t *testing.T) {
+	dir := t.TempDir()
+	name := func(day int, ext string) string {
+		return filepath.Join(dir, newID(time.Date(2026, 1, day, 0, 0, 0, 0, time.UTC))+ext)
+	}
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := errors.Join(
+		os.WriteFile(secret, []byte("secret"), 0o600),
+		os.Symlink(secret, name(1, ".heap")),
+		os.Mkdir(name(2, ".heap"), 0o700),
+		syscall.Mkfifo(name(3, ".heap"), 0o600),
+		os.WriteFile(name(4, ".heap"), []byte("text"), 0o600),
+		syscall.Mkfifo(name(4, ".json"), 0o600),
+		os.Symlink(secret, name(4, ".pb.gz")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := testStore(t, Config{Dir: dir})
+	dumps, _ := s.list()
+	if len(dumps) != 1 || dumps[0].Reason != Found || dumps[0].ProfileBytes != 0 {
+		t.Fatalf("%+v", dumps)
+	}
+	if _, err := s.profile(dumps[0].ID); !errors.Is(err, errNoProfile) {
+		t.Errorf("a link in place of the profile: %v", err)
+	}
+}
+
+// Two processes that share a directory, though each should have its own, may take
+// a dump in the same millisecond: neither loses it to the other.
+func TestSharedDirectory(t *testing.T) {
+	cfg := quiet(t)
+	cfg.Dir = t.TempDir()
+	r := newTestRecorder(t, cfg)
+	_, keep := testStore(t, Config{Dir: cfg.Dir})
+	theirs := keep(1<<32, "", 100) // in the future, as ours will be
+	r.mu.Lock()
+	r.lastID = theirs.Time.Add(-time.Millisecond)
+	r.mu.Unlock()
+	ours := take(t, r)
+	if want := newID(theirs.Time.Add(time.Millisecond)); ours.ID != want {
+		t.Errorf("our dump is %s, want %s, the one after theirs", ours.ID, want)
+	}
+	readable(t, r, ours.ID)
+	if text, err := os.ReadFile(filepath.Join(cfg.Dir, theirs.ID+".heap")); err != nil || !bytes.Equal(text, noise(100)) {
+		t.Errorf("their dump is lost: %v", err)
+	}
+	// The same where a file cannot be made without a name.
+	path := filepath.Join(cfg.Dir, "file")
+	for i, replace := range []bool{false, false, true} {
+		err := writeNamed(path, []byte{byte(i)}, replace)
+		if i == 1 && !errors.Is(err, fs.ErrExist) || i != 1 && err != nil {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	if text, err := os.ReadFile(path); err != nil || text[0] != 2 {
+		t.Errorf("%v, %v", text, err)
+	}
+}
+
 func TestFullDisk(t *testing.T) {
 	dir := tmpfs(t, "256k")
 	cfg := quiet(t)
@@ -231,15 +355,16 @@ func TestFullDisk(t *testing.T) {
 	wholeFiles(t, dir, "filler")
 }
 
-// tmpfs mounts a small file system.
+// tmpfs mounts a small file system. Who may not, in the build of an image or as a
+// user, cannot install the right to: that is no failure on CI either.
 func tmpfs(t *testing.T, size string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("mount a small tmpfs: %v: run the tests as root", err)
-		}
+	err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size)
+	if errors.Is(err, syscall.EPERM) {
 		t.Skipf("mount a small tmpfs: %v: run the tests as root", err)
+	} else if err != nil {
+		t.Fatalf("mount a small tmpfs: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
@@ -289,7 +414,7 @@ func wholeFiles(t *testing.T, dir string, but ...string) (heaps int) {
 				err = errors.New("no description")
 			}
 		default:
-			if fmt.Sprint(but) != fmt.Sprint([]string{f.Name()}) {
+			if f.Name() != lockName && !slices.Contains(but, f.Name()) {
 				err = errors.New("it should not be there")
 			}
 		}
@@ -324,5 +449,34 @@ func TestKilledWhileDumping(t *testing.T) {
 		if found := newTestRecorder(t, cfg).Dumps(); len(found) == 0 {
 			t.Error("the next process finds no dump")
 		}
+	}
+}
+
+// Two processes with one directory: the second one keeps its dumps in memory, says
+// why, and takes over when the first one has ended.
+func TestDirectoryOfAnotherProcess(t *testing.T) {
+	dir := t.TempDir()
+	first, _, url, _ := program(t, os.Args[0], "server", "PPROF_TEST_DIR="+dir)
+	resp, body := request(t, "POST", url+"/debug/jeprof/dump", "")
+	if resp.StatusCode != 201 {
+		t.Fatalf("%s", body)
+	}
+	theirs := fromJSON[Dump](t, body)
+	cfg := quiet(t)
+	cfg.Dir = dir
+	r := newTestRecorder(t, cfg)
+	if d := take(t, r); d.Stored != "memory" || !strings.Contains(d.Note, "another process") {
+		t.Errorf("%+v", d)
+	}
+	if err := first.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	first.Wait() // its error is the signal
+	if d := take(t, r); d.Stored != "disk" || d.Note != "" {
+		t.Errorf("when the other one has ended: %+v", d)
+	}
+	if dumps, fault := r.store.list(); fault != "" || !slices.ContainsFunc(dumps, func(d Dump) bool { return d.ID == theirs.ID }) ||
+		!slices.IsSortedFunc(dumps, func(a, b Dump) int { return strings.Compare(a.ID, b.ID) }) {
+		t.Errorf("%q, %+v", fault, dumps)
 	}
 }

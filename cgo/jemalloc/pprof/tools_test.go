@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -34,6 +35,29 @@ func tool(t *testing.T, install string, args ...string) string {
 		t.Fatalf("%v: %v\n%s", args, err, out)
 	}
 	return string(out)
+}
+
+// A new version is installed while the old one runs.
+func TestReplacedProgram(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "replaced")
+	text, err := os.ReadFile(withSymbols(t))
+	if err == nil {
+		err = os.WriteFile(binary, text, 0o700)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, url, _ := program(t, binary, "server")
+	if err := os.Rename(binary, binary+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(binary + ".old"); err != nil {
+		t.Fatal(err)
+	}
+	shown := string(fetch(t, url+"/debug/pprof/native?debug=1", 200))
+	if !strings.Contains(shown, "leaktest_new_record leaktest.c:8") || strings.Contains(shown, "deleted") {
+		t.Errorf("%s", shown)
+	}
 }
 
 // The tools people have, against a program as they would write it, with its symbol
@@ -74,6 +98,12 @@ func TestToolsAgainstARunningProgram(t *testing.T) {
 			if !regexp.MustCompile(want).MatchString(out) {
 				t.Errorf("no %q in\n%s", want, out)
 			}
+		}
+	})
+	t.Run("jeprof leaves the allocator out", func(t *testing.T) {
+		out := tool(t, "libjemalloc-dev", "jeprof", "--text", url+"/debug/jeprof/pprof/heap")
+		if !regexp.MustCompile(`Total: .*\n +6\d\.\d +[\d.]+% +[\d.]+% +6\d\.\d +[\d.]+% leaktest_new_record`).MatchString(out) {
+			t.Errorf("leaktest_new_record is not first in\n%s", out)
 		}
 	})
 	t.Run("jeprof --raw", func(t *testing.T) {
@@ -128,7 +158,7 @@ func TestToolsAgainstARunningProgram(t *testing.T) {
 		cfg.Dir = dir
 		r := newTestRecorder(t, cfg)
 		final := ofReason(r, Final)
-		if len(final) != 1 || final[0].PID != cmd.Process.Pid || !strings.Contains(final[0].Grown.String(), "leaktest_new_record leaktest.c:8") {
+		if len(final) != 1 || final[0].PID != cmd.Process.Pid || !strings.HasPrefix(final[0].Grown.String(), "leaktest_new_record leaktest.c:8") {
 			t.Fatalf("%+v", r.Dumps())
 		}
 		s := serve(t, r)
@@ -183,6 +213,22 @@ func TestViews(t *testing.T) {
 	resp, _ := request(t, http.MethodGet, base+"diff?from="+ids[0]+"&to="+ids[1], "")
 	if want := "/debug/jeprof/ui/" + ids[0] + ".." + ids[1] + "/flamegraph"; resp.StatusCode != 200 || resp.Request.URL.Path != want {
 		t.Errorf("the form leads to %s %s", resp.Status, resp.Request.URL)
+	}
+	if !regexp.MustCompile(`>\d+\.\dMiB<`).Match(page) {
+		t.Errorf("sizes are not for people: %s", page)
+	}
+	// The button leads back to the page.
+	q, err := http.NewRequest(http.MethodPost, s.URL+"/debug/jeprof/dump", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+	if resp, err = http.DefaultClient.Do(q); err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 || resp.Request.URL.String() != base || len(r.Dumps()) != 4 {
+		t.Errorf("the button leads to %s %s, and %d dumps are kept", resp.Status, resp.Request.URL, len(r.Dumps()))
 	}
 }
 

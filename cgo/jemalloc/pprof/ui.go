@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/pprof/driver"
 	"github.com/google/pprof/profile"
+
+	"magellan/cgo/jemalloc/heapprof"
 )
 
 // The web user interface is google/pprof's own, run in this process over profiles
@@ -240,7 +242,9 @@ func (silent) IsTerminal() bool                    { return false }
 func (silent) WantBrowser() bool                   { return false }
 func (silent) SetAutoComplete(func(string) string) {}
 
-var viewsPage = template.Must(template.New("views").Parse(`<!DOCTYPE html>
+var viewsPage = template.Must(template.New("views").Funcs(template.FuncMap{
+	"size": func(n int64) string { return heapprof.Amount(float64(n), "bytes") },
+}).Parse(`<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
 <title>native heap dumps</title>
@@ -252,8 +256,8 @@ var viewsPage = template.Must(template.New("views").Parse(`<!DOCTYPE html>
 <table>
 <tr><th>from</th><th>to</th><th>dump</th><th>why</th><th>live</th><th>RSS</th><th>grew most</th></tr>
 {{range .Dumps}}<tr><td><input type="radio" name="from" value="{{.ID}}" required></td><td><input type="radio" name="to" value="{{.ID}}" required></td>
-<td>{{if .ProfileBytes}}<a href="{{.ID}}/">{{.ID}}</a>{{else}}{{.ID}}{{end}}</td><td>{{.Reason}}</td><td class="n">{{.LiveBytes}}</td><td class="n">{{.RSS}}</td>
-<td>{{with .Grown}}{{.Bytes}} bytes: {{.String}}{{end}}</td></tr>
+<td>{{if .ProfileBytes}}<a href="{{.ID}}/">{{.ID}}</a>{{else}}{{.ID}}{{end}}</td><td>{{.Reason}}</td><td class="n">{{size .LiveBytes}}</td><td class="n">{{size .RSS}}</td>
+<td>{{with .Grown}}{{size .Bytes}}: {{.String}}{{end}}</td></tr>
 {{end}}</table>
 <button>Show what grew</button>
 </form>

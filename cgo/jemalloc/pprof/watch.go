@@ -15,7 +15,8 @@ func (r *Recorder) watch() {
 	w := &watcher{
 		r:      r,
 		steps:  steps{percent: r.cfg.StepPercent, bytes: r.cfg.StepBytes, window: r.cfg.HighWaterWindow},
-		budget: newBudget(r.cfg.MaxShare, now),
+		growth: newBudget(r.cfg.MaxShare/2, now),
+		light:  newBudget(r.cfg.MaxShare/2, now),
 		sample: now.Add(r.cfg.SampleInterval),
 	}
 	tick := time.NewTicker(r.cfg.PollInterval)
@@ -34,7 +35,8 @@ func (r *Recorder) watch() {
 type watcher struct {
 	r      *Recorder
 	steps  steps
-	budget *budget
+	growth *budget   // of the dumps that are kept
+	light  *budget   // of the light samples
 	sample time.Time // of the next light sample
 	kept   time.Time // of the last dump
 	since  string    // ID of the last dump of this series; empty: there is none yet
@@ -54,12 +56,12 @@ func (w *watcher) look(now time.Time) {
 		if finished {
 			w.since = ""
 		}
-		if due && now.Sub(w.kept) >= w.r.cfg.MinInterval && w.budget.allows(now) {
+		if due && now.Sub(w.kept) >= w.r.cfg.MinInterval && w.growth.allows(now) {
 			w.grown(now, int64(stats.Allocated))
 			return
 		}
 	}
-	if w.r.cfg.SampleInterval > 0 && !now.Before(w.sample) && w.budget.allows(now) {
+	if w.r.cfg.SampleInterval > 0 && !now.Before(w.sample) && w.light.allows(now) {
 		w.sample = now.Add(w.r.cfg.SampleInterval)
 		w.report(w.lightSample(now))
 	}
@@ -101,17 +103,17 @@ func (w *watcher) lightSample(now time.Time) error {
 		err = w.r.rank(heap)
 	}
 	cost := time.Since(start)
-	w.budget.spend(cost)
+	w.light.spend(cost)
 	w.r.metrics.sampled(cost)
 	return err
 }
 
-// keep keeps a dump at the budget's expense.
+// keep keeps a dump at the expense of growth's budget.
 func (w *watcher) keep(now time.Time, why Reason) (Dump, error) {
 	var start time.Time
 	d, err := w.r.keep(w.r.ctx, why, w.since, func() { start = time.Now() })
 	if !start.IsZero() {
-		w.budget.spend(time.Since(start))
+		w.growth.spend(time.Since(start))
 	}
 	if err == nil {
 		w.kept, w.since = now, d.ID
@@ -175,7 +177,10 @@ func (s *steps) step(level int64) int64 {
 func (s *steps) passed(live int64) { s.high = live }
 
 // budget bounds the share of a processor that work nobody asked for takes. Some of
-// it can be saved up, so that a process that grows quickly is seen growing.
+// it can be saved up, so that a process that grows quickly is seen growing. Dumps of
+// growth have a budget of their own: where there are so many stacks that one light
+// sample is more than light samples may take in minutes, growth would have to wait
+// for its dump, and the end of the process does not.
 type budget struct {
 	share float64
 	saved time.Duration // may be spent; negative: to be made up for

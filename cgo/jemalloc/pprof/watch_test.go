@@ -69,6 +69,27 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// Light samples that cost more than there is: growth has its dump all the same.
+func TestSamplesLeaveGrowthItsBudget(t *testing.T) {
+	r := newTestRecorder(t, quiet(t))
+	now := time.Now()
+	w := &watcher{r: r, growth: newBudget(0.005, now), light: newBudget(0.005, now), since: "a series", steps: steps{percent: -1}}
+	w.light.saved = time.Nanosecond
+	if err := w.lightSample(now); err != nil {
+		t.Fatal(err)
+	}
+	if w.light.allows(now) || !w.growth.allows(now) {
+		t.Errorf("after a sample %v is left for samples and %v for growth", w.light.saved, w.growth.saved)
+	}
+	w.growth.saved = time.Nanosecond
+	if _, err := w.keep(now, Grown); err != nil {
+		t.Fatal(err)
+	}
+	if w.growth.allows(now) {
+		t.Errorf("after a dump %v is left for growth", w.growth.saved)
+	}
+}
+
 // watching is a Recorder that looks at each millisecond and keeps a dump for each
 // 32 MiB.
 func watching(t *testing.T, cfg Config) *Recorder {
@@ -119,6 +140,8 @@ func TestGrowthKeepsDumps(t *testing.T) {
 		}
 		since = d.ID
 	}
+	// A dump is kept before it is logged.
+	eventually(t, "the last step is logged", func() bool { return strings.Contains(log.String(), "dump="+grown[2].ID) })
 	lines := 0
 	for line := range strings.Lines(log.String()) {
 		if strings.Contains(line, "native memory grew") {
