@@ -50,10 +50,34 @@ func (m Meta) Join(o Meta) Meta {
 
 // ReadOptions says how fresh an answer must be. The zero value takes what the
 // cache has.
+//
+// A [Reader] knows of Fresh and MinZxid only; the [Service] sees to the others.
 type ReadOptions struct {
 	// Fresh asks for the value ZooKeeper holds now: a sync with the leader
 	// first, then the read.
 	Fresh bool
+	// MinZxid asks for an answer of a state that has this transaction in it, so
+	// that clients read their own writes: from memory where that is known to be
+	// as new, else as Fresh. 0 asks for none; a negative one is no transaction
+	// and is refused with [ErrInvalidRequest].
+	MinZxid int64
+	// MaxAge is the greatest age of an answer from memory; an older one is read
+	// as Fresh. 0 is no bound.
+	MaxAge time.Duration
+	// StaleIfError is the greatest age of a [Stale] answer: where ZooKeeper cannot
+	// be asked an answer of that age will do, even if Fresh or MaxAge asks for
+	// a newer one, and an older one will not. 0 leaves it to Config.MaxStale, and
+	// gives Fresh and MaxAge no second best; negative is none.
+	StaleIfError time.Duration
+}
+
+// takes reports whether an answer from memory is fresh enough. MinZxid is the
+// Reader's matter.
+func (o *ReadOptions) takes(m Meta) bool {
+	if o.MaxAge != 0 && m.Age > o.MaxAge {
+		return false
+	}
+	return o.StaleIfError == 0 || m.Cache != Stale || m.Age <= o.StaleIfError
 }
 
 // ShopRead is one outcome of [Reader.Shops].
@@ -71,8 +95,8 @@ type ShopRead struct {
 // ends, with its error; whatever the call set in motion may go on for others.
 // Meta is filled in on [ErrNotFound] as well: absence is an answer too.
 //
-// Errors are [ErrNotFound], [ErrInvalidName], [ErrBadData], [ErrUnavailable]
-// and [ErrOverloaded], or wrap one of them. A Reader refuses the names of shops
+// Errors are [ErrNotFound], [ErrInvalidName], [ErrBadData], [ErrZxidNotReached],
+// [ErrUnavailable] and [ErrOverloaded], or wrap one of them. A Reader refuses the names of shops
 // that [ValidateName] refuses, with its error, before it asks ZooKeeper: a name
 // that is in memory needs no such look.
 type Reader interface {
@@ -85,4 +109,7 @@ type Reader interface {
 	Topology(ctx context.Context, opt ReadOptions) (*Topology, Meta, error)
 	// Blocklist returns the union of all bad-citizen lists.
 	Blocklist(ctx context.Context, opt ReadOptions) (*Blocklist, Meta, error)
+	// Watch tells o of changes of t. Who watches, then reads, and waits if what
+	// was read is what it knows, misses no change that a read would have shown.
+	Watch(t Topic, o Observer) *Watch
 }

@@ -63,27 +63,51 @@ type ShopAnswer struct {
 // Meta.Zxid is the newer of the shop's and its datacenter's: it changes whenever
 // the answer does. Nothing is allocated for an answer from memory.
 func (s *Service) Shop(ctx context.Context, name string, opt ReadOptions) (ShopAnswer, Meta, error) {
+	if opt == (ReadOptions{}) { // mostly
+		return s.shop(ctx, name, opt)
+	}
+	return within(opt, func(opt ReadOptions) (ShopAnswer, Meta, error) { return s.shop(ctx, name, opt) })
+}
+
+func (s *Service) shop(ctx context.Context, name string, opt ReadOptions) (ShopAnswer, Meta, error) {
 	shop, meta, err := s.reader.Shop(ctx, name, opt)
 	if err = s.bound(meta, err); err != nil {
 		return ShopAnswer{}, meta, err
 	}
-	t, tmeta, err := s.topology(ctx, opt)
+	t, tmeta, err := s.readTopology(ctx, opt)
 	if err != nil {
 		return ShopAnswer{}, meta.Join(tmeta), err
 	}
 	d := t.datacenter[shop.Datacenter]
-	if d == nil && !opt.Fresh {
-		t, tmeta = s.newer(ctx, t, tmeta)
+	if d == nil {
+		t, tmeta = s.atLeast(ctx, t, tmeta, meta.Zxid)
 		d = t.datacenter[shop.Datacenter]
+	}
+	if d == nil {
+		now, nowMeta, err := s.reader.Shop(ctx, name, ReadOptions{MinZxid: tmeta.Zxid})
+		switch err = s.bound(nowMeta, err); {
+		case err == nil && now.Datacenter != shop.Datacenter:
+			shop, meta = now, nowMeta
+			t, tmeta = s.atLeast(ctx, t, tmeta, meta.Zxid)
+			d = t.datacenter[shop.Datacenter]
+		case err != nil && isAnswer(err):
+			return ShopAnswer{}, nowMeta, err
+		}
 	}
 	return resolve(shop, d, meta, tmeta)
 }
 
-// newer returns what ZooKeeper holds now in place of a topology that lacks the
-// datacenter of a shop: both may have come into being together, and the shop was
-// read first. Where nothing newer can be had it returns what it was given.
-func (s *Service) newer(ctx context.Context, t *Topology, meta Meta) (*Topology, Meta) {
-	if now, nowMeta, err := s.topology(ctx, ReadOptions{Fresh: true}); err == nil {
+// atLeast returns a topology that has a transaction in it, in place of one that
+// lacks the datacenter of a shop. Where that cannot be had it returns what it was
+// given.
+//
+// Nothing says in which order what belongs together is learnt of. Either may be
+// behind: the topology, where shop and datacenter came into being together; the
+// shop, where it moved and its datacenter was deleted then. So each is asked for
+// with the other's last transaction in it. What is in memory mostly has that: a
+// datacenter that is gone while shops still name it costs ZooKeeper nothing.
+func (s *Service) atLeast(ctx context.Context, t *Topology, meta Meta, zxid int64) (*Topology, Meta) {
+	if now, nowMeta, err := s.readTopology(ctx, ReadOptions{MinZxid: zxid}); err == nil {
 		return now, nowMeta
 	}
 	return t, meta
@@ -152,6 +176,36 @@ type ShopResult struct {
 // resolved, and out is not to be used. Nothing is allocated for answers from
 // memory.
 func (s *Service) Lookup(ctx context.Context, names []string, opt ReadOptions, out []ShopResult) (Meta, error) {
+	if opt == (ReadOptions{}) {
+		return s.lookup(ctx, names, opt, out)
+	}
+	_, meta, content, err := freshest(opt, func(opt ReadOptions) (struct{}, Meta, error) {
+		meta, err := s.lookup(ctx, names, opt, out)
+		return struct{}{}, meta, err
+	})
+	if err != nil || content {
+		return meta, err
+	}
+	// One shop that cannot be served as it should be is no reason to have none.
+	refused := 0
+	for i := range names {
+		result := &out[i]
+		if !isAnswer(result.Err) {
+			continue
+		}
+		if refusal := opt.refuse(result.Meta); refusal != nil {
+			result.Err, err = refusal, refusal
+			result.judge(names[i])
+			refused++
+		}
+	}
+	if refused < len(names) {
+		err = nil
+	}
+	return meta, err
+}
+
+func (s *Service) lookup(ctx context.Context, names []string, opt ReadOptions, out []ShopResult) (Meta, error) {
 	out = out[:len(names)]
 	scratch, _ := s.reads.Get().(*[]ShopRead)
 	if scratch == nil {
@@ -167,31 +221,82 @@ func (s *Service) Lookup(ctx context.Context, names []string, opt ReadOptions, o
 	}()
 
 	s.reader.Shops(ctx, names, opt, reads)
-	t, tmeta, err := s.topology(ctx, opt)
+	t, tmeta, err := s.readTopology(ctx, opt)
 	if err != nil {
 		return tmeta, err
 	}
-	var meta Meta
-	newest := opt.Fresh
+	var lost []int // those whose datacenter is not there
 	for i := range reads {
 		read, result := &reads[i], &out[i]
 		*result = ShopResult{Meta: read.Meta, Err: s.bound(read.Meta, read.Err)}
 		if result.Err == nil {
 			d := t.datacenter[read.Shop.Datacenter]
-			if d == nil && !newest {
-				t, tmeta = s.newer(ctx, t, tmeta)
-				newest = true
-				d = t.datacenter[read.Shop.Datacenter]
+			if d == nil {
+				lost = append(lost, i)
 			}
 			result.Answer, result.Meta, result.Err = resolve(read.Shop, d, read.Meta, tmeta)
 		}
-		if result.Err != nil {
-			result.Answer = ShopAnswer{Shop: names[i]}
-			result.Status = statusOf(result.Err)
-		}
-		meta = meta.Join(result.Meta)
+		result.judge(names[i])
+	}
+	if len(lost) > 0 {
+		s.lookAgain(ctx, names, lost, reads, t, tmeta, out)
+	}
+	var meta Meta
+	for i := range out {
+		meta = meta.Join(out[i].Meta)
 	}
 	return meta, nil
+}
+
+// lookAgain does for those shops of a lookup whose datacenter is not there what
+// shop does for one.
+func (s *Service) lookAgain(ctx context.Context, names []string, lost []int, reads []ShopRead, t *Topology, tmeta Meta, out []ShopResult) {
+	var zxid int64
+	for _, at := range lost {
+		zxid = max(zxid, reads[at].Meta.Zxid)
+	}
+	t, tmeta = s.atLeast(ctx, t, tmeta, zxid)
+	still := lost[:0]
+	var again []string
+	for _, at := range lost {
+		read, result := &reads[at], &out[at]
+		d := t.datacenter[read.Shop.Datacenter]
+		if d == nil {
+			still, again = append(still, at), append(again, names[at])
+		}
+		result.Answer, result.Meta, result.Err = resolve(read.Shop, d, read.Meta, tmeta)
+		result.judge(names[at])
+	}
+	if len(still) == 0 {
+		return
+	}
+	now := make([]ShopRead, len(still))
+	s.reader.Shops(ctx, again, ReadOptions{MinZxid: tmeta.Zxid}, now)
+	for i := range now {
+		zxid = max(zxid, now[i].Meta.Zxid)
+	}
+	t, tmeta = s.atLeast(ctx, t, tmeta, zxid)
+	for i, at := range still {
+		read, result := &now[i], &out[at]
+		switch err := s.bound(read.Meta, read.Err); {
+		case err == nil && read.Shop.Datacenter != reads[at].Shop.Datacenter:
+			result.Answer, result.Meta, result.Err = resolve(read.Shop, t.datacenter[read.Shop.Datacenter], read.Meta, tmeta)
+		case err != nil && isAnswer(err):
+			result.Answer, result.Meta, result.Err = ShopAnswer{}, read.Meta, err
+		default:
+			continue
+		}
+		result.judge(again[i])
+	}
+}
+
+// judge fills in what follows from the result's Err.
+func (r *ShopResult) judge(name string) {
+	r.Status = Found
+	if r.Err != nil {
+		r.Answer = ShopAnswer{Shop: name}
+		r.Status = statusOf(r.Err)
+	}
 }
 
 func statusOf(err error) ShopStatus {
@@ -291,6 +396,8 @@ type BadCitizenAnswer struct {
 	Listed bool
 	// Entry is the matching entry with the longest prefix, where Listed.
 	Entry BadCitizen
+	// Now is the time the answer is for: Entry may have expired later.
+	Now time.Time
 }
 
 // BadCitizen reports whether an address, IPv4 or IPv6 in text, is a bad
@@ -306,19 +413,28 @@ func (s *Service) BadCitizen(ctx context.Context, ip string, opt ReadOptions) (B
 	if err != nil {
 		return BadCitizenAnswer{}, meta, err
 	}
-	answer := BadCitizenAnswer{Addr: addr.Unmap()}
-	answer.Entry, answer.Listed = b.Lookup(answer.Addr, s.now())
+	answer := BadCitizenAnswer{Addr: addr.Unmap(), Now: s.now()}
+	answer.Entry, answer.Listed = b.Lookup(answer.Addr, answer.Now)
 	return answer, meta, nil
 }
 
+// Watch tells o of changes of t; see [Reader].
+func (s *Service) Watch(t Topic, o Observer) *Watch { return s.reader.Watch(t, o) }
+
 func (s *Service) topology(ctx context.Context, opt ReadOptions) (*Topology, Meta, error) {
+	return within(opt, func(opt ReadOptions) (*Topology, Meta, error) { return s.readTopology(ctx, opt) })
+}
+
+func (s *Service) readTopology(ctx context.Context, opt ReadOptions) (*Topology, Meta, error) {
 	t, meta, err := s.reader.Topology(ctx, opt)
 	return t, meta, s.bound(meta, err)
 }
 
 func (s *Service) blocklist(ctx context.Context, opt ReadOptions) (*Blocklist, Meta, error) {
-	b, meta, err := s.reader.Blocklist(ctx, opt)
-	return b, meta, s.bound(meta, err)
+	return within(opt, func(opt ReadOptions) (*Blocklist, Meta, error) {
+		b, meta, err := s.reader.Blocklist(ctx, opt)
+		return b, meta, s.bound(meta, err)
+	})
 }
 
 // bound turns what was last known to be true too long ago into ErrUnavailable:
@@ -327,9 +443,9 @@ func (s *Service) bound(meta Meta, err error) error {
 	if s.maxStale == 0 || meta.Age <= s.maxStale {
 		return err
 	}
-	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrBadData) {
+	if !isAnswer(err) {
 		return err
 	}
-	return fmt.Errorf("%w: no contact with ZooKeeper for %v, and answers older than %v are not given",
+	return fmt.Errorf("%w: what is held was last known to be true %v ago, and answers older than %v are not given",
 		ErrUnavailable, meta.Age.Round(time.Second), s.maxStale)
 }

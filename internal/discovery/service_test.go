@@ -388,14 +388,15 @@ func BenchmarkServiceLookup1000(b *testing.B) {
 	b.ReportMetric(float64(len(names))*float64(b.N)/b.Elapsed().Seconds(), "answers/s")
 }
 
-// behind shows a topology that lacks what came last, unless asked to be fresh.
+// behind shows a topology that lacks what came last, until it is asked for that.
 type behind struct {
 	*discoverytest.Reader
-	old *discovery.Topology
+	old     *discovery.Topology
+	reached *bool
 }
 
 func (b behind) Topology(ctx context.Context, opt discovery.ReadOptions) (*discovery.Topology, discovery.Meta, error) {
-	if !opt.Fresh {
+	if *b.reached = *b.reached || opt.Fresh || opt.MinZxid > b.old.Zxid(); !*b.reached {
 		return b.old, discovery.Meta{}, nil
 	}
 	return b.Reader.Topology(ctx, opt)
@@ -404,7 +405,7 @@ func (b behind) Topology(ctx context.Context, opt discovery.ReadOptions) (*disco
 // TestDatacenterCreatedWithItsShop: the shop is read at once, the datacenter is
 // on its way.
 func TestDatacenterCreatedWithItsShop(t *testing.T) {
-	r := behind{Reader: discoverytest.New(), old: discovery.NewTopology(1, nil, nil)}
+	r := behind{discoverytest.New(), discovery.NewTopology(0, nil, nil), new(bool)}
 	r.SetDatacenter(discovery.Datacenter{Name: "new1", Region: "us-east1", Capacity: 1, Open: true})
 	r.SetShop("42", "new1")
 	r.SetShop("dangling", "nowhere")
@@ -418,7 +419,7 @@ func TestDatacenterCreatedWithItsShop(t *testing.T) {
 	if _, _, err := s.Shop(t.Context(), "dangling", discovery.ReadOptions{}); !errors.Is(err, discovery.ErrBadData) {
 		t.Errorf("dangling: %v", err)
 	}
-	before := r.FreshReads()
+	*r.reached = false
 	out := make([]discovery.ShopResult, 3)
 	if _, err := s.Lookup(t.Context(), []string{"dangling", "42", "dangling"}, discovery.ReadOptions{}, out); err != nil {
 		t.Fatal(err)
@@ -426,7 +427,62 @@ func TestDatacenterCreatedWithItsShop(t *testing.T) {
 	if out[1].Status != discovery.Found || out[1].Answer.Region != "us-east1" || out[0].Status != discovery.Unreadable || out[2].Status != discovery.Unreadable {
 		t.Errorf("%+v", out)
 	}
-	if n := r.FreshReads() - before; n != 1 {
-		t.Errorf("a lookup asked for a newer topology %d times, want once", n)
+	if n := r.FreshReads(); n != 0 {
+		t.Errorf("%d reads asked ZooKeeper, whatever is known already", n)
+	}
+}
+
+// late shows shops as they were before the datacenter was deleted.
+type late struct {
+	*discoverytest.Reader
+	old  map[string]string
+	away *bool // and there is no way to know better
+}
+
+func (l late) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
+	old, asked := l.old[name], opt.Fresh || opt.MinZxid != 0
+	if asked && *l.away {
+		return discovery.Shop{}, discovery.Meta{}, discovery.ErrUnavailable
+	}
+	if old != "" && !asked {
+		return discovery.Shop{Name: name, Datacenter: old}, discovery.Meta{Cache: discovery.Stale}, nil
+	}
+	return l.Reader.Shop(ctx, name, opt)
+}
+
+func (l late) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []discovery.ShopRead) {
+	for i, name := range names {
+		out[i].Shop, out[i].Meta, out[i].Err = l.Shop(ctx, name, opt)
+	}
+}
+
+// TestDatacenterDeletedAfterItsShopsMoved: that it was is known, that they did is
+// on its way.
+func TestDatacenterDeletedAfterItsShopsMoved(t *testing.T) {
+	r := late{discoverytest.New(), map[string]string{"42": "old1", "43": "old1", "44": "old1"}, new(bool)}
+	r.SetDatacenter(discovery.Datacenter{Name: "new1", Region: "us-east1", Capacity: 1, Open: true})
+	r.SetShop("42", "new1")
+	r.SetShop("44", "old1") // and one did not
+	s, err := discovery.New(discovery.Config{Reader: r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, out := []string{"42", "43", "44"}, make([]discovery.ShopResult, 3)
+	if meta, err := s.Lookup(t.Context(), names, discovery.ReadOptions{}, out); err != nil || meta.Cache != discovery.Stale {
+		t.Errorf("%+v, %v", meta, err)
+	}
+	for i, want := range []discovery.ShopStatus{discovery.Found, discovery.NotFound, discovery.Unreadable} {
+		got, meta, err := s.Shop(t.Context(), names[i], discovery.ReadOptions{})
+		if got.Datacenter != out[i].Answer.Datacenter || meta != out[i].Meta || (err == nil) != (out[i].Err == nil) || out[i].Status != want {
+			t.Errorf("shop %s: %+v, %+v, %v; in a lookup %+v, want %v", names[i], got, meta, err, out[i], want)
+		}
+	}
+	if n := r.FreshReads(); n != 0 {
+		t.Errorf("%d reads asked ZooKeeper, whatever is known already", n)
+	}
+	// Where nothing newer can be had there is no better answer.
+	*r.away = true
+	if _, _, err := s.Shop(t.Context(), "42", discovery.ReadOptions{}); !errors.Is(err, discovery.ErrBadData) {
+		t.Errorf("while ZooKeeper is away: %v", err)
 	}
 }

@@ -21,9 +21,11 @@ type Reader struct {
 	datacenters map[string]discovery.Datacenter
 	lists       map[string]discovery.BadCitizenList
 	err         error
+	freshErr    error
 	age         time.Duration
 	cache       discovery.CacheStatus
 	fresh       int
+	feed        *discovery.Feed
 
 	// Made again from the maps by every change.
 	topology  *discovery.Topology
@@ -47,6 +49,7 @@ func New() *Reader {
 		regions:     make(map[string]discovery.Region),
 		datacenters: make(map[string]discovery.Datacenter),
 		lists:       make(map[string]discovery.BadCitizenList),
+		feed:        discovery.NewFeed(nil),
 	}
 	r.rebuild()
 	return r
@@ -55,6 +58,7 @@ func New() *Reader {
 // SetShop creates or moves a shop. Like every change it is one transaction, and
 // the zxid it returns is the next whole number.
 func (r *Reader) SetShop(name, datacenter string) (zxid int64) {
+	defer r.feed.Publish(discovery.ShopTopic(name))
 	return r.change(func(zxid int64) {
 		r.shops[name] = shop{discovery.Shop{Name: name, Datacenter: datacenter}, zxid}
 	})
@@ -62,6 +66,7 @@ func (r *Reader) SetShop(name, datacenter string) (zxid int64) {
 
 // DeleteShop deletes a shop.
 func (r *Reader) DeleteShop(name string) (zxid int64) {
+	defer r.feed.Publish(discovery.ShopTopic(name))
 	return r.change(func(int64) { delete(r.shops, name) })
 }
 
@@ -125,14 +130,24 @@ func (r *Reader) SetErr(err error) {
 	r.err = err
 }
 
+// SetFreshErr makes every read that asks for ReadOptions' Fresh fail with err
+// until it is set to nil: ZooKeeper is away, what is held remains.
+func (r *Reader) SetFreshErr(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.freshErr = err
+}
+
 // SetShopErr makes every read of one shop fail with err until it is set to nil.
 func (r *Reader) SetShopErr(name string, err error) {
+	defer r.feed.Publish(discovery.ShopTopic(name))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.shopErrs[name] = err
 }
 
-// SetStaleness sets the age and the cache status of every answer to come.
+// SetStaleness sets the age and the cache status of every answer to come, but of
+// fresh reads in place of stale answers.
 func (r *Reader) SetStaleness(age time.Duration, status discovery.CacheStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -152,7 +167,7 @@ func (r *Reader) Shop(ctx context.Context, name string, opt discovery.ReadOption
 	r.count(opt)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.shop(ctx, name)
+	return r.shop(ctx, name, opt)
 }
 
 // Shops implements [discovery.Reader].
@@ -161,7 +176,7 @@ func (r *Reader) Shops(ctx context.Context, names []string, opt discovery.ReadOp
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for i, name := range names {
-		out[i].Shop, out[i].Meta, out[i].Err = r.shop(ctx, name)
+		out[i].Shop, out[i].Meta, out[i].Err = r.shop(ctx, name, opt)
 	}
 }
 
@@ -170,10 +185,10 @@ func (r *Reader) Topology(ctx context.Context, opt discovery.ReadOptions) (*disc
 	r.count(opt)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if err := r.failure(ctx); err != nil {
-		return nil, r.meta(0), err
+	if err := r.failure(ctx, opt); err != nil {
+		return nil, r.meta(0, opt), err
 	}
-	return r.topology, r.meta(r.topologyZxid), nil
+	return r.topology, r.meta(r.topologyZxid, opt), nil
 }
 
 // Blocklist implements [discovery.Reader].
@@ -181,36 +196,57 @@ func (r *Reader) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*dis
 	r.count(opt)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if err := r.failure(ctx); err != nil {
-		return nil, r.meta(0), err
+	if err := r.failure(ctx, opt); err != nil {
+		return nil, r.meta(0, opt), err
 	}
-	return r.blocklist, r.meta(r.blocklistZxid), nil
+	return r.blocklist, r.meta(r.blocklistZxid, opt), nil
 }
 
-func (r *Reader) shop(ctx context.Context, name string) (discovery.Shop, discovery.Meta, error) {
-	if err := r.failure(ctx); err != nil {
-		return discovery.Shop{}, r.meta(0), err
+// Watch implements [discovery.Reader]. Every change is published, whether it
+// changes what is read or not.
+func (r *Reader) Watch(t discovery.Topic, o discovery.Observer) *discovery.Watch {
+	return r.feed.Watch(t, o)
+}
+
+// Watches is the number of watches that have not been stopped.
+func (r *Reader) Watches() int64 { return r.feed.Watches() }
+
+// Publish tells that a topic has changed, although it has not.
+func (r *Reader) Publish(t discovery.Topic) { r.feed.Publish(t) }
+
+func (r *Reader) shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
+	if err := r.failure(ctx, opt); err != nil {
+		return discovery.Shop{}, r.meta(0, opt), err
 	}
 	if err := r.shopErrs[name]; err != nil {
-		return discovery.Shop{}, r.meta(0), err
+		return discovery.Shop{}, r.meta(0, opt), err
 	}
 	if s, ok := r.shops[name]; ok {
-		return s.Shop, r.meta(s.zxid), nil
+		return s.Shop, r.meta(s.zxid, opt), nil
 	}
 	if err := discovery.ValidateName(name); err != nil {
 		return discovery.Shop{}, discovery.Meta{}, fmt.Errorf("shop: %w", err)
 	}
-	return discovery.Shop{}, r.meta(0), fmt.Errorf("shop %q: %w", name, discovery.ErrNotFound)
+	return discovery.Shop{}, r.meta(0, opt), fmt.Errorf("shop %q: %w", name, discovery.ErrNotFound)
 }
 
-func (r *Reader) failure(ctx context.Context) error {
+func (r *Reader) failure(ctx context.Context, opt discovery.ReadOptions) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if opt.Fresh && r.freshErr != nil {
+		return r.freshErr
+	}
+	if opt.MinZxid > r.zxid {
+		return fmt.Errorf("%w: %#x", discovery.ErrZxidNotReached, opt.MinZxid)
 	}
 	return r.err
 }
 
-func (r *Reader) meta(zxid int64) discovery.Meta {
+func (r *Reader) meta(zxid int64, opt discovery.ReadOptions) discovery.Meta {
+	if opt.Fresh && r.cache != discovery.Hit {
+		return discovery.Meta{Zxid: zxid, Cache: discovery.Miss}
+	}
 	return discovery.Meta{Zxid: zxid, Age: r.age, Cache: r.cache}
 }
 
@@ -224,11 +260,19 @@ func (r *Reader) count(opt discovery.ReadOptions) {
 
 func (r *Reader) change(apply func(zxid int64)) int64 {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	topology, blocklist := r.topology, r.blocklist
 	r.zxid++
 	apply(r.zxid)
 	r.rebuild()
-	return r.zxid
+	zxid, now, list := r.zxid, r.topology, r.blocklist
+	r.mu.Unlock()
+	if now != topology {
+		r.feed.PublishTopology(topology, now, time.Time{})
+	}
+	if list != blocklist {
+		r.feed.PublishBlocklist(time.Time{})
+	}
+	return zxid
 }
 
 func (r *Reader) rebuild() {
