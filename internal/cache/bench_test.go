@@ -13,7 +13,7 @@ import (
 
 // newFilled returns a cache that holds shops without a datacenter of their own
 // in ZooKeeper: they are absent there, which costs a read and a watch each all
-// the same.
+// the same. There is room for as many, see absentShare.
 func newFilled(b *testing.B, shops int) (*Cache, []string) {
 	server := zktest.Start(b)
 	client, err := zk.Open(zk.Config{Servers: []string{server.Addr()}, Logger: quiet})
@@ -28,7 +28,7 @@ func newFilled(b *testing.B, shops int) (*Cache, []string) {
 	if _, _, err := client.Create(ctx, layout.Root, nil, zk.CreateOptions{}); err != nil {
 		b.Fatal(err)
 	}
-	c, err := Open(Config{ZooKeeper: zk.Config{Servers: []string{server.Addr()}, Logger: quiet}, Layout: layout, Logger: quiet, MaxBytes: 1 << 30})
+	c, err := Open(Config{ZooKeeper: zk.Config{Servers: []string{server.Addr()}, Logger: quiet}, Layout: layout, Logger: quiet, MaxBytes: 2 << 30})
 	if err != nil {
 		b.Fatal(err)
 	}

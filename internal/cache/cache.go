@@ -47,6 +47,23 @@ type Config struct {
 	// are full, further shops are read without being kept. 0 means
 	// DefaultMaxSessions.
 	MaxSessions int
+	// ShrinkGuard is how much of the regions, datacenters, bad-citizen lists, or of
+	// one list's entries may go at once, in percent; what loses more goes on being
+	// served until [Cache.Accept]. 0 means no guard. See [DefaultShrinkGuard].
+	ShrinkGuard int
+	// AuditRate is how many znodes are read again each second and compared with
+	// what is held. 0 means no audit. See [DefaultAuditRate].
+	AuditRate int
+	// Snapshot is the file in which what is held is kept for a start while
+	// ZooKeeper is away; written every SnapshotInterval, 0 meaning
+	// DefaultSnapshotInterval, and by Close. Empty means none.
+	Snapshot         string
+	SnapshotInterval time.Duration
+	// MaxStale is the age beyond which a snapshot is not worth reading. 0 means
+	// no bound.
+	MaxStale time.Duration
+	// clock is the time outside of this process; tests set it.
+	clock clock
 	// watchBudget is what the watches of one session may cost; tests lower it.
 	watchBudget int64
 	// Logger receives what operators should know. nil means slog.Default().
@@ -76,6 +93,9 @@ type Cache struct {
 	pinned   pinned
 	problems *problems
 	metrics  *metrics
+	notify   notifier
+	absent   absentees
+	snapshot snapshotter
 
 	evicted evictions
 	// readmit holds entries that ristretto's buffer had no place for.
@@ -104,6 +124,16 @@ func Open(cfg Config) (*Cache, error) {
 	setDefault(&cfg.MaxWaiting, DefaultMaxWaiting)
 	setDefault(&cfg.MaxSessions, DefaultMaxSessions)
 	setDefault(&cfg.watchBudget, defaultBudget)
+	setDefault((*int64)(&cfg.SnapshotInterval), int64(DefaultSnapshotInterval))
+	if cfg.ShrinkGuard < 0 || cfg.ShrinkGuard > 100 {
+		return nil, fmt.Errorf("cache: Config.ShrinkGuard is %d: want a percentage, or 0 for no guard", cfg.ShrinkGuard)
+	}
+	if cfg.AuditRate < 0 || cfg.SnapshotInterval < 0 || cfg.MaxStale < 0 {
+		return nil, errors.New("cache: AuditRate, SnapshotInterval or MaxStale in Config is negative")
+	}
+	if cfg.clock == nil {
+		cfg.clock = systemClock{}
+	}
 	if cfg.MaxBytes < 0 || cfg.InFlight < 0 || cfg.MaxWaiting < 0 || cfg.MaxSessions < 0 {
 		return nil, errors.New("cache: a bound in Config is negative")
 	}
@@ -120,6 +150,8 @@ func Open(cfg Config) (*Cache, error) {
 	}
 	c.readmit.wake = make(chan struct{}, 1)
 	c.index.init()
+	c.notify.init(c)
+	c.absent.init(c.cfg.MaxBytes)
 	if err := c.openRistretto(); err != nil {
 		return nil, err
 	}
@@ -130,6 +162,8 @@ func Open(cfg Config) (*Cache, error) {
 			return nil, fmt.Errorf("cache: registering metrics: %w", err)
 		}
 	}
+	c.stopped.Go(c.readmitLoop)
+	c.snapshot.open(c)
 	c.sessions.mu.Lock()
 	_, err := c.sessions.open(c)
 	c.sessions.mu.Unlock()
@@ -137,7 +171,13 @@ func Open(cfg Config) (*Cache, error) {
 		c.Close()
 		return nil, err
 	}
-	c.stopped.Go(c.readmitLoop)
+	c.snapshot.restoreShops()
+	if cfg.Snapshot != "" {
+		c.stopped.Go(c.snapshot.run)
+	}
+	if cfg.AuditRate > 0 {
+		c.stopped.Go(c.auditLoop)
+	}
 	return c, nil
 }
 
@@ -147,9 +187,13 @@ func setDefault[T int | int64](v *T, to T) {
 	}
 }
 
-// WaitReady returns nil once the pinned sets have been read. It returns
-// [ErrNoRoot] as soon as that is known, or ctx's error with what was waited for.
+// WaitReady returns nil once the pinned sets have been read, or, where there was
+// a snapshot, once ZooKeeper seems to be away. It returns [ErrNoRoot] as soon as
+// that is known, or ctx's error with what was waited for.
 func (c *Cache) WaitReady(ctx context.Context) error {
+	if c.snapshot.restored() {
+		return c.waitRestored(ctx)
+	}
 	if err := c.pinned.topology.wait(ctx, false); err != nil {
 		return err
 	}
@@ -159,8 +203,18 @@ func (c *Cache) WaitReady(ctx context.Context) error {
 // Age is the time since the pinned sets were last known to be true; ok is false
 // before they were first read.
 func (c *Cache) Age() (age time.Duration, ok bool) {
-	t, ok := c.pinned.topology.age()
-	b, alsoOK := c.pinned.blocklist.age()
+	t, _, ok := c.pinned.topology.age()
+	b, _, alsoOK := c.pinned.blocklist.age()
+	return max(t, b), ok && alsoOK
+}
+
+// ReadyAge is the age that readiness goes by: that of the topology, which every
+// shop's answer needs, and the time since the bad-citizen lists were last known.
+// That the shrink guard holds some of them back is no reason to send requests
+// elsewhere: all replicas hold back the same, and would go at the same time.
+func (c *Cache) ReadyAge() (age time.Duration, ok bool) {
+	t, _, ok := c.pinned.topology.age()
+	_, b, alsoOK := c.pinned.blocklist.age()
 	return max(t, b), ok && alsoOK
 }
 
@@ -174,6 +228,7 @@ func (c *Cache) Close() error {
 		return nil
 	}
 	close(c.closing)
+	c.snapshot.write()
 	c.sessions.close()
 	c.stopped.Wait()
 	c.keep.Close()

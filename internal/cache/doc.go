@@ -22,11 +22,18 @@
 //     from the issue of the session's last completed sync.
 //   - A key never goes back in time: reads of one session are monotonic, a new
 //     session syncs before it reads, and a key that was evicted is read again
-//     only by a session that has synced since.
+//     only by a session that has synced since. Only where ZooKeeper itself has,
+//     as after a restore from a backup, it follows, after a minute.
 //   - At most one read per znode is in flight; waiting callers share it.
 //   - Absence is kept like a value, under an exists watch.
+//   - A state that has a given transaction in it is answered from memory only if
+//     the session is known to be as far; see zxid.go.
 //   - While ZooKeeper is away the last known values are served as Stale; when it
 //     is back, entries whose watch is lost are read again, most used first.
+//
+// Around that stand a snapshot on disk for a start without ZooKeeper, a guard that
+// takes the sudden loss of most of a pinned set for an accident, and an audit that
+// counts what was vouched for and is not so.
 //
 // What no watch can tell: a server sends no event for a znode to a session that
 // may no longer read it. Whoever takes the read permission from a znode that is

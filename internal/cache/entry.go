@@ -20,6 +20,8 @@ type epoch struct {
 	// ended is when the values of this epoch were last known to be true, 0
 	// while it goes on.
 	ended atomic.Int64
+	// toldLost: it has been logged that ZooKeeper has lost transactions.
+	toldLost atomic.Bool
 }
 
 // record is what is known of one shop's znode. It is immutable; 32 bytes, as
@@ -60,11 +62,14 @@ func (r *record) meta(now instant) discovery.Meta {
 	m := discovery.Meta{Zxid: r.zxid, Cache: discovery.Stale}
 	verified := r.since
 	if verified == 0 {
-		if verified = instant(r.epoch.ended.Load()); verified == 0 {
-			verified = s.verified()
-			if s.live.Load() {
-				m.Cache = discovery.Hit
-			}
+		// Whether the epoch goes on is asked last: what the session says then was
+		// said of this epoch and not of the next.
+		live := s.live.Load()
+		verified = s.verified()
+		if ended := instant(r.epoch.ended.Load()); ended != 0 {
+			verified = ended
+		} else if live {
+			m.Cache = discovery.Hit
 		}
 	}
 	m.Age = time.Duration(max(0, now-verified))
@@ -87,7 +92,7 @@ func (r *record) shop(name string) (discovery.Shop, error) {
 // the index hold the pointer, only rec changes.
 type entry struct {
 	name string
-	// rec is nil until the first read has come back, and after eviction.
+	// rec is nil until the first read has come back.
 	rec atomic.Pointer[record]
 	// heat counts the seconds in which the entry was asked for; tick is the last
 	// of them. They order revalidation. A lost increment does no harm.

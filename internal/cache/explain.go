@@ -2,8 +2,9 @@ package cache
 
 import (
 	"fmt"
-	"hash/maphash"
 	"time"
+
+	"magellan/internal/discovery"
 )
 
 // Explanation is what the cache knows of one znode, for operators.
@@ -29,6 +30,11 @@ type Explanation struct {
 	// ZooKeeper's name for it.
 	Session   int
 	SessionID int64
+	// Restored: the value is a snapshot's, and ZooKeeper has not been read since.
+	Restored bool
+	// HeldBack: the shrink guard serves the value in place of what ZooKeeper
+	// holds; [Cache.Accept] lets that through.
+	HeldBack bool
 	// Heat is in how many different seconds it was asked for.
 	Heat uint32
 	// Problem is nil, or what is wrong with the znode.
@@ -56,7 +62,7 @@ func (c *Cache) Explain(path string) (x Explanation, ok bool) {
 
 func (c *Cache) explainShop(x *Explanation, name string) {
 	x.Kind = "shop"
-	e, l := c.index.entryAndLoad(maphash.String(c.seed, name))
+	e, l := c.index.entryAndLoad(c.hash(name))
 	if e == nil || e.name != name {
 		return
 	}
@@ -69,6 +75,7 @@ func (c *Cache) explainShop(x *Explanation, name string) {
 	x.Held = true
 	x.Zxid = rec.zxid
 	x.Watched = rec.vouched()
+	x.Restored = rec.restored()
 	x.in(rec, c.now())
 	switch shop, err := rec.shop(name); {
 	case err != nil:
@@ -86,6 +93,15 @@ func (x *Explanation) in(rec *record, now instant) {
 	x.Session, x.SessionID = s.number, s.client.SessionID()
 }
 
+// words describes a member's value. Of a list it tells how long it is: a lock is
+// held that events wait for, and GET /v1/bad-citizens has its entries.
+func words(value any) string {
+	if list, ok := value.(discovery.BadCitizenList); ok {
+		return fmt.Sprintf("%d entries, %d bad lines", len(list.Entries), list.BadLines)
+	}
+	return fmt.Sprintf("%+v", value)
+}
+
 // explain fills in x if its path is of one of the view's sets.
 func (v *view) explain(x *Explanation) bool {
 	v.mu.Lock()
@@ -97,15 +113,29 @@ func (v *view) explain(x *Explanation) bool {
 		}
 		if n := s.nodes[name]; below {
 			x.Kind = "member of " + s.dir
+			if n == nil {
+				for gone, l := range s.served {
+					if gone == name {
+						n, x.HeldBack = l, true
+					}
+				}
+			}
 			if n != nil {
+				x.HeldBack = x.HeldBack || n.pending != nil
 				x.Held, x.Zxid, x.Reading = n.value != nil, n.zxid, n.unread
-				x.Value = fmt.Sprintf("%+v", n.value)
+				x.Value = words(n.value)
 			}
 		} else {
 			x.Kind = "pinned set"
 			x.Held, x.Zxid, x.Reading = s.listed, s.pzxid, !s.listed
 			x.Value = fmt.Sprintf("%d znodes", len(s.nodes))
+			if x.HeldBack = s.heldSince != 0; x.HeldBack {
+				x.Value += fmt.Sprintf(", and %d that are gone", len(s.lost))
+			}
 		}
+		// What the guard has held since a restart is as old, and has been read.
+		_, behind := v.behind()
+		x.Restored = v.dirty.Load() < 0 && behind
 		x.Watched = !x.Reading && v.epoch.Load().ended.Load() == 0
 		x.in(&record{epoch: v.epoch.Load(), since: instant(v.dirty.Load())}, v.c.now())
 		return true

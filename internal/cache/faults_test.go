@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,8 +18,6 @@ import (
 	"magellan/internal/zk"
 	"magellan/internal/zk/zktest"
 )
-
-func hashOf(c *Cache, name string) uint64 { return maphash.String(c.seed, name) }
 
 // TestServerAway: last known values are served, marked STALE and aging; what
 // changed meanwhile is seen once the server is back.
@@ -116,7 +115,7 @@ func TestExpiry(t *testing.T) {
 		}
 		bad := 0
 		for _, name := range names {
-			rec := c.index.entry(hashOf(c, name)).rec.Load()
+			rec := c.index.entry(c.hash(name)).rec.Load()
 			if !rec.vouched() || rec.datacenter.Value() != "ash2" {
 				bad++
 			}
@@ -136,6 +135,38 @@ func TestExpiry(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// TestFreshAfterExpiry: what the lost session held has not been read again yet
+// when somebody asks for what ZooKeeper holds now.
+func TestFreshAfterExpiry(t *testing.T) {
+	w := newWorld(t)
+	w.shop("42", "ash1")
+	c := w.open(Config{})
+	w.ask("42")
+	w.expect("42", "ash1", discovery.Hit)
+	s := c.sessions.list()[0]
+	for i := range 5 { // revalidation comes in between now and then
+		old := s.epoch.Load()
+		w.must(w.server.Expire(s.client.SessionCredentials()))
+		want := fmt.Sprint("dc-", i)
+		zxid := w.shop("42", want)
+		w.eventually(func() string {
+			if old.ended.Load() == 0 || !s.live.Load() {
+				return "the session is not back"
+			}
+			return ""
+		})
+		opt := discovery.ReadOptions{Fresh: true}
+		if i%2 == 1 {
+			opt = discovery.ReadOptions{MinZxid: zxid}
+		}
+		got, meta := w.askWith("42", opt)
+		readAgain := !opt.Fresh && meta.Cache == discovery.Hit // before it was asked for
+		if got != want || meta.Cache != discovery.Miss && !readAgain {
+			t.Errorf("%+v: %s (%v), want %s", opt, got, meta.Cache, want)
+		}
+	}
 }
 
 // TestEviction: memory is bounded, evicted entries' watches leave the server,
@@ -360,6 +391,62 @@ func TestNeverBackInTime(t *testing.T) {
 	}
 }
 
+// TestOverloadForgetsNothing: a change of what is pinned, and the watch of what
+// was evicted, come while too many reads wait.
+func TestOverloadForgetsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.shop("42", "ash1")
+	c := w.open(Config{InFlight: 1, MaxWaiting: 1, ZooKeeper: zk.Config{SessionTimeout: 20 * time.Second}})
+	w.ask("42")
+	w.expect("42", "ash1", discovery.Hit)
+	c.keep.Wait()
+	watches, s := w.watches(), c.sessions.list()[0]
+	s.mu.Lock()
+	s.inFlight++ // one read that takes long
+	s.mu.Unlock()
+	asked := make(chan string, 1)
+	go func() {
+		got, _ := w.ask("none")
+		asked <- got
+	}()
+	w.eventually(func() string {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.urgent.len() == 0 {
+			return "nobody waits"
+		}
+		return ""
+	})
+	if _, _, err := c.Shop(w.soon(), "another", discovery.ReadOptions{}); !errors.Is(err, discovery.ErrOverloaded) {
+		t.Errorf("there was room: %v", err)
+	}
+	hash := c.hash("42")
+	c.drop(hash, c.index.entry(hash))
+	c.keep.Del(hash)
+	w.datacenter("ash1", "us-east1", 99)
+	w.eventually(func() string {
+		if c.pinned.topology.dirty.Load() == 0 {
+			return "the change is not seen"
+		}
+		return ""
+	})
+	s.release()
+	if got := <-asked; got != "absent" {
+		t.Errorf("the one that waited: %s", got)
+	}
+	w.eventually(func() string {
+		topology, _, err := c.Topology(w.soon(), discovery.ReadOptions{})
+		w.must(err)
+		if d, _ := topology.Datacenter("ash1"); d.Assigned != 99 {
+			return fmt.Sprintf("the change is forgotten: %+v", d)
+		}
+		if n := w.watches(); n != watches { // none for 42, and one for what is absent
+			return fmt.Sprintf("%d watches on the server, want %d", n, watches)
+		}
+		return ""
+	})
+}
+
 func TestClose(t *testing.T) {
 	w := newWorld(t)
 	c := w.open(Config{InFlight: 1})
@@ -403,10 +490,60 @@ func TestProblemsAreExplained(t *testing.T) {
 	if x, ok := c.Explain(layout.Datacenter("ash1")); !ok || !x.Held || !x.Watched || !strings.Contains(x.Value, "us-east1") {
 		t.Errorf("%+v, %v", x, ok)
 	}
+	w.put(layout.BadCitizenList("a"), "203.0.113.1\n203.0.113.2\nnonsense\n")
+	w.eventually(func() string { // how long it is, and not what is in it
+		if x, _ := c.Explain(layout.BadCitizenList("a")); x.Value != "2 entries, 1 bad lines" {
+			return fmt.Sprintf("%+v", x)
+		}
+		return ""
+	})
 	if x, ok := c.Explain(layout.DatacentersDir()); !ok || !x.Held || x.Value != "2 znodes" {
 		t.Errorf("%+v, %v", x, ok)
 	}
 	if x, ok := c.Explain("/elsewhere"); ok {
 		t.Errorf("%+v", x)
 	}
+}
+
+// TestHistoryLost: ZooKeeper comes back from a backup, and what was served of a
+// shop has never been, by the zxids. It must not be served for ever.
+func TestHistoryLost(t *testing.T) {
+	w := newWorld(t)
+	for i := range 200 { // zxids rise
+		w.datacenter("ash1", "us-east1", i)
+	}
+	w.shop("42", "ash1")
+	c := w.open(Config{})
+	w.expect("42", "ash1", discovery.Hit)
+	s := c.sessions.list()[0]
+	lost := s.epoch.Load()
+
+	w.must(w.server.Kill())
+	w.must(os.RemoveAll(filepath.Join(w.server.Dir(), "data", "version-2")))
+	w.must(w.server.Start())
+	w.must(w.server.WaitReady())
+	w.zk = w.client(zk.Config{Servers: []string{w.server.Addr()}})
+	for _, dir := range []string{layout.Root, layout.RegionsDir(), layout.DatacentersDir(), layout.BadCitizensDir(), layout.ShopsDir()} {
+		w.put(dir, "")
+	}
+	w.shop("42", "ash2")
+	for i := range 300 { // servers refuse a client that has seen more than they have
+		w.datacenter("ash1", "us-east1", i)
+	}
+	w.eventually(func() string {
+		if lost.ended.Load() == 0 || !s.live.Load() {
+			return "the session goes on"
+		}
+		return ""
+	})
+	// At first it may be a server that lags, or one that has not noticed yet that
+	// it leads no longer.
+	if got, meta := w.ask("42"); got != "ash1" || meta.Cache != discovery.Stale {
+		t.Errorf("%s, %v", got, meta)
+	}
+	if got, _ := w.askWith("42", discovery.ReadOptions{Fresh: true}); got == "ash1" || got == "ash2" {
+		t.Errorf("%s is what ZooKeeper holds now, it says", got)
+	}
+	lost.ended.Add(-int64(lostAfter))
+	w.expect("42", "ash2", discovery.Hit)
 }

@@ -20,7 +20,7 @@ import (
 
 // patience is how long a test waits for what must happen; it says nothing about
 // how quick it is.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 var layout = discovery.Layout{Root: "/magellan", ShopBuckets: 4096}
 
@@ -48,7 +48,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) client(cfg zk.Config) *zk.Client {
 	w.Helper()
-	cfg.Logger = quiet
+	cfg.Logger, cfg.SessionTimeout = quiet, time.Minute
 	client, err := zk.Open(cfg)
 	w.must(err)
 	w.Cleanup(func() { client.Close() })
@@ -101,22 +101,50 @@ func (w *world) soon() context.Context {
 }
 
 // put creates or sets a znode and returns the transaction that did.
-func (w *world) put(path, data string) int64 {
+func (w *world) put(path, data string) (zxid int64) {
 	w.Helper()
-	st, err := w.zk.Set(w.soon(), path, []byte(data), zk.AnyVersion)
-	for errors.Is(err, zk.ErrNoNode) {
-		if _, _, err = w.zk.Create(w.soon(), path, []byte(data), zk.CreateOptions{}); errors.Is(err, zk.ErrNoNode) {
-			w.put(path[:strings.LastIndexByte(path, '/')], "")
+	w.write(func(ctx context.Context) error {
+		st, err := w.zk.Set(ctx, path, []byte(data), zk.AnyVersion)
+		for errors.Is(err, zk.ErrNoNode) {
+			if _, _, err = w.zk.Create(ctx, path, []byte(data), zk.CreateOptions{}); errors.Is(err, zk.ErrNoNode) {
+				w.put(path[:strings.LastIndexByte(path, '/')], "")
+			}
+			st, err = w.zk.Set(ctx, path, []byte(data), zk.AnyVersion)
 		}
-		st, err = w.zk.Set(w.soon(), path, []byte(data), zk.AnyVersion)
-	}
-	w.must(err)
-	return st.Mzxid
+		zxid = st.Mzxid
+		return err
+	})
+	return zxid
 }
 
 func (w *world) delete(path string) {
 	w.Helper()
-	w.must(w.zk.Delete(w.soon(), path, zk.AnyVersion))
+	tries := 0
+	w.write(func(ctx context.Context) error {
+		err := w.zk.Delete(ctx, path, zk.AnyVersion)
+		if tries++; tries > 1 && errors.Is(err, zk.ErrNoNode) {
+			return nil // the one before was carried out, only its answer was lost
+		}
+		return err
+	})
+}
+
+// write tries again what was under way when the connection broke: a server that
+// was just restarted may take its time, and the writer's patience is no matter
+// of the tests.
+func (w *world) write(f func(context.Context) error) {
+	w.Helper()
+	ctx := w.soon()
+	for {
+		err := f(ctx)
+		if !errors.Is(err, zk.ErrConnectionLoss) && !errors.Is(err, zk.ErrOperationTimeout) && !errors.Is(err, zk.ErrSessionExpired) {
+			w.must(err)
+			return
+		}
+		if w.zk.WaitReady(ctx) != nil {
+			w.Fatal(err)
+		}
+	}
 }
 
 func (w *world) shop(name, datacenter string) int64 {

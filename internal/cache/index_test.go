@@ -14,7 +14,7 @@ func TestIndexAgainstMap(t *testing.T) {
 	x.init()
 	want := map[uint64]*entry{}
 	r := rand.New(rand.NewPCG(1, 2))
-	for i := range 200_000 {
+	for i := range 50_000 {
 		hash := uint64(r.IntN(3000)) * shards // all of shard 0; hash 0 too
 		if r.IntN(4) == 0 {
 			hash = hash << 40 // homes in the same slot as many others
@@ -25,7 +25,7 @@ func TestIndexAgainstMap(t *testing.T) {
 		case want[hash] == nil:
 			want[hash] = &entry{name: fmt.Sprint(hash)}
 			sh.insert(hash, want[hash])
-		case r.IntN(3) > 0 || i > 100_000:
+		case r.IntN(3) > 0 || i > 25_000:
 			delete(want, hash)
 			sh.remove(hash)
 			sh.remove(hash) // twice does no harm

@@ -23,9 +23,9 @@ type admission struct {
 	e    *entry
 }
 
-// evictions remembers when a key of each hash bucket last left the cache. A new
-// read of such a key must not be answered by a session that has not synced
-// since: its server may lag behind what was served.
+// evictions remembers when a key of each hash bucket last left the cache, or was
+// answered without being kept. A new read of such a key must not be answered by a
+// session that has not synced since: its server may lag behind what was served.
 type evictions [4096]atomic.Int64
 
 func (v *evictions) note(hash uint64, at instant)  { v[hash>>52].Store(int64(at)) }
@@ -38,6 +38,11 @@ func (c *Cache) openRistretto() (err error) {
 		BufferItems:        64,
 		IgnoreInternalCost: true, // entryBytes has it
 		OnEvict: func(i *ristretto.Item[*entry]) {
+			// To make room for one, ristretto may evict the same key twice, as its
+			// sample may hold it twice; the second time it has no value any more.
+			if i.Value == nil {
+				return
+			}
 			c.metrics.evictions.Inc()
 			c.drop(i.Key, i.Value)
 		},
@@ -98,7 +103,7 @@ func (c *Cache) drop(hash uint64, e *entry) {
 	path := c.cfg.Layout.Shop(e.name)
 	sh := c.index.shard(hash)
 	sh.mu.Lock()
-	if sh.find(hash) != e {
+	if sh.find(hash) != e || c.notify.keep(hash, e) {
 		sh.mu.Unlock()
 		return
 	}
@@ -113,6 +118,7 @@ func (c *Cache) drop(hash uint64, e *entry) {
 		l.removal = r
 	}
 	sh.mu.Unlock()
+	c.notify.left(e.name)
 	c.problems.resolve(path)
 	if l == nil {
 		r.s.submit(r)

@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"fmt"
+	"time"
 	"unique"
 
 	"magellan/internal/discovery"
@@ -13,6 +14,10 @@ import (
 // when the znode comes and goes between get and exists.
 const maxTries = 8
 
+// lostAfter is how long a record is in doubt before an older znode is believed. A
+// leader that is cut off gives up after syncLimit ticks, 10 to 20 s as most have it.
+const lostAfter = time.Minute
+
 // load is one read of one shop's znode, shared by everybody who waits for it.
 // It walks get -> (absent) exists -> done, each with a watch, on its session's
 // dispatcher goroutine.
@@ -21,12 +26,15 @@ type load struct {
 	e    *entry
 	hash uint64
 	path string
-	// urgent: somebody waits for it, so it goes before revalidation. issued: it
-	// has left the queue. Both under s.mu.
-	urgent, issued bool
+	// urgent: somebody waits for it, so it goes before revalidation. queued: it has
+	// a place in one of s's queues; it must not have two, or it would end twice.
+	// Both under s.mu.
+	urgent, queued bool
 	// syncFirst: the key may have been served from another session since this
 	// one last synced.
 	syncFirst bool
+	// synced: it has synced.
+	synced bool
 	// once: for its callers only, without a watch, and not kept.
 	once  bool
 	tries int
@@ -50,7 +58,7 @@ func (l *load) issue() {
 			l.retry(err)
 			return
 		}
-		l.syncFirst = false
+		l.syncFirst, l.synced = false, true
 		l.get()
 	})
 }
@@ -61,7 +69,7 @@ func (l *load) fail(err error) { l.s.c.finish(l, nil, err) }
 func (l *load) get() { l.s.client.GetAsync(l.path, !l.once, l.onGet) }
 
 func (l *load) onGet(data []byte, st zk.Stat, err error) {
-	switch {
+	switch err = l.s.trust(err); {
 	case err == nil:
 		l.found(data, st)
 	case errors.Is(err, zk.ErrNoNode) && l.once:
@@ -74,7 +82,7 @@ func (l *load) onGet(data []byte, st zk.Stat, err error) {
 }
 
 func (l *load) onExists(_ zk.Stat, err error) {
-	switch {
+	switch err = l.s.trust(err); {
 	case errors.Is(err, zk.ErrNoNode):
 		l.absent()
 	case err != nil:
@@ -97,8 +105,10 @@ func (l *load) absent() {
 func (l *load) found(data []byte, st zk.Stat) {
 	c := l.s.c
 	old := l.e.rec.Load()
-	if old != nil && st.Mzxid < old.zxid {
-		// Only a server that lags behind what this process has served can say so.
+	if old != nil && st.Mzxid < old.zxid && !(l.synced && (old.restored() || l.lost(old))) {
+		// Only a server that lags behind what has been served can say so. A
+		// snapshot may have been another ensemble's, and an ensemble may be restored
+		// from a backup: then a sync changes nothing.
 		l.syncFirst = true
 		l.retry(zk.ErrConnectionLoss)
 		return
@@ -125,6 +135,21 @@ func (l *load) found(data []byte, st zk.Stat) {
 	l.complete(rec, nil)
 }
 
+// lost reports whether ZooKeeper has lost the transaction that wrote old: reads
+// after a sync have shown an older one for longer than a server can take itself
+// for the leader after the others have chosen another.
+func (l *load) lost(old *record) bool {
+	s := l.s
+	if old.meta(s.c.now()).Age < lostAfter {
+		return false
+	}
+	if !s.epoch.Load().toldLost.Swap(true) {
+		s.c.log.Error("ZooKeeper has lost transactions, as after a restore from a backup; what it holds now is served",
+			"session", s.number, "path", l.path, "held_zxid", old.zxid)
+	}
+	return true
+}
+
 // retry queues the load again after an error that a new connection cures.
 func (l *load) retry(err error) {
 	if !transient(err) || l.tries >= maxTries {
@@ -135,9 +160,6 @@ func (l *load) retry(err error) {
 		return
 	}
 	l.tries++
-	l.s.mu.Lock()
-	l.issued = false
-	l.s.mu.Unlock()
 	l.s.submit(l)
 	l.s.release()
 }

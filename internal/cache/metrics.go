@@ -14,9 +14,12 @@ type metrics struct {
 	evictions, rejections, unkept         prometheus.Counter
 	watchEvents, failedLoads              prometheus.Counter
 	revalidations                         prometheus.Counter
+	guardTrips, audited, drift            prometheus.Counter
+	snapshots, failedSnapshots            prometheus.Counter
 	entries, loading, problems, bytes     *prometheus.Desc
 	sessions, live, reserved, budgetBytes *prometheus.Desc
-	age                                   *prometheus.Desc
+	age, held                             *prometheus.Desc
+	snapshotBytes, snapshotTime           *prometheus.Desc
 }
 
 func newMetrics(c *Cache) *metrics {
@@ -34,20 +37,30 @@ func newMetrics(c *Cache) *metrics {
 		watchEvents:   counter("watch_events_total", "Watch events handled."),
 		failedLoads:   counter("failed_reads_total", "Reads of shops that ended without an answer from ZooKeeper."),
 		revalidations: counter("revalidations_total", "Entries read again because their watch was lost."),
-		entries:       gauge("entries", "Shops in memory, absent ones included."),
-		loading:       gauge("reads_in_flight", "Shops being read, those that wait included."),
-		problems:      gauge("problems", "Znodes that do not parse or may not be read."),
-		bytes:         gauge("bytes", "Memory counted against the bound for shops, in bytes."),
-		sessions:      gauge("sessions", "ZooKeeper sessions the watches are spread over."),
-		live:          gauge("sessions_live", "Those of them that are live now."),
-		reserved:      gauge("session_watch_bytes", "Bytes that a session's watches take in the request that sets them again.", "session"),
-		budgetBytes:   gauge("session_watch_budget_bytes", "What they may take, the margin excluded."),
-		age:           gauge("age_seconds", "Time since the pinned sets were last known to be true."),
+		guardTrips:    counter("shrink_guard_trips_total", "Losses that the shrink guard has held back."),
+		audited:       counter("audited_total", "Znodes read again and compared with what is held."),
+		drift: counter("drift_total", "Audits that found another value than the one held, though a watch vouched for it. "+
+			"Alarm at 1: the cache told an untruth."),
+		snapshots:       counter("snapshots_written_total", "Snapshots written to disk."),
+		failedSnapshots: counter("snapshot_failures_total", "Snapshots that could not be written."),
+		held:            gauge("shrink_guard_held", "Sets and lists of which the shrink guard serves what ZooKeeper no longer has."),
+		snapshotBytes:   gauge("snapshot_bytes", "Size of the last snapshot written."),
+		snapshotTime:    gauge("snapshot_timestamp_seconds", "When the last snapshot was written, as Unix time."),
+		entries:         gauge("entries", "Shops in memory, absent ones included."),
+		loading:         gauge("reads_in_flight", "Shops being read, those that wait included."),
+		problems:        gauge("problems", "Znodes that do not parse or may not be read."),
+		bytes:           gauge("bytes", "Memory counted against the bound for shops, in bytes."),
+		sessions:        gauge("sessions", "ZooKeeper sessions the watches are spread over."),
+		live:            gauge("sessions_live", "Those of them that are live now."),
+		reserved:        gauge("session_watch_bytes", "Bytes that a session's watches take in the request that sets them again.", "session"),
+		budgetBytes:     gauge("session_watch_budget_bytes", "What they may take, the margin excluded."),
+		age:             gauge("age_seconds", "Time since the pinned sets were last known to be true."),
 	}
 }
 
 func (m *metrics) counters() []prometheus.Counter {
-	return []prometheus.Counter{m.evictions, m.rejections, m.unkept, m.watchEvents, m.failedLoads, m.revalidations}
+	return []prometheus.Counter{m.evictions, m.rejections, m.unkept, m.watchEvents, m.failedLoads, m.revalidations,
+		m.guardTrips, m.audited, m.drift, m.snapshots, m.failedSnapshots}
 }
 
 // Describe implements prometheus.Collector.
@@ -55,7 +68,8 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range m.counters() {
 		c.Describe(ch)
 	}
-	for _, d := range []*prometheus.Desc{m.entries, m.loading, m.problems, m.bytes, m.sessions, m.live, m.reserved, m.budgetBytes, m.age} {
+	for _, d := range []*prometheus.Desc{m.entries, m.loading, m.problems, m.bytes, m.sessions, m.live, m.reserved, m.budgetBytes, m.age,
+		m.held, m.snapshotBytes, m.snapshotTime} {
 		ch <- d
 	}
 }
@@ -73,6 +87,11 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.loading, float64(loading))
 	gauge(m.problems, float64(m.c.problems.count()))
 	gauge(m.bytes, float64(m.c.cfg.MaxBytes-m.c.keep.RemainingCost()))
+	gauge(m.held, float64(m.c.held()))
+	if at, size := m.c.snapshot.last(); !at.IsZero() {
+		gauge(m.snapshotBytes, float64(size))
+		gauge(m.snapshotTime, float64(at.UnixMilli())/1000)
+	}
 	all := m.c.sessions.list()
 	live := 0
 	for _, s := range all {

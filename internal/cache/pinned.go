@@ -27,6 +27,11 @@ type pinned struct {
 	// rootFound: the root exists; until then nothing below it is asked for.
 	// Of the dispatcher goroutine.
 	rootFound bool
+	// rootCzxid is the transaction that created the root, and rootCtime its time;
+	// 0 until the root has been found.
+	rootCzxid, rootCtime atomic.Int64
+	// sets are regions, datacenters and lists, in that order.
+	sets []*set
 }
 
 func (p *pinned) init(c *Cache, s *session) {
@@ -38,7 +43,7 @@ func (p *pinned) init(c *Cache, s *session) {
 	datacenters := &set{dir: l.DatacentersDir(), decode: func(name string, data []byte, zxid int64) (any, error) {
 		return discovery.DecodeDatacenter(name, data, zxid)
 	}}
-	lists := &set{dir: l.BadCitizensDir(), decode: decodeList}
+	lists := &set{dir: l.BadCitizensDir(), decode: decodeList, weight: listEntries}
 	for _, path := range []string{l.Root, regions.dir, datacenters.dir, lists.dir} {
 		s.reserved.Add(2 * int64(zk.WatchCost(path))) // children and exists watches
 	}
@@ -46,26 +51,40 @@ func (p *pinned) init(c *Cache, s *session) {
 	t.collect = func() func() {
 		rs, zxid := values[discovery.Region](regions)
 		ds, dzxid := values[discovery.Datacenter](datacenters)
-		return func() { t.current.Store(discovery.NewTopology(max(zxid, dzxid), rs, ds)) }
+		return func() {
+			at := since(&c.notify.topologyAt)
+			is := discovery.NewTopology(max(zxid, dzxid), rs, ds)
+			c.notify.feed.PublishTopology(t.current.Swap(is), is, at)
+		}
 	}
 	t.init(c, s, regions, datacenters)
 	b := &p.blocklist
 	b.collect = func() func() {
 		all, zxid := values[discovery.BadCitizenList](lists)
-		return func() { b.current.Store(discovery.NewBlocklist(zxid, all...)) }
+		return func() {
+			at := since(&c.notify.blocklistAt)
+			b.current.Store(discovery.NewBlocklist(zxid, all...))
+			c.notify.feed.PublishBlocklist(at)
+		}
 	}
 	b.init(c, s, lists)
+	p.sets = []*set{regions, datacenters, lists}
+	c.snapshot.restorePinned(p.sets)
 }
 
 // values gathers what a set holds, and the newest transaction that changed it.
 // The view's mu is held.
 func values[T any](s *set) (all []T, zxid int64) {
-	zxid = s.pzxid
+	zxid = s.accepted
 	for _, n := range s.nodes {
 		if n.value != nil {
 			all = append(all, n.value.(T))
 			zxid = max(zxid, n.zxid)
 		}
+	}
+	for _, n := range s.served {
+		all = append(all, n.value.(T))
+		zxid = max(zxid, n.zxid)
 	}
 	return all, zxid
 }
@@ -87,10 +106,13 @@ func (p *pinned) onReady(epochIsNew bool) {
 		return
 	}
 	root := p.c.cfg.Layout.Root
-	p.session.client.ExistsAsync(root, true, func(_ zk.Stat, err error) {
+	p.session.client.ExistsAsync(root, true, func(st zk.Stat, err error) {
 		switch {
 		case err == nil:
 			p.rootFound = true
+			p.rootCzxid.Store(st.Czxid)
+			p.rootCtime.Store(st.Ctime.UnixMilli())
+			p.compare()
 			p.topology.onReady(true)
 			p.blocklist.onReady(true)
 		case errors.Is(err, zk.ErrNoNode):
@@ -104,6 +126,29 @@ func (p *pinned) onReady(epochIsNew bool) {
 	})
 }
 
+// compare drops what a snapshot has brought that is of another ensemble, or of a
+// root that was deleted since: none of it has ever been true here, and the shrink
+// guard must not miss it.
+func (p *pinned) compare() {
+	h := p.c.snapshot.header
+	if h == nil || h.RootCzxid == p.rootCzxid.Load() && h.RootCtime == p.rootCtime.Load() {
+		return
+	}
+	p.c.log.Warn("the snapshot is of another ensemble, or the root has been created anew: it is dropped",
+		"root_czxid", p.rootCzxid.Load(), "snapshot_root_czxid", h.RootCzxid)
+	for _, s := range p.sets {
+		s.v.outdate(func() {
+			for name := range s.nodes {
+				s.forget(name)
+			}
+			s.pzxid, s.accepted = 0, 0
+			s.v.published = 0 // nothing is, until all has been read
+		})
+	}
+	p.topology.current.Store(nil)
+	p.blocklist.current.Store(nil)
+}
+
 func (p *pinned) onWatch(e zk.WatchEvent) {
 	if e.Path == p.c.cfg.Layout.Root {
 		if !p.rootFound {
@@ -111,7 +156,11 @@ func (p *pinned) onWatch(e zk.WatchEvent) {
 		}
 		return
 	}
-	_ = p.topology.onWatch(e.Path) || p.blocklist.onWatch(e.Path)
+	if p.topology.onWatch(e.Path) {
+		learnt(&p.c.notify.topologyAt)
+	} else if p.blocklist.onWatch(e.Path) {
+		learnt(&p.c.notify.blocklistAt)
+	}
 }
 
 // intern turns the name of a datacenter into a string, mostly without
@@ -139,22 +188,42 @@ func (c *Cache) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*disc
 // where it must be fresh.
 func answer[T any](ctx context.Context, opt discovery.ReadOptions, v *view, current *atomic.Pointer[T], zxid func(*T) int64) (*T, discovery.Meta, error) {
 	status := discovery.Hit
-	if opt.Fresh || current.Load() == nil {
+	fresh := opt.Fresh || opt.MinZxid != 0 && !v.since(opt.MinZxid)
+	if v.dirty.Load() < 0 && !fresh && v.session.live.Load() {
+		// A snapshot's, and ZooKeeper is there. Where it does not answer in time
+		// what there is has to do.
+		first, cancel := context.WithTimeout(ctx, grace)
+		_ = v.wait(first, true)
+		cancel()
 		status = discovery.Miss
-		if opt.Fresh {
-			if err := v.session.syncWait(ctx); err != nil {
-				return nil, discovery.Meta{}, err
-			}
+	}
+	if fresh {
+		status = discovery.Miss
+		if err := v.session.syncWait(ctx); err != nil {
+			return nil, discovery.Meta{}, err
 		}
-		if err := v.wait(ctx, opt.Fresh); err != nil {
+		if err := v.wait(ctx, true); err != nil {
 			return nil, discovery.Meta{}, err
 		}
 	}
-	// The meta data comes first: a snapshot published in between is only better
-	// than it says.
-	meta := v.meta(v.c.now())
-	snapshot := current.Load()
+	var snapshot *T
+	var meta discovery.Meta
+	for {
+		// The meta data comes first: a snapshot published in between is only
+		// better than it says.
+		meta = v.meta(v.c.now())
+		if snapshot = current.Load(); snapshot != nil {
+			break
+		}
+		status = discovery.Miss
+		if err := v.wait(ctx, false); err != nil {
+			return nil, discovery.Meta{}, err
+		}
+	}
 	meta.Zxid = zxid(snapshot)
 	meta.Cache = max(meta.Cache, status)
+	if fresh {
+		return reached(v.session, opt.MinZxid, snapshot, meta, nil)
+	}
 	return snapshot, meta, nil
 }

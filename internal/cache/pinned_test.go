@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -90,6 +91,41 @@ func TestTopologyUnderManyChanges(t *testing.T) {
 	})
 }
 
+// TestTopologyUnderEndlessChanges: by the time that a snapshot is built there is
+// always another change. Its age must not grow for that, and who asks for what
+// ZooKeeper holds now must not wait for an end of it.
+func TestTopologyUnderEndlessChanges(t *testing.T) {
+	w := newWorld(t)
+	c := w.open(Config{})
+	v := &c.pinned.topology.view
+	v.mu.Lock()
+	collect := v.collect
+	v.collect = func() func() {
+		build := collect()
+		return func() {
+			build()
+			v.change(func() {})
+		}
+	}
+	v.mu.Unlock()
+	v.change(func() {})
+	for i := range 5 {
+		w.datacenter("ash1", "us-east1", 100+i)
+		topology, _, err := c.Topology(w.soon(), discovery.ReadOptions{Fresh: true})
+		w.must(err)
+		if d, _ := topology.Datacenter("ash1"); d.Assigned != int64(100+i) {
+			t.Errorf("after the write of %d: %+v", 100+i, d)
+		}
+	}
+	first := v.dirty.Load()
+	w.eventually(func() string {
+		if v.dirty.Load() <= first {
+			return "the age grows"
+		}
+		return ""
+	})
+}
+
 func TestBlocklistFollows(t *testing.T) {
 	w := newWorld(t)
 	c := w.open(Config{})
@@ -165,4 +201,80 @@ func TestNoServer(t *testing.T) {
 	if err := c.WaitReady(ctx); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, discovery.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestDeniedPinned: no event tells when a znode that may not be read may be read.
+// Both a member and a whole set are shown as a problem, asked for again, and no
+// drift.
+func TestDeniedPinned(t *testing.T) {
+	w := newWorld(t)
+	hidden := []zk.ACL{{Perms: zk.PermAll &^ zk.PermRead, Scheme: "world", ID: "anyone"}}
+	ash3, lists := layout.Datacenter("ash3"), layout.BadCitizensDir()
+	_, _, err := w.zk.Create(w.soon(), ash3, []byte(`{"region":"us-east1","capacity":1,"assigned":0,"open":true}`), zk.CreateOptions{ACL: hidden})
+	w.must(err)
+	w.must(w.zk.SetACL(w.soon(), lists, hidden, -1))
+	c := w.openUnready(Config{AuditRate: 10})
+	for _, path := range []string{ash3, lists} {
+		w.eventually(func() string {
+			if p, ok := c.problems.get(path); !ok || !strings.Contains(p.Error, "not permitted") {
+				return fmt.Sprintf("%s: problems %+v", path, c.Problems())
+			}
+			return ""
+		})
+	}
+	w.must(w.zk.SetACL(w.soon(), lists, zk.OpenACL(), -1))
+	w.must(c.WaitReady(w.soon()))
+	w.expectDatacenters(2, discovery.Hit) // all that may be read
+	w.must(w.zk.SetACL(w.soon(), ash3, zk.OpenACL(), -1))
+	w.expectDatacenters(3, discovery.Hit)
+	zxid := w.datacenter("ash3", "us-east1", 7) // and it is watched
+	w.eventually(func() string {
+		if topology, _, err := c.Topology(w.soon(), discovery.ReadOptions{}); err != nil || topology.Zxid() != zxid {
+			return fmt.Sprintf("the topology is of %d and not of %d", topology.Zxid(), zxid)
+		}
+		return ""
+	})
+	if p := c.Problems(); len(p) > 0 || w.drift() != 0 {
+		t.Errorf("problems left: %+v; %v drifts", p, w.drift())
+	}
+	// What was held when the permission was taken is served, and the problem says so.
+	w.must(w.zk.SetACL(w.soon(), ash3, hidden, -1))
+	w.must(w.server.Expire(c.pinned.session.client.SessionCredentials()))
+	w.eventually(func() string {
+		if p, ok := c.problems.get(ash3); !ok || p.ServedZxid != zxid {
+			return fmt.Sprintf("the problem is %+v, want what %d wrote served", p, zxid)
+		}
+		return ""
+	})
+}
+
+// TestNewMemberLagsAsItsListDid: a list that came into being while its set was not
+// known lacks in what is served since then, whatever is noticed of others later.
+func TestNewMemberLagsAsItsListDid(t *testing.T) {
+	w := newWorld(t)
+	w.put(layout.BadCitizenList("a"), "203.0.113.1\n")
+	c := w.open(Config{ZooKeeper: zk.Config{SessionTimeout: time.Minute}})
+	w.must(w.server.Pause()) // what is to be read stays unread
+	defer w.server.Resume()
+	s := c.pinned.sets[2]
+	v := s.v
+	v.outdate(s.unlist)
+	v.mu.Lock()
+	s.lag.since -= instant(10 * time.Second)
+	since := s.lag.since
+	v.mu.Unlock()
+	s.onList([]string{"a", "b"}, s.pzxid+1, nil)
+	s.read("a") // changed after that
+	v.mu.Lock()
+	most, behind := v.behind()
+	v.mu.Unlock()
+	if !behind || most.since != since {
+		t.Errorf("it lags since %v (%v), want %v", most.since, behind, since)
+	}
+	w.eventually(func() string {
+		if _, meta, err := c.Blocklist(w.soon(), discovery.ReadOptions{}); err != nil || meta.Age < 10*time.Second {
+			return fmt.Sprintf("%+v, %v", meta, err)
+		}
+		return ""
+	})
 }

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Problem is a znode that does not parse, or may not be read.
+// Problem is a znode that does not parse, may not be read, or has lost too much
+// at once.
 type Problem struct {
 	// Path is the znode's path.
 	Path string
@@ -49,6 +50,17 @@ func (p *problems) report(path string, err error, zxid, served int64) {
 	p.byPath[path] = Problem{Path: path, Error: err.Error(), Since: since, Zxid: zxid, ServedZxid: served}
 	p.log.Warn("znode has a problem; its last good value, if any, goes on being served",
 		"path", path, "error", err, "zxid", zxid, "served_zxid", served)
+}
+
+// update is report for a problem that is known and goes on, without a log line.
+func (p *problems) update(path string, err error, zxid, served int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since := time.Now()
+	if old, known := p.byPath[path]; known {
+		since = old.Since
+	}
+	p.byPath[path] = Problem{Path: path, Error: err.Error(), Since: since, Zxid: zxid, ServedZxid: served}
 }
 
 // resolve forgets a problem: the znode reads well again, or is gone.

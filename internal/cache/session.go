@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -137,9 +138,13 @@ func (s *session) orphan(path string) { s.orphaned.Add(int64(zk.WatchCost(path))
 // flight is free.
 func (s *session) submit(r request) {
 	s.mu.Lock()
-	err := s.refusal()
+	l, ok := r.(*load)
+	err := s.refusal(ok && l.urgent)
 	if err == nil {
-		if l, ok := r.(*load); ok && !l.urgent {
+		if ok {
+			l.queued = true
+		}
+		if ok && !l.urgent {
 			s.background.push(l)
 		} else {
 			s.urgent.push(r)
@@ -155,10 +160,10 @@ func (s *session) submit(r request) {
 
 // promote lets a load that waits in the background go with the urgent ones,
 // because somebody has come to wait for it. Its place in the background is
-// passed over.
+// passed over. A load that is not in the queue yet will go there as an urgent one.
 func (s *session) promote(l *load) {
 	s.mu.Lock()
-	waits := !l.urgent && !l.issued
+	waits := l.queued && !l.urgent
 	l.urgent = true
 	if waits {
 		s.urgent.push(l)
@@ -169,14 +174,16 @@ func (s *session) promote(l *load) {
 	}
 }
 
-// refusal says why nothing may be queued now, nil if it may. s.mu is held.
-func (s *session) refusal() error {
+// refusal says why nothing may be queued now, nil if it may. Only callers' reads
+// can be too many: they ask again, while a change of a pinned set that is not read
+// now, or a watch that is not removed, would be forgotten. s.mu is held.
+func (s *session) refusal(callers bool) error {
 	switch {
 	case s.closed:
 		return errClosed
 	case !s.live.Load() && time.Duration(s.c.now()-s.lostAt) > grace:
 		return errAway
-	case s.urgent.len() >= s.c.cfg.MaxWaiting:
+	case callers && s.urgent.len() >= s.c.cfg.MaxWaiting:
 		return errOverloaded
 	}
 	return nil
@@ -203,7 +210,7 @@ func (s *session) next() request {
 	if r, ok := s.urgent.pop(); ok {
 		s.inFlight++
 		if l, ok := r.(*load); ok {
-			l.issued = true
+			l.queued = false
 		}
 		return r
 	}
@@ -214,11 +221,22 @@ func (s *session) next() request {
 		}
 		if !l.urgent {
 			s.inFlight++
-			l.issued = true
+			l.queued = false
 			return l
 		}
 	}
 	return nil
+}
+
+// trust returns the error of an answer to a read, and that of a lost connection
+// where the answer is not to be used: between pump's look at live and the request
+// the session may have been lost, and then it is the next one that answers, before
+// its first sync. On the dispatcher answers and states come in order.
+func (s *session) trust(err error) error {
+	if !s.live.Load() && (err == nil || errors.Is(err, zk.ErrNoNode)) {
+		return zk.ErrConnectionLoss
+	}
+	return err
 }
 
 // release gives back a place in flight and starts what waited for it.
@@ -237,6 +255,7 @@ func (s *session) failWaiting() {
 		waiting = s.urgent.drain()
 		for _, l := range s.background.drain() {
 			if !l.urgent {
+				l.queued = false
 				waiting = append(waiting, l)
 			}
 		}

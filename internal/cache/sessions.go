@@ -16,6 +16,8 @@ const defaultBudget = zk.WatchBudget * 9 / 10
 
 var errNoRoom = fmt.Errorf("%w: all ZooKeeper sessions carry as many watches as they can", discovery.ErrOverloaded)
 
+func watchCost(path string) int64 { return int64(zk.WatchCost(path)) }
+
 // sessions are the ZooKeeper sessions that the watches are spread over. The
 // first carries the pinned sets as well. Further ones are opened as the watches
 // need them, and stay.

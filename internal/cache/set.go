@@ -19,13 +19,22 @@ type set struct {
 	dir string
 	// decode turns a child's bytes into its value.
 	decode func(name string, data []byte, zxid int64) (any, error)
+	// weight is the number of entries in a child's value; nil if it has none.
+	weight func(value any) int
 
-	// nodes and pzxid are read by the view's builder too: under v.mu.
+	// All that follows is read by the view's builder too: under v.mu.
 	nodes map[string]*node
-	pzxid int64
+	// pzxid is the newest transaction that is known to have changed which children
+	// there are, accepted the one whose children are served.
+	pzxid, accepted int64
+	// lost are children that have gone; heldSince is 0 unless the shrink guard
+	// serves them still. See guard.go.
+	lost      map[string]loss
+	heldSince instant
 	// listed: the children are known. If not, list was cut short by an outage
-	// and is done again when the session is back.
-	listed bool
+	// and is done again when the session is back. denied: they may not be.
+	listed, denied bool
+	lag            lag // unless listed
 }
 
 // node is one child.
@@ -33,8 +42,28 @@ type node struct {
 	// value is the last one that parsed, nil if none ever did.
 	value any
 	zxid  int64
-	// unread: its last read was cut short by an outage.
-	unread bool
+	// data is what value was made of, for the snapshot; nil if there is none.
+	data []byte
+	// read is the transaction that wrote what was read last, of which value may
+	// be no part.
+	read int64
+	// pending is a newer value that the shrink guard holds back, and heldSince
+	// the last instant at which value was true then.
+	pending     any
+	pendingData []byte
+	pendingZxid int64
+	heldSince   instant
+	// unread: its last read was cut short by an outage. again: it is being read
+	// once more, after a sync, because an older value came. denied: it may not be
+	// read, so it has no watch.
+	unread, again, denied bool
+	lag                   lag // while unread
+}
+
+// accept makes a value the one that is served.
+func (n *node) accept(value any, data []byte, zxid int64) {
+	n.value, n.data, n.zxid = value, data, zxid
+	n.pending, n.pendingData, n.pendingZxid, n.heldSince = nil, nil, 0, 0
 }
 
 func (s *set) path(name string) string { return s.dir + "/" + name }
@@ -47,13 +76,15 @@ func (s *set) childName(path string) (name string, ok bool) {
 // refresh reads again what is not under a watch: everything in a new epoch,
 // else what an outage cut short.
 func (s *set) refresh(epochIsNew bool) {
-	s.v.mu.Lock()
 	if epochIsNew {
-		s.listed = false
-		for _, n := range s.nodes {
-			n.unread = true
-		}
+		s.v.outdate(func() {
+			s.unlist()
+			for _, n := range s.nodes {
+				n.outdate(s.v.lagging())
+			}
+		})
 	}
+	s.v.mu.Lock()
 	list := !s.listed
 	var names []string
 	for name, n := range s.nodes {
@@ -89,18 +120,32 @@ func (s *set) onWatch(path string) bool {
 	return true
 }
 
+// unlist notes that there may be other children. v.mu is held.
+func (s *set) unlist() {
+	if s.listed {
+		s.listed, s.lag = false, s.v.lagging()
+	}
+}
+
+// outdate notes that a child is to be read.
+func (n *node) outdate(l lag) {
+	if !n.unread {
+		n.unread, n.lag = true, l
+	}
+}
+
 // list reads which children there are.
 func (s *set) list() {
-	s.v.outdate(func() { s.listed = false })
+	s.v.outdate(s.unlist)
 	s.v.submit(func(done func(error)) {
 		s.v.session.client.ChildrenAsync(s.dir, true, func(names []string, st zk.Stat, err error) {
-			if !errors.Is(err, zk.ErrNoNode) {
+			if err = s.v.session.trust(err); !errors.Is(err, zk.ErrNoNode) {
 				s.onList(names, st.Pzxid, err)
 				done(err)
 				return
 			}
 			s.v.session.client.ExistsAsync(s.dir, true, func(_ zk.Stat, err error) {
-				switch {
+				switch err = s.v.session.trust(err); {
 				case err == nil:
 					s.list() // it has come into being between the two
 				case errors.Is(err, zk.ErrNoNode):
@@ -114,26 +159,38 @@ func (s *set) list() {
 }
 
 func (s *set) onList(names []string, pzxid int64, err error) {
+	if errors.Is(err, zk.ErrNoAuth) {
+		s.v.c.problems.report(s.dir, err, 0, s.accepted)
+		s.v.outdate(func() { s.denied = true })
+	}
 	if err != nil {
 		return
 	}
 	var added []string
 	s.v.change(func() {
-		s.listed = true
+		if s.denied {
+			s.denied = false
+			s.v.c.problems.resolve(s.dir)
+		}
+		s.unlist() // what is new in it lags from here on, if not longer
 		s.pzxid = max(s.pzxid, pzxid)
 		here := make(map[string]bool, len(names))
 		for _, name := range names {
 			here[name] = true
 			if s.nodes[name] == nil {
-				s.nodes[name] = &node{unread: true}
+				n := s.regain(name)
+				n.lag = s.lag // it may have been there for as long
+				s.nodes[name] = n
 				added = append(added, name)
 			}
 		}
 		for name := range s.nodes {
 			if !here[name] {
-				s.forget(name)
+				s.lose(name)
 			}
 		}
+		s.listed, s.lag = true, lag{}
+		s.judge()
 	})
 	for _, name := range added {
 		s.v.session.reserved.Add(int64(zk.WatchCost(s.path(name))))
@@ -153,12 +210,12 @@ func (s *set) read(name string) {
 	path := s.path(name)
 	s.v.outdate(func() {
 		if n := s.nodes[name]; n != nil {
-			n.unread = true
+			n.outdate(s.v.lagging())
 		}
 	})
 	s.v.submit(func(done func(error)) {
 		s.v.session.client.GetAsync(path, true, func(data []byte, st zk.Stat, err error) {
-			switch {
+			switch err = s.v.session.trust(err); {
 			case err == nil:
 				s.onRead(name, data, st)
 			case errors.Is(err, zk.ErrNoNode):
@@ -167,14 +224,15 @@ func (s *set) read(name string) {
 				err = nil
 				s.v.change(func() {
 					if s.nodes[name] != nil {
-						s.forget(name)
+						s.lose(name)
+						s.judge()
 					}
 				})
 			case errors.Is(err, zk.ErrNoAuth):
-				s.v.c.problems.report(path, err, 0, 0)
 				s.v.change(func() {
 					if n := s.nodes[name]; n != nil {
-						n.unread = false
+						n.unread, n.denied = false, true
+						s.v.c.problems.report(path, err, 0, n.zxid)
 					}
 				})
 			}
@@ -183,29 +241,78 @@ func (s *set) read(name string) {
 	})
 }
 
-// onRead installs what a child holds. Where it does not parse, the last good
-// value stays.
+// askAgain reads what may not be read, as no event tells when it may be. It runs
+// on the view's goroutine.
+func (s *set) askAgain() {
+	s.v.mu.Lock()
+	list := s.denied
+	var names []string
+	for name, n := range s.nodes {
+		if n.denied && !n.unread {
+			names = append(names, name)
+		}
+	}
+	s.v.mu.Unlock()
+	if list {
+		s.list()
+	}
+	for _, name := range names {
+		s.v.submit(func(done func(error)) {
+			s.v.session.client.GetAsync(s.path(name), true, func(data []byte, st zk.Stat, err error) {
+				if err = s.v.session.trust(err); err == nil {
+					s.onRead(name, data, st)
+				}
+				done(nil)
+			})
+		})
+	}
+}
+
+// onRead installs what a child holds. Where it does not parse, or has lost too
+// much, the last good value stays.
 func (s *set) onRead(name string, data []byte, st zk.Stat) {
 	value, err := s.decode(name, data, st.Mzxid)
 	path := s.path(name)
+	again := false
 	s.v.change(func() {
 		n := s.nodes[name]
 		if n == nil {
 			return // unlisted meanwhile
 		}
-		n.unread = false
+		if again = st.Mzxid < n.read && !n.again; again {
+			// A server that lags behind what has been served. If a sync does not
+			// change its mind, what was served was another ensemble's.
+			n.again = true
+			return
+		}
+		n.unread, n.again, n.denied = false, false, false
+		n.read = st.Mzxid
+		if s.v.c.cfg.Snapshot == "" {
+			data = nil
+		}
 		var partial *partialError
-		switch {
-		case err == nil:
-			s.v.c.problems.resolve(path)
-		case errors.As(err, &partial):
-			s.v.c.problems.report(path, err, st.Mzxid, st.Mzxid)
-		default:
+		if err != nil && !errors.As(err, &partial) {
 			s.v.c.problems.report(path, err, st.Mzxid, n.zxid)
 			return
 		}
-		n.value, n.zxid = value, st.Mzxid
+		if old, now, shrinks := s.shrinks(n.value, value); shrinks {
+			s.hold(name, n, value, data, st.Mzxid, old, now)
+			return
+		}
+		n.accept(value, data, st.Mzxid)
+		if partial != nil {
+			s.v.c.problems.report(path, err, st.Mzxid, st.Mzxid)
+		} else {
+			s.v.c.problems.resolve(path)
+		}
 	})
+	if again {
+		s.v.session.sync(func(err error) {
+			if err == nil { // else the next onReady reads it
+				s.read(name)
+			}
+		})
+	}
 }
 
 // partialError says that a value could be made of a part of the data: it is

@@ -5,19 +5,27 @@ import (
 	"errors"
 	"hash/maphash"
 	"strings"
+	"time"
 
 	"magellan/internal/discovery"
 )
 
 // Shop implements discovery.Reader. It allocates nothing for a shop in memory.
 func (c *Cache) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
-	hash := maphash.String(c.seed, name)
-	if opt.Fresh {
-		r, err := c.acquire(ctx, hash, name, true)
-		return c.fresh(ctx, hash, name, r, err)
+	hash := c.hash(name)
+	e, rec := c.lookup(hash, name)
+	if rec != nil && opt.MinZxid != 0 {
+		rec = e.since(opt.MinZxid)
 	}
-	if e, rec := c.lookup(hash, name); rec != nil {
+	switch {
+	case opt.Fresh, rec == nil && opt.MinZxid != 0:
+		r, err := c.acquire(ctx, hash, name, true)
+		return c.fresh(ctx, hash, name, opt.MinZxid, r, err, nil)
+	case rec != nil:
 		meta := c.serve(e, hash, rec, c.now())
+		if meta.Cache == discovery.Stale && rec.restored() && rec.epoch.session.live.Load() {
+			return c.renew(ctx, hash, e, rec)
+		}
 		shop, err := rec.shop(e.name)
 		return shop, meta, err
 	}
@@ -32,34 +40,66 @@ func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOpt
 		at  int
 		r   reading
 		err error
+		// e and rec are set for what a snapshot has brought.
+		e   *entry
+		rec *record
 	}
 	var waits []wait
 	var batch batch
+	var synced map[*session]bool
 	now := c.now()
 	for from := 0; from < len(names); from += len(batch.records) {
 		names, out := names[from:min(from+len(batch.records), len(names))], out[from:]
 		c.lookupBatch(names, &batch)
 		for i, name := range names {
-			if rec := batch.records[i]; rec != nil && !opt.Fresh {
+			rec := batch.records[i]
+			if rec != nil && opt.MinZxid != 0 {
+				rec = batch.entries[i].since(opt.MinZxid)
+			}
+			if rec != nil && !opt.Fresh {
 				e := batch.entries[i]
 				shop, err := rec.shop(e.name)
-				out[i] = discovery.ShopRead{Shop: shop, Meta: c.serve(e, batch.hashes[i], rec, now), Err: err}
+				meta := c.serve(e, batch.hashes[i], rec, now)
+				out[i] = discovery.ShopRead{Shop: shop, Meta: meta, Err: err}
+				if meta.Cache == discovery.Stale && rec.restored() && rec.epoch.session.live.Load() {
+					waits = append(waits, wait{at: from + i, e: e, rec: rec})
+				}
 				continue
 			}
-			r, err := c.acquire(ctx, batch.hashes[i], name, opt.Fresh)
-			waits = append(waits, wait{from + i, r, err})
+			r, err := c.acquire(ctx, batch.hashes[i], name, opt.Fresh || opt.MinZxid != 0)
+			waits = append(waits, wait{at: from + i, r: r, err: err})
 		}
+	}
+	if opt.Fresh || opt.MinZxid != 0 {
+		synced = map[*session]bool{}
 	}
 	for _, w := range waits {
 		o := &out[w.at]
-		if opt.Fresh {
+		if w.e != nil {
+			o.Shop, o.Meta, o.Err = c.renew(ctx, c.hash(w.e.name), w.e, w.rec)
+		} else if synced != nil {
 			name := names[w.at]
-			o.Shop, o.Meta, o.Err = c.fresh(ctx, maphash.String(c.seed, name), name, w.r, w.err)
+			o.Shop, o.Meta, o.Err = c.fresh(ctx, c.hash(name), name, opt.MinZxid, w.r, w.err, synced)
 		} else {
 			o.Shop, o.Meta, o.Err = c.await(ctx, w.r, w.err)
 		}
 	}
+	if len(waits) == 0 {
+		return
+	}
+	// What was in memory has grown older while the others were waited for.
+	waited := time.Duration(c.now() - now)
+	for i := range names {
+		if len(waits) > 0 && waits[0].at == i {
+			waits = waits[1:]
+			continue
+		}
+		out[i].Meta.Age += waited
+	}
 }
+
+// hash is what the index and ristretto find a shop by.
+func (c *Cache) hash(name string) uint64 { return maphash.String(c.seed, name) }
 
 // lookup finds what is in memory; rec is nil if nothing is.
 func (c *Cache) lookup(hash uint64, name string) (e *entry, rec *record) {
@@ -85,7 +125,7 @@ type batch struct {
 func (c *Cache) lookupBatch(names []string, b *batch) {
 	touched := int64(0)
 	for i, name := range names {
-		hash := maphash.String(c.seed, name)
+		hash := c.hash(name)
 		b.hashes[i] = hash
 		t := *c.index.shard(hash).table.Load()
 		touched += int64(t[t.home(hash)].hash.Load())
@@ -162,7 +202,7 @@ func (c *Cache) acquire(ctx context.Context, hash uint64, name string, sync bool
 			}
 			continue
 		case e != nil && e.name != name:
-			return c.readOnce(name, path), nil
+			return c.readOnce(hash, name, path), nil
 		case e != nil:
 			if l != nil {
 				l.s.promote(l)
@@ -172,7 +212,7 @@ func (c *Cache) acquire(ctx context.Context, hash uint64, name string, sync bool
 
 		s, err := c.sessions.reserve(c, path)
 		if errors.Is(err, errNoRoom) {
-			return c.readOnce(name, path), nil
+			return c.readOnce(hash, name, path), nil
 		} else if err != nil {
 			return reading{}, err
 		}
@@ -197,22 +237,23 @@ func (c *Cache) acquire(ctx context.Context, hash uint64, name string, sync bool
 
 // readOnce reads a shop that cannot be kept: its hash is taken by another name,
 // or no session has room for its watch.
-func (c *Cache) readOnce(name, path string) reading {
+func (c *Cache) readOnce(hash uint64, name, path string) reading {
 	s := c.sessions.any()
-	l := &load{s: s, e: &entry{name: name}, path: path, urgent: true, once: true, syncFirst: true, done: make(chan struct{})}
+	l := &load{s: s, e: &entry{name: name}, hash: hash, path: path, urgent: true, once: true, syncFirst: true, done: make(chan struct{})}
 	c.metrics.unkept.Inc()
 	s.submit(l)
 	return reading{e: l.e, l: l, started: true}
 }
 
-// reload reads e again on its own session, which is where its watch was.
-func (c *Cache) reload(hash uint64, e *entry, urgent bool) {
+// reload reads e again on its own session, which is where its watch was. It
+// returns the read, nil if e has left.
+func (c *Cache) reload(hash uint64, e *entry, urgent bool) *load {
 	sh := c.index.shard(hash)
 	sh.mu.Lock()
 	l, rec := sh.loads[hash], e.rec.Load()
 	if sh.find(hash) != e || l == nil && rec == nil {
 		sh.mu.Unlock()
-		return
+		return nil
 	}
 	start := l == nil
 	if start {
@@ -226,6 +267,7 @@ func (c *Cache) reload(hash uint64, e *entry, urgent bool) {
 	case urgent:
 		l.s.promote(l)
 	}
+	return l
 }
 
 // await waits for the read, if any is under way, and answers from what it
@@ -258,22 +300,39 @@ func (c *Cache) await(ctx context.Context, r reading, err error) (discovery.Shop
 // or, where the entry is in memory, by a sync of its session. Once that has
 // completed, the watch events of all earlier changes have been handled: either
 // the entry is as it should be, or its next read is under way.
-func (c *Cache) fresh(ctx context.Context, hash uint64, name string, r reading, err error) (discovery.Shop, discovery.Meta, error) {
+//
+// synced has the sessions that have synced since the call began, or is nil; many
+// shops need no sync each. minZxid is as in discovery.ReadOptions.
+func (c *Cache) fresh(ctx context.Context, hash uint64, name string, minZxid int64, r reading, err error, synced map[*session]bool) (discovery.Shop, discovery.Meta, error) {
 	for range maxTries {
 		shop, meta, readErr := c.await(ctx, r, err)
-		if err != nil || r.started || ctx.Err() != nil || r.l != nil && r.l.err != nil {
+		if err != nil || ctx.Err() != nil || r.l != nil && r.l.err != nil {
 			return shop, meta, readErr
 		}
-		if err := r.e.rec.Load().epoch.session.syncWait(ctx); err != nil {
-			return discovery.Shop{}, discovery.Meta{}, err
+		if r.started {
+			return reached(r.l.s, minZxid, shop, meta, readErr)
+		}
+		s := r.e.rec.Load().epoch.session
+		if !synced[s] {
+			if err := s.syncWait(ctx); err != nil {
+				return discovery.Shop{}, discovery.Meta{}, err
+			}
+			if synced != nil {
+				synced[s] = true
+			}
 		}
 		kept, l := c.index.entryAndLoad(hash)
+		if kept == r.e && l == nil && !kept.rec.Load().vouched() { // no event tells of its changes
+			if l = c.reload(hash, kept, true); l == nil {
+				kept = nil
+			}
+		}
 		if kept == r.e {
 			shop, meta, err := c.await(ctx, reading{e: kept, l: l}, nil)
 			if meta.Cache == discovery.Hit {
 				meta.Cache = discovery.Miss
 			}
-			return shop, meta, err
+			return reached(s, minZxid, shop, meta, err)
 		}
 		// It was evicted meanwhile, so nothing watched it.
 		r, err = c.acquire(ctx, hash, name, true)
@@ -283,7 +342,7 @@ func (c *Cache) fresh(ctx context.Context, hash uint64, name string, r reading, 
 
 // invalidate handles the watch event of a shop, on s's dispatcher goroutine.
 func (c *Cache) invalidate(s *session, name string) {
-	hash := maphash.String(c.seed, name)
+	hash := c.hash(name)
 	e := c.index.entry(hash)
 	if e == nil || e.name != name {
 		return // evicted; the watch was on its way out
@@ -292,6 +351,7 @@ func (c *Cache) invalidate(s *session, name string) {
 	if rec == nil || rec.epoch.session != s {
 		return
 	}
+	c.notify.expect(name)
 	e.rec.Store(rec.superseded(s.verified()))
 	c.reload(hash, e, true)
 }
@@ -300,13 +360,16 @@ func (c *Cache) invalidate(s *session, name string) {
 func (c *Cache) finish(l *load, rec *record, err error) {
 	l.rec, l.err = rec, err
 	if l.once {
+		c.evicted.note(l.hash, c.now()) // whoever keeps it next must not be behind
 		close(l.done)
+		c.notify.lookAgain(l.e.name)
 		return
 	}
 	sh := c.index.shard(l.hash)
 	sh.mu.Lock()
 	delete(sh.loads, l.hash)
-	first := l.e.rec.Load() == nil
+	was := l.e.rec.Load()
+	first := was == nil
 	kept := sh.find(l.hash) == l.e
 	switch {
 	case err == nil:
@@ -319,11 +382,14 @@ func (c *Cache) finish(l *load, rec *record, err error) {
 	removal := l.removal
 	sh.mu.Unlock()
 	close(l.done)
-	switch {
-	case err != nil:
+	if err != nil {
 		c.metrics.failedLoads.Inc()
-	case first && kept:
-		c.admit(l.hash, l.e)
+		c.notify.lookAgain(l.e.name)
+	} else {
+		c.notify.installed(l.e.name, was, rec)
+		if kept && (first || rec.zxid != 0 && c.absent.remove(l.hash, l.e)) {
+			c.settle(l.hash, l.e)
+		}
 	}
 	if removal != nil {
 		removal.s.submit(removal)

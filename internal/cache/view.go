@@ -29,8 +29,15 @@ type view struct {
 	epoch atomic.Pointer[epoch]
 
 	mu sync.Mutex
-	// version counts changes of the sets; published is the one the snapshot has.
-	version, published uint64
+	// version counts changes of the sets; published is the one the snapshot has,
+	// and pending the first whose outcome it has not.
+	version, published, pending uint64
+	// outdated is what was known at the last change, as in dirty; moved at the
+	// first one since the snapshot was collected.
+	outdated, moved instant
+	// unread is dirty without what the shrink guard holds: since when what ZooKeeper
+	// holds has not been known.
+	unread instant
 	// failure says why nothing has been published yet.
 	failure error
 	// changed is closed, and made anew, at every publication and failure.
@@ -43,6 +50,7 @@ func (v *view) init(c *Cache, s *session, sets ...*set) {
 	for _, set := range sets {
 		set.v = v
 		set.nodes = map[string]*node{}
+		set.lost = map[string]loss{}
 	}
 	v.changed = make(chan struct{})
 	v.wake = make(chan struct{}, 1)
@@ -78,6 +86,9 @@ func (v *view) outdate(f func()) {
 	}
 	v.dirty.CompareAndSwap(0, last)
 	v.version++
+	v.outdated = instant(last)
+	v.unread = earlier(v.unread, v.outdated)
+	v.moved = earlier(v.moved, v.outdated)
 	f()
 }
 
@@ -131,34 +142,73 @@ func (v *view) announce() {
 	v.changed = make(chan struct{})
 }
 
-// complete reports whether the sets hold all that there is. v.mu is held.
-func (v *view) complete() bool {
+// lag says since when what was read last is not all there is, and at which
+// version that was noticed. The zero value says that it is all.
+type lag struct {
+	since   instant
+	version uint64
+}
+
+// lagging is the lag that begins with the change that is being made. v.mu is held.
+func (v *view) lagging() lag { return lag{v.outdated, v.version} }
+
+// earlier is the earlier of two instants that are not 0.
+func earlier(a, b instant) instant {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// behind returns the lag of what lags most, and whether anything does. v.mu is
+// held.
+func (v *view) behind() (most lag, any bool) {
+	add := func(l lag) {
+		if !any || l.version < most.version {
+			most.version = l.version
+		}
+		most.since = earlier(most.since, l.since)
+		any = true
+	}
 	for _, s := range v.sets {
 		if !s.listed {
-			return false
+			add(s.lag)
 		}
 		for _, n := range s.nodes {
 			if n.unread {
-				return false
+				add(n.lag)
 			}
 		}
 	}
-	return true
+	return most, any
 }
 
 // run publishes a snapshot after every change, one at a time.
 func (v *view) run() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-v.c.closing:
 			return
+		case <-ticker.C:
+			if v.session.live.Load() {
+				for _, s := range v.sets {
+					s.askAgain()
+				}
+			}
+			continue
 		case <-v.wake:
 		}
 		v.mu.Lock()
-		complete := v.complete()
 		version := v.version
+		most, behind := v.behind()
+		if !behind {
+			most.version = version + 1
+		}
+		v.moved = 0
 		var build func()
-		if complete || v.published > 0 {
+		if !behind || v.published > 0 {
 			build = v.collect()
 		}
 		v.mu.Unlock()
@@ -167,10 +217,13 @@ func (v *view) run() {
 		}
 		build()
 		v.mu.Lock()
-		v.published = version
+		v.published, v.pending = version, most.version
 		v.failure = nil
-		if complete && v.version == version {
-			v.dirty.Store(0)
+		if !behind || most.since != 0 {
+			// Changes go on while this is done, and there may always be some: the
+			// snapshot is as old as the first that it has not.
+			v.unread = earlier(most.since, v.moved)
+			v.dirty.Store(int64(earlier(v.unread, v.heldSince())))
 		}
 		v.announce()
 		v.mu.Unlock()
@@ -190,11 +243,9 @@ func (v *view) wait(ctx context.Context, current bool) error {
 	if current {
 		v.failure = nil
 	}
+	seen := v.version
 	for {
-		ready := v.published > 0
-		if current {
-			ready = ready && v.complete() && v.published == v.version
-		}
+		ready := v.published > 0 && (!current || v.pending > seen)
 		failure, changed := v.failure, v.changed
 		v.mu.Unlock()
 		if ready {
@@ -211,19 +262,22 @@ func (v *view) wait(ctx context.Context, current bool) error {
 			if failure != nil {
 				return failure
 			}
-			return fmt.Errorf("%w: nothing has been read from ZooKeeper yet: %w", discovery.ErrUnavailable, ctx.Err())
+			return fmt.Errorf("%w: it has not been read from ZooKeeper yet: %w", discovery.ErrUnavailable, ctx.Err())
 		}
 		v.mu.Lock()
 	}
 }
 
-// age is the time since the snapshot was last known to be true.
-func (v *view) age() (time.Duration, bool) {
+// age is the time since the snapshot was last known to be true, and contact the
+// time since what ZooKeeper holds was last known, whether it is served or not.
+func (v *view) age() (age, contact time.Duration, ok bool) {
 	v.mu.Lock()
-	published := v.published > 0
+	published, unread := v.published > 0, v.unread
 	v.mu.Unlock()
 	if !published {
-		return 0, false
+		return 0, 0, false
 	}
-	return v.meta(v.c.now()).Age, true
+	now := v.c.now()
+	known := record{epoch: v.epoch.Load(), since: unread}
+	return v.meta(now).Age, known.meta(now).Age, true
 }

@@ -1,0 +1,248 @@
+package cache
+
+import (
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"reflect"
+	"time"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+)
+
+// DefaultAuditRate is what is usual for [Config].AuditRate.
+const DefaultAuditRate = 10
+
+// maxAuditScan bounds how many places of the index one second's audit looks at.
+const maxAuditScan = 1 << 16
+
+// The audit. Watches keep the cache true, and nobody would know if one did not.
+// So znodes are read again, without a watch, by the session whose watch vouches
+// for them. Its answers come in order with its watch events: what is vouched for
+// when the answer is handled must be what the answer says, whatever changes
+// meanwhile. Anything else is drift: a change that no event told of.
+
+// auditLoop audits a slice of the cache each second, all of it in turn.
+func (c *Cache) auditLoop() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	at := auditCursor{shard: rand.N(shards)}
+	for tick := 0; ; tick++ {
+		select {
+		case <-c.closing:
+			return
+		case <-ticker.C:
+		}
+		for _, e := range at.next(&c.index, c.cfg.AuditRate) {
+			c.auditShop(e)
+		}
+		for _, v := range []*view{&c.pinned.topology.view, &c.pinned.blocklist.view} {
+			v.audit()
+		}
+	}
+}
+
+// auditCursor walks the index.
+type auditCursor struct{ shard, slot int }
+
+// next returns up to n entries, the next ones.
+func (a *auditCursor) next(x *index, n int) []*entry {
+	var found []*entry
+	first := a.shard
+	for wrapped, scanned := false, 0; len(found) < n && scanned < maxAuditScan; scanned++ {
+		t := *x.shards[a.shard].table.Load()
+		if a.slot >= len(t) {
+			a.shard, a.slot = (a.shard+1)%shards, 0
+			if a.shard == first {
+				if wrapped {
+					break
+				}
+				wrapped = true
+			}
+			continue
+		}
+		if e := t[a.slot].entry.Load(); e != nil {
+			found = append(found, e)
+		}
+		a.slot++
+	}
+	return found
+}
+
+// audit is the audit of one shop, a request of its session.
+type audit struct {
+	c *Cache
+	s *session
+	e *entry
+}
+
+func (c *Cache) auditShop(e *entry) {
+	rec := e.rec.Load()
+	if rec == nil || !rec.vouched() || !rec.epoch.session.live.Load() {
+		return
+	}
+	s := rec.epoch.session
+	s.submit(&audit{c, s, e})
+}
+
+func (a *audit) issue() {
+	a.s.client.GetAsync(a.c.cfg.Layout.Shop(a.e.name), false, func(data []byte, st zk.Stat, err error) {
+		a.compare(data, st, err)
+		a.s.release()
+	})
+}
+
+func (a *audit) fail(error) {}
+
+// compare runs on the session's dispatcher, where records are installed and
+// watch events handled.
+func (a *audit) compare(data []byte, st zk.Stat, err error) {
+	c := a.c
+	hash := c.hash(a.e.name)
+	rec := a.e.rec.Load()
+	if rec == nil || rec.epoch.session != a.s || !rec.vouched() || c.index.entry(hash) != a.e {
+		return // its next read is under way, or it has left
+	}
+	switch {
+	case err == nil:
+		shop, bad := discovery.DecodeShop(a.e.name, data, c.pinned.intern)
+		c.metrics.audited.Inc()
+		held := ""
+		if rec.datacenter != nothing {
+			held = rec.datacenter.Value()
+		}
+		if rec.zxid == st.Mzxid && (bad == nil) == (rec.datacenter != nothing) && (bad != nil || held == shop.Datacenter) {
+			return
+		}
+	case errors.Is(err, zk.ErrNoNode):
+		c.metrics.audited.Inc()
+		if rec.zxid == 0 && rec.datacenter == nothing {
+			return
+		}
+	default:
+		return
+	}
+	c.drifted(c.cfg.Layout.Shop(a.e.name), rec.zxid, st.Mzxid)
+	// Nobody knows since when: nothing vouches for it, and what is read now counts.
+	doubt := *rec
+	doubt.since = 1
+	doubt.zxid = min(rec.zxid, st.Mzxid)
+	if a.e.rec.CompareAndSwap(rec, &doubt) {
+		c.reload(hash, a.e, true)
+	}
+}
+
+// drifted raises the alarm.
+func (c *Cache) drifted(path string, held, found int64) {
+	c.metrics.drift.Inc()
+	c.log.Error("drift: a watch vouched for what ZooKeeper does not hold; it is being read again, and this is a bug or a lying server",
+		slog.String("path", path), slog.Int64("held_zxid", held), slog.Int64("zxid", found))
+}
+
+// audit compares one child of each set, chosen at random, and now and then the
+// list of children.
+func (v *view) audit() {
+	if !v.session.live.Load() {
+		return
+	}
+	for _, s := range v.sets {
+		v.mu.Lock()
+		name, any := "", false
+		skip := rand.N(len(s.nodes) + 1) // one more: the list itself
+		for one := range s.nodes {
+			if skip == 0 {
+				name, any = one, true
+				break
+			}
+			skip--
+		}
+		v.mu.Unlock()
+		if any {
+			v.submit(func(done func(error)) {
+				v.session.client.GetAsync(s.path(name), false, func(data []byte, st zk.Stat, err error) {
+					s.auditChild(name, data, st, err)
+					done(nil)
+				})
+			})
+			continue
+		}
+		v.submit(func(done func(error)) {
+			v.session.client.ChildrenAsync(s.dir, false, func(names []string, _ zk.Stat, err error) {
+				s.auditList(names, err)
+				done(nil)
+			})
+		})
+	}
+}
+
+// auditChild runs on the dispatcher, like auditList.
+func (s *set) auditChild(name string, data []byte, st zk.Stat, err error) {
+	if err != nil && !errors.Is(err, zk.ErrNoNode) {
+		return
+	}
+	s.v.mu.Lock()
+	n := s.nodes[name]
+	if n == nil || n.unread || n.denied || !s.listed || !s.v.session.live.Load() {
+		s.v.mu.Unlock()
+		return
+	}
+	held := *n
+	s.v.mu.Unlock()
+	s.v.c.metrics.audited.Inc()
+	if err != nil || held.read != st.Mzxid {
+		s.drifted(name, n, &held, st.Mzxid)
+		return
+	}
+	// A large list takes longer to decode than events should wait.
+	s.v.c.stopped.Go(func() {
+		if !s.agrees(&held, name, data, st.Mzxid) {
+			s.drifted(name, n, &held, st.Mzxid)
+		}
+	})
+}
+
+// agrees reports whether a child as it was held is what its bytes say.
+func (s *set) agrees(held *node, name string, data []byte, mzxid int64) bool {
+	is, served := held.value, held.zxid
+	if held.pending != nil {
+		is, served = held.pending, held.pendingZxid
+	}
+	want, err := s.decode(name, data, mzxid)
+	var partial *partialError
+	return err != nil && !errors.As(err, &partial) || served == mzxid && reflect.DeepEqual(is, want)
+}
+
+// drifted has a child read again that is not what it was held to be.
+func (s *set) drifted(name string, n, held *node, mzxid int64) {
+	s.v.c.drifted(s.path(name), held.read, mzxid)
+	s.v.outdate(func() { n.read = min(n.read, mzxid) })
+	s.read(name)
+}
+
+func (s *set) auditList(names []string, err error) {
+	if err != nil && !errors.Is(err, zk.ErrNoNode) {
+		return
+	}
+	s.v.mu.Lock()
+	same := len(names) == len(s.nodes)
+	for _, name := range names {
+		same = same && s.nodes[name] != nil
+	}
+	// A child that has been deleted leaves when its read finds nothing, which may
+	// be before the list says so.
+	sure := s.listed && s.v.session.live.Load()
+	for _, n := range s.nodes {
+		sure = sure && !n.unread
+	}
+	pzxid := s.pzxid
+	s.v.mu.Unlock()
+	if !sure {
+		return
+	}
+	s.v.c.metrics.audited.Inc()
+	if !same {
+		s.v.c.drifted(s.dir, pzxid, 0)
+		s.list()
+	}
+}

@@ -1,0 +1,34 @@
+package cache
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// clock is the time that outlives this process, for snapshots.
+type clock interface {
+	// Now is the wall clock, which somebody may set.
+	Now() time.Time
+	// Boot is the name of the machine's present run and the time since it began,
+	// sleep included, which nobody can set. The name is empty where there is none.
+	Boot() (id string, since time.Duration)
+}
+
+type systemClock struct{}
+
+func (systemClock) Now() time.Time { return time.Now() }
+
+func (systemClock) Boot() (id string, since time.Duration) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", 0
+	}
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return "", 0
+	}
+	return strings.TrimSpace(string(b)), time.Duration(ts.Nano())
+}

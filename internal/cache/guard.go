@@ -1,0 +1,254 @@
+package cache
+
+import (
+	"fmt"
+	"time"
+
+	"magellan/internal/discovery"
+)
+
+const (
+	// lossWindow is how long a member that has gone counts as lost just now: a
+	// set is emptied one znode after the other, and each of them is a small loss.
+	lossWindow = time.Minute
+	// minMembers and minEntries are the sizes below which losing more than half
+	// is an ordinary change.
+	minMembers = 2
+	minEntries = 10
+)
+
+// DefaultShrinkGuard is what is usual for [Config].ShrinkGuard.
+const DefaultShrinkGuard = 50
+
+// The shrink guard. A set that loses more than a part of its members within
+// lossWindow, and a bad-citizen list that loses more than that part of its entries
+// at once, are taken for an accident: what was lost goes on being served until it
+// comes back, or an operator accepts the loss. What remains is followed as ever.
+//
+// What is compared with is always what was accepted last. What the guard holds is
+// not what ZooKeeper holds, so it is STALE, its age grows, and past the bound on
+// the age of answers there is none.
+
+// loss is a member that has gone.
+type loss struct {
+	node *node
+	// at is the last instant at which the set was known to have it, noticed the
+	// one at which it was known to have gone.
+	at, noticed instant
+	// alone: a list with so many entries that its end is a loss of its own.
+	alone bool
+}
+
+// lose takes a member out that is no longer there, and remembers it for a while.
+// v.mu is held, and dirty set.
+func (s *set) lose(name string) {
+	n := s.nodes[name]
+	s.forget(name)
+	if s.v.c.cfg.ShrinkGuard == 0 || n.value == nil {
+		return
+	}
+	l := loss{node: n, at: instant(s.v.dirty.Load()), noticed: s.v.c.now()}
+	if n.heldSince != 0 {
+		l.at = n.heldSince
+	}
+	if s.weight != nil && s.weight(n.value) >= minEntries {
+		l.alone = true
+		s.v.c.guardTripped(s.path(name), fmt.Errorf("it has been deleted with %d entries in it; its last content goes on being served: restore it, or POST /admin/accept%s",
+			s.weight(n.value), s.path(name)), s.pzxid, n.zxid)
+	}
+	s.lost[name] = l
+}
+
+// regain puts a member that is listed again back in its place: with what is
+// served of it, if that is so, so that what it holds now is compared with that.
+// v.mu is held.
+func (s *set) regain(name string) *node {
+	l, was := s.lost[name]
+	delete(s.lost, name)
+	if was && (l.alone || s.heldSince != 0) {
+		n := l.node
+		n.unread, n.heldSince = true, l.at
+		s.v.c.problems.resolve(s.path(name))
+		return n
+	}
+	return &node{unread: true}
+}
+
+// judge decides, after the members have changed, whether too many have gone.
+// v.mu is held.
+func (s *set) judge() {
+	c := s.v.c
+	if s.heldSince == 0 {
+		now := c.now()
+		for name, l := range s.lost {
+			if !l.alone && time.Duration(now-l.noticed) > lossWindow {
+				delete(s.lost, name)
+			}
+		}
+	}
+	total := len(s.nodes) + len(s.lost)
+	if total < minMembers || c.cfg.ShrinkGuard == 0 || len(s.lost)*100 <= c.cfg.ShrinkGuard*total {
+		s.release()
+		return
+	}
+	fresh := s.heldSince == 0
+	for _, l := range s.lost {
+		if s.heldSince == 0 || l.at < s.heldSince {
+			s.heldSince = l.at
+		}
+	}
+	err := fmt.Errorf("%d of %d members are gone at once; they go on being served: restore them, or POST /admin/accept%s", len(s.lost), total, s.dir)
+	if fresh {
+		c.guardTripped(s.dir, err, s.pzxid, s.accepted)
+	} else {
+		c.problems.update(s.dir, err, s.pzxid, s.accepted)
+	}
+}
+
+// release lets the set be what ZooKeeper says it is. v.mu is held.
+func (s *set) release() {
+	s.accepted = s.pzxid
+	if s.heldSince != 0 {
+		s.heldSince = 0
+		s.v.c.problems.resolve(s.dir)
+	}
+}
+
+// shrinks reports whether a member's new value has lost too much of the old one.
+func (s *set) shrinks(was, is any) (old, now int, shrinks bool) {
+	if s.weight == nil || was == nil || s.v.c.cfg.ShrinkGuard == 0 {
+		return 0, 0, false
+	}
+	old, now = s.weight(was), s.weight(is)
+	return old, now, old >= minEntries && (old-now)*100 > s.v.c.cfg.ShrinkGuard*old
+}
+
+// hold keeps what a member has served, and its new value for who accepts it.
+// v.mu is held, and dirty set.
+func (s *set) hold(name string, n *node, value any, data []byte, zxid int64, old, now int) {
+	path := s.path(name)
+	err := fmt.Errorf("it has %d entries left of %d; the last good ones go on being served: restore them, or POST /admin/accept%s", now, old, path)
+	if n.pending == nil {
+		if n.heldSince == 0 {
+			n.heldSince = instant(s.v.dirty.Load())
+		}
+		s.v.c.guardTripped(path, err, zxid, n.zxid)
+	} else {
+		s.v.c.problems.update(path, err, zxid, n.zxid)
+	}
+	n.pending, n.pendingData, n.pendingZxid = value, data, zxid
+}
+
+// listEntries is the weight of a bad-citizen list: what has not expired.
+func listEntries(value any) int {
+	now, n := time.Now(), 0
+	for _, e := range value.(discovery.BadCitizenList).Entries {
+		if !e.Expired(now) {
+			n++
+		}
+	}
+	return n
+}
+
+// served yields what is served in place of members that have gone.
+func (s *set) served(yield func(name string, n *node) bool) {
+	for name, l := range s.lost {
+		if (s.heldSince != 0 || l.alone) && !yield(name, l.node) {
+			return
+		}
+	}
+}
+
+// heldSince is the last instant at which all that the guard holds was true, 0 if
+// it holds nothing. v.mu is held.
+func (v *view) heldSince() (at instant) {
+	earlier := func(t instant) {
+		if t != 0 && (at == 0 || t < at) {
+			at = t
+		}
+	}
+	for _, s := range v.sets {
+		earlier(s.heldSince)
+		for _, l := range s.lost {
+			if l.alone {
+				earlier(l.at)
+			}
+		}
+		for _, n := range s.nodes {
+			earlier(n.heldSince)
+		}
+	}
+	return at
+}
+
+// Accept lets through what the shrink guard holds back at path: the end of
+// members of a set, where path is the set's, or of entries of a list. It reports
+// whether anything was held back.
+func (c *Cache) Accept(path string) bool {
+	return c.pinned.topology.accept(path) || c.pinned.blocklist.accept(path)
+}
+
+func (v *view) accept(path string) (accepted bool) {
+	for _, s := range v.sets {
+		name, below := s.childName(path)
+		if !below && path != s.dir {
+			continue
+		}
+		v.change(func() {
+			switch n := s.nodes[name]; {
+			case !below && s.heldSince != 0:
+				for name := range s.lost {
+					delete(s.lost, name)
+					v.c.problems.resolve(s.path(name))
+				}
+				s.release()
+				accepted = true
+			case below && s.lost[name].alone:
+				delete(s.lost, name)
+				s.judge()
+				accepted = true
+			case below && n != nil && n.pending != nil:
+				n.accept(n.pending, n.pendingData, n.pendingZxid)
+				accepted = true
+			}
+			if accepted {
+				v.c.problems.resolve(path)
+			}
+		})
+		if accepted {
+			v.c.log.Warn("a loss was accepted", "path", path)
+		}
+		return accepted
+	}
+	return false
+}
+
+// guardTripped makes a problem of a loss and counts it.
+func (c *Cache) guardTripped(path string, err error, zxid, served int64) {
+	c.metrics.guardTrips.Inc()
+	c.problems.report(path, err, zxid, served)
+}
+
+// held is the number of sets and lists that the guard holds something of.
+func (c *Cache) held() (n int) {
+	for _, v := range []*view{&c.pinned.topology.view, &c.pinned.blocklist.view} {
+		v.mu.Lock()
+		for _, s := range v.sets {
+			if s.heldSince != 0 {
+				n++
+			}
+			for _, l := range s.lost {
+				if l.alone {
+					n++
+				}
+			}
+			for _, one := range s.nodes {
+				if one.pending != nil {
+					n++
+				}
+			}
+		}
+		v.mu.Unlock()
+	}
+	return n
+}

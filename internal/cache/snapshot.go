@@ -1,0 +1,474 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unique"
+
+	"magellan/internal/discovery"
+)
+
+// DefaultSnapshotInterval is how often a snapshot is written.
+const DefaultSnapshotInterval = time.Minute
+
+const (
+	// maxSnapshotAge bounds what a file may say of ages: beyond it is nonsense.
+	maxSnapshotAge = 100 * 365 * 24 * time.Hour
+	// maxSnapshotSize bounds the time that a start spends on a file, which is read
+	// whole before it is believed. It does not follow Config.MaxBytes: whoever gives
+	// the cache less memory wants the part of the file that fits.
+	maxSnapshotSize = 16 << 30
+	// pinnedSets is the number of sets: regions, datacenters and lists.
+	pinnedSets = 3
+)
+
+// snapshotter keeps what is held on disk, and takes it from there at the start.
+//
+// What it brings back is STALE and as old as it is: see elapsed. Each value goes
+// as soon as ZooKeeper gives one, and nobody is served it once its session is
+// live. It can be no newer than what that session reads, which begins with a
+// sync; should it seem so, it is another ensemble's and goes too.
+type snapshotter struct {
+	c *Cache
+	// header is that of the snapshot read, nil for none; back is what to add to
+	// its ages. file is what is left to be read of it.
+	header *snapshotHeader
+	back   time.Duration
+	file   *os.File
+	reader *snapshotReader
+
+	mu     sync.Mutex // held while a snapshot is written
+	seen   instant    // what the last one knew of
+	lastMu sync.Mutex
+	at     time.Time
+	size   int64
+}
+
+// restored reports whether there was a snapshot to begin with.
+func (r *record) restored() bool { return r.since < 0 }
+
+func (p *snapshotter) restored() bool { return p.header != nil }
+
+// open finds the snapshot and checks it, before any session is opened. Without
+// one that is whole and fits, the cache starts cold.
+func (p *snapshotter) open(c *Cache) {
+	p.c = c
+	path := c.cfg.Snapshot
+	if path == "" {
+		return
+	}
+	err := p.read(path)
+	switch {
+	case err == nil:
+		c.log.Info("snapshot found", "file", path, "age", p.back.Round(time.Second))
+		return
+	case errors.Is(err, fs.ErrNotExist):
+		c.log.Info("no snapshot yet", "file", path)
+	default:
+		c.log.Warn("the snapshot is not used; it will be replaced", "file", path, "error", err)
+	}
+	if p.file != nil {
+		p.file.Close()
+	}
+	p.file, p.reader, p.header = nil, nil, nil
+}
+
+func (p *snapshotter) read(path string) error {
+	// A pipe would block, and a device might never end.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	p.file = file
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%w: not a file", errBadSnapshot)
+	}
+	if info.Size() > maxSnapshotSize {
+		return fmt.Errorf("%w: %d bytes, and no more than %d are read", errBadSnapshot, info.Size(), int64(maxSnapshotSize))
+	}
+	if err := verifySnapshot(file, info.Size()); err != nil {
+		return err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	reader, header, err := newSnapshotReader(io.LimitReader(file, info.Size()-8))
+	if err != nil {
+		return err
+	}
+	if l := p.c.cfg.Layout; header.Root != l.Root || header.ShopBuckets != l.ShopBuckets {
+		return fmt.Errorf("it is of root %s with %d shop buckets, and this is %s with %d: give each its own file",
+			header.Root, header.ShopBuckets, l.Root, l.ShopBuckets)
+	}
+	if p.back, err = elapsed(header, p.c.cfg.clock); err != nil {
+		return err
+	}
+	if most := p.c.cfg.MaxStale; most > 0 && p.back > most {
+		return fmt.Errorf("it is %v old, and no answer may be older than %v", p.back.Round(time.Second), most)
+	}
+	p.reader, p.header = reader, &header
+	return nil
+}
+
+// elapsed is the time since a snapshot was written. On the same run of the
+// machine a clock that nobody sets says it, and the wall clock may only make it
+// longer. On another run, or another machine, there is the wall clock alone: one
+// that has been set back would make the snapshot younger than it is. That shows
+// where it is back before the snapshot, which then is not used; beyond that it
+// cannot be known, except that the snapshot is older than this run.
+func elapsed(h snapshotHeader, c clock) (time.Duration, error) {
+	wall := time.Duration(c.Now().UnixNano() - h.Written)
+	boot, uptime := c.Boot()
+	if boot != "" && boot == h.Boot && uptime >= h.Uptime {
+		return max(wall, uptime-h.Uptime), nil
+	}
+	if wall < 0 {
+		return 0, errors.New("the clock is before the time it was written, so its age cannot be known")
+	}
+	if boot != "" && h.Boot != "" && boot != h.Boot {
+		wall = max(wall, uptime)
+	}
+	return wall, nil
+}
+
+// since is the instant at which a restored value was last known to be true. It
+// is before the cache's own time, which begins at 1.
+func (p *snapshotter) since(age time.Duration) instant {
+	return min(p.c.now()-instant(p.back)-instant(age), -1)
+}
+
+// restorePinned fills the pinned sets, before their session is opened. The
+// records of shops follow those of the sets.
+func (p *snapshotter) restorePinned(sets []*set) {
+	if p.header == nil {
+		return
+	}
+	oldest := map[*view]instant{}
+	for {
+		peek, err := p.reader.r.Peek(1)
+		if err != nil || peek[0] == snapshotShop || peek[0] == snapshotEnd {
+			break
+		}
+		r, err := p.reader.next()
+		if err != nil {
+			// A part of the datacenters is worse than none.
+			for _, s := range sets {
+				for name := range s.nodes {
+					s.forget(name)
+				}
+				s.pzxid, s.accepted = 0, 0
+			}
+			p.file.Close()
+			p.file, p.reader, p.header = nil, nil, nil
+			p.giveUp(err)
+			return
+		}
+		s := sets[r.set]
+		if r.kind == snapshotSet {
+			s.pzxid, s.accepted = r.zxid, r.zxid
+			continue
+		}
+		value, err := s.decode(r.name, r.data, r.zxid)
+		var partial *partialError
+		if err != nil && !errors.As(err, &partial) || s.nodes[r.name] != nil {
+			continue
+		}
+		s.nodes[r.name] = &node{value: value, zxid: r.zxid, read: r.zxid, data: r.data, unread: true}
+		s.v.session.reserved.Add(watchCost(s.path(r.name)))
+		if at := p.since(r.age); oldest[s.v] == 0 || at < oldest[s.v] {
+			oldest[s.v] = at
+		}
+	}
+	for _, v := range []*view{&p.c.pinned.topology.view, &p.c.pinned.blocklist.view} {
+		v.mu.Lock()
+		at := oldest[v]
+		if at == 0 { // that there is nothing was known then, too
+			at = p.since(0)
+		}
+		v.dirty.Store(int64(at))
+		v.unread = at
+		v.version++
+		for _, s := range v.sets {
+			s.lag = lag{at, v.version}
+			for _, n := range s.nodes {
+				n.lag = s.lag
+			}
+		}
+		v.collect()()
+		v.published = v.version
+		v.mu.Unlock()
+	}
+}
+
+// restoreShops fills in shops, most used first, as far as there is room.
+func (p *snapshotter) restoreShops() {
+	if p.file == nil {
+		return
+	}
+	defer p.file.Close()
+	c := p.c
+	n, room := 0, c.cfg.MaxBytes
+	for {
+		r, err := p.reader.next()
+		if err == io.EOF {
+			break
+		} else if err != nil {
+			p.giveUp(err)
+			return
+		}
+		if r.kind != snapshotShop {
+			continue
+		}
+		e := &entry{name: r.name}
+		if room -= c.cost(e); room < 0 {
+			break
+		}
+		if !c.restoreShop(e, &r, p.since(r.age)) {
+			break
+		}
+		n++
+	}
+	c.log.Info("snapshot read", "shops", n, "age", p.back.Round(time.Second))
+	for _, s := range c.sessions.list() {
+		if s.live.Load() { // its revalidation may have been before all this
+			c.stopped.Go(func() { c.revalidate(s) })
+		}
+	}
+}
+
+// restoreShop puts one shop in its place. It reports false once no session has
+// room for more watches.
+func (c *Cache) restoreShop(e *entry, r *snapshotRecord, since instant) bool {
+	hash := c.hash(e.name)
+	path := c.cfg.Layout.Shop(e.name)
+	s, err := c.sessions.reserve(c, path)
+	if err != nil {
+		return false
+	}
+	e.heat.Store(r.heat)
+	e.rec.Store(&record{datacenter: unique.Make(r.datacenter), zxid: r.zxid, epoch: s.epoch.Load(), since: since})
+	sh := c.index.shard(hash)
+	sh.mu.Lock()
+	free := sh.find(hash) == nil
+	if free {
+		sh.insert(hash, e)
+	}
+	sh.mu.Unlock()
+	if !free {
+		c.sessions.unreserve(s, path)
+		return true
+	}
+	c.admit(hash, e)
+	return true
+}
+
+// giveUp goes on without the rest of a file whose checksum is right and whose
+// records make no sense: somebody made it so.
+func (p *snapshotter) giveUp(err error) {
+	p.c.log.Warn("the rest of the snapshot is not used", "error", err)
+}
+
+// waitRestored waits for ZooKeeper for as long as a session may be away without
+// its absence showing, and is content with the snapshot then.
+func (c *Cache) waitRestored(ctx context.Context) error {
+	first, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	for _, v := range []*view{&c.pinned.topology.view, &c.pinned.blocklist.view} {
+		err := v.wait(first, true)
+		switch {
+		case err == nil:
+		case errors.Is(err, ErrNoRoot) || ctx.Err() != nil:
+			return err
+		default:
+			c.log.Warn("ZooKeeper is out of reach: answers come from the snapshot, STALE, until it is back", "age", c.snapshot.back.Round(time.Second))
+			return nil
+		}
+	}
+	return nil
+}
+
+// renew answers for a shop that the snapshot brought, once its session is live:
+// with what ZooKeeper says, or, where that does not come, with what there is.
+func (c *Cache) renew(ctx context.Context, hash uint64, e *entry, rec *record) (discovery.Shop, discovery.Meta, error) {
+	r, err := c.acquire(ctx, hash, e.name, false)
+	shop, meta, err := c.await(ctx, r, err)
+	if err == nil || errors.Is(err, discovery.ErrNotFound) || errors.Is(err, discovery.ErrBadData) || ctx.Err() != nil {
+		return shop, meta, err
+	}
+	shop, err = rec.shop(e.name)
+	return shop, rec.meta(c.now()), err
+}
+
+// run writes snapshots until the cache is closed.
+func (p *snapshotter) run() {
+	ticker := time.NewTicker(p.c.cfg.SnapshotInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.c.closing:
+			return
+		case <-ticker.C:
+			p.write()
+		}
+	}
+}
+
+// last says when the last snapshot was written, and how large it is.
+func (p *snapshotter) last() (at time.Time, size int64) {
+	p.lastMu.Lock()
+	defer p.lastMu.Unlock()
+	return p.at, p.size
+}
+
+// write writes a snapshot, unless there is nothing that the last one did not
+// know.
+func (p *snapshotter) write() {
+	if p.c == nil || p.c.cfg.Snapshot == "" || len(p.c.sessions.list()) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	verified := p.c.pinned.session.verified()
+	if _, ok := p.c.Age(); !ok || verified <= max(p.seen, 1) {
+		return
+	}
+	size, err := p.replace(p.c.cfg.Snapshot)
+	if err != nil {
+		p.c.metrics.failedSnapshots.Inc()
+		p.c.log.Warn("the snapshot could not be written", "file", p.c.cfg.Snapshot, "error", err)
+		return
+	}
+	p.seen = verified
+	p.c.metrics.snapshots.Inc()
+	p.lastMu.Lock()
+	p.at, p.size = time.Now(), size
+	p.lastMu.Unlock()
+}
+
+var errSnapshotBusy = errors.New("another process is writing it: give each its own file")
+
+// replace writes a file beside the old one and puts it in its place: whoever
+// reads sees one of the two, whole, and after a crash of the machine as well.
+func (p *snapshotter) replace(path string) (size int64, err error) {
+	draft := path + ".new"
+	file, err := openDraft(draft)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close() // and with that the lock goes, so not before it has its name
+	size, err = p.writeTo(file)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err == nil {
+		err = os.Rename(draft, path)
+	}
+	if err != nil {
+		os.Remove(draft)
+		return 0, err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	return size, dir.Sync()
+}
+
+// openDraft opens an empty file that no other process writes to.
+func openDraft(name string) (*os.File, error) {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	// Where the file system knows no locks it has to do without.
+	busy := errors.Is(syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+	mine, err := file.Stat()
+	if err == nil {
+		// Whoever had the lock may have given the file its name since it was opened.
+		there, gone := os.Lstat(name)
+		if busy || gone != nil || !os.SameFile(mine, there) {
+			err = errSnapshotBusy
+		}
+	}
+	if err == nil {
+		err = errors.Join(file.Chmod(0o600), file.Truncate(0))
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+func (p *snapshotter) writeTo(out io.Writer) (int64, error) {
+	c := p.c
+	h := snapshotHeader{Root: c.cfg.Layout.Root, ShopBuckets: c.cfg.Layout.ShopBuckets, RootCzxid: c.pinned.rootCzxid.Load(), RootCtime: c.pinned.rootCtime.Load()}
+	// The times come before the values: nothing is younger than it says.
+	h.Written = c.cfg.clock.Now().UnixNano()
+	h.Boot, h.Uptime = c.cfg.clock.Boot()
+	now := c.now()
+	w := newSnapshotWriter(out, h)
+	for i, s := range c.pinned.sets {
+		v := s.v
+		age := v.meta(now).Age
+		// Nothing is written while the lock is held: events wait for it, and a disk
+		// may hang.
+		var records []snapshotRecord
+		v.mu.Lock()
+		records = append(records, snapshotRecord{kind: snapshotSet, set: i, zxid: s.accepted})
+		put := func(name string, n *node) bool {
+			if n.value != nil && n.data != nil && n.zxid > 0 && int64(len(n.data)) <= maxSnapshotData && discovery.ValidateName(name) == nil {
+				records = append(records, snapshotRecord{kind: snapshotMember, set: i, name: name, zxid: n.zxid, age: age, data: n.data})
+			}
+			return true
+		}
+		for name, n := range s.nodes {
+			put(name, n)
+		}
+		s.served(put)
+		v.mu.Unlock()
+		for i := range records {
+			w.record(&records[i])
+		}
+	}
+	type shop struct {
+		e    *entry
+		heat uint32
+	}
+	var shops []shop
+	c.index.each(func(_ uint64, e *entry) { shops = append(shops, shop{e, e.heat.Load()}) })
+	slices.SortStableFunc(shops, func(a, b shop) int {
+		switch {
+		case a.heat > b.heat:
+			return -1
+		case a.heat < b.heat:
+			return 1
+		}
+		return strings.Compare(a.e.name, b.e.name)
+	})
+	for _, one := range shops {
+		rec := one.e.rec.Load()
+		if rec == nil || rec.datacenter == nothing || rec.zxid <= 0 {
+			continue // that there is none is not worth a place
+		}
+		w.record(&snapshotRecord{kind: snapshotShop, name: one.e.name, zxid: rec.zxid, age: rec.meta(now).Age,
+			datacenter: rec.datacenter.Value(), heat: one.heat})
+	}
+	err := w.end()
+	return w.bytes, err
+}

@@ -1,0 +1,245 @@
+package cache
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"magellan/internal/discovery"
+)
+
+// A snapshot file is: the line snapshotMagic, which names the version; the header
+// as JSON; records; the end mark with the number of records; the XXH64 of all
+// bytes before it. Text and numbers are length-prefixed and varints.
+const (
+	snapshotMagic = "magellan snapshot 1\n"
+	// Bounds of what is read: a file is not trusted, whoever wrote it.
+	maxSnapshotHeader = 64 << 10
+	maxSnapshotData   = 4 << 20 // of one znode; jute.maxbuffer is 1 MiB mostly
+)
+
+// The kinds of record.
+const (
+	snapshotEnd = iota
+	snapshotSet
+	snapshotMember
+	snapshotShop
+)
+
+var errBadSnapshot = errors.New("not a whole snapshot")
+
+// snapshotHeader says whose snapshot it is and when it was taken.
+type snapshotHeader struct {
+	Root        string `json:"root"`
+	ShopBuckets int    `json:"shop_buckets"`
+	// RootCzxid created the root znode, at RootCtime in milliseconds of Unix time:
+	// another ensemble's will be another.
+	RootCzxid int64 `json:"root_czxid"`
+	RootCtime int64 `json:"root_ctime"`
+	// Written is the wall clock in nanoseconds of Unix time; Boot and Uptime are
+	// the clock's Boot.
+	Written int64         `json:"written"`
+	Boot    string        `json:"boot"`
+	Uptime  time.Duration `json:"uptime"`
+}
+
+// snapshotRecord is one record. age is how old the value was known to be when the
+// snapshot was written.
+type snapshotRecord struct {
+	kind int
+	set  int // of snapshotSet and snapshotMember: which of the pinned sets
+	name string
+	zxid int64 // of snapshotSet: its pzxid
+	age  time.Duration
+	data []byte // of snapshotMember: the znode's bytes
+	// Of snapshotShop.
+	datacenter string
+	heat       uint32
+}
+
+// snapshotWriter writes a snapshot. The first error stays.
+type snapshotWriter struct {
+	w     *bufio.Writer
+	hash  *xxhash.Digest
+	n     uint64
+	bytes int64
+	buf   []byte
+	err   error
+}
+
+func newSnapshotWriter(w io.Writer, h snapshotHeader) *snapshotWriter {
+	s := &snapshotWriter{w: bufio.NewWriterSize(w, 1<<16), hash: xxhash.New()}
+	header, err := json.Marshal(h)
+	s.err = err
+	s.put(append([]byte(snapshotMagic), text(nil, header)...))
+	return s
+}
+
+func text[T string | []byte](dst []byte, t T) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(t))), t...)
+}
+
+func (s *snapshotWriter) put(b []byte) {
+	if s.err == nil {
+		_, s.err = s.w.Write(b)
+		_, _ = s.hash.Write(b) // never fails
+		s.bytes += int64(len(b))
+	}
+}
+
+func (s *snapshotWriter) record(r *snapshotRecord) {
+	s.n++
+	b := binary.AppendUvarint(s.buf[:0], uint64(r.kind))
+	if r.kind == snapshotSet || r.kind == snapshotMember {
+		b = binary.AppendUvarint(b, uint64(r.set))
+	}
+	b = binary.AppendUvarint(b, uint64(r.zxid))
+	if r.kind != snapshotSet {
+		b = text(b, r.name)
+		// Rounded up: no value is younger than it was.
+		b = binary.AppendUvarint(b, uint64((max(r.age, 0)+time.Millisecond-1)/time.Millisecond))
+	}
+	switch r.kind {
+	case snapshotMember:
+		b = text(b, r.data)
+	case snapshotShop:
+		b = text(b, r.datacenter)
+		b = binary.AppendUvarint(b, uint64(r.heat))
+	}
+	s.buf = b
+	s.put(b)
+}
+
+// end writes what makes the snapshot whole.
+func (s *snapshotWriter) end() error {
+	s.put(binary.AppendUvarint(binary.AppendUvarint(nil, snapshotEnd), s.n))
+	s.put(binary.BigEndian.AppendUint64(nil, s.hash.Sum64()))
+	if s.err == nil {
+		s.err = s.w.Flush()
+	}
+	return s.err
+}
+
+// verifySnapshot reads all of a file of the given size and compares its checksum.
+func verifySnapshot(r io.Reader, size int64) error {
+	if size < int64(len(snapshotMagic))+8 {
+		return fmt.Errorf("%w: %d bytes are too few", errBadSnapshot, size)
+	}
+	hash := xxhash.New()
+	if _, err := io.CopyN(hash, r, size-8); err != nil {
+		return fmt.Errorf("%w: %w", errBadSnapshot, err)
+	}
+	var sum [8]byte
+	if _, err := io.ReadFull(r, sum[:]); err != nil {
+		return fmt.Errorf("%w: %w", errBadSnapshot, err)
+	}
+	if binary.BigEndian.Uint64(sum[:]) != hash.Sum64() {
+		return fmt.Errorf("%w: the checksum is wrong", errBadSnapshot)
+	}
+	return nil
+}
+
+// snapshotReader reads a snapshot. It takes nothing for granted: a checksum is
+// no signature.
+type snapshotReader struct {
+	r    *bufio.Reader
+	n    uint64
+	last int // kind of the last record
+}
+
+func newSnapshotReader(r io.Reader) (*snapshotReader, snapshotHeader, error) {
+	s := &snapshotReader{r: bufio.NewReaderSize(r, 1<<16)}
+	var h snapshotHeader
+	magic := make([]byte, len(snapshotMagic))
+	if _, err := io.ReadFull(s.r, magic); err != nil || string(magic) != snapshotMagic {
+		return nil, h, fmt.Errorf("%w: it does not begin with %q", errBadSnapshot, snapshotMagic)
+	}
+	header, err := s.text(maxSnapshotHeader)
+	if err == nil {
+		err = json.Unmarshal(header, &h)
+	}
+	if err != nil {
+		return nil, h, fmt.Errorf("%w: its header: %w", errBadSnapshot, err)
+	}
+	return s, h, nil
+}
+
+func (s *snapshotReader) text(limit uint64) ([]byte, error) {
+	n, err := binary.ReadUvarint(s.r)
+	if err != nil {
+		return nil, err
+	}
+	if n > limit {
+		return nil, fmt.Errorf("a text of %d bytes, more than %d", n, limit)
+	}
+	b := make([]byte, n)
+	_, err = io.ReadFull(s.r, b)
+	return b, err
+}
+
+// number reads a number up to limit.
+func (s *snapshotReader) number(limit uint64) uint64 {
+	n, err := binary.ReadUvarint(s.r)
+	if err != nil || n > limit {
+		s.last = -1
+	}
+	return n
+}
+
+// next returns the next record, io.EOF after the last.
+func (s *snapshotReader) next() (r snapshotRecord, err error) {
+	s.last = 0
+	defer func() {
+		if s.last < 0 && err == nil {
+			err = fmt.Errorf("%w: record %d makes no sense", errBadSnapshot, s.n)
+		}
+	}()
+	r.kind = int(s.number(snapshotShop))
+	if s.last < 0 {
+		return r, nil
+	}
+	if r.kind == snapshotEnd {
+		if s.number(s.n) != s.n || s.last < 0 {
+			return r, fmt.Errorf("%w: records are missing", errBadSnapshot)
+		}
+		return r, io.EOF
+	}
+	s.n++
+	if r.kind != snapshotShop {
+		r.set = int(s.number(pinnedSets - 1))
+	}
+	r.zxid = int64(s.number(1<<63 - 1))
+	if r.kind == snapshotSet {
+		return r, nil
+	}
+	name, err := s.text(1 << 10)
+	if err != nil {
+		return r, fmt.Errorf("%w: record %d: %w", errBadSnapshot, s.n, err)
+	}
+	r.name = string(name)
+	if discovery.ValidateName(r.name) != nil || r.zxid == 0 {
+		s.last = -1
+	}
+	r.age = time.Duration(s.number(uint64(maxSnapshotAge/time.Millisecond))) * time.Millisecond
+	var value []byte
+	if r.kind == snapshotMember {
+		value, err = s.text(maxSnapshotData)
+		r.data = value
+	} else if value, err = s.text(1 << 10); err == nil {
+		r.datacenter = string(value)
+		if discovery.ValidateName(r.datacenter) != nil {
+			s.last = -1
+		}
+		r.heat = uint32(s.number(1<<32 - 1))
+	}
+	if err != nil {
+		return r, fmt.Errorf("%w: record %d: %w", errBadSnapshot, s.n, err)
+	}
+	return r, nil
+}

@@ -1,0 +1,115 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+	"magellan/internal/zk/zktest"
+)
+
+// TestMinZxid: who has written something reads it, a shop as well as what is
+// pinned, and a transaction that never was is an error and no hang.
+func TestMinZxid(t *testing.T) {
+	w := newWorld(t)
+	w.shop("42", "ash1")
+	w.shop("43", "ash1")
+	c := w.open(Config{ZooKeeper: zk.Config{Heartbeat: -1}})
+	w.ask("42")
+	for i, datacenter := range []string{"ash2", "ash1", "ash2"} {
+		at := discovery.ReadOptions{MinZxid: w.shop("42", datacenter)}
+		if got, meta := w.askWith("42", at); got != datacenter || meta.Zxid < at.MinZxid {
+			t.Errorf("after moving it to %s the shop is in %s (%v)", datacenter, got, meta)
+		}
+		// What the transaction did not touch, in memory and not.
+		if got, _ := w.askWith("43", at); got != "ash1" {
+			t.Errorf("43 is %s", got)
+		}
+		if got, _ := w.askWith("none", at); got != "absent" {
+			t.Errorf("none is %s", got)
+		}
+		at.MinZxid = w.datacenter("ash1", "us-east1", 100+i)
+		topology, _, err := c.Topology(w.soon(), at)
+		w.must(err)
+		if d, _ := topology.Datacenter("ash1"); d.Assigned != int64(100+i) {
+			t.Errorf("the topology has %+v", d)
+		}
+	}
+	// What is known already needs no sync: it would fail now.
+	known := discovery.ReadOptions{MinZxid: c.sessions.list()[0].client.SettledZxid()}
+	w.must(w.server.Pause())
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, _, err := c.Shop(ctx, "42", known); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := c.Topology(ctx, known); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := c.Shop(ctx, "42", discovery.ReadOptions{MinZxid: known.MinZxid + 1}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with the server paused: %v", err)
+	}
+	w.must(w.server.Resume())
+
+	future := discovery.ReadOptions{MinZxid: 1 << 60}
+	out := make([]discovery.ShopRead, 2)
+	c.Shops(w.soon(), []string{"42", "never asked for"}, future, out)
+	for _, read := range out {
+		if !errors.Is(read.Err, discovery.ErrZxidNotReached) {
+			t.Errorf("a shop as of the future: %v", read.Err)
+		}
+	}
+	if _, _, err := c.Blocklist(w.soon(), future); !errors.Is(err, discovery.ErrZxidNotReached) {
+		t.Errorf("the blocklist as of the future: %v", err)
+	}
+}
+
+// TestReadYourWritesFromLaggingFollower: the cache reads from a follower that
+// hears nothing of the writes while it is stopped; no answer to one who wrote may
+// lack the write.
+func TestReadYourWritesFromLaggingFollower(t *testing.T) {
+	ensemble := zktest.StartEnsemble(t, 3)
+	leader, err := ensemble.Leader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	follower := ensemble.Followers()[0]
+	w := &world{T: t, server: follower}
+	w.zk = w.client(zk.Config{Servers: []string{leader.Addr()}})
+	w.put(layout.Root, "")
+	w.datacenter("ash0", "us-east1", 0)
+	w.shop("42", "ash0")
+	w.open(Config{ZooKeeper: zk.Config{Servers: []string{follower.Addr()}, SessionTimeout: 20 * time.Second}})
+	w.ask("42")
+	lagged := 0
+	for _, datacenter := range []string{"ash1", "ash2", "ash3", "ash4", "ash5"} {
+		w.must(follower.Pause())
+		zxid := w.shop("42", datacenter)
+		if got, _ := w.ask("42"); got != datacenter {
+			lagged++
+		}
+		type answer struct {
+			datacenter string
+			meta       discovery.Meta
+		}
+		answers := make(chan answer, 4)
+		for range cap(answers) {
+			go func() {
+				got, meta := w.askWith("42", discovery.ReadOptions{MinZxid: zxid})
+				answers <- answer{got, meta}
+			}()
+		}
+		w.must(follower.Resume())
+		for range cap(answers) {
+			if got := <-answers; got.datacenter != datacenter || got.meta.Zxid != zxid {
+				t.Errorf("after the write of %s at %#x: %+v", datacenter, zxid, got)
+			}
+		}
+	}
+	if lagged == 0 {
+		t.Error("the follower never lagged, so nothing was proved")
+	}
+}
