@@ -33,6 +33,9 @@ const (
 // ErrNoToken is returned by [New] where everybody could look in.
 var ErrNoToken = errors.New("profiles and metrics are not for everybody")
 
+// errEnding is why the contexts of requests end in Shutdown.
+var errEnding = fmt.Errorf("the process is about to end: %w", context.Canceled)
+
 // Config says what the server shows and to whom.
 type Config struct {
 	// Listen is host:port. Port 0 takes a free one, see [Server.Addr]. Empty
@@ -49,6 +52,8 @@ type Config struct {
 	Problems ProblemLister
 	// Explainer tells what is known of a znode. Required.
 	Explainer Explainer
+	// Accepter lets a loss through. nil means that there is no such route.
+	Accepter Accepter
 	// Routes are served beside the server's own.
 	Routes []Route
 	// Logger gets each request at debug level, and what goes wrong. nil means
@@ -115,9 +120,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	// A profile of the next 30 seconds must not hold up the end for so long:
 	// the handlers see their context end and answer with what they have.
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
-	s.http.RegisterOnShutdown(cancel)
+	s.http.RegisterOnShutdown(func() { cancel(errEnding) })
 	if s.listener, err = net.ListenTCP("tcp", addr); err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
 	}
@@ -154,7 +159,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) handler(cfg Config) http.Handler {
 	e := echo.New()
 	e.HTTPErrorHandler = s.writeProblem
-	e.Use(s.logged, s.authorized(cfg.Token), s.deadline)
+	e.Use(s.logged, s.authorized(cfg.Token, cfg.Listen), s.deadline)
 
 	get := []string{http.MethodGet, http.MethodHead}
 	getPost := []string{http.MethodGet, http.MethodHead, http.MethodPost}
@@ -163,7 +168,7 @@ func (s *Server) handler(cfg Config) http.Handler {
 			ErrorLog:      slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 			ErrorHandling: promhttp.ContinueOnError, // half of the metrics is better than none
 		})},
-		{get, "/admin/problems", "znodes that do not parse or may not be read", problemsHandler(cfg.Problems)},
+		{get, "/admin/problems", "znodes that do not parse, may not be read, or have lost too much at once", problemsHandler(cfg.Problems)},
 		{get, "/admin/cache/*", "what the cache knows of a znode: /admin/cache/ and the znode's path", explainHandler(cfg.Explainer)},
 		{get, "/debug/pprof", "", http.RedirectHandler("/debug/pprof/", http.StatusMovedPermanently)},
 		{getPost, "/debug/pprof/*", "profiles of Go: heap, goroutine, allocs, block, mutex, threadcreate", http.HandlerFunc(pprof.Index)},
@@ -172,6 +177,10 @@ func (s *Server) handler(cfg Config) http.Handler {
 		{get, "/debug/pprof/cmdline", "the command line", http.HandlerFunc(pprof.Cmdline)},
 		{getPost, "/debug/pprof/symbol", "program counters to function names", http.HandlerFunc(pprof.Symbol)},
 	}, cfg.Routes...)
+	if cfg.Accepter != nil {
+		routes = append(routes, Route{[]string{http.MethodPost}, "/admin/accept/*",
+			"let a loss through that the shrink guard holds back: /admin/accept/ and the znode's path", acceptHandler(cfg.Accepter)})
+	}
 	routes = append(routes, Route{get, "/", "this page", indexHandler(routes)})
 	for _, r := range routes {
 		e.Match(r.Methods, r.Path, echo.WrapHandler(r.Handler))

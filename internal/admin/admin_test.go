@@ -1,16 +1,19 @@
 package admin
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -95,12 +98,22 @@ func do(t *testing.T, method, url string, header ...string) (*http.Response, str
 	return resp, string(body)
 }
 
+// acceptOnce holds back what it has until that is accepted.
+type acceptOnce map[string]bool
+
+func (a acceptOnce) Accept(path string) bool {
+	held := a[path]
+	delete(a, path)
+	return held
+}
+
 func TestRoutes(t *testing.T) {
 	cfg := config()
 	cfg.Routes = []Route{
 		{[]string{"GET"}, "/debug/pprof/native", "native memory", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "native profile") })},
 		{[]string{"GET", "PUT"}, "/admin/jeprof/dumps/:id", "one dump", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Method+" "+r.URL.Path) })},
 	}
+	cfg.Accepter = acceptOnce{"/magellan/datacenters": true}
 	_, url := start(t, cfg)
 	for _, test := range []struct {
 		method, path string
@@ -117,6 +130,9 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/admin/cache/", 200, "application/json", `"zxid": 9`},
 		{"GET", "/admin/cache/magellan/shops/1a2/43", 404, "application/problem+json", "no znode that the cache holds has the path /magellan/shops/1a2/43"},
 		{"POST", "/admin/problems", 405, "application/problem+json", "Method Not Allowed"},
+		{"GET", "/admin/accept/magellan/datacenters", 405, "application/problem+json", "Method Not Allowed"},
+		{"POST", "/admin/accept/magellan/datacenters", 200, "application/json", `"accepted": "/magellan/datacenters"`},
+		{"POST", "/admin/accept/magellan/datacenters", 404, "application/problem+json", "nothing is held back at /magellan/datacenters"},
 		{"GET", "/nowhere", 404, "application/problem+json", "nothing is served at /nowhere"},
 		{"GET", "/debug/pprof", 301, "", ""},
 		{"GET", "/debug/pprof/", 200, "text/html", "goroutine"},
@@ -265,6 +281,34 @@ func TestCrossOriginPostIsRefused(t *testing.T) {
 	}
 }
 
+// A page whose owner has its name lead to a loopback address is, to the browser, of
+// the same origin. Without a token only the name tells it from an operator.
+func TestOtherNamesAreRefusedWithoutToken(t *testing.T) {
+	for token, other := range map[string]int{"": 421, "s3cret": 200} {
+		cfg := config()
+		cfg.Token = token
+		s, _ := start(t, cfg)
+		for host, want := range map[string]int{
+			"evil.example": other, "evil.example:" + port(s): other, "127.0.0.1.evil.example": other, "": 200,
+			"localhost": 200, "LocalHost:" + port(s): 200, "a.localhost": 200, "127.0.0.1:" + port(s): 200, "[::1]:6060": 200, "[::1]": 200, "192.0.2.7": 200,
+		} {
+			conn, err := net.Dial("tcp", s.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(conn, "GET /metrics HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer s3cret\r\nConnection: close\r\n\r\n", host)
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode != want {
+				t.Errorf("token %q, Host %q: %d, want %d", token, host, resp.StatusCode, want)
+			}
+			conn.Close()
+		}
+	}
+}
+
 // A profile longer than the write timeout must not be cut off by it.
 func TestSecondsMoveTheDeadline(t *testing.T) {
 	cfg := config()
@@ -324,7 +368,7 @@ func TestShutdownEndsProfiles(t *testing.T) {
 		profiled <- err
 	}()
 	waitForSleepers(t, 2)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		t.Error(err)
@@ -343,12 +387,43 @@ func TestShutdownEndsProfiles(t *testing.T) {
 	}
 }
 
+// A handler that waits learns why it has to end.
+func TestShutdownSaysWhy(t *testing.T) {
+	cfg := config()
+	waiting, why := make(chan bool), make(chan error, 1)
+	cfg.Routes = []Route{{[]string{"GET"}, "/waits", "waits", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(waiting)
+		<-r.Context().Done()
+		why <- context.Cause(r.Context())
+	})}}
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	var ends sync.WaitGroup
+	defer ends.Wait()
+	ends.Go(func() { s.Serve() })
+	ends.Go(func() {
+		if resp, err := http.Get("http://" + s.Addr().String() + "/waits"); err == nil {
+			resp.Body.Close()
+		}
+	})
+	<-waiting
+	if err := s.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if err := <-why; !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "about to end") {
+		t.Errorf("it learns %v", err)
+	}
+}
+
 // waitForSleepers returns once n handlers of net/http/pprof wait for their
 // seconds to pass. Starting a profile to see whether one runs would be in its way.
 func waitForSleepers(t *testing.T, n int) {
 	t.Helper()
 	stacks := make([]byte, 1<<20)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); runtime.Gosched() {
 		if bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("net/http/pprof.sleep(")) >= n {
 			return
 		}

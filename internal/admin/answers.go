@@ -11,7 +11,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// Problem is a znode that does not parse, or may not be read.
+// Problem is a znode that does not parse, may not be read, or has lost too much
+// at once.
 type Problem struct {
 	// Path is the znode's path.
 	Path string `json:"path"`
@@ -54,6 +55,11 @@ type Entry struct {
 	// SessionID ZooKeeper's name for it, in hexadecimal as its logs have it.
 	Session   int    `json:"session"`
 	SessionID string `json:"session_id"`
+	// Restored: the value is a snapshot's, and ZooKeeper has not been read since.
+	Restored bool `json:"restored"`
+	// HeldBack: the shrink guard serves the value in place of what ZooKeeper
+	// holds, until that is accepted.
+	HeldBack bool `json:"held_back"`
 	// Heat is in how many different seconds the znode was asked for.
 	Heat uint32 `json:"heat"`
 	// Problem is what is wrong with it, nil if nothing is.
@@ -66,6 +72,24 @@ type Explainer interface {
 	// Explain returns false for a path under which the cache never holds
 	// anything. path is absolute, and whatever the request had.
 	Explain(path string) (Entry, bool)
+}
+
+// Accepter lets through what is held back because too much was lost at once. It
+// is called by any number of goroutines at once.
+type Accepter interface {
+	// Accept reports whether anything was held back at a znode's path.
+	Accept(path string) bool
+}
+
+func acceptHandler(a Accepter) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		path := znodePath(r, "/admin/accept")
+		if !a.Accept(path) {
+			writeProblem(w, http.StatusNotFound, "nothing is held back at "+path+": /admin/problems lists what is")
+			return
+		}
+		writeJSON(w, http.StatusOK, "application/json", map[string]string{"accepted": path})
+	}
 }
 
 func problemsHandler(p ProblemLister) http.HandlerFunc {

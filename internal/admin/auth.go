@@ -3,6 +3,8 @@ package admin
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 
@@ -10,11 +12,19 @@ import (
 )
 
 // authorized lets requests through that bring the token, as a bearer token or
-// as the password of basic authentication. An empty token lets all through.
-func (s *Server) authorized(token string) echo.MiddlewareFunc {
+// as the password of basic authentication. An empty token lets all through who
+// ask for the address listened on by a name of this machine's.
+func (s *Server) authorized(token, listen string) echo.MiddlewareFunc {
+	own, _, _ := net.SplitHostPort(listen)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		if token == "" {
-			return next
+			return func(c echo.Context) error {
+				if host := c.Request().Host; !local(host) && !strings.EqualFold(hostname(host), own) {
+					return echo.NewHTTPError(http.StatusMisdirectedRequest, fmt.Sprintf(
+						"without an admin token only localhost and IP addresses are answered, not %.100q: use one of these, or set a token", host))
+				}
+				return next(c)
+			}
 		}
 		want := sha256.Sum256([]byte(token))
 		return func(c echo.Context) error {
@@ -30,6 +40,23 @@ func (s *Server) authorized(token string) echo.MiddlewareFunc {
 				"this address wants the admin token: send it as \"Authorization: Bearer TOKEN\", or as the password in the URL")
 		}
 	}
+}
+
+// local reports whether a Host header names an IP address or localhost, or nothing,
+// which no browser sends. Any other name may be that of a page in an operator's
+// browser whose owner has it lead here (DNS rebinding): to the browser that page and
+// this server are the same origin.
+func local(host string) bool {
+	name := strings.ToLower(hostname(host))
+	return name == "" || net.ParseIP(strings.Trim(name, "[]")) != nil || name == "localhost" || strings.HasSuffix(name, ".localhost")
+}
+
+// hostname is a Host header without its port.
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return host
 }
 
 // presented returns the token a request brings, empty for none.

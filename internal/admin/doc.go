@@ -4,7 +4,9 @@
 // It has an Echo instance and a listener of its own, so that it goes on
 // answering while the public one (internal/httpapi) is overloaded, and so that
 // it can be kept off the public network: unless it listens on a loopback
-// address it wants a token with every request.
+// address it wants a token with every request. Without one it answers to localhost
+// and to IP addresses, not to other names: those may be of a page in an operator's
+// browser.
 //
 // It knows nothing of the cache and nothing of jemalloc. What it shows comes in
 // through [Config]: small interfaces, which cmd/magellan fills, and further

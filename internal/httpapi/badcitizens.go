@@ -31,11 +31,19 @@ func (s *Server) getBadCitizens(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if x.depends != nil {
+		x.depends.on(discovery.BlocklistTopic())
+	}
 	answer, meta, err := s.service.BadCitizens(x.ctx, x.readOptions())
 	if err != nil {
 		return x.failWith(meta, err)
 	}
 	list, now := answer.Blocklist, answer.Now
+	if x.depends != nil {
+		if at, ok := list.NextExpiry(now); ok {
+			x.depends.expires(at, now)
+		}
+	}
 	rendered := s.badCitizens.get(list, now, func() (time.Time, bool) { return list.NextExpiry(now) }, format,
 		func() []byte { return badCitizensFormats[format].render(list.Entries(now)) })
 	x.setMeta(meta)
@@ -179,9 +187,15 @@ func (s *Server) getBadCitizen(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if x.depends != nil {
+		x.depends.on(discovery.BlocklistTopic())
+	}
 	answer, meta, err := s.service.BadCitizen(x.ctx, ip, x.readOptions())
 	if err != nil {
 		return x.failWith(meta, err)
+	}
+	if x.depends != nil && !answer.Entry.Expires.IsZero() {
+		x.depends.expires(answer.Entry.Expires, answer.Now)
 	}
 	dst := append(x.body[:0], `{"ip":"`...)
 	dst = answer.Addr.AppendTo(dst)

@@ -1,6 +1,12 @@
 package httpapi
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"magellan/internal/discovery"
+)
 
 // matchesETag reports whether an If-None-Match header, whose values are given,
 // names etag, by weak comparison (RFC 9110, sections 8.8.3.2 and 13.1.2). What
@@ -54,44 +60,98 @@ func entityTagLen(s string) int {
 	return 0
 }
 
-// noCache reports whether a request's Cache-Control header, whose values are
-// given, has the directive no-cache (RFC 9111, section 5.2.1.4).
-func noCache(values []string) bool {
+// cacheControl reads the directives of a request's Cache-Control header, whose
+// values are given: no-cache and max-age (RFC 9111, section 5.2.1) and
+// stale-if-error (RFC 5861). Others are ignored. Of several of a kind the one
+// that asks for most counts, and an argument that is no number asks for all.
+func cacheControl(values []string) (opt discovery.ReadOptions) {
 	for _, rest := range values {
-		for rest != "" {
+		for {
 			rest = strings.TrimLeft(rest, ", \t")
+			if rest == "" {
+				break
+			}
 			n := strings.IndexAny(rest, "=, \t")
 			if n < 0 {
 				n = len(rest)
 			}
-			if strings.EqualFold(rest[:n], "no-cache") {
-				return true
-			}
+			name, argument := rest[:n], ""
 			if rest = rest[n:]; strings.HasPrefix(rest, "=") {
-				rest = skipArgument(rest[1:])
+				argument, rest = cutArgument(rest[1:])
+			}
+			switch {
+			case strings.EqualFold(name, "no-cache"):
+				opt.Fresh = true
+			case strings.EqualFold(name, "max-age"):
+				if age := deltaSeconds(argument); age == 0 {
+					opt.Fresh = true
+				} else if opt.MaxAge == 0 || age < opt.MaxAge {
+					opt.MaxAge = age
+				}
+			case strings.EqualFold(name, "stale-if-error"):
+				age := deltaSeconds(argument)
+				if age == 0 {
+					age = -1
+				}
+				if opt.StaleIfError == 0 || age < opt.StaleIfError {
+					opt.StaleIfError = age
+				}
 			}
 		}
 	}
-	return false
+	return opt
 }
 
-// skipArgument cuts a token or a quoted string off the front of s.
-func skipArgument(s string) string {
+// maxDeltaSeconds stands for all that is more (RFC 9111, section 1.2.2).
+const maxDeltaSeconds = 1 << 31
+
+// deltaSeconds reads a number of seconds, 0 where s is none.
+func deltaSeconds(s string) time.Duration {
+	n := time.Duration(0)
+	for _, c := range []byte(s) {
+		if c < '0' || '9' < c {
+			return 0
+		}
+		n = min(10*n+time.Duration(c-'0'), maxDeltaSeconds)
+	}
+	return n * time.Second
+}
+
+// minZxid reads the values of X-Min-Zxid: hexadecimal, as X-Zxid has it, with or
+// without the 0x. Of several the newest counts. -1 stands for what is no zxid.
+func minZxid(values []string) (zxid int64) {
+	for _, value := range values {
+		digits := trimBlanks(value)
+		if len(digits) > 2 && (digits[:2] == "0x" || digits[:2] == "0X") {
+			digits = digits[2:]
+		}
+		n, err := strconv.ParseInt(digits, 16, 64)
+		if err != nil || n < 0 || digits[0] == '+' || digits[0] == '-' {
+			return -1
+		}
+		zxid = max(zxid, n)
+	}
+	return zxid
+}
+
+// cutArgument cuts a token or a quoted string off the front of s. What is quoted
+// is returned without its quotes, and as nothing where it has no end.
+func cutArgument(s string) (argument, rest string) {
 	if !strings.HasPrefix(s, `"`) {
 		if i := strings.IndexByte(s, ','); i >= 0 {
-			return s[i:]
+			return trimBlanks(s[:i]), s[i:]
 		}
-		return ""
+		return trimBlanks(s), ""
 	}
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
 		case '\\':
 			i++
 		case '"':
-			return s[i+1:]
+			return s[1:i], s[i+1:]
 		}
 	}
-	return ""
+	return "", ""
 }
 
 func trimBlanks(s string) string { return strings.Trim(s, " \t") }

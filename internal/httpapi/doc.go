@@ -12,7 +12,14 @@
 // cheaper and are not used: a datacenter's count of assigned shops changes with
 // every new shop, and with it the datacenter's zxid, but not where its other
 // shops live. A hash is the same on every replica and stays when the bytes stay,
-// which is what a conditional request, and later a long poll, is for.
+// which is what a conditional request, a long poll and a stream's resumption are
+// for.
+//
+// # Waiting for changes
+//
+// A long poll ([poll]) and a stream ([stream]) wait for other bytes, not for
+// events: a handler names what its answer is made of ([dependencies]), and is run
+// again when something of it has changed.
 //
 // # Memory
 //

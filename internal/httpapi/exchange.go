@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -39,6 +40,12 @@ type exchange struct {
 	route  *route
 	start  time.Time
 	ctx    *lazyContext
+	conn   net.Conn // nil where the request came by another way than Serve
+	// depends is where handlers say what their answer is made of; nil unless
+	// somebody waits for another.
+	depends *dependencies
+	waited  time.Duration // of the time since start
+	name    string        // the path's parameter where there is no echo
 
 	status int   // 0 until the header is written
 	bytes  int64 // of the body
@@ -68,8 +75,8 @@ type contextKey struct{ name string }
 // exchangeKey is where a connection's context has its exchange.
 var exchangeKey = &contextKey{"exchange"}
 
-func newExchange(s *Server) *exchange {
-	return &exchange{server: s, id: sequence{next: rand.Uint64()}}
+func newExchange(s *Server, conn net.Conn) *exchange {
+	return &exchange{server: s, conn: conn, id: sequence{next: rand.Uint64()}}
 }
 
 // exchangeFor returns the exchange of r's connection, or a new one.
@@ -79,7 +86,7 @@ func (s *Server) exchangeFor(r *http.Request) *exchange {
 			return x
 		}
 	}
-	return newExchange(s)
+	return newExchange(s, nil)
 }
 
 var closeConnection = []string{"close"}
@@ -88,7 +95,7 @@ func (x *exchange) begin(w http.ResponseWriter, r *http.Request) {
 	x.w, x.r = w, r
 	x.route = x.server.elsewhere
 	x.start = time.Now()
-	x.status, x.bytes, x.gone = 0, 0, false
+	x.status, x.bytes, x.gone, x.waited = 0, 0, false, 0
 	if x.ctx == nil {
 		x.ctx = new(lazyContext)
 	}
@@ -117,7 +124,7 @@ func (x *exchange) end() {
 	if x.gone {
 		x.status = statusClientGone
 	}
-	x.route.metrics.observe(x.status, took)
+	x.route.metrics.observe(x.status, took-x.waited)
 	if logger := x.server.cfg.Logger; logger.Enabled(context.Background(), slog.LevelDebug) {
 		logger.LogAttrs(context.Background(), slog.LevelDebug, "request",
 			x.logID(),
@@ -171,8 +178,14 @@ func (x *exchange) Write(b []byte) (int, error) {
 func (x *exchange) Unwrap() http.ResponseWriter { return x.w }
 
 // readOptions reads how fresh the client wants the answer.
-func (x *exchange) readOptions() discovery.ReadOptions {
-	return discovery.ReadOptions{Fresh: noCache(x.r.Header["Cache-Control"])}
+func (x *exchange) readOptions() (opt discovery.ReadOptions) {
+	if values := x.r.Header["Cache-Control"]; values != nil {
+		opt = cacheControl(values)
+	}
+	if values := x.r.Header["X-Min-Zxid"]; values != nil {
+		opt.MinZxid = minZxid(values)
+	}
+	return opt
 }
 
 // Content types, ready to stand in a header.
@@ -199,6 +212,9 @@ func (x *exchange) sendTagged(contentType, etag []string, body []byte) error {
 	header := x.w.Header()
 	header["Etag"] = etag
 	if inm := x.r.Header["If-None-Match"]; inm != nil && x.r.Method != http.MethodPost && matchesETag(inm, etag[0]) {
+		if x.mayWait() {
+			return errUnchanged
+		}
 		x.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -219,7 +235,8 @@ func (x *exchange) write(status int, body []byte) error {
 		return nil
 	}
 	const piece = 1 << 20
-	for len(body) > piece {
+	_, whole := x.w.(*recorder)
+	for len(body) > piece && !whole {
 		if _, err := x.Write(body[:piece]); err != nil {
 			return x.leave(err)
 		}

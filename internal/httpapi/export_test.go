@@ -39,3 +39,6 @@ func ProblemTypes() []string {
 	}
 	return types
 }
+
+// SlowReaderPause is slowReaderPause.
+var SlowReaderPause = slowReaderPause

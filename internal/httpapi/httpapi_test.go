@@ -32,6 +32,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // now is when the tests take place.
 var now = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
+// patience bounds each wait for what must happen; it is never measured.
+const patience = 2 * time.Minute
+
 // world is a Server on a real listener, and what it answers from.
 type world struct {
 	t      testing.TB
@@ -122,7 +125,7 @@ func newWorld(t testing.TB, change func(*httpapi.Config)) *world {
 	go func() { served <- w.server.Serve(l) }()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := w.server.Shutdown(ctx); err != nil {
 			t.Error(err)

@@ -49,13 +49,13 @@ func TestLazyContext(t *testing.T) {
 // TestContextIsNotUsedAgain: on one connection a request whose context was
 // waited for, and is over, leaves nothing of it to the next.
 func TestContextIsNotUsedAgain(t *testing.T) {
-	m, err := newMetrics(nil)
+	m, err := newMetrics(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &Server{cfg: Config{RequestTimeout: time.Hour, Logger: slog.New(slog.DiscardHandler)}, metrics: m}
 	s.elsewhere = &route{metrics: m.route("other")}
-	x := newExchange(s)
+	x := newExchange(s, nil)
 	for i, wait := range []bool{false, true, false, true} {
 		x.begin(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 		ctx := x.ctx

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,10 @@ const (
 	// each byte of which may take three when characters beyond ASCII are
 	// written as \u escapes.
 	maxLookupBody = 8 << 20
+	// maxTrusted is how much memory a body gets by its announced length, in bytes:
+	// 4,000 names of 12 letters. A longer one gets more as it comes, so that
+	// nobody takes memory by announcing what is never sent.
+	maxTrusted = 64 << 10
 	// maxKeptLookup bounds the memory a lookup leaves for the next, in bytes
 	// for each of its buffers.
 	maxKeptLookup = 1 << 20
@@ -66,7 +71,7 @@ func (s *Server) lookupShops(x *exchange) error {
 	if err != nil {
 		return x.failWith(meta, err)
 	}
-	l.compose()
+	l.compose(s)
 	return x.answer(meta, contentJSON, l.body)
 }
 
@@ -79,9 +84,9 @@ func (l *lookup) read(x *exchange) error {
 	if x.r.ContentLength > maxLookupBody {
 		return tooLarge(x)
 	}
-	if x.r.ContentLength > 0 {
+	if announced := int(x.r.ContentLength); announced > 0 {
 		// One byte more than there is: ReadFrom need not grow to see the end.
-		l.request.Grow(int(x.r.ContentLength) + bytes.MinRead)
+		l.request.Grow(min(announced, maxTrusted) + bytes.MinRead)
 	}
 	n, err := l.request.ReadFrom(io.LimitReader(x.r.Body, maxLookupBody+1))
 	switch {
@@ -217,7 +222,7 @@ func syntaxError(err error) error {
 }
 
 // compose writes the results in the order of the names.
-func (l *lookup) compose() {
+func (l *lookup) compose(s *Server) {
 	dst := append(l.body[:0], `{"results":[`...)
 	for i := range l.results {
 		result := &l.results[i]
@@ -232,7 +237,11 @@ func (l *lookup) compose() {
 		} else {
 			dst = appendString(append(dst, `"shop":`...), result.Answer.Shop)
 			if result.Status != discovery.NotFound {
-				dst = appendString(append(dst, `,"detail":`...), result.Err.Error())
+				detail := result.Err.Error()
+				if errors.Is(result.Err, context.DeadlineExceeded) {
+					detail = s.timeoutDetail()
+				}
+				dst = appendString(append(dst, `,"detail":`...), detail)
 			}
 		}
 		dst = append(dst, '}')

@@ -12,21 +12,44 @@ import (
 // metrics is the one metric of requests: a histogram counts them as well.
 type metrics struct {
 	duration *prometheus.HistogramVec
+	// propagation is the time a change takes to those who wait for it.
+	propagation struct{ poll, stream prometheus.Observer }
+	streamEnds  *prometheus.CounterVec
 }
 
 // newMetrics makes the metrics and registers them, unless registerer is nil.
-func newMetrics(registerer prometheus.Registerer) (*metrics, error) {
+func newMetrics(s *Server, registerer prometheus.Registerer) (*metrics, error) {
 	m := &metrics{duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "magellan_http_request_duration_seconds",
-		Help: "Time from a request's header to the end of its answer, by route and status. " +
+		Help: "Time from a request's header to the end of its answer, by route and status, without the time a long poll waited. " +
 			"Route \"other\" is no route; code 499: the client left before the answer.",
 		Buckets: []float64{10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 1e-3, 5e-3, 25e-3, 100e-3, 500e-3, 2.5},
 	}, []string{"route", "code"})}
+	propagation := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "magellan_http_propagation_seconds",
+		Help: "Time from a watch event's arrival at the cache to the new bytes being given to who waited for them, " +
+			"by a long poll or on a stream.",
+		Buckets: []float64{100e-6, 200e-6, 400e-6, 800e-6, 1.6e-3, 3.2e-3, 6.4e-3, 12.8e-3, 50e-3, 200e-3, 1, 5},
+	}, []string{"to"})
+	m.propagation.poll, m.propagation.stream = propagation.WithLabelValues("poll"), propagation.WithLabelValues("stream")
+	m.streamEnds = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "magellan_http_stream_ends_total", Help: "Streams that have ended, by the reason.",
+	}, []string{"reason"})
+	gauge := func(name, help string, n *atomic.Int64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(n.Load()) })
+	}
 	if registerer == nil {
 		return m, nil
 	}
-	if err := registerer.Register(m.duration); err != nil {
-		return nil, fmt.Errorf("httpapi: Config.Registerer: %w", err)
+	for _, c := range []prometheus.Collector{
+		m.duration, propagation, m.streamEnds,
+		gauge("magellan_http_polls", "Long polls that wait for a change.", &s.waiting.polls),
+		gauge("magellan_http_streams", "Streams that are open.", &s.waiting.streams),
+		gauge("magellan_http_stream_keys", "Answers that they watch.", &s.waiting.keys),
+	} {
+		if err := registerer.Register(c); err != nil {
+			return nil, fmt.Errorf("httpapi: Config.Registerer: %w", err)
+		}
 	}
 	return m, nil
 }

@@ -23,6 +23,7 @@ func (s *Server) getPlacement(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	x.dependOnTopology()
 	placement, meta, err := s.service.Place(x.ctx, discovery.PlacementRequest{
 		Shop: shop, Policy: discovery.Policy(policy), Exclude: values["exclude"], Prefer: values["prefer"],
 	}, x.readOptions())

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -54,6 +55,7 @@ var (
 	kindBadRequest   = &problemKind{name: "invalid-request", title: "Invalid request", status: http.StatusBadRequest}
 	kindBadData      = &problemKind{name: "unreadable-record", title: "Unreadable record", status: http.StatusBadGateway, answers: true}
 	kindNoCapacity   = &problemKind{name: "no-capacity", title: "No capacity", status: http.StatusConflict, answers: true}
+	kindZxid         = &problemKind{name: "zxid-not-reached", title: "Transaction not reached", status: http.StatusPreconditionFailed}
 	kindUnavailable  = &problemKind{name: "unavailable", title: "ZooKeeper unavailable", status: http.StatusServiceUnavailable, retryAfter: "5"}
 	kindOverloaded   = &problemKind{name: "overloaded", title: "Overloaded", status: http.StatusServiceUnavailable, retryAfter: "1"}
 	kindTimeout      = &problemKind{name: "timeout", title: "Timed out", status: http.StatusGatewayTimeout, retryAfter: "1"}
@@ -68,7 +70,7 @@ var (
 
 // allKinds are those that openapi.json has to name.
 var allKinds = [...]*problemKind{
-	kindNotFound, kindInvalidName, kindBadRequest, kindBadData, kindNoCapacity,
+	kindNotFound, kindInvalidName, kindBadRequest, kindBadData, kindNoCapacity, kindZxid,
 	kindUnavailable, kindOverloaded, kindTimeout, kindNotReady, kindNoRoute,
 	kindMethod, kindSlowBody, kindBodyTooLarge, kindMediaType, kindInternal,
 }
@@ -114,6 +116,8 @@ func kindOf(err error) *problemKind {
 		return kindBadData
 	case errors.Is(err, discovery.ErrNoCapacity):
 		return kindNoCapacity
+	case errors.Is(err, discovery.ErrZxidNotReached):
+		return kindZxid
 	case errors.Is(err, discovery.ErrOverloaded):
 		return kindOverloaded
 	case errors.Is(err, discovery.ErrUnavailable), errors.Is(err, context.Canceled):
@@ -129,9 +133,14 @@ func kindOf(err error) *problemKind {
 	}
 }
 
+func (s *Server) timeoutDetail() string {
+	return fmt.Sprintf("ZooKeeper did not answer within %v; what is in memory is answered at once, unless no-cache, max-age or X-Min-Zxid asks for more",
+		s.cfg.RequestTimeout)
+}
+
 // fail answers with err's problem document. A client that has gone gets none.
 func (x *exchange) fail(err error) {
-	if errors.Is(err, context.Canceled) && x.r.Context().Err() != nil {
+	if err == errHungUp || errors.Is(err, context.Canceled) && x.r.Context().Err() != nil {
 		x.gone = true
 		return
 	}
@@ -142,6 +151,8 @@ func (x *exchange) fail(err error) {
 		detail = "this API has no such path; /openapi.json lists what there is"
 	case kindMethod:
 		detail = x.r.Method + " is not among this path's methods: " + x.w.Header().Get("Allow")
+	case kindTimeout:
+		detail = x.server.timeoutDetail()
 	case kindInternal:
 		x.server.cfg.Logger.LogAttrs(context.Background(), slog.LevelError, "request failed", x.logID(), slog.Any("err", err))
 		detail = "this is a bug in magellan; the log has more under this request's X-Request-Id"

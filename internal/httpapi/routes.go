@@ -11,8 +11,10 @@ import (
 // route is one path of the API.
 type route struct {
 	metrics *routeMetrics
-	// params are the names of the path's parameters, in order.
-	handle func(*exchange) error
+	handle  func(*exchange) error
+	// waits: the handler names what its answer depends on, so that a client can
+	// wait for another.
+	waits bool
 }
 
 // addRoutes is the list of all routes, the paths as openapi.json has them. Where
@@ -21,26 +23,35 @@ func (s *Server) addRoutes() {
 	for _, r := range []struct {
 		method, path string
 		handle       func(*exchange) error
+		waits        bool
 	}{
-		{http.MethodGet, "/v1/shops/{shop}", s.getShop},
-		{http.MethodPost, "/v1/shops/lookup", s.lookupShops},
-		{http.MethodGet, "/v1/placement", s.getPlacement},
-		{http.MethodGet, "/v1/regions", s.getRegions},
-		{http.MethodGet, "/v1/regions/{region}", s.getRegion},
-		{http.MethodGet, "/v1/datacenters", s.getDatacenters},
-		{http.MethodGet, "/v1/datacenters/{datacenter}", s.getDatacenter},
-		{http.MethodGet, "/v1/bad-citizens", s.getBadCitizens},
-		{http.MethodGet, "/v1/bad-citizens/{ip}", s.getBadCitizen},
-		{http.MethodGet, "/healthz", s.getHealth},
-		{http.MethodGet, "/readyz", s.getReadiness},
-		{http.MethodGet, "/openapi.json", s.getOpenAPI},
+		{http.MethodGet, "/v1/shops/{shop}", s.getShop, true},
+		{http.MethodPost, "/v1/shops/lookup", s.lookupShops, false},
+		{http.MethodGet, "/v1/placement", s.getPlacement, true},
+		{http.MethodGet, "/v1/regions", s.getRegions, true},
+		{http.MethodGet, "/v1/regions/{region}", s.getRegion, true},
+		{http.MethodGet, "/v1/datacenters", s.getDatacenters, true},
+		{http.MethodGet, "/v1/datacenters/{datacenter}", s.getDatacenter, true},
+		{http.MethodGet, "/v1/bad-citizens", s.getBadCitizens, true},
+		{http.MethodGet, "/v1/bad-citizens/{ip}", s.getBadCitizen, true},
+		{http.MethodGet, "/v1/watch", s.watch, false},
+		{http.MethodGet, "/healthz", s.getHealth, false},
+		{http.MethodGet, "/readyz", s.getReadiness, false},
+		{http.MethodGet, "/openapi.json", s.getOpenAPI, false},
 	} {
-		route := &route{metrics: s.metrics.route(r.path), handle: r.handle}
+		route := &route{metrics: s.metrics.route(r.path), handle: r.handle, waits: r.waits}
+		if r.waits {
+			s.watched[r.path] = route
+		}
 		path := strings.NewReplacer("{", ":", "}", "").Replace(r.path)
 		handler := func(c echo.Context) error {
 			x := exchangeOf(c)
 			x.route, x.echo = route, c
-			return route.handle(x)
+			err := route.handle(x)
+			if err == errUnchanged {
+				err = x.longPoll()
+			}
+			return err
 		}
 		s.echo.Add(r.method, path, handler)
 		if r.method == http.MethodGet {
@@ -58,6 +69,9 @@ func exchangeOf(c echo.Context) *exchange { return c.Response().Writer.(*exchang
 // gives something else, and by the decoded path otherwise; net/url says which
 // by RawPath. A name decoded twice would be another shop's.
 func (x *exchange) param() (string, error) {
+	if x.echo == nil {
+		return x.name, nil
+	}
 	value := x.echo.ParamValues()[0]
 	if x.r.URL.RawPath == "" {
 		return value, nil

@@ -293,13 +293,31 @@ func TestFresh(t *testing.T) {
 		"/v1/datacenters/ash1", "/v1/bad-citizens", "/v1/bad-citizens/1.2.3.4"} {
 		before := w.reader.FreshReads()
 		w.get(target)
-		w.get(target, "Cache-Control: max-age=0")
+		w.get(target, "Cache-Control: max-age=60, stale-if-error=5", "X-Min-Zxid: 0x1")
 		if got := w.reader.FreshReads(); got != before {
 			t.Errorf("%s: fresh reads that nobody asked for", target)
 		}
-		w.get(target, "Cache-Control: max-age=0, no-cache")
-		if got := w.reader.FreshReads(); got == before {
-			t.Errorf("%s: no fresh read", target)
+		for _, header := range []string{"max-age=0, no-cache", "max-age=0", "no-cache"} {
+			before = w.reader.FreshReads()
+			w.get(target, "Cache-Control: "+header)
+			if got := w.reader.FreshReads(); got == before {
+				t.Errorf("%s: no fresh read for %s", target, header)
+			}
+		}
+		w.reader.SetFreshErr(discovery.ErrUnavailable)
+		w.reader.SetStaleness(3*time.Second, discovery.Stale)
+		for header, status := range map[string]int{"max-age=3": 200, "max-age=2": 503, "max-age=2, stale-if-error=3": 200,
+			"no-cache": 503, "no-cache, stale-if-error=3": 200, "stale-if-error=2": 503, "stale-if-error=0": 503, "min-fresh=9": 200} {
+			if a := w.get(target, "Cache-Control: "+header); a.StatusCode != status || status == 200 && a.Header.Get("X-Cache") != "STALE" {
+				t.Errorf("%s while ZooKeeper is away, %s: %s, want %d", target, header, a.Status, status)
+			}
+		}
+		w.reader.SetFreshErr(nil)
+		w.reader.SetStaleness(0, discovery.Hit)
+		for zxid, status := range map[string]int{"0x1": 200, "0xffffffff": 412, "latest": 400, "-1": 400} {
+			if a := w.get(target, "X-Min-Zxid: "+zxid); a.StatusCode != status {
+				t.Errorf("%s since %s: %s, want %d", target, zxid, a.Status, status)
+			}
 		}
 	}
 	before := w.reader.FreshReads()

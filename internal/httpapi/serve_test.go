@@ -35,7 +35,7 @@ func (w *world) raw(sent string, methods ...string) []answer {
 		w.t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		w.t.Fatal(err)
 	}
 	go func() { _, _ = io.WriteString(conn, sent) }()
@@ -187,7 +187,7 @@ func TestTimeouts(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+			if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := io.WriteString(conn, sent); err != nil {
@@ -235,7 +235,8 @@ func TestRequestTimeout(t *testing.T) {
 	w, reader := withWaitingReader(t, time.Millisecond)
 	go func() { <-reader.asked; <-reader.asked }()
 	for _, target := range []string{"/v1/shops/42", "/v1/shops/%34%32"} {
-		if a := w.get(target); a.StatusCode != http.StatusGatewayTimeout || !strings.Contains(a.body, "urn:magellan:problem:timeout") {
+		if a := w.get(target); a.StatusCode != http.StatusGatewayTimeout || !strings.Contains(a.body, "urn:magellan:problem:timeout") ||
+			!strings.Contains(a.body, "did not answer within 1ms") {
 			t.Errorf("%s: %s %s", target, a.Status, a.body)
 		}
 	}
@@ -267,9 +268,9 @@ func TestClientGone(t *testing.T) {
 // eventually polls until ok, or fails.
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("it did not happen in 10 s")
+			t.Fatalf("it did not happen in %v", patience)
 		}
 	}
 }
@@ -440,7 +441,7 @@ func TestShutdown(t *testing.T) {
 			if drained.Load() {
 				return
 			}
-			conn, err := net.DialTimeout("tcp", w.addr, 10*time.Second)
+			conn, err := net.DialTimeout("tcp", w.addr, patience)
 			if err != nil {
 				t.Error(err)
 				return
@@ -486,7 +487,7 @@ func TestShutdown(t *testing.T) {
 	}
 	eventually(t, func() bool { return answered.Load() > 1000 })
 
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- w.server.Shutdown(ctx) }()

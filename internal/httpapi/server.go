@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -25,6 +26,13 @@ const (
 	DefaultWriteTimeout      = 30 * time.Second
 	DefaultIdleTimeout       = 2 * time.Minute
 	DefaultMaxHeaderBytes    = 16 << 10
+	DefaultMaxWait           = 5 * time.Minute
+	DefaultMaxPolls          = 100_000
+	DefaultMaxStreams        = 10_000
+	DefaultMaxStreamKeys     = 500
+	DefaultMaxWatchedKeys    = 250_000
+	DefaultHeartbeat         = 15 * time.Second
+	DefaultSlowReader        = 10 * time.Second
 )
 
 // Config is what a [Server] is made of.
@@ -56,6 +64,27 @@ type Config struct {
 	// lets 4 KiB more pass. Beyond it the answer is 431. 0 is
 	// DefaultMaxHeaderBytes.
 	MaxHeaderBytes int
+	// MaxConns is how many connections there may be at once; further ones are closed
+	// at once. It leaves file descriptors to others who need some: operators, and
+	// what the answers come from. 0 is no bound.
+	MaxConns int
+	// MaxWait bounds how long a long poll waits, whatever its client prefers. 0
+	// is DefaultMaxWait.
+	MaxWait time.Duration
+	// MaxPolls is how many long polls may wait at once; further ones are refused.
+	// 0 is DefaultMaxPolls.
+	MaxPolls int
+	// MaxStreams is how many streams may be open at once; further ones are
+	// refused. MaxStreamKeys is how many answers one of them may watch, and
+	// MaxWatchedKeys all of them together: a placement takes 800 bytes, and is
+	// computed again whenever the topology changes. 0 is the default of that name.
+	MaxStreams, MaxStreamKeys, MaxWatchedKeys int
+	// Heartbeat is how often a stream shows that it is alive, and a long poll
+	// looks whether its client is. 0 is DefaultHeartbeat.
+	Heartbeat time.Duration
+	// SlowReader is how long the client of a stream may leave it unread before it
+	// is cut off. 0 is DefaultSlowReader.
+	SlowReader time.Duration
 	// DrainDelay is how long [Server.Shutdown] goes on serving, with /readyz
 	// failing and connections told to close, before it stops accepting: longer
 	// than load balancers take to notice, and than busy clients wait between
@@ -81,6 +110,9 @@ func (c Config) withDefaults() (Config, error) {
 		{"ReadTimeout", &c.ReadTimeout, DefaultReadTimeout},
 		{"WriteTimeout", &c.WriteTimeout, DefaultWriteTimeout},
 		{"IdleTimeout", &c.IdleTimeout, DefaultIdleTimeout},
+		{"MaxWait", &c.MaxWait, DefaultMaxWait},
+		{"Heartbeat", &c.Heartbeat, DefaultHeartbeat},
+		{"SlowReader", &c.SlowReader, DefaultSlowReader},
 	} {
 		if *d.value < 0 {
 			return c, fmt.Errorf("httpapi: Config.%s is %v: want a duration, or 0 for %v", d.name, *d.value, d.usually)
@@ -89,11 +121,24 @@ func (c Config) withDefaults() (Config, error) {
 			*d.value = d.usually
 		}
 	}
-	if c.MaxHeaderBytes < 0 {
-		return c, fmt.Errorf("httpapi: Config.MaxHeaderBytes is %d: want a number of bytes, or 0 for %d", c.MaxHeaderBytes, DefaultMaxHeaderBytes)
-	}
-	if c.MaxHeaderBytes == 0 {
-		c.MaxHeaderBytes = DefaultMaxHeaderBytes
+	for _, n := range []struct {
+		name    string
+		value   *int
+		usually int
+	}{
+		{"MaxHeaderBytes", &c.MaxHeaderBytes, DefaultMaxHeaderBytes},
+		{"MaxConns", &c.MaxConns, math.MaxInt},
+		{"MaxPolls", &c.MaxPolls, DefaultMaxPolls},
+		{"MaxStreams", &c.MaxStreams, DefaultMaxStreams},
+		{"MaxStreamKeys", &c.MaxStreamKeys, DefaultMaxStreamKeys},
+		{"MaxWatchedKeys", &c.MaxWatchedKeys, DefaultMaxWatchedKeys},
+	} {
+		if *n.value < 0 {
+			return c, fmt.Errorf("httpapi: Config.%s is %d: want a positive number, or 0 for %d", n.name, *n.value, n.usually)
+		}
+		if *n.value == 0 {
+			*n.value = n.usually
+		}
 	}
 	if c.Ready == nil {
 		c.Ready = func() error { return nil }
@@ -115,7 +160,13 @@ type Server struct {
 	elsewhere *route
 
 	draining     atomic.Bool
+	drain        chan struct{} // closed when draining begins
 	shutdownOnce sync.Once
+	conns        atomic.Int64 // that are open
+	// waiting counts those who wait for changes.
+	waiting struct{ polls, streams, keys atomic.Int64 }
+	// watched are the routes whose answers can be watched, by path.
+	watched map[string]*route
 
 	badCitizens renderCache[*discovery.Blocklist]
 	topology    renderCache[topologyKey]
@@ -128,8 +179,8 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New()}
-	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
+	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New(), drain: make(chan struct{}), watched: make(map[string]*route)}
+	if s.metrics, err = newMetrics(s, cfg.Registerer); err != nil {
 		return nil, err
 	}
 	s.elsewhere = &route{metrics: s.metrics.route("other")}
@@ -143,11 +194,24 @@ func New(cfg Config) (*Server, error) {
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    cfg.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
-		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
-			return context.WithValue(ctx, exchangeKey, newExchange(s))
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, exchangeKey, newExchange(s, conn))
 		},
+		ConnState: s.countConn,
 	}
 	return s, nil
+}
+
+// countConn closes a connection that is one too many.
+func (s *Server) countConn(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if s.conns.Add(1) > int64(s.cfg.MaxConns) {
+			_ = conn.Close() // its end is told of as that of any other
+		}
+	case http.StateClosed, http.StateHijacked:
+		s.conns.Add(-1)
+	}
 }
 
 // Handler returns the Server's routes without its timeouts, for another
@@ -186,6 +250,7 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.shutdownOnce.Do(func() {
 		s.draining.Store(true)
+		close(s.drain)
 		if s.cfg.DrainDelay > 0 {
 			delay := time.NewTimer(s.cfg.DrainDelay)
 			defer delay.Stop()

@@ -15,6 +15,9 @@ func (s *Server) getShop(x *exchange) error {
 		return err
 	}
 	answer, meta, err := s.service.Shop(x.ctx, name, x.readOptions())
+	if x.depends != nil {
+		x.dependOnShop(name, answer.Datacenter, err)
+	}
 	if errors.Is(err, discovery.ErrNotFound) {
 		err = fmt.Errorf("shop %q: %w", name, discovery.ErrNotFound)
 	}
@@ -23,6 +26,18 @@ func (s *Server) getShop(x *exchange) error {
 	}
 	x.body = append(appendShop(append(x.body[:0], '{'), &answer), "}\n"...)
 	return x.answer(meta, contentJSON, x.body)
+}
+
+// dependOnShop names what the answer for a shop depends on.
+func (x *exchange) dependOnShop(name, datacenter string, err error) {
+	switch {
+	case err == nil:
+		x.depends.on(discovery.ShopTopic(name), discovery.DatacenterTopic(datacenter))
+	case errors.Is(err, discovery.ErrNotFound):
+		x.depends.on(discovery.ShopTopic(name))
+	default: // it may be the datacenter that is missing
+		x.depends.on(discovery.ShopTopic(name), discovery.TopologyTopic())
+	}
 }
 
 // appendShop appends the members of a shop's answer, without the braces.

@@ -28,8 +28,16 @@ func first[T any](s []T) *T {
 	return &s[0]
 }
 
+// dependOnTopology says that the answer is made of regions and datacenters.
+func (x *exchange) dependOnTopology() {
+	if x.depends != nil {
+		x.depends.on(discovery.TopologyTopic())
+	}
+}
+
 // getRegions answers GET /v1/regions.
 func (s *Server) getRegions(x *exchange) error {
+	x.dependOnTopology()
 	regions, meta, err := s.service.Regions(x.ctx, x.readOptions())
 	if err != nil {
 		return x.failWith(meta, err)
@@ -60,6 +68,7 @@ func (s *Server) getRegion(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	x.dependOnTopology()
 	region, meta, err := s.service.Region(x.ctx, name, x.readOptions())
 	if err != nil {
 		return x.failWith(meta, err)
@@ -93,6 +102,7 @@ func appendRegion(dst []byte, region *discovery.Region, datacenters []discovery.
 
 // getDatacenters answers GET /v1/datacenters.
 func (s *Server) getDatacenters(x *exchange) error {
+	x.dependOnTopology()
 	datacenters, meta, err := s.service.Datacenters(x.ctx, x.readOptions())
 	if err != nil {
 		return x.failWith(meta, err)
@@ -114,6 +124,7 @@ func (s *Server) getDatacenter(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	x.dependOnTopology()
 	datacenter, meta, err := s.service.Datacenter(x.ctx, name, x.readOptions())
 	if err != nil {
 		return x.failWith(meta, err)

@@ -1,0 +1,159 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// poll is a long poll: a request with If-None-Match and "Prefer: wait" whose
+// answer the client has. The handler is run again whenever something the answer
+// depends on has changed, and the first run that gives other bytes answers. At
+// the end of the wait there is 304.
+type poll struct {
+	dependencies
+	wait  time.Duration
+	woken chan struct{}
+	// learnt is when the first change was learnt of since the last look, in
+	// nanoseconds of Unix time; 0 where that is unknown.
+	learnt atomic.Int64
+	waited time.Duration
+}
+
+// Changed implements discovery.Observer.
+func (p *poll) Changed(at time.Time) {
+	if !at.IsZero() {
+		p.learnt.CompareAndSwap(0, at.UnixNano())
+	}
+	select {
+	case p.woken <- struct{}{}:
+	default:
+	}
+}
+
+// mayWait reports whether an answer the client has is to be waited out rather
+// than to be a 304. A request with a body is not: while that is to come, net/http
+// looks for nothing else on the connection, so not for its end, and afterwards
+// reads what is left of it with the time that a wait has taken off.
+func (x *exchange) mayWait() bool {
+	if x.depends != nil {
+		return !x.depends.over
+	}
+	prefer := x.r.Header["Prefer"]
+	if prefer == nil || !x.route.waits || x.r.ContentLength != 0 || x.server.draining.Load() {
+		return false
+	}
+	wait, ok := preferredWait(prefer)
+	return ok && wait > 0
+}
+
+// longPoll goes on after a first run of the handler that ended in errUnchanged.
+func (x *exchange) longPoll() error {
+	s := x.server
+	if s.waiting.polls.Add(1) > int64(s.cfg.MaxPolls) {
+		s.waiting.polls.Add(-1)
+		x.again() // this is not the answer that its header tells of
+		return &requestError{kindOverloaded, fmt.Sprintf("%d requests wait for a change already; ask without Prefer: wait, or elsewhere", s.cfg.MaxPolls)}
+	}
+	defer s.waiting.polls.Add(-1)
+
+	wait, _ := preferredWait(x.r.Header["Prefer"])
+	wait = min(wait, s.cfg.MaxWait)
+	p := &poll{wait: wait, woken: make(chan struct{}, 1)}
+	p.service, p.observer = s.service, p
+	x.depends = &p.dependencies
+	defer func() {
+		p.stop()
+		x.depends = nil
+		x.waited = p.waited
+	}()
+	header := x.w.Header()
+	header["Preference-Applied"] = []string{"wait=" + strconv.FormatInt(int64(wait/time.Second), 10)}
+	// net/http's bounds on reading and writing a request are for those that are
+	// answered at once: a client that waits reads nothing and is sent nothing.
+	control := http.NewResponseController(x.w)
+	_ = control.SetReadDeadline(time.Time{})
+	_ = control.SetWriteDeadline(time.Time{})
+
+	// Clients that began together need not come back together.
+	end := x.start.Add(wait - rand.N(wait/10+1))
+	for {
+		p.begun = false
+		learnt := p.learnt.Swap(0)
+		_ = control.SetWriteDeadline(time.Now().Add(s.cfg.WriteTimeout))
+		x.again()
+		err := x.route.handle(x)
+		pause := time.Until(end)
+		if err == errUnchanged {
+			p.answered()
+		}
+		switch {
+		case err == errUnchanged && p.nothing():
+			p.over = true
+			continue
+		case err == errUnchanged && p.begun:
+			continue // what changed before it was watched shows now
+		case err == errUnchanged:
+			if in, ok := p.expiresIn(); ok {
+				pause = min(pause, in)
+			}
+		case err != nil && passing(err) && !p.over:
+			pause = min(pause, p.retryIn())
+		default:
+			if learnt != 0 && err == nil {
+				s.metrics.propagation.poll.Observe(time.Since(time.Unix(0, learnt)).Seconds())
+			}
+			return err
+		}
+		if err := p.pause(x, pause, end); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits for a change, for d, for the end of the whole wait, and for the
+// server's: the last two are the last look's cue.
+func (p *poll) pause(x *exchange, d time.Duration, end time.Time) error {
+	began := time.Now()
+	defer func() { p.waited += time.Since(began) }()
+	next := func() time.Duration { return max(min(d-time.Since(began), x.server.cfg.Heartbeat), 0) }
+	timer := time.NewTimer(next())
+	defer timer.Stop()
+	for {
+		select {
+		case <-p.woken:
+		case <-timer.C:
+			if hungUp(x.conn) {
+				return errHungUp
+			}
+			if time.Since(began) < d {
+				timer.Reset(next())
+				continue
+			}
+			p.over = !time.Now().Before(end)
+		case <-x.server.drain:
+			p.over = true
+			x.w.Header()["Connection"] = closeConnection
+		case <-x.r.Context().Done():
+			return context.Cause(x.r.Context())
+		}
+		return nil
+	}
+}
+
+// again prepares for a further run of the handler.
+func (x *exchange) again() {
+	header := x.w.Header()
+	delete(header, "Etag")
+	delete(header, "Age")
+	delete(header, "X-Cache")
+	delete(header, "X-Zxid")
+	if x.ctx == nil || x.ctx.end() {
+		x.ctx = new(lazyContext)
+	}
+	x.ctx.parent, x.ctx.deadline = x.r.Context(), time.Now().Add(x.server.cfg.RequestTimeout)
+}

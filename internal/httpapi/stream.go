@@ -1,0 +1,341 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"magellan/internal/discovery"
+)
+
+const (
+	// streamPiece is how much of a stream is written at once, in bytes: each
+	// piece has the time of Config.SlowReader.
+	streamPiece = 32 << 10
+	// slowReaderLook is how soon a full connection is looked at again.
+	slowReaderLook = 20 * time.Millisecond
+	// Clients come back after a second or up to five, at random: those of a
+	// replica that ends do not come in step.
+	leastRetry, mostRetry = time.Second, 5 * time.Second
+)
+
+// Why a stream ends, as its last event and the metric say.
+const (
+	endShutdown    = "shutting-down"
+	endSlowReader  = "slow-reader"
+	endUnavailable = "unavailable"
+	endClientGone  = "client-gone"
+)
+
+// stream is one GET /v1/watch: server-sent events, as the WHATWG's HTML standard
+// has them, of the answers to many requests.
+//
+// Nothing is queued for a client: a change marks its key, and an answer is made
+// when it can be written. Of changes that come faster than a client reads it
+// gets the last, and a stream takes the same memory however slow that client is.
+type stream struct {
+	x     *exchange
+	keys  []*streamKey
+	hash  uint64
+	woken chan struct{}
+
+	// inner runs the handlers of the keys' routes; recorder takes the answers.
+	inner    *exchange
+	recorder recorder
+
+	queue *outQueue
+	out   bytes.Buffer
+	open  bool // the last event in out lacks its empty line
+
+	mu      sync.Mutex
+	pending []*streamKey
+}
+
+// recorder keeps an answer, but no copy of its body: what many streams watch is
+// in memory once. The body is good until the handler is run again.
+type recorder struct {
+	header http.Header
+	status int
+	body   []byte
+}
+
+func (r *recorder) Header() http.Header { return r.header }
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+}
+
+// Write takes the whole body, as [exchange.write] gives it.
+func (r *recorder) Write(b []byte) (int, error) {
+	r.body = b
+	return len(b), nil
+}
+
+func (s *stream) changed(k *streamKey) {
+	s.mu.Lock()
+	if !k.pending {
+		k.pending = true
+		s.pending = append(s.pending, k)
+	}
+	s.mu.Unlock()
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}
+
+// take returns a key that is to be looked at, nil if there is none.
+func (s *stream) take() *streamKey {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.pending) == 0 {
+		return nil
+	}
+	k := s.pending[0]
+	s.pending = slices.Delete(s.pending, 0, 1)
+	k.pending = false
+	return k
+}
+
+// watch answers GET /v1/watch.
+func (s *Server) watch(x *exchange) error {
+	if x.r.ContentLength != 0 {
+		// See mayWait. That the client leaves would show on writing alone.
+		x.w.Header()["Connection"] = closeConnection
+		return badRequest("a stream takes no body: what is to be watched stands in the query")
+	}
+	keys, err := x.streamKeys()
+	if err != nil {
+		return err
+	}
+	// Whoever cannot be answered at all is told so before the stream begins.
+	if _, _, err := s.service.Regions(x.ctx, discovery.ReadOptions{}); err != nil {
+		return err
+	}
+	if s.waiting.streams.Add(1) > int64(s.cfg.MaxStreams) {
+		s.waiting.streams.Add(-1)
+		return &requestError{kindOverloaded, fmt.Sprintf("%d streams are open already; try another replica", s.cfg.MaxStreams)}
+	}
+	defer s.waiting.streams.Add(-1)
+	defer s.waiting.keys.Add(-int64(len(keys)))
+	if s.waiting.keys.Add(int64(len(keys))) > int64(s.cfg.MaxWatchedKeys) {
+		return &requestError{kindOverloaded, fmt.Sprintf("with these %d keys the streams would watch more than %d; try another replica", len(keys), s.cfg.MaxWatchedKeys)}
+	}
+
+	header := x.w.Header()
+	header["Content-Type"] = []string{"text/event-stream"}
+	header["Cache-Control"] = noStore
+	header["X-Accel-Buffering"] = []string{"no"} // nginx would hold events back
+	header["Connection"] = closeConnection       // its buffer has been made small
+	x.WriteHeader(http.StatusOK)
+	if x.r.Method == http.MethodHead {
+		return nil
+	}
+	st := newStream(x, keys)
+	defer func() {
+		for _, k := range keys {
+			k.stop()
+		}
+		x.waited = time.Since(x.start)
+	}()
+	reason := st.run()
+	s.metrics.streamEnds.WithLabelValues(reason).Inc()
+	s.cfg.Logger.LogAttrs(context.Background(), slog.LevelDebug, "stream ended", x.logID(), slog.String("reason", reason))
+	if reason == endClientGone {
+		x.gone = true
+	}
+	return nil
+}
+
+func newStream(x *exchange, keys []*streamKey) *stream {
+	st := &stream{
+		x: x, keys: keys, hash: keysHash(keys), woken: make(chan struct{}, 1),
+		pending: make([]*streamKey, 0, len(keys)), queue: newOutQueue(x.conn),
+	}
+	st.recorder.header = make(http.Header, 8)
+	st.inner = newExchange(x.server, nil)
+	st.inner.w = &st.recorder
+	st.inner.r = (&http.Request{Method: http.MethodGet, URL: new(url.URL), Header: http.Header{}}).WithContext(x.r.Context())
+	for _, k := range keys {
+		k.stream, k.service, k.observer = st, x.server.service, k
+	}
+	return st
+}
+
+// run sends events until the stream ends, and returns why.
+func (s *stream) run() string {
+	cfg := &s.x.server.cfg
+	control := http.NewResponseController(s.x.w)
+	_ = control.SetReadDeadline(time.Time{})
+	retry := leastRetry + rand.N(mostRetry-leastRetry)
+	fmt.Fprintf(&s.out, "retry: %d\n\n", retry.Milliseconds())
+	if err := s.begin(); err != nil {
+		return s.cutOff(err)
+	}
+	heartbeat := time.NewTicker(cfg.Heartbeat)
+	defer heartbeat.Stop()
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
+	var fullSince time.Time
+	for {
+		pause, full := s.untilDue(), s.queue.full()
+		if full {
+			if fullSince.IsZero() {
+				fullSince = time.Now()
+			}
+			pause = min(pause, slowReaderPause(time.Since(fullSince), cfg.SlowReader))
+		}
+		again.Reset(pause)
+		woken := s.woken
+		if full {
+			woken = nil // there is no room for what has changed
+		}
+		select {
+		case <-woken:
+		case <-again.C:
+		case <-heartbeat.C:
+			if _, _, err := s.x.server.service.Regions(s.x.r.Context(), discovery.ReadOptions{}); err != nil {
+				// What the client has is older than answers may be.
+				return s.end(endUnavailable, err.Error())
+			}
+			s.out.WriteString(": heartbeat\n\n")
+		case <-s.x.server.drain:
+			return s.end(endShutdown, "this replica is shutting down")
+		case <-s.x.r.Context().Done():
+			return endClientGone
+		}
+		if full = s.queue.full(); !full {
+			fullSince = time.Time{}
+			if err := s.sendChanges(); err != nil {
+				return s.cutOff(err)
+			}
+			continue
+		}
+		s.out.Reset() // of a heartbeat
+		if !fullSince.IsZero() && time.Since(fullSince) > cfg.SlowReader {
+			return s.end(endSlowReader, fmt.Sprintf("events were not read for %v", cfg.SlowReader))
+		}
+	}
+}
+
+// slowReaderPause is how long to let a full connection alone that has been full
+// for some time, before it is looked at again or cut off. It is the longer the
+// less has come of it: 10,000 clients that do not read are not to take a
+// processor or two.
+func slowReaderPause(full, atMost time.Duration) time.Duration {
+	return max(slowReaderLook, min(full/4, atMost-full))
+}
+
+// begin sends what the client does not have, and "synced".
+func (s *stream) begin() error {
+	var has resumption
+	if last := s.x.r.Header.Get("Last-Event-ID"); last != "" {
+		var reason string
+		if has, reason = parseID(last, s.hash, len(s.keys)); reason != "" {
+			s.reset(reason)
+		}
+	}
+	s.prefetch()
+	if has.states == nil && has.digest != 0 {
+		// Either nothing has changed, or nobody knows what.
+		for _, k := range s.keys {
+			if _, err := s.look(k, ""); err != nil {
+				return err
+			}
+		}
+		if digest(s.keys) == has.digest {
+			return s.synced()
+		}
+		for _, k := range s.keys {
+			k.state = 0
+		}
+		s.reset("something has changed, and for so many keys it is not known what")
+	}
+	for i, k := range s.keys {
+		if has.states != nil {
+			k.state = has.states[i]
+		}
+		if _, err := s.look(k, "snapshot"); err != nil {
+			return err
+		}
+	}
+	return s.synced()
+}
+
+func (s *stream) synced() error {
+	s.event("synced")
+	s.out.WriteString(`{"keys":` + strconv.Itoa(len(s.keys)) + "}\n")
+	s.close(true)
+	return s.flush(0)
+}
+
+// prefetch has the shops that are not in memory read together.
+func (s *stream) prefetch() {
+	if names := shopNames(s.keys); len(names) > 1 {
+		s.inner.again()
+		s.inner.ctx.parent = s.x.r.Context()
+		_, _ = s.x.server.service.Lookup(s.inner.ctx, names, discovery.ReadOptions{}, make([]discovery.ShopResult, len(names)))
+	}
+}
+
+// sendChanges looks at all that is to be looked at and sends what has changed.
+func (s *stream) sendChanges() error {
+	now := time.Now()
+	for _, k := range s.keys {
+		if !k.due.IsZero() && !now.Before(k.due) {
+			s.changed(k)
+		}
+	}
+	sent := false
+	var oldest int64
+	for k := s.take(); k != nil; k = s.take() {
+		learnt := k.learnt.Swap(0)
+		told, err := s.look(k, "change")
+		if err != nil {
+			return err
+		}
+		if told {
+			sent = true
+			if learnt != 0 && (oldest == 0 || learnt < oldest) {
+				oldest = learnt
+			}
+		}
+		if s.queue.full() {
+			select {
+			case s.woken <- struct{}{}: // for what is left
+			default:
+			}
+			break
+		}
+	}
+	s.close(sent)
+	if s.out.Len() == 0 {
+		return nil
+	}
+	err := s.flush(0)
+	if err == nil && oldest != 0 {
+		s.x.server.metrics.propagation.stream.Observe(time.Since(time.Unix(0, oldest)).Seconds())
+	}
+	return err
+}
+
+// untilDue is how long it takes until some key is to be looked at by itself.
+func (s *stream) untilDue() time.Duration {
+	pause := time.Hour
+	for _, k := range s.keys {
+		if !k.due.IsZero() {
+			pause = min(pause, time.Until(k.due))
+		}
+	}
+	return max(pause, 0)
+}

@@ -1,0 +1,201 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// maxKeptEvent bounds the memory that a stream keeps after a large answer, in
+// bytes.
+const maxKeptEvent = 64 << 10
+
+// look asks for a key's answer and writes an event of the given type if it is
+// another than the client has; with an empty type it only notes which it is. It
+// reports whether there is an event. The error is one of writing.
+func (s *stream) look(k *streamKey, event string) (told bool, err error) {
+	for {
+		k.begun, k.due = false, time.Time{}
+		err := s.ask(k)
+		if err != nil && err != errUnchanged && passing(err) {
+			k.due = time.Now().Add(k.retryIn())
+			if event != "snapshot" || k.state != 0 {
+				return false, nil
+			}
+			s.inner.fail(err) // the client is to know that it has nothing
+			return true, s.answer(k, event)
+		}
+		k.answered()
+		if k.begun {
+			continue // what changed before it was watched shows now
+		}
+		if in, ok := k.expiresIn(); ok {
+			k.due = time.Now().Add(in)
+		}
+		if err == errUnchanged {
+			return false, nil
+		}
+		if err != nil {
+			s.inner.fail(err)
+		}
+		state := problemState(s.recorder.body)
+		if s.recorder.status == http.StatusOK {
+			state = parseETag(s.recorder.header["Etag"][0])
+		}
+		if state == k.state {
+			return false, nil
+		}
+		k.state = state
+		if event == "" {
+			return false, nil
+		}
+		return true, s.answer(k, event)
+	}
+}
+
+// ask runs the handler of the key's route; the answer is in the recorder.
+func (s *stream) ask(k *streamKey) error {
+	rec, in := &s.recorder, s.inner
+	clear(rec.header)
+	rec.header["X-Request-Id"] = s.x.w.Header()["X-Request-Id"]
+	rec.status, rec.body = 0, nil
+	if cap(in.body) > maxKeptEvent {
+		in.body = nil
+	}
+	in.status, in.route, in.depends, in.name = 0, k.route, &k.dependencies, k.name
+	in.r.URL.RawQuery = k.query()
+	delete(in.r.Header, "If-None-Match")
+	if k.state != 0 {
+		in.r.Header["If-None-Match"] = []string{formatETag(k.state)}
+	}
+	in.again()
+	return k.route.handle(in)
+}
+
+func formatETag(state uint64) string { return `"` + string(appendHex64(nil, state)) + `"` }
+
+// parseETag is the hash in an ETag of appendETag's.
+func parseETag(etag string) uint64 {
+	state, err := strconv.ParseUint(etag[1:len(etag)-1], 16, 64)
+	if err != nil {
+		panic(err) // we made it
+	}
+	return max(1, state)
+}
+
+// event begins an event: its data follows, and close ends it.
+func (s *stream) event(name string) {
+	s.close(false)
+	s.out.WriteString("event: " + name + "\ndata: ")
+	s.open = true
+}
+
+// close ends the last event. Its id, if it is to have one, says what the client
+// has then; one for many events is enough, as what comes twice does no harm.
+func (s *stream) close(withID bool) {
+	if !s.open {
+		return
+	}
+	s.open = false
+	if withID {
+		s.out.WriteString("id: ")
+		s.out.Write(appendID(s.out.AvailableBuffer(), s.hash, s.keys))
+		s.out.WriteByte('\n')
+	}
+	s.out.WriteByte('\n')
+}
+
+// answer writes the event of an answer: what a GET would have answered. A long
+// body goes to the client from where it is.
+func (s *stream) answer(k *streamKey, event string) error {
+	rec := &s.recorder
+	s.event(event)
+	dst := appendString(append(s.out.AvailableBuffer(), `{"key":`...), k.String())
+	dst = strconv.AppendInt(append(dst, `,"status":`...), int64(rec.status), 10)
+	for _, h := range [...]struct{ member, header string }{{"etag", "Etag"}, {"zxid", "X-Zxid"}, {"cache", "X-Cache"}} {
+		if v := rec.header[h.header]; v != nil {
+			dst = appendString(append(dst, `,"`+h.member+`":`...), v[0])
+		}
+	}
+	member := `,"value":`
+	if rec.status != http.StatusOK {
+		member = `,"problem":`
+	}
+	s.out.Write(append(dst, member...))
+	// Answers in JSON have one line.
+	body := bytes.TrimSuffix(rec.body, []byte{'\n'})
+	if len(body) <= streamPiece {
+		s.out.Write(body)
+	} else if err := s.flush(0); err != nil {
+		return err
+	} else if err := s.send(body); err != nil {
+		return err
+	}
+	s.out.WriteString("}\n")
+	return s.flush(streamPiece)
+}
+
+// reset says that what the client has is of no use: all follows anew.
+func (s *stream) reset(reason string) {
+	s.event("reset")
+	s.out.Write(append(appendString(append(s.out.AvailableBuffer(), `{"reason":`...), reason), "}\n"...))
+	s.close(false)
+}
+
+// end says why the stream ends, and returns it.
+func (s *stream) end(reason, detail string) string {
+	s.close(false)
+	s.event("end")
+	dst := appendString(append(s.out.AvailableBuffer(), `{"reason":`...), reason)
+	dst = appendString(append(dst, `,"detail":`...), detail)
+	s.out.Write(append(dst, "}\n"...))
+	s.close(false)
+	if err := s.flush(0); err != nil {
+		s.x.gone = true
+	}
+	return reason
+}
+
+// cutOff says why a client that could not be written to is left.
+func (s *stream) cutOff(err error) string {
+	s.x.gone = true
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return endSlowReader
+	}
+	return endClientGone
+}
+
+// flush sends what has been written if it is more than over bytes.
+func (s *stream) flush(over int) error {
+	if s.out.Len() <= over {
+		return nil
+	}
+	err := s.send(s.out.Bytes())
+	if s.out.Reset(); s.out.Cap() > maxKeptEvent {
+		s.out = bytes.Buffer{}
+	}
+	return err
+}
+
+// send writes to the client, which has Config.SlowReader for each piece.
+func (s *stream) send(b []byte) error {
+	control := http.NewResponseController(s.x.w)
+	for piece := range slices.Chunk(b, streamPiece) {
+		deadline := time.Now().Add(s.x.server.cfg.SlowReader)
+		if err := control.SetWriteDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
+		if _, err := s.x.Write(piece); err != nil {
+			return fmt.Errorf("stream: %w", err)
+		}
+		if err := control.Flush(); err != nil {
+			return fmt.Errorf("stream: %w", err)
+		}
+	}
+	return nil
+}

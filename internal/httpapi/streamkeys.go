@@ -1,0 +1,155 @@
+package httpapi
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"magellan/internal/discovery"
+)
+
+// watchable is a query parameter of GET /v1/watch: a route whose answers can be
+// watched. named ones have the last element of the route's path, or its
+// parameter "shop", as their value.
+type watchable struct {
+	parameter string
+	path      string
+	named     bool
+	query     bool
+	check     func(s *Server, x *exchange, name string) error
+}
+
+func checkName(_ *Server, _ *exchange, name string) error { return discovery.ValidateName(name) }
+
+var watchables = [...]watchable{
+	{parameter: "shop", path: "/v1/shops/{shop}", named: true, check: checkName},
+	{parameter: "placement", path: "/v1/placement", named: true, query: true, check: checkName},
+	{parameter: "regions", path: "/v1/regions"},
+	{parameter: "region", path: "/v1/regions/{region}", named: true, check: checkName},
+	{parameter: "datacenters", path: "/v1/datacenters"},
+	{parameter: "datacenter", path: "/v1/datacenters/{datacenter}", named: true, check: checkName},
+	{parameter: "bad-citizens", path: "/v1/bad-citizens"},
+	{parameter: "bad-citizen", path: "/v1/bad-citizens/{ip}", named: true, check: func(s *Server, x *exchange, ip string) error {
+		_, _, err := s.service.BadCitizen(x.ctx, ip, discovery.ReadOptions{})
+		return err
+	}},
+}
+
+// streamKey is one answer that a stream watches.
+type streamKey struct {
+	dependencies
+	stream *stream
+	what   *watchable
+	route  *route
+	name   string
+	// state is a hash of the answer that the client has: its ETag, or what takes
+	// its place where the answer is that there is none. 0: the client has nothing.
+	state uint64
+	// pending: it stands in the stream's list of what is to be looked at. Under
+	// the stream's lock.
+	pending bool
+	// learnt is when the first change was learnt of since the last look, in
+	// nanoseconds of Unix time.
+	learnt atomic.Int64
+	// due is when to look again without being told, zero for never.
+	due time.Time
+}
+
+// Changed implements discovery.Observer.
+func (k *streamKey) Changed(at time.Time) {
+	if !at.IsZero() {
+		k.learnt.CompareAndSwap(0, at.UnixNano())
+	}
+	k.stream.changed(k)
+}
+
+// String is the key as it stands in the query, decoded.
+func (k *streamKey) String() string {
+	if k.what.named {
+		return k.what.parameter + "=" + k.name
+	}
+	return k.what.parameter
+}
+
+// streamKeys reads what a stream is to watch, in the order of watchables and
+// of the query, each once.
+func (x *exchange) streamKeys() ([]*streamKey, error) {
+	parameters := make([]string, len(watchables))
+	for i := range watchables {
+		parameters[i] = watchables[i].parameter
+	}
+	values, err := x.query(parameters...)
+	if err != nil {
+		return nil, err
+	}
+	var keys []*streamKey
+	most := x.server.cfg.MaxStreamKeys
+	for i := range watchables {
+		what := &watchables[i]
+		names := values[what.parameter]
+		if !what.named && len(names) > 0 {
+			if _, err := single(values, what.parameter); err != nil {
+				return nil, err
+			}
+			if names[0] != "" {
+				return nil, badRequest(fmt.Sprintf("query parameter %q takes no value", what.parameter))
+			}
+		}
+		seen := make(map[string]bool, len(names))
+		for _, name := range names {
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			if len(keys) == most {
+				return nil, badRequest(fmt.Sprintf("more than %d keys for one stream: watch the others on another", most))
+			}
+			if what.named {
+				if err := what.check(x.server, x, name); err != nil {
+					return nil, fmt.Errorf("%s=%q: %w", what.parameter, name, err)
+				}
+			}
+			keys = append(keys, &streamKey{what: what, route: x.server.watched[what.path], name: name})
+		}
+	}
+	if len(keys) == 0 {
+		return nil, badRequest("nothing to watch: give shop=NAME, bad-citizens or another key; /openapi.json lists them")
+	}
+	return keys, nil
+}
+
+// query is the query of the request that answers for the key.
+func (k *streamKey) query() string {
+	if k.what.query {
+		return "shop=" + url.QueryEscape(k.name)
+	}
+	return ""
+}
+
+// problemState is the state of an answer without an ETag.
+func problemState(body []byte) uint64 { return max(1, xxhash.Sum64(body)) }
+
+// keysHash tells one set of keys from another.
+func keysHash(keys []*streamKey) uint64 {
+	h := xxhash.New()
+	for _, k := range keys {
+		_, _ = h.WriteString(k.String())
+		_, _ = h.Write([]byte{'/'}) // in no name
+	}
+	return h.Sum64()
+}
+
+// names are the shops among keys.
+func shopNames(keys []*streamKey) []string {
+	var names []string
+	for _, k := range keys {
+		if k.what.parameter == "shop" {
+			names = append(names, k.name)
+		}
+	}
+	return slices.Clip(names)
+}
