@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"magellan/internal/admin"
+	"magellan/internal/cache"
 	"magellan/internal/discovery"
 	"magellan/internal/httpapi"
 )
@@ -34,6 +33,7 @@ type cli struct {
 	Import  importCommand  `cmd:"" help:"Write shops, datacenters, regions and bad-citizen lists to ZooKeeper."`
 	Get     getCommand     `cmd:"" help:"Ask a running server."`
 	Heap    heapCommand    `cmd:"" help:"See what C holds in a running server: dumps, leaks, growth."`
+	Health  healthCommand  `cmd:"" help:"Say whether a running server is alive, or ready."`
 	Version versionCommand `cmd:"" help:"Print the versions of magellan and of what it is linked with."`
 }
 
@@ -69,8 +69,14 @@ func newParser(stdout, stderr io.Writer) *kong.Kong {
 			"root":            discovery.DefaultRoot,
 			"shop_buckets":    fmt.Sprint(discovery.DefaultShopBuckets),
 			"max_stale":       discovery.DefaultMaxStale.String(),
+			"snapshot_every":  cache.DefaultSnapshotInterval.String(),
+			"shrink_guard":    fmt.Sprint(cache.DefaultShrinkGuard),
+			"audit_rate":      fmt.Sprint(cache.DefaultAuditRate),
 			"admin_listen":    admin.DefaultListen,
 			"request_timeout": httpapi.DefaultRequestTimeout.String(),
+			"max_wait":        httpapi.DefaultMaxWait.String(),
+			"max_polls":       fmt.Sprint(httpapi.DefaultMaxPolls),
+			"max_streams":     fmt.Sprint(httpapi.DefaultMaxStreams),
 		},
 	)
 }
@@ -89,10 +95,8 @@ func run(args []string, stdin *os.File, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignalled()
 	defer stop()
-	// Whoever signals twice does not want to wait: the second one kills.
-	context.AfterFunc(ctx, stop)
 
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	err = parsed.Run(&console{in: stdin, out: stdout, err: stderr})

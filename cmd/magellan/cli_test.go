@@ -23,8 +23,8 @@ func TestFlags(t *testing.T) {
 				continue
 			}
 			env := f.Tag.Envs[0]
-			// serve and import share the flags that say where the data is.
-			if other := variables[env]; other != nil && other.Help != f.Help {
+			// Commands share the flags that say where the data is, or the server.
+			if other := variables[env]; other != nil && other.Name != f.Name {
 				t.Errorf("%s means --%s and --%s", env, f.Name, other.Name)
 			}
 			variables[env] = f
@@ -53,6 +53,22 @@ func TestByteSize(t *testing.T) {
 		var got byteSize
 		if err := got.UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q: %d, want an error", text, got)
+		}
+	}
+}
+
+// Secrets come with the end of a line, in variables as well.
+func TestToken(t *testing.T) {
+	for given, want := range map[string]string{"": "", "s3cret": "s3cret", "s3cret\n": "s3cret", " s3cret\r\n": "s3cret"} {
+		f := tokenFlags{AdminToken: given}
+		if got, err := f.token(); err != nil || got != want {
+			t.Errorf("%q: %q, %v, want %q", given, got, err, want)
+		}
+	}
+	for _, given := range []string{" ", "\n", "one\ntwo"} {
+		f := tokenFlags{AdminToken: given}
+		if got, err := f.token(); err == nil {
+			t.Errorf("%q: %q, want an error", given, got)
 		}
 	}
 }

@@ -5,6 +5,7 @@
 //	magellan import   writes shops, datacenters, regions and bad citizens to ZooKeeper
 //	magellan get      asks a running server
 //	magellan heap     shows the memory that C holds in a running server
+//	magellan health   says whether a running server is alive, or ready
 //	magellan version  says what it was built from
 //
 // "magellan COMMAND --help" describes every flag; each can be given as an

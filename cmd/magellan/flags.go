@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/dustin/go-humanize"
 
@@ -136,14 +137,27 @@ type tokenFlags struct {
 	AdminTokenFile string `placeholder:"FILE" xor:"token" env:"MAGELLAN_ADMIN_TOKEN_FILE" help:"File with that token."`
 }
 
-// token returns the token, empty for none.
+// token returns the token, empty for none. A file that has none is a mistake, and
+// would let everybody in.
 func (f *tokenFlags) token() (string, error) {
-	if f.AdminTokenFile == "" {
-		return f.AdminToken, nil
+	name, text := "--admin-token (MAGELLAN_ADMIN_TOKEN)", f.AdminToken
+	if f.AdminTokenFile != "" {
+		name = "--admin-token-file: " + f.AdminTokenFile
+		content, err := os.ReadFile(f.AdminTokenFile)
+		if err != nil {
+			return "", &codedError{exitUsage, err}
+		}
+		text = string(content)
+	} else if text == "" {
+		return "", nil
 	}
-	content, err := os.ReadFile(f.AdminTokenFile)
-	if err != nil {
-		return "", &codedError{exitUsage, err}
+	// The end of the line is none of it: files have one, and variables made of files.
+	token := strings.TrimSpace(text)
+	if token == "" {
+		return "", fail(exitUsage, "%s is empty: it has to hold the token", name)
 	}
-	return strings.TrimSpace(string(content)), nil
+	if strings.ContainsFunc(token, unicode.IsControl) { // nobody could send it
+		return "", fail(exitUsage, "%s: a token is one line of text", name)
+	}
+	return token, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,10 +61,20 @@ func (c *heapCommand) ask(ctx context.Context, method, path string, query url.Va
 		return nil, err
 	case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusCreated:
 		return answer, nil
+	case resp.StatusCode == http.StatusUnauthorized && resp.Request.Header.Get("Authorization") != "":
+		return nil, fail(exitUsage, "%s has another admin token than the one given: check MAGELLAN_ADMIN_TOKEN or --admin-token-file", c.server())
 	case resp.StatusCode == http.StatusUnauthorized:
-		return nil, fail(exitUsage, "%s wants the admin token: set MAGELLAN_ADMIN_TOKEN, or give --admin-token-file", c.Admin)
+		return nil, fail(exitUsage, "%s wants the admin token: set MAGELLAN_ADMIN_TOKEN, or give --admin-token-file", c.server())
 	}
 	return nil, c.refusal(resp, answer)
+}
+
+// server is the address as it may be shown: the token can be its password.
+func (c *heapCommand) server() string {
+	if u, err := url.Parse(c.Admin); err == nil {
+		return u.Redacted()
+	}
+	return c.Admin
 }
 
 // refusal turns an answer that is not good into an error. It is a problem document,
@@ -74,7 +86,7 @@ func (c *heapCommand) refusal(resp *http.Response, answer []byte) error {
 	case resp.Header.Get("X-Go-Pprof") != "":
 		p.Detail = strings.TrimSpace(string(answer))
 	default:
-		return fmt.Errorf("%s answered %s, not as magellan's operators' address does: check --admin", c.Admin, resp.Status)
+		return fmt.Errorf("%s answered %s, not as magellan's operators' address does: check --admin", c.server(), resp.Status)
 	}
 	code := exitFailed
 	if resp.StatusCode == http.StatusNotFound {
@@ -90,7 +102,7 @@ func (c *heapCommand) get(ctx context.Context, method, path string, query url.Va
 		return err
 	}
 	if err := json.Unmarshal(answer, v); err != nil {
-		return fmt.Errorf("the answer of %s is none of magellan's: %w", c.Admin, err)
+		return fmt.Errorf("the answer of %s is none of magellan's: %w", c.server(), err)
 	}
 	return nil
 }
@@ -103,7 +115,7 @@ func (c *heapCommand) profile(ctx context.Context, path string, query url.Values
 	}
 	p, err := profile.ParseData(answer)
 	if err != nil {
-		return nil, fmt.Errorf("the answer of %s is no profile: %w", c.Admin, err)
+		return nil, fmt.Errorf("the answer of %s is no profile: %w", c.server(), err)
 	}
 	return p, nil
 }
@@ -115,23 +127,33 @@ func (c *heapCommand) dumps(ctx context.Context) ([]pprof.Dump, error) {
 	return kept.Dumps, err
 }
 
-// ends replaces what was not given by the oldest and the newest dump.
-func (c *heapCommand) ends(ctx context.Context, from, to string) (string, string, error) {
-	if from != "" && to != "" {
-		return from, to, nil
-	}
+// ends replaces what was not given by the newest dump, and the oldest of the same
+// process: what an earlier one held is no growth of this one.
+func (c *heapCommand) ends(ctx context.Context, from, to string, con *console) (string, string, error) {
 	all, err := c.dumps(ctx)
 	if err != nil {
 		return "", "", err
 	}
-	if len(all) < 2 && from == "" || len(all) < 1 {
-		return "", "", fail(exitNotFound, "the server keeps %d dumps, and two are needed: magellan heap dump takes one", len(all))
-	}
-	if from == "" {
-		from = all[0].ID
+	if len(all) < 1 && (from == "" || to == "") {
+		return "", "", fail(exitNotFound, "the server keeps no dumps, and two are needed: magellan heap dump takes one")
 	}
 	if to == "" {
 		to = all[len(all)-1].ID
+	}
+	index := func(id string) int {
+		return slices.IndexFunc(all, func(d pprof.Dump) bool { return d.ID == id })
+	}
+	later := index(to)
+	if later < 0 {
+		return cmp.Or(from, to), to, nil // the server says that there is no such dump
+	}
+	if from == "" {
+		if from = all[slices.IndexFunc(all, all[later].SameProcess)].ID; from == to {
+			return "", "", fail(exitNotFound, "the server keeps no earlier dump of the same process, and two are needed: magellan heap dump takes one")
+		}
+	}
+	if earlier := index(from); earlier >= 0 && !all[earlier].SameProcess(all[later]) {
+		fmt.Fprintln(con.err, "magellan: the two dumps are of different processes: the difference is no growth")
 	}
 	return from, to, nil
 }
@@ -211,6 +233,9 @@ type reportFlags struct {
 }
 
 func (f *reportFlags) print(w io.Writer, p *profile.Profile) error {
+	for _, c := range p.Comments { // what there is to know of it, and what is missing
+		fmt.Fprintf(w, "# %s\n", c)
+	}
 	opts := heapprof.TopOptions{Type: f.Type, Rows: f.Rows, Cumulative: f.Cum}
 	if f.Stacks {
 		return heapprof.WriteStacks(w, p, opts)
@@ -288,14 +313,14 @@ func (h *heapLeaks) Run(ctx context.Context, c *heapCommand, con *console) error
 }
 
 type heapDiff struct {
-	From string `arg:"" optional:"" help:"The earlier dump; magellan heap list names them. None: the oldest that is kept."`
+	From string `arg:"" optional:"" help:"The earlier dump; magellan heap list names them. None: the oldest that is kept of the same process."`
 	To   string `arg:"" optional:"" help:"The later one. None: the newest."`
 	reportFlags
 }
 
 // Run prints what grew.
 func (h *heapDiff) Run(ctx context.Context, c *heapCommand, con *console) error {
-	from, to, err := c.ends(ctx, h.From, h.To)
+	from, to, err := c.ends(ctx, h.From, h.To, con)
 	if err != nil {
 		return err
 	}
@@ -319,11 +344,11 @@ type heapOpen struct {
 func (h *heapOpen) Run(ctx context.Context, c *heapCommand, con *console) error {
 	tool, err := exec.LookPath("go")
 	if err != nil {
-		return fmt.Errorf("go is not installed here, whose pprof this starts: %s%s/ui/ shows the same", c.Admin, jeprofPath)
+		return fmt.Errorf("go is not installed here, whose pprof this starts: %s%s/ui/ shows the same", c.server(), jeprofPath)
 	}
 	path, query := profileOf(h.ID, 0)
 	if h.From != "" {
-		from, to, err := c.ends(ctx, h.From, h.ID)
+		from, to, err := c.ends(ctx, h.From, h.ID, con)
 		if err != nil {
 			return err
 		}

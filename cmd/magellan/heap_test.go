@@ -160,6 +160,9 @@ func cmdWhole(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	found := map[string]int{}
 	for _, f := range files {
+		if f.Name() == ".lock" {
+			continue
+		}
 		ext := f.Name()[max(0, strings.Index(f.Name(), "Z.")+1):]
 		if !slices.Contains([]string{".heap", ".json", ".pb.gz"}, ext) {
 			ts.Fatalf("%s is left in %s", f.Name(), args[0])

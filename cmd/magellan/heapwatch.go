@@ -45,7 +45,7 @@ func (h *heapWatch) Run(ctx context.Context, c *heapCommand, con *console) error
 	} else {
 		show = func(v *watchView) error { return v.line(con.out) }
 	}
-	v := &watchView{server: c.Admin, interval: h.Interval}
+	v := &watchView{server: c.server(), interval: h.Interval}
 	tick := time.NewTicker(h.Interval)
 	defer tick.Stop()
 	for n := 1; ; n++ {

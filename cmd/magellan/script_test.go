@@ -26,7 +26,7 @@ import (
 )
 
 // patience bounds whatever a script waits for.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"magellan": main, "fetch": fetch})
@@ -63,6 +63,9 @@ func TestScriptZooKeeper(t *testing.T) {
 			env.Setenv("MAGELLAN_LISTEN", "127.0.0.1:0")
 			env.Setenv("MAGELLAN_ADMIN_LISTEN", "127.0.0.1:0")
 			env.Setenv("MAGELLAN_READY_FILE", filepath.Join(env.WorkDir, "ready.json"))
+			for _, command := range []string{"GET", "HEALTH", "HEAP"} {
+				env.Setenv("MAGELLAN_"+command+"_TIMEOUT", patience.String())
+			}
 			return nil
 		},
 	})

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +18,7 @@ import (
 
 	"magellan/cgo/jemalloc"
 	"magellan/cgo/jemalloc/pprof"
+	"magellan/cmd/magellan/internal/leak"
 	"magellan/internal/admin"
 	"magellan/internal/cache"
 	"magellan/internal/discovery"
@@ -29,7 +31,14 @@ type serveCommand struct {
 	AdminListen    string        `placeholder:"HOST:PORT" default:"${admin_listen}" help:"Where to answer operators. Anything but a loopback address wants a token."`
 	CacheBytes     byteSize      `placeholder:"SIZE" default:"256MiB" help:"Memory for shops, such as 256MiB or 1GB; regions, datacenters and bad citizens come on top."`
 	MaxStale       time.Duration `placeholder:"DURATION" default:"${max_stale}" help:"Greatest age of an answer while ZooKeeper is away; after that it is 503. 0 is no bound."`
+	Snapshot       string        `placeholder:"FILE" help:"Keep what is held there, and serve it, STALE, when starting while ZooKeeper is away. A file for each server."`
+	SnapshotEvery  time.Duration `placeholder:"DURATION" default:"${snapshot_every}" help:"How often to write the snapshot."`
+	ShrinkGuard    int           `placeholder:"PERCENT" default:"${shrink_guard}" help:"Go on serving datacenters, regions and bad citizens of which more than this part is lost at once, until an operator accepts it; 0 is no guard."`
+	AuditRate      int           `placeholder:"N" default:"${audit_rate}" help:"How many shops to read again each second, and compare with what is held; 0 is no audit."`
 	RequestTimeout time.Duration `placeholder:"DURATION" default:"${request_timeout}" help:"How long a request may wait for ZooKeeper; after that it is 504."`
+	MaxWait        time.Duration `placeholder:"DURATION" default:"${max_wait}" help:"How long a long poll may wait, whatever its client prefers."`
+	MaxPolls       int           `placeholder:"N" default:"${max_polls}" help:"How many long polls may wait at once; further ones are refused."`
+	MaxStreams     int           `placeholder:"N" default:"${max_streams}" help:"How many streams may be open at once; further ones are refused."`
 	StartTimeout   time.Duration `placeholder:"DURATION" default:"30s" help:"How long to wait for ZooKeeper at the start before giving up."`
 	DrainDelay     time.Duration `placeholder:"DURATION" default:"1s" help:"How long to go on serving, with /readyz failing and clients told to close their connections, once told to stop: longer than load balancers take to notice."`
 	Drain          time.Duration `placeholder:"DURATION" default:"30s" help:"How long requests under way may take to end after that; then they are cut off."`
@@ -49,9 +58,26 @@ func (c *serveCommand) Validate() error {
 			return fmt.Errorf("--%s: %v is negative", name, d)
 		}
 	}
-	for name, d := range map[string]time.Duration{"request-timeout": c.RequestTimeout, "start-timeout": c.StartTimeout} {
+	for name, d := range map[string]time.Duration{"request-timeout": c.RequestTimeout, "start-timeout": c.StartTimeout, "max-wait": c.MaxWait} {
 		if d <= 0 {
 			return fmt.Errorf("--%s: %v is not a positive duration", name, d)
+		}
+	}
+	if c.MaxPolls <= 0 || c.MaxStreams <= 0 {
+		return errors.New("--max-polls, --max-streams: want at least 1")
+	}
+	if c.SnapshotEvery <= 0 {
+		return fmt.Errorf("--snapshot-every: %v is not a positive duration", c.SnapshotEvery)
+	}
+	if c.ShrinkGuard < 0 || c.ShrinkGuard > 100 {
+		return fmt.Errorf("--shrink-guard: %d is no percentage", c.ShrinkGuard)
+	}
+	if c.AuditRate < 0 {
+		return fmt.Errorf("--audit-rate: %d is negative", c.AuditRate)
+	}
+	if c.Snapshot != "" {
+		if dir, err := os.Stat(filepath.Dir(c.Snapshot)); err != nil || !dir.IsDir() {
+			return fmt.Errorf("--snapshot: there is no directory %s: create it", filepath.Dir(c.Snapshot))
 		}
 	}
 	if c.CacheBytes <= 0 {
@@ -150,28 +176,41 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	}
 	s.cache, err = cache.Open(cache.Config{
 		ZooKeeper: zookeeper, Layout: s.layout, MaxBytes: int64(c.CacheBytes), Logger: log, Registerer: metrics,
+		MaxStale: c.MaxStale, Snapshot: c.Snapshot, SnapshotInterval: c.SnapshotEvery, ShrinkGuard: c.ShrinkGuard, AuditRate: c.AuditRate,
 	})
 	if err != nil {
 		return s, openFailed(err)
 	}
 	s.admin, err = admin.New(admin.Config{
 		Listen: c.AdminListen, Token: token, Gatherer: metrics,
-		Problems: operatorsView{s.cache}, Explainer: operatorsView{s.cache}, Routes: nativeRoutes(s.native), Logger: log,
+		Problems: operatorsView{s.cache}, Explainer: operatorsView{s.cache}, Accepter: s.cache, Routes: nativeRoutes(s.native), Logger: log,
 	})
 	if errors.Is(err, admin.ErrNoToken) {
 		return s, fail(exitUsage, "--admin-listen: %w; MAGELLAN_ADMIN_TOKEN or --admin-token-file set it", err)
 	} else if err != nil {
 		return s, listenFailed("--admin-listen", err)
 	}
-	service, err := discovery.New(discovery.Config{Reader: s.cache, MaxStale: c.MaxStale})
+	service, err := discovery.New(discovery.Config{Reader: leak.Reader(s.cache), MaxStale: c.MaxStale})
 	if err != nil {
 		return s, err
 	}
 	s.api, err = httpapi.New(httpapi.Config{
 		Service: service, Ready: s.ready, Logger: log, Registerer: metrics,
-		RequestTimeout: c.RequestTimeout, DrainDelay: c.DrainDelay,
+		RequestTimeout: c.RequestTimeout, DrainDelay: c.DrainDelay, MaxConns: maxConns(),
+		MaxWait: c.MaxWait, MaxPolls: c.MaxPolls, MaxStreams: c.MaxStreams,
 	})
 	return s, err
+}
+
+// maxConns is how many connections clients may have: as many as there are file
+// descriptors, but for those that operators and the ZooKeeper sessions need.
+func maxConns() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	n := min(limit.Cur, 1<<30)
+	return max(1, int(n-max(min(n/2, 256), n/8)))
 }
 
 // listenFailed says what is wrong with an address: that it is used, mostly.
@@ -248,12 +287,13 @@ func (s *server) createRoot(ctx context.Context) error {
 
 // ready says whether requests should come here.
 func (s *server) ready() error {
-	age, ok := s.cache.Age()
+	age, ok := s.cache.ReadyAge()
 	switch {
 	case !ok:
 		return errors.New("ZooKeeper has not been read yet")
 	case s.MaxStale > 0 && age > s.MaxStale:
-		return fmt.Errorf("no contact with ZooKeeper for %v, more than the %v of --max-stale", age.Round(time.Second), s.MaxStale)
+		return fmt.Errorf("answers were last known to be true %v ago, more than the %v of --max-stale: ZooKeeper is away, or /admin/problems says why",
+			age.Round(time.Second), s.MaxStale)
 	}
 	return nil
 }
@@ -339,7 +379,7 @@ func (v operatorsView) Explain(path string) (admin.Entry, bool) {
 	}
 	e := admin.Entry{
 		Path: x.Path, Kind: x.Kind, Held: x.Held, Value: x.Value, Zxid: x.Zxid, Cache: x.Cache, AgeSeconds: x.Age.Seconds(),
-		Watched: x.Watched, Reading: x.Reading, Session: x.Session, SessionID: fmt.Sprintf("%#x", uint64(x.SessionID)), Heat: x.Heat,
+		Watched: x.Watched, Reading: x.Reading, Restored: x.Restored, HeldBack: x.HeldBack, Session: x.Session, SessionID: fmt.Sprintf("%#x", uint64(x.SessionID)), Heat: x.Heat,
 	}
 	if x.Problem != nil {
 		p := admin.Problem(*x.Problem)
