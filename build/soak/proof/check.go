@@ -1,0 +1,141 @@
+package proof
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// granularity is what Age is rounded down by.
+const granularity = time.Second
+
+// limits are what the check of a history has to know of the replicas.
+type limits struct {
+	// maxStale is each replica's --max-stale; 0 is no bound.
+	maxStale []time.Duration
+	// dark are the times in which each replica had no link at all, in order.
+	dark [][]span
+}
+
+// check compares a history with the promises.
+func check(h *history, l limits, found *violations) {
+	byReplica := map[int][]read{}
+	for _, r := range h.reads {
+		byReplica[r.replica] = append(byReplica[r.replica], r)
+		checkStaleness(h, r, l, found)
+	}
+	for _, reads := range byReplica {
+		checkOrder(h, reads, found)
+	}
+	checkLinear(h, found)
+}
+
+// checkStaleness compares an answer's Age with --max-stale and with the clock of
+// the one who cut the links.
+func checkStaleness(h *history, r read, l limits, found *violations) {
+	bound := l.maxStale[r.replica]
+	if bound > 0 && r.age > bound {
+		found.add(MaxStale, h.key, "%v, with --max-stale %v", r, bound)
+	}
+	for _, d := range l.dark[r.replica] {
+		if r.begin < d.from || r.end >= d.to {
+			continue // or it may have been answered by a link that was up
+		}
+		away := r.begin - d.from
+		if r.age+granularity <= away {
+			found.add(Age, h.key, "%v, when no link had been up for %v", r, away)
+		}
+		if bound > 0 && away > bound {
+			found.add(MaxStale, h.key, "%v, when no link had been up for %v, with --max-stale %v", r, away, bound)
+		}
+	}
+}
+
+// checkOrder finds for each read of one replica the oldest version that it can
+// have seen: one that matches the answer, that was current in the time that Age
+// allows, and that is no older than what any earlier read must have seen. Where
+// there are several, as all absences look the same, the oldest leaves most room
+// to later reads; so if even that order fails, none would hold.
+func checkOrder(h *history, reads []read, found *violations) {
+	slices.SortFunc(reads, func(a, b read) int { return cmp.Compare(a.begin, b.begin) })
+	byEnd := make([]int, len(reads))
+	for i := range byEnd {
+		byEnd[i] = i
+	}
+	slices.SortFunc(byEnd, func(a, b int) int { return cmp.Compare(reads[a].end, reads[b].end) })
+	seen := make([]int, len(reads)) // the version that each read has seen
+	floor, ended, by := 0, 0, -1
+	for i, r := range reads {
+		for ; reads[byEnd[ended]].end < r.begin; ended++ {
+			if v := seen[byEnd[ended]]; v > floor {
+				floor, by = v, byEnd[ended]
+			}
+		}
+		v, verdict := match(h.versions, r, floor)
+		if verdict != "" {
+			v = floor
+			earlier := ""
+			if verdict == BackInTime && by >= 0 {
+				earlier = "; before that " + reads[by].String()
+			}
+			found.add(verdict, h.key, "%v%s; %s", r, earlier, neighbours(h.versions, r, floor))
+		}
+		seen[i] = v
+	}
+}
+
+// match returns the oldest version from floor on that r can have seen, or which
+// promise that there is none breaks.
+func match(versions []version, r read, floor int) (int, Kind) {
+	since := r.begin - r.age - granularity
+	if r.fresh && r.cache != stale {
+		since = r.begin
+	}
+	verdict := Phantom
+	for i, v := range versions {
+		if v.value != r.value || v.value != absent && r.zxid != 0 && v.zxid != r.zxid || v.from > r.end {
+			continue
+		}
+		switch overwritten := i+1 < len(versions) && versions[i+1].by < since; {
+		case overwritten && since == r.begin:
+			verdict = worse(verdict, Fresh)
+		case overwritten:
+			verdict = worse(verdict, Age)
+		case r.floor != 0 && v.zxid < r.floor:
+			verdict = worse(verdict, Floor)
+		case i < floor:
+			verdict = worse(verdict, BackInTime)
+		default:
+			return i, ""
+		}
+	}
+	return 0, verdict
+}
+
+// worse keeps the more telling verdict: the one about the version that comes
+// closest to being allowed.
+func worse(a, b Kind) Kind {
+	rank := []Kind{Phantom, Age, Fresh, Floor, BackInTime}
+	if slices.Index(rank, b) > slices.Index(rank, a) {
+		return b
+	}
+	return a
+}
+
+// neighbours describes the versions around a read, for the message.
+func neighbours(versions []version, r read, floor int) string {
+	text := "versions known then:"
+	last := 0
+	for i, v := range versions {
+		if v.from <= r.end {
+			last = i
+		}
+	}
+	for i := max(0, min(floor, last-4)); i <= last; i++ {
+		if i > floor+1 && i < last-4 {
+			continue
+		}
+		text += "\n    " + versions[i].String()
+	}
+	return text
+}

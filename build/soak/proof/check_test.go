@@ -1,0 +1,123 @@
+package proof
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// seconds makes times readable.
+func seconds(s float64) instant { return instant(s * float64(time.Second)) }
+
+// past is a key's versions: a, deleted, b, one that does not parse, c.
+var past = []version{
+	{value: "a", zxid: 1, from: 0, by: seconds(1)},
+	{value: absent, zxid: 2, from: seconds(10), by: seconds(11)},
+	{value: "b", zxid: 3, from: seconds(20), by: seconds(21)},
+	{value: unreadable, zxid: 4, from: seconds(30), by: seconds(31)},
+	{value: "c", zxid: 5, from: seconds(40), by: seconds(41)},
+}
+
+// at is a cached read of half a second.
+func at(begin float64, value string, zxid int64) read {
+	return read{begin: seconds(begin), end: seconds(begin + 0.5), value: value, zxid: zxid, cache: hit}
+}
+
+func (r read) aged(age float64) read    { r.age, r.cache = seconds(age), stale; return r }
+func (r read) fresher() read            { r.fresh, r.cache = true, miss; return r }
+func (r read) atLeast(zxid int64) read  { r.floor = zxid; return r }
+func (r read) through(replica int) read { r.replica = replica; return r }
+
+func TestCheck(t *testing.T) {
+	darkFrom50 := limits{maxStale: []time.Duration{5 * time.Second, 0}, dark: [][]span{{{seconds(50), seconds(70)}}, nil}}
+	for name, c := range map[string]struct {
+		reads  []read
+		limits limits
+		want   []Kind
+	}{
+		"each version when it is current": {reads: []read{at(5, "a", 1), at(15, absent, 0), at(25, "b", 3), at(35, unreadable, 4), at(45, "c", 5)}},
+		"an end that touches the next":    {reads: []read{at(11.9, "a", 1), at(9.9, absent, 0)}, want: []Kind{BackInTime}},
+		"a value nobody wrote":            {reads: []read{at(5, "x", 1)}, want: []Kind{Phantom}},
+		"another write's transaction":     {reads: []read{at(5, "a", 3)}, want: []Kind{Phantom}},
+		"before it was written":           {reads: []read{at(15, "b", 3)}, want: []Kind{Phantom}},
+		"after it was overwritten":        {reads: []read{at(13, "a", 1)}, want: []Kind{Age}},
+		"the same with its age":           {reads: []read{at(13, "a", 1).aged(1)}},
+		"the last good value":             {reads: []read{at(39, "b", 3).aged(8)}},
+		"an absence that has ended":       {reads: []read{at(23, absent, 0)}, want: []Kind{Age}},
+		"older than before":               {reads: []read{at(21, "b", 3), at(22, "a", 1).aged(12)}, want: []Kind{BackInTime}},
+		"older through another replica":   {reads: []read{at(21, "b", 3), at(22, "a", 1).aged(12).through(1)}},
+		"older, but under way together":   {reads: []read{at(21, "b", 3), at(21.2, "a", 1).aged(12)}},
+		"fresh":                           {reads: []read{at(10.2, "a", 1).fresher(), at(10.8, absent, 0).fresher()}},
+		"not fresh":                       {reads: []read{at(11.5, "a", 1).fresher()}, want: []Kind{Fresh, Linear}},
+		"not fresh, and says so":          {reads: []read{func() read { r := at(12, "a", 1).aged(3); r.fresh = true; return r }()}},
+		"two fresh ones, no order": {
+			reads: []read{at(10.1, absent, 0).fresher(), func() read { r := at(10.7, "a", 1).fresher().through(1); r.end = seconds(10.8); return r }()},
+			want:  []Kind{Linear},
+		},
+		"new enough":               {reads: []read{at(25, "b", 3).atLeast(3)}},
+		"absent, and new enough":   {reads: []read{at(15, absent, 0).atLeast(2)}},
+		"not new enough":           {reads: []read{at(20.2, absent, 0).atLeast(3)}, want: []Kind{Floor}},
+		"older than is allowed":    {reads: []read{at(46, "c", 5).aged(6)}, limits: darkFrom50, want: []Kind{MaxStale}},
+		"without bound":            {reads: []read{at(46, "c", 5).aged(600).through(1)}, limits: darkFrom50},
+		"in the dark":              {reads: []read{at(53, "c", 5).aged(3)}, limits: darkFrom50},
+		"in the dark, too young":   {reads: []read{at(53, "c", 5).aged(1)}, limits: darkFrom50, want: []Kind{Age}},
+		"asked in the dark":        {reads: []read{at(69.8, "c", 5).fresher()}, limits: darkFrom50},
+		"in the dark for too long": {reads: []read{at(56, "c", 5).aged(5.5)}, limits: darkFrom50, want: []Kind{MaxStale, MaxStale}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.limits.maxStale == nil {
+				c.limits = limits{maxStale: make([]time.Duration, 2), dark: make([][]span, 2)}
+			}
+			var found violations
+			check(&history{key: "k", versions: past, reads: c.reads}, c.limits, &found)
+			var kinds []Kind
+			for _, v := range found.take() {
+				kinds = append(kinds, v.Kind)
+			}
+			slices.Sort(kinds)
+			if !slices.Equal(kinds, c.want) {
+				t.Errorf("found %v, want %v", found.take(), c.want)
+			}
+		})
+	}
+}
+
+// TestScheduleFollowsFromSeed: and from nothing else; each fault comes about.
+func TestScheduleFollowsFromSeed(t *testing.T) {
+	take := func(seed uint64, track int) (faults []string) {
+		for f := range schedule(seed, track) {
+			if faults = append(faults, f.String()); len(faults) == 200 {
+				break
+			}
+		}
+		return faults
+	}
+	names := map[string]bool{}
+	for track := range 3 {
+		if !slices.Equal(take(7, track), take(7, track)) {
+			t.Error("the same seed gives another schedule")
+		}
+		if slices.Equal(take(7, track), take(8, track)) {
+			t.Error("another seed gives the same schedule")
+		}
+		for f := range schedule(7, track) {
+			if names[f.name] = true; len(names) == len(serverFaults)+len(linkFaults) || track == 0 && len(names) == len(serverFaults) {
+				break
+			}
+		}
+	}
+	for _, c := range slices.Concat(serverFaults, linkFaults) {
+		if !names[c.name] {
+			t.Errorf("no %q in the schedule", c.name)
+		}
+	}
+}
+
+// TestMutantsFit: the texts that the mutants replace stand in the sources.
+func TestMutantsFit(t *testing.T) {
+	for _, m := range Mutants {
+		if _, err := m.overlay("../../..", t.TempDir()); err != nil {
+			t.Error(err)
+		}
+	}
+}
