@@ -18,7 +18,7 @@ import (
 // serveCmd is one of the Go servers to compare with. It serves on file
 // descriptor 3 until it is told to end.
 type serveCmd struct {
-	Kind      string `arg:"" enum:"echo,nethttp,naive" help:"echo: a prebuilt body behind a path parameter. nethttp: a prebuilt body. naive: one ZooKeeper read per request."`
+	Kind      string `arg:"" enum:"echo,nethttp,malloc,naive" help:"echo: a prebuilt body behind a path parameter. nethttp: a prebuilt body. malloc: the same, after many mallocs. naive: one ZooKeeper read per request."`
 	Body      string `help:"File with the body to answer with."`
 	Zookeeper string `help:"host:port for naive."`
 }
@@ -43,9 +43,13 @@ func (s *serveCmd) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		handler = prebuilt(body)
-		if s.Kind == "echo" {
+		switch s.Kind {
+		case "echo":
 			handler = echoPrebuilt(body)
+		case "malloc":
+			handler = mallocs(body)
+		default:
+			handler = prebuilt(body)
 		}
 	}
 	server := &http.Server{Handler: handler}

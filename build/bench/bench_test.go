@@ -32,6 +32,36 @@ func TestHotShopsDiffer(t *testing.T) {
 	}
 }
 
+func TestWatchedShopsAreHot(t *testing.T) {
+	for _, short := range []bool{false, true} {
+		s := (&runCmd{Short: short}).sizes()
+		if s.watched > s.hot || s.watched%lookupShops != 0 {
+			t.Errorf("%d shops are watched of %d: want some of them, and whole lookups of %d", s.watched, s.hot, lookupShops)
+		}
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	hundred := make([]int64, 100)
+	for i := range hundred {
+		hundred[i] = int64(i + 1)
+	}
+	for _, c := range []struct {
+		sorted  []int64
+		percent int
+		want    float64
+	}{
+		{hundred, 50, 50}, {hundred, 99, 99}, {hundred, 100, 100}, {hundred[:99], 99, 99}, {hundred[:3], 50, 2}, {hundred[:1], 50, 1}, {hundred[:1], 99, 1},
+	} {
+		if got := quantile(c.sorted, c.percent); got != c.want {
+			t.Errorf("quantile of 1 to %d, %d %%: %v, want %v", len(c.sorted), c.percent, got, c.want)
+		}
+	}
+	if got, want := delaysOf([]int64{3000, -1000, 2000}), (delays{p50: 2, p99: 3}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestBody(t *testing.T) {
 	body := appendShopBody(nil, 7)
 	if len(body) != 150 {

@@ -17,13 +17,13 @@
 #include <zookeeper/zookeeper.h>
 #include <zookeeper/zookeeper_version.h>
 
+#include "paths.h"
+
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static int connected, finished;
 
 static zhandle_t *handle;
-static char **paths;
-static size_t count;
 static atomic_size_t issued; /* by main, and from then on by the completions */
 static size_t answered;      /* of the completion thread, as is bytes */
 static unsigned long long bytes;
@@ -79,25 +79,6 @@ static void issue(void)
 		fail(paths[next], rc);
 }
 
-static void read_paths(const char *name)
-{
-	FILE *f = fopen(name, "r");
-	char line[1024];
-	size_t room = 0;
-
-	if (!f) {
-		perror(name);
-		exit(1);
-	}
-	while (fgets(line, sizeof line, f)) {
-		if (count == room)
-			paths = realloc(paths, (room = room ? 2 * room : 1024) * sizeof *paths);
-		line[strcspn(line, "\n")] = 0;
-		paths[count++] = strdup(line);
-	}
-	fclose(f);
-}
-
 static double seconds(void)
 {
 	struct timespec t;
@@ -139,6 +120,8 @@ int main(int argc, char **argv)
 		perror("zookeeper_init");
 		return 1;
 	}
+	/* Left to itself libzookeeper resolves its servers' names each time round its I/O loop. */
+	zoo_set_servers_resolution_delay(handle, 10000);
 	wait_for(&connected);
 
 	double wall = seconds(), cpu = cpu_seconds();

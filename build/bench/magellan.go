@@ -13,10 +13,15 @@ import (
 
 // startMagellan starts the real binary.
 func (r *run) startMagellan(ctx context.Context) (*server, error) {
-	ready := filepath.Join(r.dir, "ready.json")
-	p, err := r.start("magellan", command(r.cmd.Magellan, "serve", "--servers", r.zookeeper.Addr(), "--root", layout.Root,
-		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--ready-file", ready,
-		"--cache-bytes", fmt.Sprint(cacheBytes(2*r.hot)), "--log-level", "warn"))
+	return r.startMagellanAs(ctx, "magellan")
+}
+
+// startMagellanAs starts one of several, with more in its environment.
+func (r *run) startMagellanAs(ctx context.Context, name string, env ...string) (*server, error) {
+	ready := filepath.Join(r.dir, name+".ready")
+	p, err := r.start(name, withEnv(env, command(r.cmd.Magellan, "serve", "--servers", r.zookeeper.Addr(), "--root", layout.Root,
+		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--ready-file", ready, "--start-timeout", startTimeout.String(),
+		"--cache-bytes", fmt.Sprint(cacheBytes(2*r.hot)), "--log-level", "warn")))
 	if err != nil {
 		return nil, err
 	}
@@ -34,8 +39,21 @@ func (r *run) startMagellan(ctx context.Context) (*server, error) {
 // warmMagellan has all hot shops read, and proves that they are in memory. It
 // leaves the answer all other servers are to give in bodyFile.
 func (r *run) warmMagellan(ctx context.Context, s *server) error {
+	if err := r.fillMagellan(ctx, s, r.hot); err != nil {
+		return err
+	}
+	body, _, err := get(ctx, s.url+"/v1/shops/"+r.hotShop(0))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(r.bodyFile(), body, 0o644)
+}
+
+// fillMagellan has it read n shops of each kind of name, and sees that they are in
+// memory.
+func (r *run) fillMagellan(ctx context.Context, s *server, n int) error {
 	for _, status := range []string{"MISS", "HIT"} {
-		for first := 0; first < r.hot; first += lookupShops {
+		for first := 0; first < n; first += lookupShops {
 			for _, name := range []func(int) string{r.hotShop, r.numberedShop} {
 				body := appendLookup(nil, lookupShops, func(i int) string { return name(first + i) })
 				if err := lookup(ctx, s.url, body, status); err != nil {
@@ -44,11 +62,7 @@ func (r *run) warmMagellan(ctx context.Context, s *server) error {
 			}
 		}
 	}
-	body, _, err := get(ctx, s.url+"/v1/shops/"+r.hotShop(0))
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(r.bodyFile(), body, 0o644)
+	return nil
 }
 
 func (r *run) bodyFile() string { return filepath.Join(r.dir, "body.json") }

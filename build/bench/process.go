@@ -45,6 +45,14 @@ func command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// withEnv gives a child more environment than this process has.
+func withEnv(env []string, cmd *exec.Cmd) *exec.Cmd {
+	if len(env) > 0 {
+		cmd.Env = append(os.Environ(), env...)
+	}
+	return cmd
+}
+
 // start starts a server. Its standard error is kept for the message should it
 // fail.
 func start(name string, cmd *exec.Cmd) (*process, error) {
@@ -169,18 +177,21 @@ func cpuOf(pids ...int) (time.Duration, error) {
 }
 
 // rssOf returns the resident memory of a process in bytes.
-func rssOf(pid int) (int64, error) {
+func rssOf(pid int) (int64, error) { return statusField(pid, "VmRSS:") }
+
+// statusField returns a size in /proc/PID/status in bytes.
+func statusField(pid int, field string) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if v, ok := strings.CutPrefix(line, field); ok {
 			kb, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(v), "kB")), 10, 64)
 			return kb << 10, err
 		}
 	}
-	return 0, fmt.Errorf("/proc/%d/status has no VmRSS", pid)
+	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, field)
 }
 
 var allCores = sync.OnceValues(func() (set unix.CPUSet, err error) {

@@ -18,11 +18,14 @@ import (
 type runCmd struct {
 	Short    bool     `help:"A few minutes instead of a quarter of an hour: fewer shops, fewer and shorter rounds."`
 	Rounds   int      `help:"Rounds of each measurement; 0 is 3 to 9, or 1 to 3 in the short form." placeholder:"N"`
-	Parts    []string `help:"What to measure: ${enum}." enum:"reads,lookup,fill,memory,allocations" default:"reads,lookup,fill,memory,allocations"`
+	Parts    []string `help:"What to measure: ${enum}." enum:"reads,lookup,fill,memory,allocations,profiling,propagation,scale" default:"reads,lookup,fill,memory,allocations,profiling,propagation,scale"`
 	Out      string   `help:"File to write the report to; empty is standard output. What a document has above its mark stays." placeholder:"FILE"`
 	Profiles string   `help:"Directory for CPU profiles of magellan, each taken in a further round that does not count." placeholder:"DIR"`
 	Magellan string   `help:"The magellan binary." default:"dist/magellan" placeholder:"FILE"`
 	FillC    string   `help:"The binary of fill.c." default:"dist/bench-fill" placeholder:"FILE"`
+	WatchC   string   `help:"The binary of watch.c." default:"dist/bench-watch" placeholder:"FILE"`
+	WriteC   string   `help:"The binary of write.c." default:"dist/bench-write" placeholder:"FILE"`
+	Unwinder string   `help:"The test binary of cgo/jemalloc." default:"dist/bench-unwinder" placeholder:"FILE"`
 	Command  string   `help:"The command line the report names." hidden:""`
 }
 
@@ -35,7 +38,10 @@ type sizes struct {
 	oneByOne   time.Duration // one connection
 	lookupTime time.Duration
 
-	loadRounds, fillRounds, memoryRounds, allocationRounds int
+	watched            int // shops, while changes propagate
+	propagationChanges int // in each turn
+
+	loadRounds, fillRounds, memoryRounds, allocationRounds, propagationRounds int
 }
 
 func (c *runCmd) sizes() sizes {
@@ -45,7 +51,8 @@ func (c *runCmd) sizes() sizes {
 		readTime:   2 * time.Second,
 		oneByOne:   time.Second,
 		lookupTime: 2 * time.Second,
-		loadRounds: 9, fillRounds: 5, memoryRounds: 3, allocationRounds: 5,
+		watched:    100_000, propagationChanges: 1000,
+		loadRounds: 9, fillRounds: 5, memoryRounds: 3, allocationRounds: 5, propagationRounds: 9,
 	}
 	if c.Short {
 		s = sizes{
@@ -54,11 +61,12 @@ func (c *runCmd) sizes() sizes {
 			readTime:   time.Second,
 			oneByOne:   time.Second,
 			lookupTime: time.Second,
-			loadRounds: 3, fillRounds: 3, memoryRounds: 1, allocationRounds: 3,
+			watched:    10_000, propagationChanges: 300,
+			loadRounds: 3, fillRounds: 3, memoryRounds: 1, allocationRounds: 3, propagationRounds: 3,
 		}
 	}
 	if n := c.Rounds; n > 0 {
-		s.loadRounds, s.fillRounds, s.memoryRounds, s.allocationRounds = n, n, n, n
+		s.loadRounds, s.fillRounds, s.memoryRounds, s.allocationRounds, s.propagationRounds = n, n, n, n, n
 	}
 	return s
 }
@@ -83,16 +91,15 @@ func (c *runCmd) Run(ctx context.Context) (err error) {
 	if r.self, err = os.Executable(); err != nil {
 		return err
 	}
-	for _, binary := range []string{c.Magellan, c.FillC} {
+	for _, binary := range []string{c.Magellan, c.FillC, c.WatchC, c.WriteC, c.Unwinder} {
 		if _, err := exec.LookPath(binary); err != nil {
 			return fmt.Errorf("%w: build/bench/run.sh builds it", err)
 		}
 	}
-	if c.Magellan, err = filepath.Abs(c.Magellan); err != nil {
-		return err
-	}
-	if c.FillC, err = filepath.Abs(c.FillC); err != nil {
-		return err
+	for _, binary := range []*string{&c.Magellan, &c.FillC, &c.WatchC, &c.WriteC, &c.Unwinder} {
+		if *binary, err = filepath.Abs(*binary); err != nil {
+			return err
+		}
 	}
 	if r.dir, err = os.MkdirTemp("", "magellan-bench-"); err != nil {
 		return err
@@ -141,8 +148,11 @@ func (r *run) measure(ctx context.Context) (err error) {
 		{"lookup", r.measureLookup},
 		{"memory", r.measureMemory},
 		{"allocations", r.measureAllocations},
+		{"profiling", r.measureProfiling},
+		{"propagation", r.measurePropagation}, // moves shops
+		{"scale", r.measureScale},
 	}
-	if slices.ContainsFunc(r.cmd.Parts, func(part string) bool { return part != "allocations" }) {
+	if slices.ContainsFunc(r.cmd.Parts, func(part string) bool { return part != "allocations" && part != "scale" }) {
 		if err := r.startZooKeeper(ctx); err != nil {
 			return err
 		}

@@ -13,7 +13,8 @@ usage: build/bench/run.sh [--short] [--rounds N] [--out FILE] [--parts PART,...]
   --out FILE      write the report to FILE instead of standard output; of a
                   document such as docs/benchmarks.md the introduction stays
   --profiles DIR  also take CPU profiles of magellan, in further rounds
-  --parts ...     only some of reads,lookup,fill,memory,allocations
+  --parts ...     only some of reads,lookup,fill,memory,allocations,profiling,
+                  propagation,scale
 
 Needs what build/deps.sh bench installs: wrk, nginx, Java and ZooKeeper's jars.
 FLAVOUR says which native libraries to link, as for make build.
@@ -40,7 +41,10 @@ build/build.sh >&2
 flags=$(build/env.sh "${FLAVOUR:-release}")
 eval "$flags"
 go build -o dist/bench ./build/bench
-# Split on purpose: the variables hold flags.
-# shellcheck disable=SC2086
-gcc -O2 -g -Wall -Wextra -DTHREADED ${CGO_CFLAGS:-} build/bench/fill.c -o dist/bench-fill ${CGO_LDFLAGS:-} -lzookeeper_mt -lpthread -lm
+go test -c -ldflags='-s=false -w=false' -o dist/bench-unwinder ./cgo/jemalloc
+for program in fill watch write; do
+	# Split on purpose: the variables hold flags.
+	# shellcheck disable=SC2086
+	gcc -O2 -g -Wall -Wextra -DTHREADED ${CGO_CFLAGS:-} "build/bench/$program.c" -o "dist/bench-$program" ${CGO_LDFLAGS:-} -lzookeeper_mt -lpthread -lm
+done
 exec dist/bench run --command "build/bench/run.sh${*:+ $*}" "$@"

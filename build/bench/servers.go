@@ -18,9 +18,10 @@ type server struct {
 	admin string // magellan's second address
 }
 
-// startBaseline starts a serveCmd in a process of its own.
-func (r *run) startBaseline(kind string) (*server, error) {
-	return r.startListening(kind, command(r.self, "serve", kind, "--body", r.bodyFile(), "--zookeeper", r.zookeeper.Addr()))
+// startBaseline starts a serveCmd in a process of its own, with more in its
+// environment.
+func (r *run) startBaseline(kind string, env ...string) (*server, error) {
+	return r.startListening(kind, withEnv(env, command(r.self, "serve", kind, "--body", r.bodyFile(), "--zookeeper", r.zookeeper.Addr())))
 }
 
 // startNginx starts nginx with a configuration of its own: one file for any path.
