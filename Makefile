@@ -30,13 +30,28 @@ fuzz: native ## each fuzz target for FUZZTIME (10s)
 asan: deps ## the packages with C code, tested under AddressSanitizer and LeakSanitizer
 	@build/asan.sh
 
+leakhunt: native ## magellan leaks for real, for ten minutes, and has to name the leaks
+	@build/leakhunt/run.sh $(LEAKHUNT)
+
+soak: native ## load, mutants and proof under faults, for long; SOAK=--short for minutes
+	@build/soak.sh $(SOAK)
+
 bench: build ## the table of docs/benchmarks.md: all of it takes long
 	@build/deps.sh bench && build/bench/run.sh --out docs/benchmarks.md
 
 bench-short: build ## the same table, each measurement short
 	@build/deps.sh bench && build/bench/run.sh --short
 
+images: ## builds the images of production and of the hunt, and those of compose.yaml
+	@build/images/build.sh magellan magellan-debug magellan-zookeeper magellan-nginx
+
+test-images: native ## builds all images and tests them as containers
+	@build/images/test.sh
+
+test-kubernetes: ## decodes the manifests by Kubernetes' own types
+	@cd deploy/kubernetes && go test ./...
+
 clean: ## removes what was built; keeps the fetched sources (.cache)
 	rm -rf dist .native
 
-.PHONY: help deps native build run test check fuzz asan bench bench-short clean
+.PHONY: help deps native build run test check fuzz asan leakhunt soak bench bench-short images test-images test-kubernetes clean

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Builds dist/magellan, its symbols kept: the native profiles name C functions by them.
+# Builds magellan, its symbols kept: the native profiles name C functions by them.
+# build/build.sh [FILE [BUILD TAGS]]: into dist/magellan if not told otherwise.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 flags=$(build/env.sh "${FLAVOUR:-release}")
 eval "$flags"
 version=${MAGELLAN_VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo unknown)}
-mkdir -p dist
-go build -trimpath -ldflags "-X main.version=$version" -o dist/ ./cmd/magellan
-echo "build: dist/magellan $version ($(stat -c %s dist/magellan) bytes)"
+binary=${1:-dist/magellan} version+=${2:++${2//,/+}}
+mkdir -p "$(dirname "$binary")"
+go build -trimpath -tags "${2:-}" -ldflags "-X main.version=$version ${GO_LDFLAGS:-}" -o "$binary" ./cmd/magellan
+echo "build: $binary $version ($(stat -c %s "$binary") bytes)"

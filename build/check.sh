@@ -16,11 +16,11 @@ formatted() {
 		return 1
 	}
 }
-vetted() { (eval "$flags" && go vet ./... && go vet -tags invariants ./...); }
+vetted() { (eval "$flags" && go vet ./... && go vet -tags invariants,leakvector,leakhandler ./...); }
 statically_checked() { (eval "$flags" && go tool staticcheck ./...); }
 scripts_checked() {
 	local scripts
-	mapfile -t scripts < <(ours '*.sh' .ci/run)
+	mapfile -t scripts < <(ours '*.sh' .ci/run build/images/{hunt,trusting,zookeeper/start})
 	shellcheck "${scripts[@]}"
 }
 architecture() { (eval "$flags" && go test ./internal/arch); }
