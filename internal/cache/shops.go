@@ -356,7 +356,9 @@ func (c *Cache) invalidate(s *session, name string) {
 	c.reload(hash, e, true)
 }
 
-// finish installs what a load brought, and wakes those who wait for it.
+// finish installs what a load brought, and wakes those who wait for it: first
+// those who watch the shop, so that who begins to after an answer is not told of
+// what the answer was made of.
 func (c *Cache) finish(l *load, rec *record, err error) {
 	l.rec, l.err = rec, err
 	if l.once {
@@ -381,12 +383,13 @@ func (c *Cache) finish(l *load, rec *record, err error) {
 	}
 	removal := l.removal
 	sh.mu.Unlock()
-	close(l.done)
 	if err != nil {
 		c.metrics.failedLoads.Inc()
+		close(l.done)
 		c.notify.lookAgain(l.e.name)
 	} else {
 		c.notify.installed(l.e.name, was, rec)
+		close(l.done)
 		if kept && (first || rec.zxid != 0 && c.absent.remove(l.hash, l.e)) {
 			c.settle(l.hash, l.e)
 		}
