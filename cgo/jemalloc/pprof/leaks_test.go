@@ -3,6 +3,7 @@
 package pprof
 
 import (
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -41,8 +42,12 @@ func TestLeaks(t *testing.T) {
 		t.Fatalf("%+v", found)
 	}
 	top := found.Stacks[0]
-	// 4,096,000 bytes in 15 seconds are 0.98 GB an hour.
-	if top.Verdict != heapprof.Suspect || top.BytesPerHour < 0.8e9 || top.BytesPerHour > 1.2e9 || top.Confidence < 0.99 || top.LiveObjects < 80000 ||
+	// 24 blocks of 1 KiB objects are 98 MB, of which one in 512 KiB is sampled: 188
+	// samples, with a standard error of 7.3 %. Six of them are once in 500 million.
+	const bytesPerHour, objects, off = 4000 * 1024 * 3600 / 15, 24 * 4000, 6 * 0.073
+	within := func(got, want float64) bool { return math.Abs(got-want) <= off*want }
+	if top.Verdict != heapprof.Suspect || !within(top.BytesPerHour, bytesPerHour) || !within(top.LiveObjects, objects) || top.Confidence < 0.99 ||
+		top.BytesPerHourError < 0.05*bytesPerHour || top.BytesPerHourError > 0.12*bytesPerHour ||
 		top.FirstSeen.IsZero() || !top.LastSeen.After(top.FirstSeen) || top.Ways < 1 {
 		t.Errorf("%+v", top)
 	}
