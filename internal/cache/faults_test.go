@@ -68,7 +68,7 @@ func TestServerAway(t *testing.T) {
 func TestServerHangs(t *testing.T) {
 	w := newWorld(t)
 	w.shop("42", "ash1")
-	w.open(Config{ZooKeeper: zk.Config{SessionTimeout: 20 * time.Second}})
+	w.open(Config{})
 	w.ask("42")
 	w.expect("42", "ash1", discovery.Hit)
 	w.must(w.server.Pause())
@@ -396,7 +396,7 @@ func TestNeverBackInTime(t *testing.T) {
 func TestOverloadForgetsNothing(t *testing.T) {
 	w := newWorld(t)
 	w.shop("42", "ash1")
-	c := w.open(Config{InFlight: 1, MaxWaiting: 1, ZooKeeper: zk.Config{SessionTimeout: 20 * time.Second}})
+	c := w.open(Config{InFlight: 1, MaxWaiting: 1})
 	w.ask("42")
 	w.expect("42", "ash1", discovery.Hit)
 	c.keep.Wait()

@@ -72,8 +72,8 @@ func (w *world) openUnready(cfg Config) *Cache {
 	if cfg.ZooKeeper.Servers == nil {
 		cfg.ZooKeeper.Servers = []string{w.server.Addr()}
 	}
-	if cfg.ZooKeeper.SessionTimeout == 0 {
-		cfg.ZooKeeper.SessionTimeout = 6 * time.Second
+	if cfg.ZooKeeper.SessionTimeout == 0 { // a machine that stands still for seconds is no outage
+		cfg.ZooKeeper.SessionTimeout = time.Minute
 	}
 	cfg.Layout, cfg.Logger, cfg.ZooKeeper.Logger = layout, quiet, quiet
 	c, err := Open(cfg)

@@ -253,7 +253,7 @@ func TestDeniedPinned(t *testing.T) {
 func TestNewMemberLagsAsItsListDid(t *testing.T) {
 	w := newWorld(t)
 	w.put(layout.BadCitizenList("a"), "203.0.113.1\n")
-	c := w.open(Config{ZooKeeper: zk.Config{SessionTimeout: time.Minute}})
+	c := w.open(Config{})
 	w.must(w.server.Pause()) // what is to be read stays unread
 	defer w.server.Resume()
 	s := c.pinned.sets[2]

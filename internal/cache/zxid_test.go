@@ -82,7 +82,7 @@ func TestReadYourWritesFromLaggingFollower(t *testing.T) {
 	w.put(layout.Root, "")
 	w.datacenter("ash0", "us-east1", 0)
 	w.shop("42", "ash0")
-	w.open(Config{ZooKeeper: zk.Config{Servers: []string{follower.Addr()}, SessionTimeout: 20 * time.Second}})
+	w.open(Config{ZooKeeper: zk.Config{Servers: []string{follower.Addr()}}})
 	w.ask("42")
 	lagged := 0
 	for _, datacenter := range []string{"ash1", "ash2", "ash3", "ash4", "ash5"} {

@@ -51,7 +51,7 @@ func TestHostileConnections(t *testing.T) {
 	if limit.Cur < 30_000 {
 		idle = int(limit.Cur)/2 - 2500 // both ends are in this process
 	}
-	w := newWorld(t, func(cfg *httpapi.Config) { cfg.ReadHeaderTimeout, cfg.ReadTimeout = 2*time.Second, 2*time.Second })
+	w := newWorld(t, func(cfg *httpapi.Config) { cfg.ReadHeaderTimeout, cfg.ReadTimeout = 5*time.Second, 5*time.Second })
 	w.hold(idle, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
 	halves := w.hold(500, "GET /v1/shops/42 HTTP/1.1\r\nHost: a\r\n")
 	w.hold(500, "")
