@@ -49,7 +49,7 @@ func StartMagellan(ctx context.Context, binary, dir, name string, args ...string
 		select {
 		case <-ctx.Done():
 			_ = p.Stop(time.Second)
-			return nil, fmt.Errorf("magellan is not ready: %w; see %s", err, log)
+			return nil, fmt.Errorf("magellan is not ready: %w (%w); see %s", ctx.Err(), err, log)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

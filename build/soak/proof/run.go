@@ -118,12 +118,12 @@ func (r *run) open(ctx context.Context) (err error) {
 	if r.zk, err = zk.Open(zk.Config{Servers: r.ensemble.Addrs(), SessionTimeout: 10 * time.Second}); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	starting, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	if err := r.zk.WaitReady(ctx); err != nil {
+	if err := r.zk.WaitReady(starting); err != nil {
 		return err
 	}
-	if _, err := r.zk.Multi(ctx, nodes(r.keys)...); err != nil {
+	if _, err := r.zk.Multi(starting, nodes(r.keys)...); err != nil {
 		return err
 	}
 	for _, k := range r.keys {
