@@ -7,23 +7,19 @@
  *
  *   fill HOST:PORT FILE-OF-PATHS IN-FLIGHT
  */
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-#include <zookeeper/zookeeper.h>
 #include <zookeeper/zookeeper_version.h>
 
 #include "paths.h"
+#include "session.h"
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static int connected, finished;
+static int finished;
 
-static zhandle_t *handle;
 static atomic_size_t issued; /* by main, and from then on by the completions */
 static size_t answered;      /* of the completion thread, as is bytes */
 static unsigned long long bytes;
@@ -37,12 +33,8 @@ static void fail(const char *what, int code)
 static void on_session(zhandle_t *h, int type, int state, const char *path, void *context)
 {
 	(void)h, (void)path, (void)context;
-	if (type != ZOO_SESSION_EVENT || state != ZOO_CONNECTED_STATE)
-		return;
-	pthread_mutex_lock(&mutex);
-	connected = 1;
-	pthread_cond_broadcast(&changed);
-	pthread_mutex_unlock(&mutex);
+	if (type == ZOO_SESSION_EVENT && state == ZOO_CONNECTED_STATE)
+		set(&connected, 1);
 }
 
 static void on_watch(zhandle_t *h, int type, int state, const char *path, void *context)
@@ -59,12 +51,8 @@ static void on_data(int rc, const char *value, int length, const struct Stat *st
 		fail(data, rc);
 	bytes += length;
 	issue();
-	if (++answered < count)
-		return;
-	pthread_mutex_lock(&mutex);
-	finished = 1;
-	pthread_cond_broadcast(&changed);
-	pthread_mutex_unlock(&mutex);
+	if (++answered == count)
+		set(&finished, 1);
 }
 
 /* Sends the next request, if there is one left. */
@@ -95,14 +83,6 @@ static double cpu_seconds(void)
 	return u.ru_utime.tv_sec + u.ru_utime.tv_usec / 1e6 + u.ru_stime.tv_sec + u.ru_stime.tv_usec / 1e6;
 }
 
-static void wait_for(int *flag)
-{
-	pthread_mutex_lock(&mutex);
-	while (!*flag)
-		pthread_cond_wait(&changed, &mutex);
-	pthread_mutex_unlock(&mutex);
-}
-
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "--version")) {
@@ -113,16 +93,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: fill HOST:PORT FILE-OF-PATHS IN-FLIGHT | --version\n");
 		return 2;
 	}
-	zoo_set_debug_level(ZOO_LOG_LEVEL_ERROR);
 	read_paths(argv[2]);
-	handle = zookeeper_init(argv[1], on_session, 30000, NULL, NULL, 0);
-	if (!handle) {
-		perror("zookeeper_init");
-		return 1;
-	}
-	/* Left to itself libzookeeper resolves its servers' names each time round its I/O loop. */
-	zoo_set_servers_resolution_delay(handle, 10000);
-	wait_for(&connected);
+	connect_to(argv[1], on_session);
 
 	double wall = seconds(), cpu = cpu_seconds();
 	size_t first = strtoul(argv[3], NULL, 10);

@@ -13,7 +13,6 @@
  * not set so many again in the one request libzookeeper makes of them, so the
  * program ends when that happens.
  */
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,15 +20,10 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include <zookeeper/zookeeper.h>
 
 #include "paths.h"
+#include "session.h"
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static int connected;
-
-static zhandle_t *handle;
 static atomic_size_t issued; /* by main, and from then on by the completions */
 static size_t answered;      /* of the completion thread */
 
@@ -44,12 +38,9 @@ static void on_session(zhandle_t *h, int type, int state, const char *path, void
 	(void)h, (void)path, (void)context;
 	if (type != ZOO_SESSION_EVENT)
 		return;
-	pthread_mutex_lock(&mutex);
-	if (connected)
+	if (connected) /* nothing but this writes it */
 		fail("session", state == ZOO_EXPIRED_SESSION_STATE ? ZSESSIONEXPIRED : ZCONNECTIONLOSS);
-	connected = state == ZOO_CONNECTED_STATE;
-	pthread_cond_broadcast(&changed);
-	pthread_mutex_unlock(&mutex);
+	set(&connected, state == ZOO_CONNECTED_STATE);
 }
 
 static void issue(void);
@@ -104,21 +95,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: watch HOST:PORT FILE-OF-PATHS IN-FLIGHT\n");
 		return 2;
 	}
-	zoo_set_debug_level(ZOO_LOG_LEVEL_ERROR);
 	read_paths(argv[2]);
-	handle = zookeeper_init(argv[1], on_session, 30000, NULL, NULL, 0);
-	if (!handle) {
-		perror("zookeeper_init");
-		return 1;
-	}
-	/* Left alone it resolves the server's name again on every pass of its I/O
-	 * loop, which would add half to what all the rest takes. magellan sets the
-	 * same. */
-	zoo_set_servers_resolution_delay(handle, 10000);
-	pthread_mutex_lock(&mutex);
-	while (!connected)
-		pthread_cond_wait(&changed, &mutex);
-	pthread_mutex_unlock(&mutex);
+	connect_to(argv[1], on_session);
 
 	size_t first = strtoul(argv[3], NULL, 10);
 	for (size_t i = 0; i < first; i++)

@@ -8,24 +8,17 @@
  *
  *   write HOST:PORT
  */
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <zookeeper/zookeeper.h>
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static int connected;
+#include "session.h"
 
 static void on_session(zhandle_t *h, int type, int state, const char *path, void *context)
 {
 	(void)h, (void)type, (void)path, (void)context;
-	pthread_mutex_lock(&mutex);
-	connected = state == ZOO_CONNECTED_STATE;
-	pthread_cond_broadcast(&changed);
-	pthread_mutex_unlock(&mutex);
+	set(&connected, state == ZOO_CONNECTED_STATE);
 }
 
 int main(int argc, char **argv)
@@ -36,17 +29,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: write HOST:PORT\n");
 		return 2;
 	}
-	zoo_set_debug_level(ZOO_LOG_LEVEL_ERROR);
-	zhandle_t *handle = zookeeper_init(argv[1], on_session, 30000, NULL, NULL, 0);
-	if (!handle) {
-		perror("zookeeper_init");
-		return 1;
-	}
-	zoo_set_servers_resolution_delay(handle, 10000); /* as in watch.c */
-	pthread_mutex_lock(&mutex);
-	while (!connected)
-		pthread_cond_wait(&changed, &mutex);
-	pthread_mutex_unlock(&mutex);
+	connect_to(argv[1], on_session);
 
 	while (fgets(line, sizeof line, stdin)) {
 		struct timespec t;
