@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing magellan needs and this machine lacks, from
-# its own Debian or Ubuntu packages: build/deps.sh [bench | images]. Does nothing, at
-# once, if all is there. Starts no service.
+# its own Debian or Ubuntu packages: build/deps.sh [bench | images | engine]. If all
+# is there it does nothing, at once. Starts no service.
 set -euo pipefail
 
 packages=(
@@ -20,8 +20,9 @@ images) # for build/base-images.sh, and compose.yaml
 	packages+=(debootstrap)
 	docker compose version >/dev/null 2>&1 || packages+=(docker-compose)
 	;;
+engine) command -v dockerd >/dev/null || packages+=(docker.io) ;;
 *)
-	echo "usage: build/deps.sh [bench | images]" >&2
+	echo "usage: build/deps.sh [bench | images | engine]" >&2
 	exit 2
 	;;
 esac
