@@ -240,16 +240,48 @@ func TestChangesSayWhenLearnt(t *testing.T) {
 		before := time.Now()
 		tt.change()
 		var at time.Time
-		for late := time.After(patience); at.IsZero(); {
-			select {
-			case at = <-told: // without a time: the first read's end, if that came later
-			case <-late:
-				t.Fatalf("%+v: nobody was told", tt.topic)
-			}
+		select {
+		case at = <-told:
+		case <-time.After(patience):
+			t.Fatalf("%+v: nobody was told", tt.topic)
 		}
 		if at.Before(before.Add(-time.Second)) || at.After(time.Now().Add(time.Second)) {
 			t.Errorf("%+v: learnt at %v, changed at %v", tt.topic, at, before)
 		}
 		watch.Stop()
+	}
+}
+
+// inTheMiddle is an observer that is being told until released is closed.
+type inTheMiddle struct{ entered, released chan struct{} }
+
+func (m inTheMiddle) Changed(time.Time) {
+	close(m.entered)
+	<-m.released
+}
+
+// TestToldBeforeAnswered: an answer is given when those who watch have been told of
+// what it is made of. Who watches from then on is told of changes only.
+func TestToldBeforeAnswered(t *testing.T) {
+	w := newWorld(t)
+	w.shop("42", "ash1")
+	c := w.open(Config{})
+	watching := inTheMiddle{make(chan struct{}), make(chan struct{})}
+	defer c.Watch(discovery.ShopTopic("42"), watching).Stop()
+	answered := make(chan string, 1)
+	go func() {
+		got, _ := w.ask("42")
+		answered <- got
+	}()
+	<-watching.entered
+	select {
+	case got := <-answered:
+		t.Errorf("%s was answered first", got)
+		answered <- got
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(watching.released)
+	if got := <-answered; got != "ash1" {
+		t.Error(got)
 	}
 }
