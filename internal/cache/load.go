@@ -42,10 +42,13 @@ type load struct {
 	// shard's lock.
 	removal *removal
 
-	// done is closed when rec and err are set.
+	// done is closed when rec, err and zxid are set.
 	done chan struct{}
 	rec  *record
 	err  error
+	// zxid is the newest transaction that the session had come to with the answer; 0
+	// where libzookeeper does not tell.
+	zxid int64
 }
 
 func (l *load) issue() {
@@ -165,6 +168,7 @@ func (l *load) retry(err error) {
 }
 
 func (l *load) complete(rec *record, err error) {
+	l.zxid = l.s.client.Zxid()
 	l.s.c.finish(l, rec, err)
 	l.s.release()
 }

@@ -199,7 +199,7 @@ func answer[T any](ctx context.Context, opt discovery.ReadOptions, v *view, curr
 	}
 	if fresh {
 		status = discovery.Miss
-		if err := v.session.syncWait(ctx); err != nil {
+		if err := v.session.catchUp(ctx, opt.MinZxid, true); err != nil {
 			return nil, discovery.Meta{}, err
 		}
 		if err := v.wait(ctx, true); err != nil {
@@ -223,7 +223,7 @@ func answer[T any](ctx context.Context, opt discovery.ReadOptions, v *view, curr
 	meta.Zxid = zxid(snapshot)
 	meta.Cache = max(meta.Cache, status)
 	if fresh {
-		return reached(v.session, opt.MinZxid, snapshot, meta, nil)
+		return reached(opt.MinZxid, snapshot, meta, nil)
 	}
 	return snapshot, meta, nil
 }

@@ -20,7 +20,7 @@ func (c *Cache) Shop(ctx context.Context, name string, opt discovery.ReadOptions
 	switch {
 	case opt.Fresh, rec == nil && opt.MinZxid != 0:
 		r, err := c.acquire(ctx, hash, name, true)
-		return c.fresh(ctx, hash, name, opt.MinZxid, r, err, nil)
+		return c.fresh(ctx, hash, name, opt.MinZxid, r, err, syncs{})
 	case rec != nil:
 		meta := c.serve(e, hash, rec, c.now())
 		if meta.Cache == discovery.Stale && rec.restored() && rec.epoch.session.live.Load() {
@@ -46,7 +46,7 @@ func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOpt
 	}
 	var waits []wait
 	var batch batch
-	var synced map[*session]bool
+	var done syncs
 	now := c.now()
 	for from := 0; from < len(names); from += len(batch.records) {
 		names, out := names[from:min(from+len(batch.records), len(names))], out[from:]
@@ -71,15 +71,15 @@ func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOpt
 		}
 	}
 	if opt.Fresh || opt.MinZxid != 0 {
-		synced = map[*session]bool{}
+		done = syncs{}
 	}
 	for _, w := range waits {
 		o := &out[w.at]
 		if w.e != nil {
 			o.Shop, o.Meta, o.Err = c.renew(ctx, c.hash(w.e.name), w.e, w.rec)
-		} else if synced != nil {
+		} else if done != nil {
 			name := names[w.at]
-			o.Shop, o.Meta, o.Err = c.fresh(ctx, c.hash(name), name, opt.MinZxid, w.r, w.err, synced)
+			o.Shop, o.Meta, o.Err = c.fresh(ctx, c.hash(name), name, opt.MinZxid, w.r, w.err, done)
 		} else {
 			o.Shop, o.Meta, o.Err = c.await(ctx, w.r, w.err)
 		}
@@ -301,25 +301,21 @@ func (c *Cache) await(ctx context.Context, r reading, err error) (discovery.Shop
 // completed, the watch events of all earlier changes have been handled: either
 // the entry is as it should be, or its next read is under way.
 //
-// synced has the sessions that have synced since the call began, or is nil; many
-// shops need no sync each. minZxid is as in discovery.ReadOptions.
-func (c *Cache) fresh(ctx context.Context, hash uint64, name string, minZxid int64, r reading, err error, synced map[*session]bool) (discovery.Shop, discovery.Meta, error) {
+// minZxid is as in discovery.ReadOptions; done has the syncs since the call began.
+func (c *Cache) fresh(ctx context.Context, hash uint64, name string, minZxid int64, r reading, err error, done syncs) (discovery.Shop, discovery.Meta, error) {
 	for range maxTries {
 		shop, meta, readErr := c.await(ctx, r, err)
 		if err != nil || ctx.Err() != nil || r.l != nil && r.l.err != nil {
 			return shop, meta, readErr
 		}
-		if r.started {
-			return reached(r.l.s, minZxid, shop, meta, readErr)
+		var s *session
+		if !r.started {
+			s = r.e.rec.Load().epoch.session
+		} else if s = r.l.s; r.l.zxid == 0 || r.l.zxid >= minZxid {
+			return reached(minZxid, shop, meta, readErr)
 		}
-		s := r.e.rec.Load().epoch.session
-		if !synced[s] {
-			if err := s.syncWait(ctx); err != nil {
-				return discovery.Shop{}, discovery.Meta{}, err
-			}
-			if synced != nil {
-				synced[s] = true
-			}
+		if err := done.catchUp(ctx, s, minZxid); err != nil {
+			return discovery.Shop{}, discovery.Meta{}, err
 		}
 		kept, l := c.index.entryAndLoad(hash)
 		if kept == r.e && l == nil && !kept.rec.Load().vouched() { // no event tells of its changes
@@ -332,7 +328,7 @@ func (c *Cache) fresh(ctx context.Context, hash uint64, name string, minZxid int
 			if meta.Cache == discovery.Hit {
 				meta.Cache = discovery.Miss
 			}
-			return reached(s, minZxid, shop, meta, err)
+			return reached(minZxid, shop, meta, err)
 		}
 		// It was evicted meanwhile, so nothing watched it.
 		r, err = c.acquire(ctx, hash, name, true)

@@ -3,6 +3,8 @@ package cache
 import (
 	"context"
 	"errors"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,4 +114,41 @@ func TestReadYourWritesFromLaggingFollower(t *testing.T) {
 	if lagged == 0 {
 		t.Error("the follower never lagged, so nothing was proved")
 	}
+}
+
+// TestReadYourWritesFromLeader: the cache reads from the leader, which answers a
+// sync with what it has applied, while a follower acknowledges what the leader has
+// committed and is about to apply.
+func TestReadYourWritesFromLeader(t *testing.T) {
+	ensemble := zktest.StartEnsemble(t, 3)
+	leader, err := ensemble.Leader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	follower := ensemble.Followers()[0]
+	w := &world{T: t, server: leader}
+	w.zk = w.client(zk.Config{Servers: []string{follower.Addr()}})
+	w.put(layout.Root, "")
+	c := w.open(Config{ZooKeeper: zk.Config{Servers: []string{leader.Addr()}}})
+	var writers sync.WaitGroup
+	for i := range 4 {
+		client := w.client(zk.Config{Servers: []string{follower.Addr()}})
+		writers.Go(func() {
+			path := layout.Shop(strconv.Itoa(i))
+			w.shop(strconv.Itoa(i), "ash0")
+			for n := range 1000 {
+				want := "ash" + strconv.Itoa(n)
+				st, err := client.Set(w.soon(), path, []byte(`{"datacenter":"`+want+`"}`), zk.AnyVersion)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				shop, meta, err := c.Shop(w.soon(), strconv.Itoa(i), discovery.ReadOptions{MinZxid: st.Mzxid})
+				if err != nil || shop.Datacenter != want || meta.Zxid != st.Mzxid {
+					t.Errorf("after the write of %s at %#x: %+v, %+v, %v", want, st.Mzxid, shop, meta, err)
+				}
+			}
+		})
+	}
+	writers.Wait()
 }

@@ -9,6 +9,12 @@ import (
 // granularity is what Age is rounded down by.
 const granularity = time.Second
 
+// leaderLag is what an answer to Cache-Control: no-cache may lack: ZooKeeper's
+// leader answers a sync without a transaction that it has committed and not yet
+// applied, which a follower may have acknowledged. It takes a millisecond, or longer
+// where the leader has to wait for a processor.
+const leaderLag = instant(100 * time.Millisecond)
+
 // limits are what the check of a history has to know of the replicas.
 type limits struct {
 	// maxStale is each replica's --max-stale; 0 is no bound.
@@ -87,9 +93,10 @@ func checkOrder(h *history, reads []read, found *violations) {
 // match returns the oldest version from floor on that r can have seen, or which
 // promise that there is none breaks.
 func match(versions []version, r read, floor int) (int, Kind) {
+	fresh := r.fresh && r.cache != stale
 	since := r.begin - r.age - granularity
-	if r.fresh && r.cache != stale {
-		since = r.begin
+	if fresh {
+		since = r.begin - leaderLag
 	}
 	verdict := Phantom
 	for i, v := range versions {
@@ -97,7 +104,7 @@ func match(versions []version, r read, floor int) (int, Kind) {
 			continue
 		}
 		switch overwritten := i+1 < len(versions) && versions[i+1].by < since; {
-		case overwritten && since == r.begin:
+		case overwritten && fresh:
 			verdict = worse(verdict, Fresh)
 		case overwritten:
 			verdict = worse(verdict, Age)

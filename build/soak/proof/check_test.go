@@ -48,11 +48,15 @@ func TestCheck(t *testing.T) {
 		"older through another replica":   {reads: []read{at(21, "b", 3), at(22, "a", 1).aged(12).through(1)}},
 		"older, but under way together":   {reads: []read{at(21, "b", 3), at(21.2, "a", 1).aged(12)}},
 		"fresh":                           {reads: []read{at(10.2, "a", 1).fresher(), at(10.8, absent, 0).fresher()}},
+		"fresh, and the leader lags":      {reads: []read{at(11.05, "a", 1).fresher()}},
 		"not fresh":                       {reads: []read{at(11.5, "a", 1).fresher()}, want: []Kind{Fresh, Linear}},
 		"not fresh, and says so":          {reads: []read{func() read { r := at(12, "a", 1).aged(3); r.fresh = true; return r }()}},
 		"two fresh ones, no order": {
-			reads: []read{at(10.1, absent, 0).fresher(), func() read { r := at(10.7, "a", 1).fresher().through(1); r.end = seconds(10.8); return r }()},
+			reads: []read{at(10.1, absent, 0).fresher(), func() read { r := at(10.75, "a", 1).fresher().through(1); r.end = seconds(10.8); return r }()},
 			want:  []Kind{Linear},
+		},
+		"two fresh ones, the leader lags": {
+			reads: []read{at(10.1, absent, 0).fresher(), func() read { r := at(10.65, "a", 1).fresher().through(1); r.end = seconds(10.8); return r }()},
 		},
 		"new enough":               {reads: []read{at(25, "b", 3).atLeast(3)}},
 		"absent, and new enough":   {reads: []read{at(15, absent, 0).atLeast(2)}},

@@ -26,7 +26,8 @@ func register(versions []version) porcupine.Model {
 }
 
 // checkLinear has porcupine find an order of all writes and all fresh reads,
-// through whatever replica. An answer that says STALE claims nothing.
+// through whatever replica, which may lack what leaderLag says. An answer that says
+// STALE claims nothing.
 func checkLinear(h *history, found *violations) {
 	var ops []porcupine.Operation
 	for i, v := range h.versions[1:] {
@@ -34,7 +35,7 @@ func checkLinear(h *history, found *violations) {
 	}
 	for _, r := range h.reads {
 		if r.fresh && r.cache != stale {
-			ops = append(ops, porcupine.Operation{Input: r, Call: int64(r.begin), Return: int64(r.end)})
+			ops = append(ops, porcupine.Operation{Input: r, Call: int64(r.begin - leaderLag), Return: int64(r.end)})
 		}
 	}
 	switch porcupine.CheckOperationsTimeout(register(h.versions), ops, linearTimeout) {
