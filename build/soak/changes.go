@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"magellan/internal/discovery"
@@ -74,23 +73,7 @@ func (s *shops) create(ctx context.Context) error {
 func (s *shops) start(ctx context.Context, rate int) <-chan outcome {
 	result := make(chan outcome, 1)
 	go func() {
-		var (
-			mu    sync.Mutex
-			total outcome
-			all   sync.WaitGroup
-		)
-		begin := time.Now()
-		for i := range changersAtOnce {
-			all.Go(func() {
-				one := s.change(ctx, newPace(float64(rate)/changersAtOnce, float64(i)/changersAtOnce))
-				mu.Lock()
-				defer mu.Unlock()
-				total.add(one)
-			})
-		}
-		all.Wait()
-		total.took = time.Since(begin)
-		result <- total
+		result <- together(changersAtOnce, float64(rate), func(p *pace) outcome { return s.change(ctx, p) })
 	}()
 	return result
 }

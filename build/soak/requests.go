@@ -99,15 +99,20 @@ func (o *outcome) add(p outcome) {
 func (r *requests) send(ctx context.Context, connections int, rate float64, duration time.Duration) (outcome, error) {
 	sending, cancel := context.WithTimeout(ctx, duration)
 	defer cancel()
+	return together(connections, rate, func(p *pace) outcome { return r.sendOn(sending, p) }), ctx.Err()
+}
+
+// together has so many at once do work, which share a rate, and adds up what comes
+// of it.
+func together(workers int, rate float64, work func(*pace) outcome) (total outcome) {
 	var (
-		mu    sync.Mutex
-		total outcome
-		all   sync.WaitGroup
+		mu  sync.Mutex
+		all sync.WaitGroup
 	)
 	begin := time.Now()
-	for i := range connections {
+	for i := range workers {
 		all.Go(func() {
-			one := r.sendOn(sending, newPace(rate/float64(connections), float64(i)/float64(connections)))
+			one := work(newPace(rate/float64(workers), float64(i)/float64(workers)))
 			mu.Lock()
 			defer mu.Unlock()
 			total.add(one)
@@ -115,7 +120,7 @@ func (r *requests) send(ctx context.Context, connections int, rate float64, dura
 	}
 	all.Wait()
 	total.took = time.Since(begin)
-	return total, ctx.Err()
+	return total
 }
 
 // sendOn sends requests over one connection, or the next one after a failure.

@@ -152,3 +152,33 @@ func TestReadYourWritesFromLeader(t *testing.T) {
 	}
 	writers.Wait()
 }
+
+// TestFutureOfManySessions: a transaction that never was is waited for once, and not
+// on each session of a lookup.
+func TestFutureOfManySessions(t *testing.T) {
+	w := newWorld(t)
+	names := make([]string, 60)
+	for i := range names {
+		names[i] = "shop-" + strconv.Itoa(10+i)
+	}
+	c := w.open(Config{watchBudget: int64(10 * zk.WatchCost(layout.Shop("shop-10")))})
+	out := make([]discovery.ShopRead, len(names))
+	c.Shops(w.soon(), names, discovery.ReadOptions{}, out)
+	future := discovery.ReadOptions{MinZxid: 1 << 60}
+	begin := time.Now()
+	if _, _, err := c.Shop(w.soon(), names[0], future); !errors.Is(err, discovery.ErrZxidNotReached) {
+		t.Errorf("one shop: %v", err)
+	}
+	one := time.Since(begin)
+	begin = time.Now()
+	c.Shops(w.soon(), names, future, out)
+	all := time.Since(begin)
+	for i, r := range out {
+		if !errors.Is(r.Err, discovery.ErrZxidNotReached) {
+			t.Errorf("%s: %v", names[i], r.Err)
+		}
+	}
+	if sessions := len(c.sessions.list()); sessions < 5 || all > 3*one {
+		t.Errorf("on %d sessions it took %v, and %v on one", sessions, all, one)
+	}
+}

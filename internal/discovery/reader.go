@@ -54,11 +54,12 @@ func (m Meta) Join(o Meta) Meta {
 // A [Reader] knows of Fresh and MinZxid only; the [Service] sees to the others.
 type ReadOptions struct {
 	// Fresh asks for the value ZooKeeper holds now: a sync with the leader
-	// first, then the read.
+	// first, then the read. It is as good as that sync: the leader answers its own
+	// clients' before it has applied the last of what followers have acknowledged.
 	Fresh bool
 	// MinZxid asks for an answer of a state that has this transaction in it, so
 	// that clients read their own writes: from memory where that is known to be
-	// as new, else as Fresh. 0 asks for none; a negative one is no transaction
+	// as new, else from ZooKeeper once that has come to it. 0 asks for none; a negative one is no transaction
 	// and is refused with [ErrInvalidRequest].
 	MinZxid int64
 	// MaxAge is the greatest age of an answer from memory; an older one is read
