@@ -73,17 +73,14 @@ func (x *exchange) longPoll() error {
 	}()
 	header := x.w.Header()
 	header["Preference-Applied"] = []string{"wait=" + strconv.FormatInt(int64(wait/time.Second), 10)}
-	// net/http's bounds on reading and writing a request are for those that are
-	// answered at once: a client that waits reads nothing and is sent nothing.
 	control := http.NewResponseController(x.w)
-	_ = control.SetReadDeadline(time.Time{})
-	_ = control.SetWriteDeadline(time.Time{})
 
 	// Clients that began together need not come back together.
 	end := x.start.Add(wait - rand.N(wait/10+1))
 	for {
 		p.begun = false
 		learnt := p.learnt.Swap(0)
+		// net/http's bound on writing counts from the request; an answer has its own.
 		_ = control.SetWriteDeadline(time.Now().Add(s.cfg.WriteTimeout))
 		x.again()
 		err := x.route.handle(x)
