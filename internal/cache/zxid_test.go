@@ -182,3 +182,24 @@ func TestFutureOfManySessions(t *testing.T) {
 		t.Errorf("on %d sessions it took %v, and %v on one", sessions, all, one)
 	}
 }
+
+// TestReached: what ZooKeeper holds of a transaction and what cannot be served, as it
+// does not parse, is no answer to one who asks for that transaction.
+func TestReached(t *testing.T) {
+	for _, tt := range []struct {
+		zxid      int64
+		cache     discovery.CacheStatus
+		err, want error
+	}{
+		{3, discovery.Stale, nil, discovery.ErrUnavailable},
+		{0, discovery.Stale, discovery.ErrNotFound, discovery.ErrUnavailable},
+		{5, discovery.Stale, nil, nil},
+		{3, discovery.Miss, nil, nil},
+		{0, discovery.Stale, discovery.ErrOverloaded, discovery.ErrOverloaded},
+	} {
+		value, _, err := reached(5, "value", discovery.Meta{Zxid: tt.zxid, Cache: tt.cache}, tt.err)
+		if !errors.Is(err, tt.want) || (err == nil) != (value == "value") && tt.err == nil {
+			t.Errorf("%+v: %q, %v", tt, value, err)
+		}
+	}
+}
