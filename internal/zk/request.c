@@ -165,6 +165,10 @@ int zk_submit(zk_handle *h, int op, uint64_t id, const char *path, int path_len,
 	int rc = submit(h, zh, op, id, copy, data, data_len, a, b, acl, acl_len);
 	if (copy != small)
 		free(copy);
+	// What zoo_amulti says if the session ends while it writes the request, which
+	// is written into memory and cannot fail otherwise.
+	if (rc == ZMARSHALLINGERROR && is_unrecoverable(zh))
+		rc = ZINVALIDSTATE;
 	if (rc != ZOK)
 		atomic_fetch_sub(&h->outstanding, 1);
 	return rc;

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,6 +112,44 @@ func TestExpiry(t *testing.T) {
 		t.Errorf("%v sessions expired by the metrics", got)
 	}
 	eventually(t, "the old handles are closed", func() bool { _, h, _, _ := zk.Live(); return h == 1 && threads(t) == 2 })
+}
+
+// A session that ends while libzookeeper writes a long request ends it like any
+// other. For that the end must come between two of its operations, so there are
+// many of them, and many such requests. A server that takes this client's new
+// connection in the moment in which the session ends keeps it and is silent.
+func TestExpiredInTheMiddleOfAMulti(t *testing.T) {
+	s := zktest.Start(t)
+	c := open(t, zk.Config{SessionTimeout: 6 * time.Second}, s)
+	ops := make([]zk.Op, 20_000)
+	for i := range ops {
+		ops[i] = zk.CheckOp("/", zk.AnyVersion)
+	}
+	for range 10 {
+		ended, end := context.WithCancel(testContext(t))
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				for ended.Err() == nil {
+					_, err := c.Multi(testContext(t), ops...)
+					if err == nil {
+						continue
+					}
+					if !errors.Is(err, zk.ErrSessionExpired) && !errors.Is(err, zk.ErrConnectionLoss) && !errors.Is(err, zk.ErrOperationTimeout) {
+						t.Error(err)
+					}
+					end()
+				}
+			})
+		}
+		session := c.SessionID()
+		if err := s.Expire(c.SessionCredentials()); err != nil {
+			t.Log(err) // it has ended by itself
+		}
+		eventually(t, "another session", func() bool { return c.SessionID() != session && c.State() == zk.Ready })
+		end()
+		wg.Wait()
+	}
 }
 
 // Requests between two sessions are answered, and never hang.
