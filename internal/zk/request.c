@@ -85,7 +85,8 @@ static int submit_multi(zk_handle *h, zhandle_t *zh, uint64_t id, const void *da
 	m->next = h->multis;
 	h->multis = m;
 	pthread_mutex_unlock(&h->mu);
-	// On a handle whose session is gone, zoo_amulti frees paths it has never set.
+	// On a handle whose session is gone, zoo_amulti frees paths it has never set,
+	// and no check keeps it from ending meanwhile: build/native.sh mends that.
 	int rc = is_unrecoverable(zh) ? ZINVALIDSTATE
 		: zoo_amulti(zh, m->count, m->ops, m->results, zk_on_multi, zk_context_of(h, id));
 	// From here on m belongs to the completion, which may have run already.

@@ -119,6 +119,9 @@ func TestExpiry(t *testing.T) {
 // many of them, and many such requests. A server that takes this client's new
 // connection in the moment in which the session ends keeps it and is silent.
 func TestExpiredInTheMiddleOfAMulti(t *testing.T) {
+	if !zk.HasTLS() {
+		t.Skip("this libzookeeper_mt is the distribution's, which frees paths that it has not set when this happens; build/native.sh makes one that does not")
+	}
 	s := zktest.Start(t)
 	c := open(t, zk.Config{SessionTimeout: 6 * time.Second}, s)
 	ops := make([]zk.Op, 20_000)
