@@ -51,6 +51,9 @@ type OpResult struct {
 
 // Multi does all of ops or none. If none, the error is that of the part that
 // failed, and the results have one for each.
+//
+// The distribution's libzookeeper can end the process if the session ends while
+// it writes the request. The one that build/native.sh makes is mended.
 func (c *client) Multi(ctx context.Context, ops ...Op) ([]OpResult, error) {
 	if len(ops) == 0 {
 		return nil, nil
