@@ -168,8 +168,8 @@ func TestCreateModes(t *testing.T) {
 func TestACLAndAuth(t *testing.T) {
 	ctx := testContext(t)
 	s := zktest.Start(t)
-	owner := open(t, zk.Config{Auth: []zk.Credential{{Scheme: "digest", Data: "alice:secret"}}}, s)
-	other := open(t, zk.Config{}, s)
+	owner := open(t, zk.Config{SessionTimeout: expirable, Auth: []zk.Credential{{Scheme: "digest", Data: "alice:secret"}}}, s)
+	other := open(t, zk.Config{SessionTimeout: expirable}, s)
 	if _, _, err := owner.Create(ctx, "/private", []byte("x"), zk.CreateOptions{ACL: zk.CreatorACL()}); err != nil {
 		t.Fatal(err)
 	}

@@ -189,7 +189,7 @@ func TestManyClients(t *testing.T) {
 // 64 goroutines do everything at once, while the session expires.
 func TestConcurrency(t *testing.T) {
 	s := zktest.Start(t)
-	c := open(t, zk.Config{}, s)
+	c := open(t, zk.Config{SessionTimeout: expirable}, s)
 	create(t, c, "/r", nil)
 	var wg sync.WaitGroup
 	var done atomic.Int64

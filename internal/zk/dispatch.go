@@ -245,10 +245,32 @@ func (c *client) deliver(r *C.struct_zk_event) (stop bool) {
 	default:
 		c.progress.saw(int64(r.zxid)) // before the answer, after all events that precede it
 		if cl, ok := c.takeCall(uint64(r.id)); ok {
-			c.answer(cl, r, Code(r.rc))
+			c.answer(cl, r, c.codeOf(int32(r.rc)))
 		}
 	}
 	return false
+}
+
+// codeOf is what a completion's code means to callers, who know sessions and
+// connections but not handles.
+func (c *client) codeOf(rc int32) Code {
+	switch code := Code(rc); code {
+	case unknownSession:
+		return ErrSessionExpired
+	case sessionMoved:
+		return ErrConnectionLoss
+	case ErrClosed:
+		// It is the handle that was closed. Behind one whose session is gone
+		// comes another, unless it was the last.
+		c.mu.RLock()
+		defer c.mu.RUnlock()
+		if !c.closing {
+			return ErrConnectionLoss
+		}
+		return code
+	default:
+		return code
+	}
 }
 
 // wakeDispatcher has the dispatcher call wake, after all that came before.

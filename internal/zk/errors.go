@@ -77,6 +77,14 @@ const (
 	ErrNoTLS Code = 3
 )
 
+// What a server says of a request that it meets after the end of its session
+// (KeeperException.Code.UNKNOWNSESSION, "for internal use only"), or on a
+// connection that the session has left. See codeOf.
+const (
+	unknownSession Code = -12
+	sessionMoved   Code = C.ZSESSIONMOVED
+)
+
 // names doubles as the label of the results in metrics.
 var names = map[Code][2]string{
 	0:                          {"ok", "ok"},
@@ -110,7 +118,7 @@ func (c Code) Error() string {
 	if n, ok := names[c]; ok {
 		return n[1]
 	}
-	return C.GoString(C.zerror(C.int(c))) // a static string
+	return fmt.Sprintf("%s (code %d)", C.GoString(C.zerror(C.int(c))), int32(c)) // a static string
 }
 
 // label returns the value of the metrics' result label.

@@ -38,6 +38,24 @@ func TestConstants(t *testing.T) {
 	}
 }
 
+// What servers and libzookeeper say of the end of a session, callers get as one
+// of two codes, at which they can try again.
+func TestCodeOf(t *testing.T) {
+	c := new(client)
+	for rc, want := range map[int32]Code{
+		0: 0, int32(ErrNoNode): ErrNoNode, -12: ErrSessionExpired, int32(ErrSessionExpired): ErrSessionExpired,
+		-118: ErrConnectionLoss, int32(ErrClosed): ErrConnectionLoss,
+	} {
+		if got := c.codeOf(rc); got != want {
+			t.Errorf("%d is %v, not %v", rc, got, want)
+		}
+	}
+	c.closing = true
+	if got := c.codeOf(int32(ErrClosed)); got != ErrClosed {
+		t.Errorf("while the client is being closed: %v", got)
+	}
+}
+
 func TestCheckPath(t *testing.T) {
 	for path, good := range map[string]bool{
 		"": false, "/": true, "a": false, "/a": true, "/a/": false, "//": false, "/a//b": false, "/a\x00b": false,

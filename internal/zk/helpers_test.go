@@ -127,6 +127,11 @@ func syncNow(t testing.TB, c *zk.Client) {
 	}
 }
 
+// expirable is the timeout of a session that a test expires. A server that takes
+// the client's new connection in the moment in which the session ends keeps it
+// and is silent, and the client notices after two thirds of this.
+const expirable = 20 * time.Second
+
 // expire ends the client's session on the server.
 func expire(t testing.TB, s *zktest.Server, c *zk.Client) {
 	t.Helper()

@@ -27,7 +27,7 @@ func TestNoLeaks(t *testing.T) {
 	}
 	s := zktest.Start(t)
 	work := func() {
-		c := open(t, zk.Config{}, s)
+		c := open(t, zk.Config{SessionTimeout: expirable}, s)
 		churn(t, s, c, reads)
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
@@ -78,6 +78,7 @@ func churn(t *testing.T, s *zktest.Server, c *zk.Client, reads int) {
 	}
 	rounds := 10
 	for round := range rounds {
+		ctx = testContext(t)
 		for i := range reads / rounds {
 			slots <- struct{}{}
 			path := fmt.Sprintf("/leak%d", i%nodes)

@@ -89,7 +89,7 @@ func (c *client) Multi(ctx context.Context, ops ...Op) ([]OpResult, error) {
 	id := c.submit(&request{op: opMulti, data: packed}, func(r *C.struct_zk_event, err error) {
 		res := result{err: err}
 		if r != nil {
-			res.ops = resultsOf(r, ops)
+			res.ops = c.resultsOf(r, ops)
 		}
 		for _, part := range res.ops {
 			if part.Err != nil && !errors.Is(part.Err, ErrRolledBack) {
@@ -117,7 +117,7 @@ func (o Op) check() error {
 }
 
 // resultsOf copies the parts' results out of C.
-func resultsOf(r *C.struct_zk_event, ops []Op) []OpResult {
+func (c *client) resultsOf(r *C.struct_zk_event, ops []Op) []OpResult {
 	if int(r.count) != len(ops) {
 		return nil // it failed before libzookeeper took it apart
 	}
@@ -126,7 +126,7 @@ func resultsOf(r *C.struct_zk_event, ops []Op) []OpResult {
 	for i := range results {
 		part := (*C.struct_zk_op_result)(p)
 		p = unsafe.Add(p, C.sizeof_struct_zk_op_result)
-		code := Code(part.err)
+		code := c.codeOf(int32(part.err))
 		if code == 0 && r.rc != 0 {
 			code = ErrRolledBack // the server says so only of the parts behind the one that failed
 		}
