@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"math"
 	"strconv"
 	"sync"
 	"testing"
@@ -165,21 +166,25 @@ func TestFutureOfManySessions(t *testing.T) {
 	out := make([]discovery.ShopRead, len(names))
 	c.Shops(w.soon(), names, discovery.ReadOptions{}, out)
 	future := discovery.ReadOptions{MinZxid: 1 << 60}
-	begin := time.Now()
-	if _, _, err := c.Shop(w.soon(), names[0], future); !errors.Is(err, discovery.ErrZxidNotReached) {
-		t.Errorf("one shop: %v", err)
-	}
-	one := time.Since(begin)
-	begin = time.Now()
-	c.Shops(w.soon(), names, future, out)
-	all := time.Since(begin)
-	for i, r := range out {
-		if !errors.Is(r.Err, discovery.ErrZxidNotReached) {
-			t.Errorf("%s: %v", names[i], r.Err)
+	// A machine may stand still in one of the two, but not in each round.
+	least := math.Inf(1)
+	for range 3 {
+		begin := time.Now()
+		if _, _, err := c.Shop(w.soon(), names[0], future); !errors.Is(err, discovery.ErrZxidNotReached) {
+			t.Errorf("one shop: %v", err)
+		}
+		one := time.Since(begin)
+		begin = time.Now()
+		c.Shops(w.soon(), names, future, out)
+		least = min(least, float64(time.Since(begin))/float64(one))
+		for i, r := range out {
+			if !errors.Is(r.Err, discovery.ErrZxidNotReached) {
+				t.Errorf("%s: %v", names[i], r.Err)
+			}
 		}
 	}
-	if sessions := len(c.sessions.list()); sessions < 5 || all > 3*one {
-		t.Errorf("on %d sessions it took %v, and %v on one", sessions, all, one)
+	if sessions := len(c.sessions.list()); sessions < 5 || least > 3 {
+		t.Errorf("on %d sessions it took %.1f times as long as on one", sessions, least)
 	}
 }
 

@@ -18,8 +18,8 @@ var (
 	// ErrNoCapacity: no open datacenter has headroom for a new shop.
 	ErrNoCapacity = errors.New("no capacity")
 	// ErrZxidNotReached: ZooKeeper has not come to the transaction that the
-	// answer must have in it, and did not within a second. Whoever got its zxid from a write of theirs, got it
-	// from another ensemble.
+	// answer must have in it, and did not within a second. Whoever got its zxid
+	// from a write of theirs, got it from another ensemble.
 	ErrZxidNotReached = errors.New("transaction not reached")
 	// ErrUnavailable: ZooKeeper is away and no answer fresh enough is held.
 	ErrUnavailable = errors.New("unavailable")

@@ -59,8 +59,8 @@ type ReadOptions struct {
 	Fresh bool
 	// MinZxid asks for an answer of a state that has this transaction in it, so
 	// that clients read their own writes: from memory where that is known to be
-	// as new, else from ZooKeeper once that has come to it. 0 asks for none; a negative one is no transaction
-	// and is refused with [ErrInvalidRequest].
+	// as new, else from ZooKeeper once that has come to it. 0 asks for none; a
+	// negative one is no transaction and is refused with [ErrInvalidRequest].
 	MinZxid int64
 	// MaxAge is the greatest age of an answer from memory; an older one is read
 	// as Fresh. 0 is no bound.
