@@ -1,6 +1,7 @@
 package heapprof
 
 import (
+	"reflect"
 	"regexp"
 	"runtime"
 	"strings"
@@ -104,23 +105,40 @@ func (s *Symbols) Allocator(pc uint64) bool {
 // Allocator reports whether a function is malloc or its like, or one that they call.
 func (f Frame) Allocator() bool { return allocator.MatchString(f.Function) }
 
-// GoFrames names a return address in the Go code of this very process, and
-// gives nil for any other. It is right in a stripped binary too, where
-// reading the symbol table from the file is not. It is the SymbolizerConfig.Go
-// for dumps that the process took of itself.
+// GoFrames names a return address in the Go code of this very process, the
+// functions inlined there included, and gives nil for any other. It is right in a
+// stripped binary too, where reading the symbol table from the file is not. It is
+// the SymbolizerConfig.Go for dumps that the process took of itself.
 func GoFrames(pc uint64) []Frame {
-	if runtime.FuncForPC(uintptr(pc)-1) == nil {
+	after := uintptr(pc)
+	f := runtime.FuncForPC(after - 1)
+	if f == nil {
 		return nil
 	}
+	// CallersFrames takes the address after the call and looks for its function
+	// there. After a call that ends a function that is the next function.
+	if next := runtime.FuncForPC(after); next == nil || next.Entry() != f.Entry() {
+		after--
+	}
 	var frames []Frame
-	iter := runtime.CallersFrames([]uintptr{uintptr(pc)})
+	// It leaves out the functions around an inlined one, unless another address
+	// follows that is not theirs.
+	iter := runtime.CallersFrames([]uintptr{after, last})
 	for {
 		f, more := iter.Next()
-		if f.Function != "" {
-			frames = append(frames, Frame{Function: f.Function, File: f.File, Line: f.Line})
-		}
 		if !more {
 			return frames
 		}
+		if f.Function != "" { // the runtime does not know the name of its first function
+			frames = append(frames, Frame{Function: f.Function, File: f.File, Line: f.Line})
+		}
 	}
 }
+
+// last is an address in a Go function that is inlined nowhere and inlines nothing.
+// Zero would do as well, but for a program that has named C code by
+// runtime.SetCgoTraceback: it would be asked each time what is there.
+var last = reflect.ValueOf(lastFunction).Pointer() + 1
+
+//go:noinline
+func lastFunction() {}
