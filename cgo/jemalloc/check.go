@@ -24,8 +24,9 @@ type linked struct {
 	moved   uint64 // thread.allocated moved by this when strdup copied probeLen bytes
 }
 
-// probeLen is large enough not to be confused with anything else strdup might do.
-const probeLen = 1 << 20
+// probeLen is what strdup must have allocated. The count is this thread's own, and
+// strdup does nothing but allocate and copy: nothing else can move it.
+const probeLen = C.GOJEMALLOC_PROBE_LEN
 
 // Check reports whether the jemalloc of this process can do its work: it is
 // linked, new enough, the malloc behind libc's own functions, and was built with
@@ -41,7 +42,7 @@ func Check() error {
 		return err
 	}
 	var moved C.uint64_t
-	if err = result("read", "thread.allocatedp", C.gojemalloc_strdup_moves(probeLen, &moved)); err != nil {
+	if err = result("read", "thread.allocatedp", C.gojemalloc_strdup_moves(&moved)); err != nil {
 		return err
 	}
 	l.moved = uint64(moved)

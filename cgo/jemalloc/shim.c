@@ -1,6 +1,7 @@
 #include "shim.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,27 +55,37 @@ int gojemalloc_stats_read(struct gojemalloc_stats *stats, const char **failed)
 	return err;
 }
 
-int gojemalloc_strdup_moves(size_t n, uint64_t *moved)
+/* Whether this thread's allocations are sampled (thread.prof.active). An error where
+ * profiling is off: there is nothing to switch then. */
+static int sample_this_thread(bool on, bool *before)
+{
+	size_t len = sizeof *before;
+	return gojemalloc_ctl("thread.prof.active", before, &len, &on, sizeof on);
+}
+
+int gojemalloc_strdup_moves(uint64_t *moved)
 {
 	/* volatile: compilers know strdup, and that it changes no variable of ours. */
 	volatile uint64_t *allocated;
-	uint64_t before;
+	char text[GOJEMALLOC_PROBE_LEN + 1];
+	bool active, ignored;
 	size_t len = sizeof allocated;
 	int err = gojemalloc_ctl("thread.allocatedp", &allocated, &len, NULL, 0);
 	if (err != 0)
 		return err;
 
-	char *s = malloc(n + 1);
-	if (s == NULL)
-		return ENOMEM;
-	memset(s, 'x', n);
-	s[n] = 0;
+	memset(text, 'x', GOJEMALLOC_PROBE_LEN);
+	text[GOJEMALLOC_PROBE_LEN] = 0;
 
-	before = *allocated;
-	char *copy = strdup(s);
+	/* The copy is freed at once, and would stay in the profile of all that was ever
+	 * allocated. The next sample's distance is drawn anew where one is left out, so
+	 * that this does not change what is sampled later. */
+	bool switched = sample_this_thread(false, &active) == 0;
+	uint64_t before = *allocated;
+	char *copy = strdup(text);
 	*moved = *allocated - before;
-	err = copy == NULL ? ENOMEM : 0;
 	free(copy);
-	free(s);
-	return err;
+	if (switched)
+		sample_this_thread(active, &ignored);
+	return copy == NULL ? ENOMEM : 0;
 }

@@ -23,7 +23,11 @@ struct gojemalloc_stats {
 /* Refreshes the statistics' epoch, then reads them. *failed names the control that failed. */
 int gojemalloc_stats_read(struct gojemalloc_stats *stats, const char **failed);
 
-/* What this thread's count of allocated bytes moves by when libc's strdup copies a string of length n. */
-int gojemalloc_strdup_moves(size_t n, uint64_t *moved);
+/* The length of the string that gojemalloc_strdup_moves copies. */
+enum { GOJEMALLOC_PROBE_LEN = 4096 };
+
+/* What this thread's count of allocated bytes moves by when libc's strdup copies a
+ * string of that length. The copy is not sampled. */
+int gojemalloc_strdup_moves(uint64_t *moved);
 
 #endif

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,6 +126,32 @@ func TestUnwinderWhenProfilingIsOff(t *testing.T) {
 	}
 	if kind, reason := jemalloc.Unwinder(); kind != jemalloc.UnwinderNone || !strings.Contains(reason, "prof:false") {
 		t.Errorf("Unwinder() = %q, %q", kind, reason)
+	}
+}
+
+// What Check allocates to find out who malloc is is no allocation of the program's:
+// it is in no profile, and what is allocated after it is.
+func TestCheckIsInNoProfile(t *testing.T) {
+	if !inChild(t, everySample) {
+		return
+	}
+	runtime.LockOSThread() // Check switches sampling off and on for one thread
+	defer runtime.UnlockOSThread()
+	if err := jemalloc.Check(); err != nil {
+		t.Fatal(err)
+	}
+	want, got := stitchtest.Entries(128), 0
+	for _, s := range dumpStacks(t) {
+		names := stitchtest.Names(s.pcs)
+		if slices.Contains(names, "jemalloc.Check") {
+			t.Errorf("%d objects: %v", s.everObjects, names)
+		}
+		if slices.Contains(names, "st_entries") {
+			got += s.everObjects
+		}
+	}
+	if got != want {
+		t.Errorf("%d allocations seen after Check, want %d", got, want)
 	}
 }
 
