@@ -66,7 +66,8 @@ func (f *nativeFlags) recorder(log *slog.Logger, metrics prometheus.Registerer) 
 	cfg := pprof.Config{
 		Dir: f.HeapDir, MaxDumps: f.HeapDumps, MaxBytes: int64(f.HeapBytes), MaxMemoryBytes: min(maxHeapMemory, int64(f.HeapBytes)),
 		StepPercent: f.HeapStepPercent, StepBytes: int64(f.HeapStepBytes),
-		Logger: log, Registerer: metrics,
+		SymbolServed: true, // by the admin listener
+		Logger:       log, Registerer: metrics,
 	}
 	if !f.HeapAutoDump {
 		cfg.StepPercent = -1

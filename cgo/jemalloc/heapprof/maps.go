@@ -18,6 +18,11 @@ type Mapping struct {
 	Deleted      bool   // File was removed since, or another one took its place
 }
 
+// span is a range of addresses, without its end.
+type span struct{ start, end uint64 }
+
+func (s span) contains(pc uint64) bool { return pc >= s.start && pc < s.end }
+
 // deletedSuffix is what the kernel adds to the path of a file that is gone.
 const deletedSuffix = " (deleted)"
 

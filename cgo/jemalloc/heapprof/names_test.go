@@ -23,9 +23,10 @@ func TestReadable(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", name, f, want)
 		}
 	}
-	for name, want := range map[string]bool{"operator new": true, "operator new[]": true, "operator newer": false, "malloc": true, "mallocate": false} {
-		if allocator.MatchString(name) != want {
-			t.Errorf("%s is the allocator: %v", name, !want)
+	for name, want := range map[string]bool{"_Znwm": true, "_ZnamRKSt9nothrow_t": true, "_ZN4shopnwEm": false, "malloc": true, "my_malloc": false, "prof_dump": false} {
+		f := Frame{Function: name}
+		if f.readable(); f.Allocator() != want {
+			t.Errorf("%s, %s, is the allocator: %v", name, f.Function, !want)
 		}
 	}
 	// Each pair of letters doubles what is meant.

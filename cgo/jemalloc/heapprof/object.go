@@ -83,9 +83,9 @@ func (o *object) addr(offset uint64) (uint64, bool) {
 	return 0, false
 }
 
-// resolve writes the frames of the given places to out. It reports whether it had
+// resolve writes what is known of the given places to out. It reports whether it had
 // to read the file for that.
-func (o *object) resolve(cfg *SymbolizerConfig, places []located, buf *scratch, out map[uint64][]Frame) (read bool) {
+func (o *object) resolve(cfg *SymbolizerConfig, places []located, buf *scratch, out *Symbols) (read bool) {
 	var fresh []uint64
 	for _, at := range places {
 		if addr, ok := o.addr(at.offset); ok && o.frames[addr] == nil {
@@ -95,13 +95,17 @@ func (o *object) resolve(cfg *SymbolizerConfig, places []located, buf *scratch, 
 	if len(fresh) > 0 {
 		o.lookup(cfg, sortedAddrs(fresh), buf)
 	}
+	allocator := jemallocFile(o.key.path)
 	for _, at := range places {
 		addr, ok := o.addr(at.offset)
-		if !ok {
-			out[at.pc] = []Frame{{Function: offsetName(o.key.path, at.offset)}}
-			continue
+		if ok {
+			out.frames[at.pc] = o.frames[addr]
+		} else {
+			out.frames[at.pc] = unnamed(offsetName(o.key.path, at.offset))
 		}
-		out[at.pc] = o.frames[addr]
+		if allocator || ok && o.symbols.allocator(addr) {
+			out.allocator[at.pc] = true
+		}
 	}
 	return len(fresh) > 0
 }
@@ -132,7 +136,7 @@ func (o *object) lookup(cfg *SymbolizerConfig, addrs []uint64, buf *scratch) {
 			outer.Function = name
 		}
 		if outer.Function == "" {
-			outer.Function = offsetName(o.key.path, addr)
+			outer.Function, outer.Unnamed = offsetName(o.key.path, addr), true
 		}
 		for i := range frames {
 			f := &frames[i]

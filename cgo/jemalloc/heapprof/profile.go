@@ -24,24 +24,15 @@ var sampleTypes = [...]profile.ValueType{
 	InuseSpace:   {Type: "inuse_space", Unit: "bytes"},
 }
 
-// DropFrames matches jemalloc's own functions below malloc, in the form of
-// profile.Profile.DropFrames: pprof hides them and what they call. The
-// allocation functions that a program calls stay.
-const DropFrames = `(je_)?prof_.*|(je_)?(imalloc|iallocztm|arena_malloc|large_malloc|large_palloc|tcache_alloc|do_rallocx|te_|thread_event).*|` +
-	`libjemalloc\.so[.0-9]*\+0x.*`
-
 // ProfileOptions say how Dump.Profile writes a dump. The zero value is useful.
 type ProfileOptions struct {
-	// Symbols name the addresses. Nil: none; pprof then looks them up itself.
+	// Symbols name the addresses, as far as they know names. Others are left to
+	// pprof, which looks them up itself when the profile is read; all of them, if nil.
 	Symbols *Symbols
 
 	// Threads labels each sample with its thread ("thread"), which splits the
 	// samples: `go tool pprof -tagfocus=thread=NAME`, `-tagroot=thread`.
 	Threads bool
-
-	// DropFrames is a regular expression of further function names to hide,
-	// such as those of a backtrace hook.
-	DropFrames string
 
 	// Comments are added to the profile's.
 	Comments []string
@@ -50,8 +41,11 @@ type ProfileOptions struct {
 // Profile converts the dump: unbiased values per stack, every executable
 // mapping, and the sample types alloc_objects, alloc_space, inuse_objects and
 // inuse_space, the last one shown by default. Addresses are those of the
-// calls, one below the return addresses. The alloc types are zero, and a
-// comment says so, unless the process runs with opt.prof_accum.
+// calls, one below the return addresses. Stacks begin where the program called the
+// allocator, as far as it is known where that is; no frame is left out by its name. A
+// location without a name has no lines, and its mapping does not claim to be
+// named (see [NamePlaces]). The alloc types are zero, and a comment says so, unless
+// the process runs with opt.prof_accum.
 func (d *Dump) Profile(opts ProfileOptions) *profile.Profile {
 	c := converter{
 		symbols:   opts.Symbols,
@@ -63,16 +57,12 @@ func (d *Dump) Profile(opts ProfileOptions) *profile.Profile {
 			DefaultSampleType: sampleTypes[InuseSpace].Type,
 			PeriodType:        &profile.ValueType{Type: "space", Unit: "bytes"},
 			Period:            int64(d.Rate),
-			DropFrames:        DropFrames,
 			Comments:          slices.Clone(opts.Comments),
 		},
 	}
 	p := c.out
 	if !d.Time.IsZero() {
 		p.TimeNanos = d.Time.UnixNano()
-	}
-	if opts.DropFrames != "" {
-		p.DropFrames += "|" + opts.DropFrames
 	}
 	if !d.HasAlloc() {
 		p.Comments = append(p.Comments, "alloc_objects and alloc_space are not known: the process runs without prof_accum:true")
@@ -87,6 +77,7 @@ func (d *Dump) Profile(opts ProfileOptions) *profile.Profile {
 	for i := range d.Stacks {
 		c.addStack(d, &d.Stacks[i], opts.Threads)
 	}
+	setResolution(p)
 	return p
 }
 
@@ -99,50 +90,82 @@ type converter struct {
 	maps      []Mapping
 	out       *profile.Profile
 	unmapped  *profile.Mapping
+	goCode    *profile.Mapping // the part of the program's mapping that is Go's
 	mappings  map[*Mapping]*profile.Mapping
 	locations map[uint64]*profile.Location
 	functions map[functionKey]*profile.Function
 }
 
-// addMappings adds the executable mappings. The Has flags are set if there
-// are symbols, or pprof would look all addresses up again, by the wrong file
-// on another machine.
+// addMappings adds the executable mappings.
 func (c *converter) addMappings() {
 	for i := range c.maps {
-		if m := &c.maps[i]; m.Exec {
-			c.mappings[m] = c.addMapping(profile.Mapping{
-				Start: m.Start, Limit: m.Limit, Offset: m.Offset, File: m.File,
-			})
-			if c.symbols != nil {
-				c.mappings[m].BuildID = c.symbols.BuildIDs[m.File]
-			}
+		m := &c.maps[i]
+		if !m.Exec {
+			continue
+		}
+		out := profile.Mapping{Start: m.Start, Limit: m.Limit, Offset: m.Offset, File: m.File, BuildID: c.symbols.BuildID(m)}
+		c.mappings[m] = c.addMapping(out)
+		if c.symbols != nil && m.contains(c.symbols.goText.start) && c.symbols.goText.end < m.Limit {
+			out.Limit = c.symbols.goText.end
+			c.goCode = &out
 		}
 	}
+	c.addGoCode()
+}
+
+// addGoCode gives Go's code a mapping of its own, from the same start. The runtime
+// has named it, also in a stripped program, and nobody may try that again: what reads
+// it from a stripped file gets it wrong. The C code in the same file may be without
+// names, which a debug file can give it later. A reader of profiles decides on both by
+// mapping.
+func (c *converter) addGoCode() {
+	if c.goCode == nil {
+		return
+	}
+	// Merging takes mappings of a file for the same that are as many pages long.
+	pages := func(m *profile.Mapping) uint64 { return (m.Limit - m.Start + 0xfff) >> 12 }
+	for _, m := range c.out.Mapping {
+		if m.Start == c.goCode.Start && pages(m) == pages(c.goCode) {
+			c.goCode = nil
+			return
+		}
+	}
+	c.goCode = c.addMapping(*c.goCode)
 }
 
 func (c *converter) addMapping(m profile.Mapping) *profile.Mapping {
-	named := c.symbols != nil
 	m.ID = uint64(len(c.out.Mapping) + 1)
-	m.HasFunctions, m.HasFilenames, m.HasLineNumbers, m.HasInlineFrames = named, named, named, named
 	c.out.Mapping = append(c.out.Mapping, &m)
 	return &m
 }
 
+// unmappedFile is the mapping of addresses that lie in none.
+const unmappedFile = "[unmapped]"
+
 // mapping returns the mapping of an address; there always is one, because
 // some readers of profiles fail without.
 func (c *converter) mapping(addr uint64) *profile.Mapping {
+	if c.goCode != nil && c.symbols.goText.contains(addr) {
+		return c.goCode
+	}
 	if m := findMapping(c.maps, addr); m != nil && m.Exec {
 		return c.mappings[m]
 	}
 	if c.unmapped == nil {
-		c.unmapped = c.addMapping(profile.Mapping{File: "[unmapped]"})
+		// It holds every address, and the same ones in each profile, so that profiles
+		// can be compared: an address is known by its distance from the start.
+		c.unmapped = c.addMapping(profile.Mapping{File: unmappedFile, Limit: math.MaxUint64})
 	}
 	return c.unmapped
 }
 
+// named reports whether an address has a name.
+func named(frames []Frame) bool { return len(frames) > 1 || len(frames) == 1 && !frames[0].Unnamed }
+
 func (c *converter) addStack(d *Dump, s *Stack, threads bool) {
-	locations := make([]*profile.Location, len(s.PCs))
-	for i, pc := range s.PCs {
+	pcs := s.PCs[c.entry(s.PCs):]
+	locations := make([]*profile.Location, len(pcs))
+	for i, pc := range pcs {
 		locations[i] = c.location(pc)
 	}
 	if !threads || len(s.Threads) == 0 {
@@ -173,15 +196,31 @@ func (c *converter) addSample(locations []*profile.Location, rate uint64, inuse,
 	})
 }
 
+// entry is Symbols.entry, and where there are no symbols does what the names of the
+// files allow.
+func (c *converter) entry(pcs []uint64) int {
+	if c.symbols != nil {
+		return c.symbols.entry(pcs)
+	}
+	return entry(pcs, func(pc uint64) bool {
+		m := findMapping(c.maps, pc-1)
+		return m != nil && jemallocFile(m.File)
+	}, func(uint64) bool { return true })
+}
+
 func (c *converter) location(pc uint64) *profile.Location {
 	if l := c.locations[pc]; l != nil {
 		return l
 	}
-	l := &profile.Location{ID: uint64(len(c.out.Location) + 1), Address: pc - 1, Mapping: c.mapping(pc - 1)}
+	call := max(pc, 1) - 1 // 0 comes from a damaged stack
+	l := &profile.Location{ID: uint64(len(c.out.Location) + 1), Address: call, Mapping: c.mapping(call)}
 	c.locations[pc] = l
 	c.out.Location = append(c.out.Location, l)
-	for _, f := range c.symbols.Frames(pc) {
-		l.Line = append(l.Line, profile.Line{Function: c.function(f), Line: int64(f.Line)})
+	frames := c.symbols.shown(pc)
+	if named(frames) {
+		for _, f := range frames {
+			l.Line = append(l.Line, profile.Line{Function: c.function(f), Line: int64(f.Line)})
+		}
 	}
 	return l
 }
@@ -197,6 +236,37 @@ func (c *converter) function(f Frame) *profile.Function {
 	return fn
 }
 
+// setResolution tells readers which mappings need no more names: those in which
+// every location has one. A single one without is enough to say otherwise. For pprof
+// a mapping is done if any of its flags is set; if none is, it looks up all of its
+// locations, and leaves those as they are of which it finds nothing. For Parca and
+// Pyroscope what counts beside is that a location has no lines.
+func setResolution(p *profile.Profile) {
+	seen := make(map[*profile.Mapping]bool)
+	for _, m := range p.Mapping {
+		m.HasFunctions, m.HasFilenames, m.HasLineNumbers, m.HasInlineFrames = false, false, false, false
+	}
+	for _, l := range p.Location {
+		m := l.Mapping
+		if !seen[m] {
+			seen[m] = true
+			m.HasFunctions, m.HasFilenames, m.HasLineNumbers = true, true, true
+		}
+		if len(l.Line) == 0 {
+			m.HasFunctions = false
+		}
+		for _, line := range l.Line {
+			m.HasFilenames = m.HasFilenames && line.Function.Filename != ""
+			m.HasLineNumbers = m.HasLineNumbers && line.Line != 0
+		}
+	}
+	for m := range seen {
+		m.HasFilenames = m.HasFilenames && m.HasFunctions
+		m.HasLineNumbers = m.HasLineNumbers && m.HasFunctions
+		m.HasInlineFrames = m.HasLineNumbers // whatever gives us lines knows what is inlined
+	}
+}
+
 // round keeps hostile counts within int64 and leaves room to add them up.
 func round(v float64) int64 {
 	const limit = 1 << 60
@@ -209,6 +279,7 @@ func Merge(profiles ...*profile.Profile) (*profile.Profile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("merge heap profiles: %w", err)
 	}
+	setResolution(m)
 	return m, nil
 }
 
@@ -222,6 +293,7 @@ func Delta(from, to *profile.Profile) (*profile.Profile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("delta of heap profiles: %w", err)
 	}
+	setResolution(d)
 	d.TimeNanos = to.TimeNanos
 	d.DurationNanos = max(0, to.TimeNanos-from.TimeNanos)
 	return d, nil

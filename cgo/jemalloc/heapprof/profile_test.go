@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,10 +41,19 @@ func golden(t *testing.T, name, got string) {
 // testSymbols names the addresses of the dump in testdata/threads.heap, which
 // no file of the test machine may do.
 func testSymbols(d *Dump) *Symbols {
-	s := &Symbols{frames: make(map[uint64][]Frame), BuildIDs: map[string]string{"/srv/app/threads": "7f7f"}, Notes: []string{"libgone.so: no symbols: it is gone"}}
+	s := &Symbols{
+		frames: make(map[uint64][]Frame), allocator: make(map[uint64]bool), buildIDs: make(map[objectKey]string),
+		Notes: []string{"libgone.so: no symbols: it is gone"},
+	}
 	for _, pc := range d.PCs() {
 		m := findMapping(d.Mappings, pc-1)
-		s.frames[pc] = []Frame{{Function: offsetName(m.File, pc-1-m.Start+m.Offset)}}
+		s.frames[pc] = unnamed(offsetName(m.File, pc-1-m.Start+m.Offset))
+		if jemallocFile(m.File) {
+			s.allocator[pc] = true
+		}
+		if m.File == "/srv/app/threads" {
+			s.buildIDs[keyOf(m)] = "7f7f"
+		}
 	}
 	last := d.Stacks[2].PCs
 	s.frames[last[3]] = []Frame{{Function: "calloc"}}
@@ -97,7 +107,7 @@ func TestReportsGolden(t *testing.T) {
 func TestProfileFields(t *testing.T) {
 	d := mustParse(t, goldens(t)["threads"])
 	d.Time = time.Unix(1, 2)
-	p := d.Profile(ProfileOptions{Symbols: testSymbols(d), DropFrames: "my_hook"})
+	p := d.Profile(ProfileOptions{Symbols: testSymbols(d)})
 	if err := p.CheckValid(); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +121,7 @@ func TestProfileFields(t *testing.T) {
 	if p.Period != 4096 || *p.PeriodType != (profile.ValueType{Type: "space", Unit: "bytes"}) || p.TimeNanos != 1e9+2 || p.DefaultSampleType != "inuse_space" {
 		t.Errorf("period %d %v, time %d, default %q", p.Period, p.PeriodType, p.TimeNanos, p.DefaultSampleType)
 	}
-	if m := p.Mapping[0]; m.File != "/srv/app/threads" || m.BuildID != "7f7f" || !m.HasFunctions || m.Start != 0x557b9ac2d000 || m.Offset != 0x1000 {
+	if m := p.Mapping[0]; m.File != "/srv/app/threads" || m.BuildID != "7f7f" || m.Start != 0x557b9ac2d000 || m.Offset != 0x1000 {
 		t.Errorf("first mapping %+v", m)
 	}
 	for _, l := range p.Location {
@@ -122,42 +132,99 @@ func TestProfileFields(t *testing.T) {
 	if !slices.Contains(p.Comments, "libgone.so: no symbols: it is gone") {
 		t.Errorf("comments %q", p.Comments)
 	}
-	if err := p.RemoveUninteresting(); err != nil {
-		t.Fatal(err)
-	}
 	if leaf := p.Sample[2].Location[0].Line[0].Function.Name; leaf != "calloc" {
-		t.Errorf("the innermost frame is %q: jemalloc's own are not dropped", leaf)
+		t.Errorf("the innermost frame is %q: jemalloc's own are not left out", leaf)
 	}
-	if !strings.HasSuffix(p.DropFrames, "|my_hook") {
-		t.Errorf("DropFrames %q", p.DropFrames)
-	}
-}
-
-func TestDropFrames(t *testing.T) {
-	rx := regexp.MustCompile("^(" + DropFrames + ")$")
-	for _, name := range []string{"prof_backtrace_impl", "je_prof_backtrace", "prof_tctx_create", "je_prof_tctx_create", "imalloc_body", "arena_malloc_hard", "libjemalloc.so.2+0x95f23"} {
-		if !rx.MatchString(name) {
-			t.Errorf("%s is not dropped", name)
-		}
-	}
-	for _, name := range []string{"malloc", "calloc", "je_malloc_default", "my_prof_thing", "profile_read", "libjemalloc_user.so+0x1", "operator new(unsigned long)", "main.imalloc"} {
-		if rx.MatchString(name) {
-			t.Errorf("%s is dropped", name)
-		}
+	if p.DropFrames != "" {
+		t.Errorf("frames are hidden by their names: %q", p.DropFrames)
 	}
 }
 
 func TestAddressOutsideOfTheMap(t *testing.T) {
-	d := &Dump{Rate: 1, Stacks: []Stack{{PCs: []uint64{0x10, 0x20}, Inuse: Count{1, 8}}}}
+	d := &Dump{Rate: 1, Stacks: []Stack{{PCs: []uint64{0x10, 0x20, 1 << 47, 0, math.MaxUint64}, Inuse: Count{1, 8}}}}
 	p := d.Profile(ProfileOptions{})
 	if err := p.CheckValid(); err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Mapping) != 1 || p.Location[0].Mapping != p.Mapping[0] {
-		t.Errorf("mappings %v", p.Mapping)
+	for _, l := range p.Location {
+		if m := l.Mapping; len(p.Mapping) != 1 || m != p.Mapping[0] || l.Address < m.Start || l.Address >= m.Limit {
+			t.Errorf("%#x is not in %+v", l.Address, m)
+		}
+	}
+	// What is the same in both is no difference, whatever else is unmapped.
+	more := *d
+	more.Stacks = append(slices.Clone(d.Stacks), Stack{PCs: []uint64{0x7777}, Inuse: Count{1, 8}})
+	delta, err := Delta(p, more.Profile(ProfileOptions{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(inuse(delta)), fmt.Sprint(map[uint64]int64{0x7777: 8}); got != want {
+		t.Errorf("delta %s, want %s", got, want)
 	}
 	if !strings.Contains(strings.Join(p.Comments, "\n"), "prof_accum") {
 		t.Errorf("comments %q do not say that alloc is unknown", p.Comments)
+	}
+}
+
+// TestResolution: what a mapping says of itself is true of all its locations.
+func TestResolution(t *testing.T) {
+	line := Frame{Function: "f", File: "/src/f.c", Line: 7}
+	name := Frame{Function: "g"}
+	place := Frame{Function: "app+0x10", Unnamed: true}
+	for title, c := range map[string]struct {
+		frames [][]Frame
+		want   [3]bool // functions, files, lines and inlined functions
+		lines  []int   // of the locations
+	}{
+		"lines":             {[][]Frame{{line}, {line, line}}, [3]bool{true, true, true}, []int{1, 2}},
+		"names":             {[][]Frame{{name}, {name}}, [3]bool{true, false, false}, []int{1, 1}},
+		"names and lines":   {[][]Frame{{name}, {line}}, [3]bool{true, false, false}, []int{1, 1}},
+		"one has none":      {[][]Frame{{line}, {place}}, [3]bool{}, []int{1, 0}},
+		"none has one":      {[][]Frame{{place}, {place}}, [3]bool{}, []int{0, 0}},
+		"nothing was asked": {[][]Frame{nil, nil}, [3]bool{}, []int{0, 0}},
+	} {
+		d := simple(100, map[uint64]uint64{0x1001: 1})
+		s := &Symbols{frames: map[uint64][]Frame{0x1001: c.frames[0], 0x1999: c.frames[1]}}
+		p := d.Profile(ProfileOptions{Symbols: s})
+		check := func(what string, p *profile.Profile) {
+			t.Helper()
+			m := p.Mapping[0]
+			if got := [3]bool{m.HasFunctions, m.HasFilenames, m.HasLineNumbers}; got != c.want || m.HasInlineFrames != m.HasLineNumbers {
+				t.Errorf("%s, %s: %v, want %v", title, what, got, c.want)
+			}
+			for i, l := range p.Location {
+				if len(l.Line) != c.lines[i] {
+					t.Errorf("%s, %s: location %d has %d lines, want %d", title, what, i, len(l.Line), c.lines[i])
+				}
+			}
+		}
+		check("as it was taken", p)
+		// A mapping is as well known as in the profile that knows it least.
+		all := simple(90, map[uint64]uint64{0x1500: 1}).Profile(ProfileOptions{Symbols: &Symbols{
+			frames: map[uint64][]Frame{0x1500: {line}, 0x1999: {line}},
+		}})
+		all.Sample[0].Location = all.Sample[0].Location[:1]
+		for _, merge := range []func() (*profile.Profile, error){
+			func() (*profile.Profile, error) { return Delta(all, p) },
+			func() (*profile.Profile, error) { return Merge(all, p) },
+		} {
+			m, err := merge()
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Location = slices.DeleteFunc(m.Location, func(l *profile.Location) bool { return l.Address == 0x14ff })
+			check("merged", m)
+		}
+
+		NamePlaces(p)
+		if err := p.CheckValid(); err != nil {
+			t.Fatal(err)
+		}
+		for i, l := range p.Location {
+			if len(l.Line) != max(1, c.lines[i]) || c.lines[i] == 0 && l.Line[0].Function.Name != fmt.Sprintf("app+%#x", l.Address-0x1000) {
+				t.Errorf("%s: location %#x is shown as %+v", title, l.Address, l.Line[0].Function)
+			}
+		}
 	}
 }
 
@@ -191,8 +258,8 @@ func TestDelta(t *testing.T) {
 	if got, want := fmt.Sprint(inuse(d)), fmt.Sprint(map[uint64]int64{0x1002: 32, 0x1003: -56, 0x1004: 16}); got != want {
 		t.Errorf("delta %s, want %s", got, want)
 	}
-	if d.TimeNanos != to.TimeNanos || d.DurationNanos != 30e9 || d.DefaultSampleType != "inuse_space" || d.DropFrames == "" {
-		t.Errorf("time %d, duration %d, default %q, drop %q", d.TimeNanos, d.DurationNanos, d.DefaultSampleType, d.DropFrames)
+	if d.TimeNanos != to.TimeNanos || d.DurationNanos != 30e9 || d.DefaultSampleType != "inuse_space" {
+		t.Errorf("time %d, duration %d, default %q", d.TimeNanos, d.DurationNanos, d.DefaultSampleType)
 	}
 	if from.String() != before {
 		t.Error("Delta changed its argument")

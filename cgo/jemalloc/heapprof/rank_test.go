@@ -265,7 +265,10 @@ func TestRankerRefuses(t *testing.T) {
 func TestWriteGrowth(t *testing.T) {
 	r := NewRanker(RankerConfig{})
 	series(t, r, 600, map[*[]uint64]func(float64) float64{{1, 2, 3}: func(t float64) float64 { return t / 10 }})
-	symbols := &Symbols{frames: map[uint64][]Frame{1: {{Function: "prof_backtrace"}, {Function: "imalloc_body"}, {Function: "malloc"}}, 2: {{Function: "leak8", File: "/src/leak.c", Line: 12}, {Function: "worker", File: "/src/leak.c", Line: 20}}}}
+	symbols := &Symbols{
+		frames:    map[uint64][]Frame{1: {{Function: "prof_backtrace"}, {Function: "imalloc_body"}, {Function: "malloc"}}, 2: {{Function: "leak8", File: "/src/leak.c", Line: 12}, {Function: "worker", File: "/src/leak.c", Line: 20}}},
+		allocator: map[uint64]bool{1: true},
+	}
 	var b strings.Builder
 	if err := WriteGrowth(&b, r.Suspects(), symbols); err != nil {
 		t.Fatal(err)

@@ -197,12 +197,49 @@ func (o TopOptions) rows() int {
 	return o.Rows
 }
 
-// prepare copies a profile, hides its DropFrames, and finds the sample type.
+// NamePlaces gives each location without a name the place where it is for a name,
+// "lib.so+0x1234", with the offset in the file. It is for who looks at the profile
+// now: pprof shows all such locations of a file as one, and asks the server that it
+// had the profile from for their names. Nobody names them later. p is changed.
+func NamePlaces(p *profile.Profile) {
+	functions := make(map[string]*profile.Function)
+	var last uint64
+	for _, f := range p.Function {
+		last = max(last, f.ID)
+	}
+	for _, l := range p.Location {
+		if len(l.Line) > 0 {
+			continue
+		}
+		name := place(l)
+		f := functions[name]
+		if f == nil {
+			last++
+			f = &profile.Function{ID: last, Name: name, SystemName: name}
+			functions[name] = f
+			p.Function = append(p.Function, f)
+		}
+		l.Line = []profile.Line{{Function: f}}
+	}
+}
+
+// place names a location by where it is.
+func place(l *profile.Location) string {
+	m := l.Mapping
+	if m == nil || m.File == "" || m.File == unmappedFile {
+		return offsetName("", l.Address)
+	}
+	return offsetName(m.File, l.Address-m.Start+m.Offset)
+}
+
+// prepare copies a profile, hides its DropFrames, names what has no name, and finds
+// the sample type.
 func prepare(p *profile.Profile, valueType string) (*profile.Profile, int, error) {
 	p = p.Copy()
 	if err := p.RemoveUninteresting(); err != nil {
-		return nil, 0, fmt.Errorf("hide the allocator's frames: %w", err)
+		return nil, 0, fmt.Errorf("hide the frames that the profile says to: %w", err)
 	}
+	NamePlaces(p)
 	index, err := p.SampleIndexByName(valueType)
 	return p, index, err
 }
@@ -227,13 +264,6 @@ func sums(p *profile.Profile, index int) (total, whole int64) {
 func sampleFrames(s *profile.Sample) []Frame {
 	var frames []Frame
 	for _, l := range s.Location {
-		if len(l.Line) == 0 {
-			file := ""
-			if l.Mapping != nil {
-				file = l.Mapping.File
-			}
-			frames = append(frames, Frame{Function: offsetName(file, l.Address)})
-		}
 		for _, line := range l.Line {
 			frames = append(frames, Frame{Function: line.Function.Name, File: line.Function.Filename, Line: int(line.Line)})
 		}

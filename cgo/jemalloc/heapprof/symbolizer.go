@@ -46,7 +46,8 @@ type Symbolizer struct {
 	used    *list.List                  // front: used last
 }
 
-// objectKey tells a file from its successor of the same name.
+// objectKey tells a file from its successor of the same name, as long as both are
+// mapped.
 type objectKey struct {
 	path    string
 	inode   uint64
@@ -71,14 +72,23 @@ func NewSymbolizer(cfg SymbolizerConfig) *Symbolizer {
 
 // SymbolizeDump names every address of a dump.
 func (s *Symbolizer) SymbolizeDump(d *Dump) *Symbols {
-	return s.Symbolize(d.Mappings, d.PCs())
+	symbols := s.Symbolize(d.Mappings, d.PCs())
+	symbols.markInner(d.Stacks)
+	return symbols
 }
 
 // Symbolize names return addresses of a process whose memory map is maps. It
 // does not fail: an address that nothing is known of is named by its file and
 // offset, and Symbols.Notes says why.
 func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
-	out := &Symbols{BuildIDs: make(map[string]string), frames: make(map[uint64][]Frame, len(pcs))}
+	out := &Symbols{
+		buildIDs:  make(map[objectKey]string),
+		frames:    make(map[uint64][]Frame, len(pcs)),
+		allocator: make(map[uint64]bool),
+	}
+	if s.cfg.Go != nil {
+		out.goText = goText()
+	}
 	wanted := make(map[objectKey][]located)
 	for _, pc := range pcs {
 		if s.cfg.Go != nil {
@@ -92,7 +102,7 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 		call := pc - 1
 		m := findMapping(maps, call)
 		if m == nil || !m.hasFile() {
-			out.frames[pc] = []Frame{{Function: unmappedName(m, call)}}
+			out.frames[pc] = unnamed(unmappedName(m, call))
 			continue
 		}
 		key := keyOf(m)
@@ -109,15 +119,15 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 		if !m.Exec || !m.hasFile() {
 			continue
 		}
-		if _, done := out.BuildIDs[m.File]; done {
+		if _, done := out.buildIDs[key]; done {
 			continue
 		}
 		o := s.object(m)
-		out.BuildIDs[m.File] = o.buildID
+		out.buildIDs[key] = o.buildID
 		if len(wanted[key]) == 0 {
 			continue
 		}
-		if o.resolve(&s.cfg, wanted[key], &scratch, out.frames) {
+		if o.resolve(&s.cfg, wanted[key], &scratch, out) {
 			out.DebugRead++
 		}
 		delete(wanted, key)
@@ -128,12 +138,15 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 	// Addresses in mappings that are not executable come from a damaged stack.
 	for key, rest := range wanted {
 		for _, at := range rest {
-			out.frames[at.pc] = []Frame{{Function: offsetName(key.path, at.offset)}}
+			out.frames[at.pc] = unnamed(offsetName(key.path, at.offset))
 		}
 	}
 	s.evict()
 	return out
 }
+
+// unnamed is what is said of an address that no symbol covers.
+func unnamed(place string) []Frame { return []Frame{{Function: place, Unnamed: true}} }
 
 // located is a return address and the place of its call in a mapped file.
 type located struct {

@@ -278,7 +278,7 @@ func TestSymbolizerOpensRegularFilesOnly(t *testing.T) {
 	for _, path := range []string{"/dev/zero", t.TempDir(), "/nowhere", text} {
 		maps := []Mapping{{Start: 0x1000, Limit: 0x2000, Exec: true, File: path}}
 		symbols := NewSymbolizer(SymbolizerConfig{}).Symbolize(maps, []uint64{0x1235})
-		if want := []Frame{{Function: filepath.Base(path) + "+0x234"}}; !reflect.DeepEqual(symbols.Frames(0x1235), want) {
+		if want := unnamed(filepath.Base(path) + "+0x234"); !reflect.DeepEqual(symbols.Frames(0x1235), want) {
 			t.Errorf("%s: %v, want %v", path, symbols.Frames(0x1235), want)
 		}
 		if len(symbols.Notes) != 1 {
@@ -327,7 +327,7 @@ func TestGoSymbolsAreLeftOut(t *testing.T) {
 	for _, withoutGo := range []bool{false, true} {
 		table := &symbolTable{
 			names:   []byte("\x00runtime.text\x00main.main\x00runtime.etext\x00_start\x00strdup\x00"),
-			symbols: []symbol{{0x80, 0x10, 38}, {0x100, 0, 1}, {0x100, 0x40, 14}, {0x200, 0, 24}, {0x200, 0x10, 45}},
+			symbols: []symbol{{0x80, 0x10, 38, 0}, {0x100, 0, 1, 0}, {0x100, 0x40, 14, 0}, {0x200, 0, 24, 0}, {0x200, 0x10, 45, 0}},
 		}
 		table.tidy(withoutGo)
 		want := map[uint64]string{0x80: "_start", 0x100: "main.main", 0x200: "strdup"}
@@ -349,9 +349,9 @@ func TestGoSymbolsAreLeftOut(t *testing.T) {
 func TestSymbolSizeBoundsItsName(t *testing.T) {
 	table := &symbolTable{
 		names:   []byte("\x00__malloc\x00malloc\x00inner\x00outer\x00"),
-		symbols: []symbol{{0x100, 0x10, 1}, {0x100, 0x10, 10}, {0x200, 0x100, 23}, {0x220, 0x10, 17}},
+		symbols: []symbol{{0x100, 0x10, 1, 0}, {0x100, 0x10, 10, 0}, {0x200, 0x100, 23, 0}, {0x220, 0x10, 17, 0}},
 	}
-	table.sort()
+	table.tidy(false)
 	for addr, want := range map[uint64]string{
 		0xff: "", 0x100: "malloc", 0x10f: "malloc", 0x110: "", 0x200: "outer", 0x225: "inner", 0x230: "outer", 0x2ff: "outer", 0x300: "",
 	} {
@@ -387,8 +387,11 @@ func TestReplacedFile(t *testing.T) {
 			t.Errorf("%#x: %v, want %v", pc, got.Frames(pc), want.Frames(pc))
 		}
 	}
-	if got.BuildIDs[binary] != want.BuildIDs[binary] || want.BuildIDs[binary] == "" {
-		t.Errorf("build-id %q, want %q", got.BuildIDs[binary], want.BuildIDs[binary])
+	for i := range before.Mappings {
+		was, is := want.BuildID(&before.Mappings[i]), got.BuildID(&after.Mappings[i])
+		if m := before.Mappings[i]; is != was || m.Exec && m.File == binary && was == "" {
+			t.Errorf("build-id %q, want %q", is, was)
+		}
 	}
 	unknown := fresh.SymbolizeDump(after)
 	if !slices.ContainsFunc(unknown.Notes, func(note string) bool { return strings.Contains(note, "removed or replaced") }) {

@@ -5,8 +5,11 @@ import (
 	"cmp"
 	"debug/elf"
 	"fmt"
+	"math"
+	"path"
 	"slices"
 	"sort"
+	"strings"
 )
 
 // symbolTable finds the function symbol over an address: 24 bytes a symbol,
@@ -14,13 +17,18 @@ import (
 type symbolTable struct {
 	symbols []symbol // by rising address, one for each
 	names   []byte
+	files   []uint32 // offsets in names of the source files; only while the table is read
 }
 
 type symbol struct {
 	addr uint64
 	size uint64
 	name uint32 // offset in names
+	file uint32 // of a static function: 1 + the index in files, only while the table is read; or ofAllocator
 }
+
+// ofAllocator marks jemalloc's functions.
+const ofAllocator = math.MaxUint32
 
 // readSymbols reads the function symbols of the debug file, or of the file
 // itself, or what it exports: the first that there are. Those of Go code, nine out
@@ -68,7 +76,7 @@ func (t *symbolTable) read(path string, kind elf.SectionType, limit int64, witho
 	if t.names, err = names.Data(); err != nil {
 		return err
 	}
-	t.symbols = functions(f.File, data)
+	t.symbols, t.files = functions(f.File, data)
 	t.tidy(withoutGo)
 	return nil
 }
@@ -80,6 +88,8 @@ func (t *symbolTable) tidy(withoutGo bool) {
 	}
 	t.symbols = slices.DeleteFunc(t.symbols, func(s symbol) bool { return s.size == 0 })
 	t.sort()
+	t.markAllocator()
+	t.compact()
 	t.shrink()
 }
 
@@ -114,18 +124,19 @@ func (t *symbolTable) shrink() {
 		names = append(append(names, t.text(*s)...), 0)
 		s.name = at
 	}
-	t.names = names
+	t.names, t.files = names, nil
 	t.symbols = slices.Clone(t.symbols)
 }
 
-// functions decodes the symbols of functions. Here, and not by elf.File.Symbols,
-// which makes a string of every name.
-func functions(f *elf.File, data []byte) []symbol {
+// functions decodes the symbols of functions, and of the source files that static
+// ones stand behind. Here, and not by elf.File.Symbols, which makes a string of every
+// name.
+func functions(f *elf.File, data []byte) (symbols []symbol, files []uint32) {
 	entry := elf.Sym64Size
 	if f.Class == elf.ELFCLASS32 {
 		entry = elf.Sym32Size
 	}
-	symbols := make([]symbol, 0, len(data)/entry)
+	symbols = make([]symbol, 0, len(data)/entry)
 	order := f.ByteOrder
 	for ; len(data) >= entry; data = data[entry:] {
 		s := symbol{name: order.Uint32(data)}
@@ -139,16 +150,21 @@ func functions(f *elf.File, data []byte) []symbol {
 			s.addr, s.size = order.Uint64(data[8:]), order.Uint64(data[16:])
 		}
 		kind := elf.ST_TYPE(info)
+		if kind == elf.STT_FILE {
+			files = append(files, s.name)
+		}
+		if elf.ST_BIND(info) == elf.STB_LOCAL {
+			s.file = uint32(len(files))
+		}
 		if (kind == elf.STT_FUNC || kind == elf.STT_GNU_IFUNC) && section != uint16(elf.SHN_UNDEF) {
 			symbols = append(symbols, s)
 		}
 	}
-	return symbols
+	return symbols, files
 }
 
-// sort orders the symbols and keeps of those at one address (malloc,
-// __libc_malloc) the one that people write: fewest leading underscores, then
-// the shortest.
+// sort orders the symbols, and those at one address (malloc, __libc_malloc) by what
+// people write: fewest leading underscores first, then the shortest.
 func (t *symbolTable) sort() {
 	slices.SortFunc(t.symbols, func(a, b symbol) int {
 		if c := cmp.Compare(a.addr, b.addr); c != 0 {
@@ -157,7 +173,22 @@ func (t *symbolTable) sort() {
 		x, y := t.text(a), t.text(b)
 		return cmp.Or(cmp.Compare(underscores(x), underscores(y)), cmp.Compare(len(x), len(y)), cmp.Compare(x, y))
 	})
+}
+
+// compact keeps the first of the symbols at one address.
+func (t *symbolTable) compact() {
+	for i := len(t.symbols) - 1; i > 0; i-- {
+		if a, b := &t.symbols[i-1], &t.symbols[i]; a.addr == b.addr && b.file == ofAllocator {
+			a.file = ofAllocator
+		}
+	}
 	t.symbols = slices.CompactFunc(t.symbols, func(a, b symbol) bool { return a.addr == b.addr })
+}
+
+// source is the name of a static function's file, without what follows a point.
+func (t *symbolTable) source(file uint32) string {
+	name, _, _ := strings.Cut(path.Base(t.text(symbol{name: t.files[file-1]})), ".")
+	return name
 }
 
 func (t *symbolTable) text(s symbol) string {
@@ -171,22 +202,36 @@ func (t *symbolTable) text(s symbol) string {
 	return string(name)
 }
 
-// name returns the symbol that covers addr, or "": an address past the end of
+// name returns the name of the symbol that covers addr, or "".
+func (t *symbolTable) name(addr uint64) string {
+	if s := t.find(addr); s != nil {
+		return printable(t.text(*s))
+	}
+	return ""
+}
+
+// allocator reports whether addr is in a function of jemalloc.
+func (t *symbolTable) allocator(addr uint64) bool {
+	s := t.find(addr)
+	return s != nil && s.file == ofAllocator
+}
+
+// find returns the symbol that covers addr, or nil: an address past the end of
 // the last symbol before it is in a function that was stripped, not in that
 // one.
-func (t *symbolTable) name(addr uint64) string {
+func (t *symbolTable) find(addr uint64) *symbol {
 	if t == nil {
-		return ""
+		return nil
 	}
 	i := sort.Search(len(t.symbols), func(i int) bool { return t.symbols[i].addr > addr })
 	// A few steps back: a symbol may lie within a larger one.
 	for back := 0; back < 4 && i > 0; back++ {
 		i--
-		if s := t.symbols[i]; addr-s.addr < s.size {
-			return printable(t.text(s))
+		if s := &t.symbols[i]; addr-s.addr < s.size {
+			return s
 		}
 	}
-	return ""
+	return nil
 }
 
 func (t *symbolTable) bytes() int64 {

@@ -69,6 +69,14 @@ type Config struct {
 	DebugDirs     []string
 	MaxDebugBytes int64
 
+	// SymbolServed says that POST /debug/pprof/symbol is answered beside
+	// /debug/pprof/native, by net/http/pprof or another handler. It need not be set
+	// where the server's handler is an http.ServeMux, which can be asked. Where it is
+	// not so, go tool pprof would refuse a profile with locations that have no name:
+	// those of Native are named by where they are then ("lib.so+0x1234"), which pprof
+	// can replace by names from files later, and Parca and Pyroscope do not.
+	SymbolServed bool
+
 	// Logger gets a line for each dump that was not asked for, and what goes
 	// wrong. Default: slog.Default().
 	Logger *slog.Logger

@@ -132,8 +132,9 @@ func topGrown(before, now *profile.Profile) (*GrownStack, error) {
 		}
 	}
 	if err := p.RemoveUninteresting(); err != nil {
-		return nil, fmt.Errorf("hide the allocator's frames: %w", err)
+		return nil, fmt.Errorf("hide the frames that the profile says to: %w", err)
 	}
+	heapprof.NamePlaces(p)
 	var top *profile.Sample
 	for _, s := range p.Sample {
 		if s.Value[heapprof.InuseSpace] > 0 && (top == nil || s.Value[heapprof.InuseSpace] > top.Value[heapprof.InuseSpace]) {
@@ -146,7 +147,7 @@ func topGrown(before, now *profile.Profile) (*GrownStack, error) {
 	g := &GrownStack{Bytes: top.Value[heapprof.InuseSpace], Objects: top.Value[heapprof.InuseObjects]}
 	for _, l := range top.Location {
 		for _, line := range l.Line {
-			frame := heapprof.Frame{Function: line.Function.Name, File: line.Function.Filename, Line: int(line.Line)}
+			frame := heapprof.Frame{Function: line.Function.Name, File: line.Function.Filename, Line: int(line.Line), Symbol: line.Function.SystemName}
 			if len(g.Stack) == 0 && frame.Allocator() {
 				continue // that it was malloc goes without saying
 			}

@@ -30,6 +30,8 @@ func (r *Recorder) Handler(prefix string) http.Handler {
 		"pprof/heap":    get(r.serveRemoteHeap),
 		"pprof/symbol":  only(map[string]http.HandlerFunc{http.MethodGet: r.serveRemoteSymbol, http.MethodPost: r.serveRemoteSymbol}),
 		"pprof/cmdline": get(serveRemoteCmdline),
+		"symbolz":       only(map[string]http.HandlerFunc{http.MethodGet: serveSymbolz, http.MethodPost: serveSymbolz}),
+		"dumps/symbolz": only(map[string]http.HandlerFunc{http.MethodGet: serveSymbolz, http.MethodPost: serveSymbolz}),
 		"ui":            http.RedirectHandler(prefix+"/ui/", http.StatusMovedPermanently),
 	}
 	ui := r.viewsHandler(prefix + "/ui/")

@@ -37,6 +37,8 @@ func (r *Recorder) serveNative(w http.ResponseWriter, q *http.Request) {
 	}
 	if debug, _ := strconv.Atoi(q.FormValue("debug")); debug != 0 {
 		name, write = "", writeText
+	} else if !r.symbolServed(q) {
+		write = writePlaces
 	}
 	body, err := r.native(w, q, write)
 	if err != nil {

@@ -149,6 +149,7 @@ func openUI(p *profile.Profile) (map[string]http.Handler, error) {
 	if _, err := os.UserConfigDir(); err != nil {
 		return nil, errNoHome
 	}
+	heapprof.NamePlaces(p)
 	opening.Lock()
 	defer opening.Unlock()
 	var pages map[string]http.Handler

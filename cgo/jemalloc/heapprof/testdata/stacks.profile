@@ -4,32 +4,29 @@ Period: 512
 Time: 2026-01-02 03:04:05 +0000 UTC
 Samples:
 alloc_objects/count alloc_space/bytes inuse_objects/count inuse_space/bytes[dflt]
-         31       3418         31       3418: 1 2 3 4 5 6 7 8 
-         50     204850         50     204850: 1 2 3 4 9 10 11 12 13 
-          1      81920          1      81920: 1 2 3 14 15 16 17 18 
-         23       7596         23       7596: 1 2 3 19 20 21 11 12 13 
+         31       3418         31       3418: 1 2 3 4 5 
+         50     204850         50     204850: 1 6 7 8 9 10 
+          1      81920          1      81920: 11 12 13 14 15 
+         23       7596         23       7596: 16 17 18 8 9 10 
 Locations
-     1: 0x7f3ea42a262f M=4 
-     2: 0x7f3ea42a2d20 M=4 
-     3: 0x7f3ea4295f23 M=4 
-     4: 0x7f3ea4222044 M=4 
-     5: 0x55beb4acc317 M=1 
-     6: 0x55beb4acc361 M=1 
-     7: 0x7f3ea40a71f4 M=3 
-     8: 0x7f3ea41278eb M=3 
-     9: 0x55beb4acc2cf M=1 
-    10: 0x55beb4acc0dc M=1 
-    11: 0x7f3ea4045249 M=3 
-    12: 0x7f3ea4045304 M=3 
-    13: 0x55beb4acc150 M=1 
-    14: 0x7f3ea4222ed8 M=4 
-    15: 0x7f3ea3ea57b9 M=2 
-    16: 0x7f3ea46daa1d M=8 
-    17: 0x7f3ea46dab03 M=8 
-    18: 0x7f3ea46f0b9f M=8 
-    19: 0x7f3ea42255e0 M=4 
-    20: 0x55beb4acc246 M=1 
-    21: 0x55beb4acc0e6 M=1 
+     1: 0x7f3ea4222044 M=4 
+     2: 0x55beb4acc317 M=1 
+     3: 0x55beb4acc361 M=1 
+     4: 0x7f3ea40a71f4 M=3 
+     5: 0x7f3ea41278eb M=3 
+     6: 0x55beb4acc2cf M=1 
+     7: 0x55beb4acc0dc M=1 
+     8: 0x7f3ea4045249 M=3 
+     9: 0x7f3ea4045304 M=3 
+    10: 0x55beb4acc150 M=1 
+    11: 0x7f3ea4222ed8 M=4 
+    12: 0x7f3ea3ea57b9 M=2 
+    13: 0x7f3ea46daa1d M=8 
+    14: 0x7f3ea46dab03 M=8 
+    15: 0x7f3ea46f0b9f M=8 
+    16: 0x7f3ea42255e0 M=4 
+    17: 0x55beb4acc246 M=1 
+    18: 0x55beb4acc0e6 M=1 
 Mappings
 1: 0x55beb4acc000/0x55beb4acd000/0x1000 /srv/app/stacks  
 2: 0x7f3ea3e99000/0x7f3ea3f9a000/0x99000 /usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.30  

@@ -4,28 +4,25 @@ Period: 4096
 Time: 2026-01-02 03:04:05 +0000 UTC
 Samples:
 alloc_objects/count alloc_space/bytes inuse_objects/count inuse_space/bytes[dflt]
-       1026      16416        770      12312: 1 2 3 4 5 6 7 8 9 
-          1      81920          1      81920: 1 2 3 10 11 12 13 14 
-     381813    3054501     381813    3054501: 1 2 3 15 16 17 18 
+       1026      16416        770      12312: 1 2 3 4 5 6 
+          1      81920          1      81920: 7 8 9 10 11 
+     381813    3054501     381813    3054501: 12 13 14 15 
 Locations
-     1: 0x7fe9f32a262f M=4 
-     2: 0x7fe9f32a2d20 M=4 
-     3: 0x7fe9f3295f23 M=4 
-     4: 0x7fe9f3222044 M=4 
-     5: 0x7fe9f30bc9a9 M=3 
-     6: 0x557b9ac2d112 M=1 
-     7: 0x7fe9f3045249 M=3 
-     8: 0x7fe9f3045304 M=3 
-     9: 0x557b9ac2d1a0 M=1 
-    10: 0x7fe9f3222ed8 M=4 
-    11: 0x7fe9f2ea57b9 M=2 
-    12: 0x7fe9f362ca1d M=8 
-    13: 0x7fe9f362cb03 M=8 
-    14: 0x7fe9f3642b9f M=8 
-    15: 0x7fe9f32255e0 M=4 
-    16: 0x557b9ac2d2a4 M=1 
-    17: 0x7fe9f30a71f4 M=3 
-    18: 0x7fe9f31278eb M=3 
+     1: 0x7fe9f3222044 M=4 
+     2: 0x7fe9f30bc9a9 M=3 
+     3: 0x557b9ac2d112 M=1 
+     4: 0x7fe9f3045249 M=3 
+     5: 0x7fe9f3045304 M=3 
+     6: 0x557b9ac2d1a0 M=1 
+     7: 0x7fe9f3222ed8 M=4 
+     8: 0x7fe9f2ea57b9 M=2 
+     9: 0x7fe9f362ca1d M=8 
+    10: 0x7fe9f362cb03 M=8 
+    11: 0x7fe9f3642b9f M=8 
+    12: 0x7fe9f32255e0 M=4 
+    13: 0x557b9ac2d2a4 M=1 
+    14: 0x7fe9f30a71f4 M=3 
+    15: 0x7fe9f31278eb M=3 
 Mappings
 1: 0x557b9ac2d000/0x557b9ac2e000/0x1000 /srv/app/threads  
 2: 0x7fe9f2e99000/0x7fe9f2f9a000/0x99000 /usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.30  
