@@ -33,6 +33,10 @@
 // why. Put what it says in a log line. A stack has at most 128 frames: that is
 // compiled into jemalloc 5.3, and the outermost are lost.
 //
+// [Libraries] says which libraries were on these stacks that have been loaded by the
+// running program, as plugins are: such a library may be closed before a profile is
+// taken, whose memory map then says nothing of its addresses.
+//
 // On amd64 that is tested with Go 1.26. On arm64 it passed the same tests, stress
 // included, under emulation (qemu-user) and never on such a machine. On other
 // processors stacks have C frames only.

@@ -49,6 +49,7 @@
 #include <unistd.h>
 #include <unwind.h>
 
+#include "libraries.h"
 #include "shim.h"
 
 #if defined(__x86_64__)
@@ -365,6 +366,7 @@ static void hook(void **pcs, unsigned *len, unsigned max)
 	struct walk w = {.pcs = pcs, .max = max, .inside = true};
 
 	walk_all(&w, NULL, &layout, &landmarks);
+	gojemalloc_libraries_note(pcs, w.len);
 	*len = w.len;
 }
 
@@ -431,6 +433,7 @@ int gojemalloc_hook_install(const struct gojemalloc_layout *l, const struct goje
 	layout = *l;
 	landmarks = *m;
 	dl_iterate_phdr(find_allocator, *stock);
+	gojemalloc_libraries_start();
 	return gojemalloc_hook_replace(NULL);
 }
 

@@ -18,7 +18,13 @@
 // A [Symbolizer] names addresses: Go's through a function its user supplies
 // ([GoFrames] inside the process that wrote the dump), C's through the ELF
 // symbols and DWARF lines of the mapped files or their separate debug files.
-// It keeps what it learned, so that the next dump costs little.
+// It keeps what it learned, so that the next dump costs little. What has no name is
+// left without one in the profile, whose mappings say so: pprof, Parca or Pyroscope
+// can name it later, by the build-id. [NamePlaces] is for who reads it now.
+//
+// jemalloc's own frames are left out of profiles and reports, down to the function
+// that the program called. They are known by their addresses and never by name: a
+// program may well have a function called prof_dump.
 //
 // A [Ranker] is fed one dump after another and fits a line through each
 // stack's live bytes. It says how fast a stack grows, how sure that is given

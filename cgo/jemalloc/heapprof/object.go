@@ -21,6 +21,7 @@ type object struct {
 	debugPath string // of the file with the DWARF: path, or a separate one
 	buildID   string // hex; empty if the file has none
 	note      string // what is missing, for people
+	info      os.FileInfo
 	segments  []segment
 
 	symbols *symbolTable // nil until needed
@@ -53,6 +54,7 @@ func newObject(cfg *SymbolizerConfig, key objectKey, path string) *object {
 		return o
 	}
 	defer f.Close()
+	o.info, _ = f.file.Stat()
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
 			o.segments = append(o.segments, segment{p.Off, p.Filesz, p.Vaddr})
@@ -71,6 +73,16 @@ func (o *object) inherit(old *object) {
 	if old.debugPath != old.path { // its build-id was compared
 		o.debugPath = old.debugPath
 	}
+}
+
+// outdated reports whether another file has got the path and the inode since: those
+// of removed files are given again.
+func (o *object) outdated() bool {
+	if o.info == nil || o.key.deleted {
+		return false
+	}
+	now, err := os.Stat(o.path)
+	return err == nil && os.SameFile(o.info, now) && (now.Size() != o.info.Size() || !now.ModTime().Equal(o.info.ModTime()))
 }
 
 // addr converts an offset in the file to a link-time address.

@@ -51,6 +51,7 @@ func (d *Dump) Profile(opts ProfileOptions) *profile.Profile {
 		symbols:   opts.Symbols,
 		maps:      d.Mappings,
 		mappings:  make(map[*Mapping]*profile.Mapping),
+		closed:    make(map[*Loaded]*profile.Mapping),
 		locations: make(map[uint64]*profile.Location),
 		functions: make(map[functionKey]*profile.Function),
 		out: &profile.Profile{
@@ -92,6 +93,7 @@ type converter struct {
 	unmapped  *profile.Mapping
 	goCode    *profile.Mapping // the part of the program's mapping that is Go's
 	mappings  map[*Mapping]*profile.Mapping
+	closed    map[*Loaded]*profile.Mapping
 	locations map[uint64]*profile.Location
 	functions map[functionKey]*profile.Function
 }
@@ -144,7 +146,10 @@ const unmappedFile = "[unmapped]"
 
 // mapping returns the mapping of an address; there always is one, because
 // some readers of profiles fail without.
-func (c *converter) mapping(addr uint64) *profile.Mapping {
+func (c *converter) mapping(pc, addr uint64) *profile.Mapping {
+	if c.symbols != nil && c.symbols.closed[pc] != nil {
+		return c.closedMapping(c.symbols.closed[pc])
+	}
 	if c.goCode != nil && c.symbols.goText.contains(addr) {
 		return c.goCode
 	}
@@ -157,6 +162,14 @@ func (c *converter) mapping(addr uint64) *profile.Mapping {
 		c.unmapped = c.addMapping(profile.Mapping{File: unmappedFile, Limit: math.MaxUint64})
 	}
 	return c.unmapped
+}
+
+// closedMapping is that of a library that was closed, as it was before.
+func (c *converter) closedMapping(l *Loaded) *profile.Mapping {
+	if c.closed[l] == nil {
+		c.closed[l] = c.addMapping(profile.Mapping{Start: l.Start, Limit: l.Limit, Offset: l.Offset, File: l.File, BuildID: l.BuildID})
+	}
+	return c.closed[l]
 }
 
 // named reports whether an address has a name.
@@ -213,7 +226,7 @@ func (c *converter) location(pc uint64) *profile.Location {
 		return l
 	}
 	call := max(pc, 1) - 1 // 0 comes from a damaged stack
-	l := &profile.Location{ID: uint64(len(c.out.Location) + 1), Address: call, Mapping: c.mapping(call)}
+	l := &profile.Location{ID: uint64(len(c.out.Location) + 1), Address: call, Mapping: c.mapping(pc, call)}
 	c.locations[pc] = l
 	c.out.Location = append(c.out.Location, l)
 	frames := c.symbols.shown(pc)

@@ -17,6 +17,12 @@ type SymbolizerConfig struct {
 	// after they were replaced. Nil: Go code is looked up in the files like C.
 	Go func(pc uint64) []Frame
 
+	// Loaded lists libraries of the process, in the order in which they were first
+	// seen, among them those that were closed since: what they allocated is still named
+	// then. Nil: addresses in closed libraries have no names. It must not call the
+	// Symbolizer.
+	Loaded func() []Loaded
+
 	// DebugDirs are searched for separate debug files, by build-id and by the
 	// name in .gnu_debuglink. Default: /usr/lib/debug.
 	DebugDirs []string
@@ -51,10 +57,11 @@ type Symbolizer struct {
 type objectKey struct {
 	path    string
 	inode   uint64
-	deleted bool // what is at path is another file, if anything
+	deleted bool   // what is at path is another file, if anything
+	build   string // build-id, of a library that is mapped no longer
 }
 
-func keyOf(m *Mapping) objectKey { return objectKey{m.File, m.Inode, m.Deleted} }
+func keyOf(m *Mapping) objectKey { return objectKey{path: m.File, inode: m.Inode, deleted: m.Deleted} }
 
 // NewSymbolizer returns an empty Symbolizer.
 func NewSymbolizer(cfg SymbolizerConfig) *Symbolizer {
@@ -85,11 +92,15 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 		buildIDs:  make(map[objectKey]string),
 		frames:    make(map[uint64][]Frame, len(pcs)),
 		allocator: make(map[uint64]bool),
+		closed:    make(map[uint64]*Loaded),
 	}
 	if s.cfg.Go != nil {
 		out.goText = goText()
 	}
-	wanted := make(map[objectKey][]located)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	closed := s.closedIn(maps)
+	wanted, gone := make(map[objectKey][]located), make(map[*Loaded][]located)
 	for _, pc := range pcs {
 		if s.cfg.Go != nil {
 			if frames := s.cfg.Go(pc); len(frames) > 0 {
@@ -101,6 +112,10 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 		// that never returns even to the function, after the call.
 		call := pc - 1
 		m := findMapping(maps, call)
+		if l := closed.find(pc, m != nil && m.hasFile()); l != nil {
+			gone[l] = append(gone[l], located{pc: pc, offset: call - l.Start + l.Offset})
+			continue
+		}
 		if m == nil || !m.hasFile() {
 			out.frames[pc] = unnamed(unmappedName(m, call))
 			continue
@@ -109,8 +124,6 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 		wanted[key] = append(wanted[key], located{pc: pc, offset: call - m.Start + m.Offset})
 	}
 
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var scratch scratch // of debug sections, one file's at a time
 	defer scratch.free()
 	for i := range maps {
@@ -135,6 +148,7 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 			out.Notes = append(out.Notes, path.Base(m.File)+": "+o.note)
 		}
 	}
+	s.nameClosed(&closed, gone, &scratch, out)
 	// Addresses in mappings that are not executable come from a damaged stack.
 	for key, rest := range wanted {
 		for _, at := range rest {
@@ -164,13 +178,18 @@ func unmappedName(m *Mapping, call uint64) string {
 func (s *Symbolizer) object(m *Mapping) *object {
 	key := keyOf(m)
 	if e, ok := s.objects[key]; ok {
-		s.used.MoveToFront(e)
-		return e.Value.(*object)
+		if o := e.Value.(*object); !o.outdated() {
+			s.used.MoveToFront(e)
+			return o
+		}
+		s.used.Remove(e)
+		delete(s.objects, key)
 	}
 	o := newObject(&s.cfg, key, s.file(m))
-	if e, ok := s.objects[objectKey{key.path, key.inode, false}]; ok && key.deleted && o.path == "" {
+	before := objectKey{path: key.path, inode: key.inode}
+	if e, ok := s.objects[before]; ok && key.deleted && o.path == "" {
 		o.inherit(s.used.Remove(e).(*object))
-		delete(s.objects, objectKey{key.path, key.inode, false})
+		delete(s.objects, before)
 	}
 	s.objects[key] = s.used.PushFront(o)
 	return o

@@ -2,6 +2,7 @@ package heapprof
 
 import (
 	"bytes"
+	"debug/elf"
 	"fmt"
 	"os"
 	"os/exec"
@@ -402,6 +403,93 @@ func TestReplacedFile(t *testing.T) {
 			if name := unknown.Frames(pc)[0].Function; !strings.HasPrefix(name, "stacks+0x") {
 				t.Errorf("%#x is %s by another file", pc, name)
 			}
+		}
+	}
+}
+
+// library builds a library with one function of the given name, and returns where
+// in the file that is.
+func library(t *testing.T, path, function string) (offset uint64) {
+	t.Helper()
+	need(t, "gcc", "gcc")
+	source := path + ".c"
+	if err := os.WriteFile(source, []byte("int "+function+"(int n) { return n * n + 1; }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, exec.Command("gcc", "-g", "-O2", "-shared", "-fPIC", "-o", path, source))
+	f, err := openELF(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	symbols, err := f.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range symbols {
+		if s.Name != function {
+			continue
+		}
+		for _, p := range f.Progs {
+			if p.Type == elf.PT_LOAD && s.Value-p.Vaddr < p.Filesz {
+				return s.Value - p.Vaddr + p.Off
+			}
+		}
+	}
+	t.Fatalf("%s is not in %s", function, path)
+	return 0
+}
+
+// Two files that have had one path are both mapped, the older one twice: a plugin
+// that is replaced and loaded again, and one that dlmopen loads.
+func TestFilesOfOnePath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "plugin.so")
+	first := library(t, path, "first")
+	mapping := func(start, inode uint64, deleted bool) Mapping {
+		return Mapping{Start: start, Limit: start + 0x10000, Inode: inode, Exec: true, File: path, Deleted: deleted}
+	}
+	s := NewSymbolizer(SymbolizerConfig{})
+	before := s.Symbolize([]Mapping{mapping(0x10000, 1, false)}, []uint64{0x10000 + first + 1})
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	second := library(t, path, "second")
+	maps := []Mapping{mapping(0x10000, 1, true), mapping(0x30000, 2, false), mapping(0x50000, 1, true)}
+	symbols := s.Symbolize(maps, []uint64{0x10000 + first + 1, 0x30000 + second + 1, 0x50000 + first + 1})
+	for pc, want := range map[uint64]string{0x10000 + first + 1: "first", 0x30000 + second + 1: "second", 0x50000 + first + 1: "first"} {
+		if f := symbols.Frames(pc); len(f) != 1 || f[0].Function != want || f[0].Line != 1 {
+			t.Errorf("%#x: %v, want %s", pc, f, want)
+		}
+	}
+	ids := []string{symbols.BuildID(&maps[0]), symbols.BuildID(&maps[1]), symbols.BuildID(&maps[2])}
+	if ids[0] == "" || ids[0] == ids[1] || ids[0] != ids[2] || ids[0] != before.BuildID(&Mapping{File: path, Inode: 1}) {
+		t.Errorf("build-ids %q", ids)
+	}
+	d := &Dump{Rate: 1, Mappings: maps}
+	for i, m := range d.Profile(ProfileOptions{Symbols: symbols}).Mapping {
+		if m.BuildID != ids[i] {
+			t.Errorf("mapping %d has the build-id %q, want %q", i, m.BuildID, ids[i])
+		}
+	}
+}
+
+// A file system gives the inode of a removed file to the next one.
+func TestInodeUsedAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "plugin.so")
+	maps := []Mapping{{Start: 0x10000, Limit: 0x20000, Inode: 1, Exec: true, File: path}}
+	s := NewSymbolizer(SymbolizerConfig{})
+	for _, function := range []string{"first", "second", "another"} {
+		pc := 0x10000 + library(t, path+".new", function) + 1
+		text, err := os.ReadFile(path + ".new")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Written into the same file, which so keeps its inode.
+		if err := os.WriteFile(path, append(text, function...), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if f := s.Symbolize(maps, []uint64{pc}).Frames(pc); len(f) != 1 || f[0].Function != function {
+			t.Errorf("%v, want %s", f, function)
 		}
 	}
 }

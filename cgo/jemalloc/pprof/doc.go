@@ -29,6 +29,10 @@
 //	GET  pprof/heap, symbol, cmdline  jeprof's remote protocol: jeprof http://HOST/debug/jeprof/pprof/heap
 //	GET  ui/                          flame graph, graph, top, peek and source of what is kept, in the browser
 //
+// go tool pprof asks for names that a profile lacks at an address beside the one it
+// had the profile from, and fails where nothing answers: net/http/pprof does beside
+// Native, see [Config.SymbolServed], and Handler does for its own profiles (symbolz).
+//
 // Errors of these are problem documents (RFC 9457); errors of Native are plain
 // text, as go tool pprof prints them.
 //

@@ -80,7 +80,7 @@ func newRecorder(cfg Config, dump func(io.Writer) error) (*Recorder, error) {
 		cfg: cfg, log: cfg.Logger, dump: dump,
 		gate: newGate(),
 		symbols: heapprof.NewSymbolizer(heapprof.SymbolizerConfig{
-			Go: heapprof.GoFrames, DebugDirs: cfg.DebugDirs, MaxDebugBytes: cfg.MaxDebugBytes,
+			Go: heapprof.GoFrames, Loaded: loaded, DebugDirs: cfg.DebugDirs, MaxDebugBytes: cfg.MaxDebugBytes,
 		}),
 		views: newViews(cfg.MaxViews),
 	}
@@ -304,6 +304,16 @@ func (r *Recorder) symbolize(maps []heapprof.Mapping, pcs []uint64) *heapprof.Sy
 		debug.FreeOSMemory()
 	}
 	return symbols
+}
+
+// loaded is what package jemalloc noted of libraries that the program can close.
+func loaded() []heapprof.Loaded {
+	var all []heapprof.Loaded
+	for _, l := range jemalloc.Libraries() {
+		m := heapprof.Mapping{Start: l.Start, Limit: l.Limit, Offset: l.Offset, Exec: true, File: l.File}
+		all = append(all, heapprof.Loaded{Mapping: m, BuildID: l.BuildID, PCs: l.PCs, All: l.All})
+	}
+	return all
 }
 
 // comments say what the profile is of.

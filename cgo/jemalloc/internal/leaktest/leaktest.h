@@ -10,6 +10,11 @@ struct leaktest_record {
 
 struct leaktest_record *leaktest_leak(size_t n, size_t size);
 struct leaktest_record *leaktest_untouched(size_t size);
+/* Opens a library. NULL: *error says why. */
+void *leaktest_open(const char *path, const char **error);
+/* Calls void *function(size_t) of a library. NULL: *error says why. */
+void *leaktest_call(void *library, const char *function, size_t size, const char **error);
+void leaktest_close(void *library);
 void leaktest_free(struct leaktest_record *head);
 
 #endif

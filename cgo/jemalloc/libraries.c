@@ -1,0 +1,210 @@
+/* Libraries that may be gone when the profile is read.
+ *
+ * A heap dump has the memory map of its own moment. What a library allocated that
+ * was closed before is still in the dump, and its addresses mean nothing any more,
+ * or worse: another library is there now. So the hook notes, of each library that
+ * was loaded after the program's start, where it is, which build it is, and which of
+ * its addresses were on a sampled stack. It can ask the dynamic linker for that
+ * without a lock (_dl_find_object), and the library cannot go away meanwhile, as the
+ * stack leads through it.
+ *
+ * Nothing is forgotten: after GOJEMALLOC_LIBRARIES of them no more are noted. */
+#define _GNU_SOURCE
+#include "libraries.h"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef DLFO_STRUCT_HAS_EH_DBASE /* glibc 2.35 */
+
+#pragma weak _dl_find_object
+
+enum { MAX_FIXED = 64, PCS = GOJEMALLOC_LIBRARY_PCS };
+
+static struct {
+	uintptr_t start, limit;
+} fixed[MAX_FIXED]; /* code that was there at the start, the program's own first */
+static unsigned fixed_len;
+
+struct entry {
+	atomic_bool ready;
+	struct gojemalloc_library library;
+	atomic_uint pcs[PCS]; /* hash table of 1 + the distance from the start */
+	atomic_bool full;
+};
+
+static struct entry entries[GOJEMALLOC_LIBRARIES];
+static atomic_uint entries_len; /* may be above: those were not noted */
+static uintptr_t page;
+
+static int note_fixed(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size, (void)arg;
+	for (int i = 0; i < info->dlpi_phnum && fixed_len < MAX_FIXED; i++) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+
+		if (p->p_type == PT_LOAD && (p->p_flags & PF_X)) {
+			fixed[fixed_len].start = info->dlpi_addr + p->p_vaddr;
+			fixed[fixed_len++].limit = info->dlpi_addr + p->p_vaddr + p->p_memsz;
+		}
+	}
+	return 0;
+}
+
+void gojemalloc_libraries_start(void)
+{
+	page = sysconf(_SC_PAGESIZE);
+	dl_iterate_phdr(note_fixed, NULL);
+}
+
+static bool is_fixed(uintptr_t pc)
+{
+	for (unsigned i = 0; i < fixed_len; i++)
+		if (pc - fixed[i].start < fixed[i].limit - fixed[i].start)
+			return true;
+	return false;
+}
+
+/* The GNU build-id, from a segment of notes in memory. */
+static void read_build_id(const char *notes, size_t size, struct gojemalloc_library *library)
+{
+	while (size >= sizeof(ElfW(Nhdr))) {
+		const ElfW(Nhdr) *note = (const void *)notes;
+		size_t name = (note->n_namesz + 3) & ~(size_t)3, desc = (note->n_descsz + 3) & ~(size_t)3;
+		size_t whole = sizeof *note + name + desc;
+
+		if (whole > size)
+			return;
+		if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && memcmp(note + 1, "GNU", 4) == 0 &&
+			note->n_descsz <= sizeof library->build_id) {
+			library->build_id_len = note->n_descsz;
+			memcpy(library->build_id, (const char *)(note + 1) + name, note->n_descsz);
+			return;
+		}
+		notes += whole;
+		size -= whole;
+	}
+}
+
+/* Describes the library that has the code at pc, by its headers in memory. */
+static bool describe(uintptr_t pc, struct gojemalloc_library *library)
+{
+	struct dl_find_object found;
+	const ElfW(Ehdr) *header;
+	const ElfW(Phdr) *segment;
+	uintptr_t bias;
+
+	if (_dl_find_object((void *)pc, &found) != 0)
+		return false;
+	header = found.dlfo_map_start;
+	if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_phentsize != sizeof *segment)
+		return false;
+	memset(library, 0, sizeof *library);
+	bias = found.dlfo_link_map->l_addr;
+	segment = (const void *)((const char *)header + header->e_phoff);
+	for (int i = 0; i < header->e_phnum; i++, segment++) {
+		uintptr_t start = bias + segment->p_vaddr;
+
+		if (segment->p_type == PT_NOTE && library->build_id_len == 0)
+			read_build_id((const char *)start, segment->p_memsz, library);
+		if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_X) || pc - start >= segment->p_memsz)
+			continue;
+		library->start = start & -page;
+		library->limit = (start + segment->p_memsz + page - 1) & -page;
+		library->offset = segment->p_offset & -page;
+	}
+	strncpy(library->path, found.dlfo_link_map->l_name, sizeof library->path - 1);
+	return library->limit != 0;
+}
+
+static bool same(const struct gojemalloc_library *a, const struct gojemalloc_library *b)
+{
+	return a->start == b->start && a->limit == b->limit && a->build_id_len == b->build_id_len &&
+		memcmp(a->build_id, b->build_id, a->build_id_len) == 0 && strcmp(a->path, b->path) == 0;
+}
+
+/* The entry of a library, a new one if need be. Two threads may make one each, which
+ * the reader puts together. */
+static struct entry *entry_of(const struct gojemalloc_library *library)
+{
+	unsigned len = atomic_load(&entries_len);
+
+	for (unsigned i = 0; i < len && i < GOJEMALLOC_LIBRARIES; i++)
+		if (atomic_load(&entries[i].ready) && same(&entries[i].library, library))
+			return &entries[i];
+	if (len >= GOJEMALLOC_LIBRARIES || (len = atomic_fetch_add(&entries_len, 1)) >= GOJEMALLOC_LIBRARIES)
+		return NULL;
+	entries[len].library = *library;
+	atomic_store(&entries[len].ready, true);
+	return &entries[len];
+}
+
+static void note_pc(struct entry *e, uintptr_t pc)
+{
+	unsigned value = pc - e->library.start + 1, i = value * 2654435761u;
+
+	for (unsigned tries = 0; tries < PCS; tries++, i++) {
+		unsigned there = 0;
+
+		if (atomic_load(&e->pcs[i % PCS]) == value ||
+			atomic_compare_exchange_strong(&e->pcs[i % PCS], &there, value) || there == value)
+			return;
+	}
+	atomic_store(&e->full, true);
+}
+
+void gojemalloc_libraries_note(void *const *pcs, unsigned len)
+{
+	if (_dl_find_object == NULL || page == 0)
+		return;
+	for (unsigned i = 0; i < len; i++) {
+		/* A return address may be behind the end. */
+		uintptr_t pc = (uintptr_t)pcs[i];
+		struct gojemalloc_library library;
+		struct entry *e;
+
+		if (!is_fixed(pc - 1) && describe(pc - 1, &library) && (e = entry_of(&library)) != NULL)
+			note_pc(e, pc);
+	}
+}
+
+unsigned gojemalloc_libraries_get(unsigned i, struct gojemalloc_library *library, uintptr_t *pcs, bool *full)
+{
+	struct entry *e = &entries[i];
+	unsigned n = 0;
+
+	memset(library, 0, sizeof *library);
+	if (!atomic_load(&e->ready))
+		return 0;
+	*library = e->library;
+	*full = atomic_load(&e->full);
+	for (unsigned j = 0; j < PCS; j++) {
+		unsigned value = atomic_load(&e->pcs[j]);
+		if (value != 0)
+			pcs[n++] = library->start + value - 1;
+	}
+	return n;
+}
+
+unsigned gojemalloc_libraries_len(void)
+{
+	unsigned len = atomic_load(&entries_len);
+	return len < GOJEMALLOC_LIBRARIES ? len : GOJEMALLOC_LIBRARIES;
+}
+
+#else /* not known without a lock: nothing is noted */
+
+void gojemalloc_libraries_start(void) {}
+void gojemalloc_libraries_note(void *const *pcs, unsigned len) { (void)pcs, (void)len; }
+unsigned gojemalloc_libraries_len(void) { return 0; }
+unsigned gojemalloc_libraries_get(unsigned i, struct gojemalloc_library *library, uintptr_t *pcs, bool *full)
+{
+	(void)i, (void)library, (void)pcs, (void)full;
+	return 0;
+}
+
+#endif
