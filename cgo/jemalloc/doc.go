@@ -41,6 +41,12 @@
 // included, under emulation (qemu-user) and never on such a machine. On other
 // processors stacks have C frames only.
 //
+// Statically linked programs work as well, with glibc's -static and -static-pie: go
+// build -ldflags '-linkmode=external -extldflags=-static'. What glibc allocates
+// while it starts, a few KiB, has no stack there (early.c says why). musl was not
+// tried. Go's internal linker (-linkmode=internal) cannot link this package, and
+// whoever links a -buildmode=c-archive of it gives the flags of link.go as well.
+//
 // Under go build -asan the address sanitizer has to be the malloc of the
 // process. jemalloc is then not linked, and everything here reports
 // [ErrNotLinked].

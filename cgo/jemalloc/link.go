@@ -3,7 +3,11 @@ package jemalloc
 // The header is checked when compiling (shim.h) and the library when starting
 // (Check): with a shared library they need not be the same version.
 
-// #cgo !asan LDFLAGS: -ljemalloc
+// A static libjemalloc needs libm, and the distribution's does not say so. early.c
+// says what the wrapped function is for.
+
+// #cgo LDFLAGS: -Wl,--wrap=_Unwind_Backtrace
+// #cgo !asan LDFLAGS: -ljemalloc -lm
 import "C"
 
 // minVersion is the oldest jemalloc that will do: experimental.hooks.prof_backtrace

@@ -2,7 +2,7 @@
 
 	.text
 
-/* gojemalloc_resume(struct registers *, fn, arg): calls _Unwind_Backtrace(fn, arg)
+/* gojemalloc_resume(struct registers *, fn, arg): calls __real__Unwind_Backtrace(fn, arg)
  * in a frame whose unwinding information says: "my caller's registers are in the
  * struct that rbx points to". */
 	.globl	gojemalloc_resume
@@ -27,7 +27,7 @@ gojemalloc_resume:
 	.cfi_escape 0x10, 14, 2, 0x73, 32	/* r14 */
 	.cfi_escape 0x10, 15, 2, 0x73, 40	/* r15 */
 	.cfi_escape 0x10, 16, 2, 0x73, 48	/* return address */
-	call	_Unwind_Backtrace@PLT
+	call	__real__Unwind_Backtrace@PLT
 	.cfi_restore_state
 	popq	%rbx
 	.cfi_adjust_cfa_offset -8

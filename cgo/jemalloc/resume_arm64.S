@@ -2,7 +2,7 @@
 
 	.text
 
-/* gojemalloc_resume(struct registers *, fn, arg): calls _Unwind_Backtrace(fn, arg)
+/* gojemalloc_resume(struct registers *, fn, arg): calls __real__Unwind_Backtrace(fn, arg)
  * in a frame whose unwinding information says: "my caller's registers are in the
  * struct whose member saved[6] x19 points to". (The middle of the struct, so that
  * all distances fit the one-byte form.) */
@@ -36,7 +36,7 @@ gojemalloc_resume:
 	.cfi_escape 0x10, 28, 2, 0x83, 24
 	.cfi_escape 0x10, 29, 2, 0x83, 32
 	.cfi_escape 0x10, 30, 2, 0x83, 40	/* return address: member ip */
-	bl	_Unwind_Backtrace
+	bl	__real__Unwind_Backtrace
 	.cfi_restore_state
 	ldr	x19, [sp, #16]
 	.cfi_restore x19

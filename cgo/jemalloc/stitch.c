@@ -47,7 +47,6 @@
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
-#include <unwind.h>
 
 #include "libraries.h"
 #include "shim.h"
@@ -103,7 +102,7 @@ struct registers {
 
 #if defined(__x86_64__) || defined(__aarch64__)
 
-/* _Unwind_Backtrace(fn, arg), as if it were called by the code at registers->ip. */
+/* __real__Unwind_Backtrace(fn, arg), as if it were called by the code at registers->ip. */
 _Unwind_Reason_Code gojemalloc_resume(const struct registers *registers, _Unwind_Trace_Fn fn, void *arg);
 
 /* Calls crosscall2(fn, arg, 0, 0), with marked->saved in the callee-saved registers,
@@ -347,7 +346,7 @@ INLINE void walk_all(struct walk *w, struct learner *learner,
 
 	w->stop = m->asmcgocall;
 	w->skip = true;
-	_Unwind_Backtrace(fn, w);
+	__real__Unwind_Backtrace(fn, w);
 	while (w->len < w->max && at_landmark(learner, &m->asmcgocall, w->ip)) {
 		uintptr_t record = walk_go(w, learner, l, m);
 

@@ -3,6 +3,10 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <unwind.h>
+
+/* libgcc's _Unwind_Backtrace. early.c stands before it for everybody else. */
+_Unwind_Reason_Code __real__Unwind_Backtrace(_Unwind_Trace_Fn fn, void *arg);
 
 /* The unwinder that jemalloc calls for each sampled allocation: C and Go frames
  * in one stack. stitch.c says how; unwind.go proves it when the process starts. */
