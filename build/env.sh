@@ -17,6 +17,7 @@ if [[ ! -f $prefix/.stamp ]]; then
 fi
 
 # Go's build cache does not look into archives. The stamp in the flags makes a
-# rebuilt library a different build.
-printf 'export CGO_CFLAGS=%q\n' "-O2 -g -I$prefix/include -DMAGELLAN_NATIVE=0x$(cat "$prefix/.stamp")"
+# rebuilt library a different build. JEMALLOC_NO_DEMANGLE keeps the je_ names in
+# jemalloc.h, as macros: some Go packages call C.je_calloc (cgo/jemalloc/doc.go).
+printf 'export CGO_CFLAGS=%q\n' "-O2 -g -I$prefix/include -DJEMALLOC_NO_DEMANGLE -DMAGELLAN_NATIVE=0x$(cat "$prefix/.stamp")"
 printf 'export CGO_LDFLAGS=%q\n' "-O2 -g -L$prefix/lib"

@@ -54,4 +54,22 @@
 // All functions may be called from any goroutine at any time. Controls whose
 // name begins with "thread." speak of the operating system thread that makes
 // the call: use them between runtime.LockOSThread and runtime.UnlockOSThread.
+//
+// # Beside packages that bring a jemalloc
+//
+// Some Go packages call jemalloc under names with the prefix je_: ristretto's z, and
+// so badger, under -tags jemalloc. They share the jemalloc of this package, which has
+// no prefix, if three things hold:
+//
+//   - CGO_CFLAGS has -DJEMALLOC_NO_DEMANGLE (build/env.sh sets it). jemalloc.h then
+//     has both names of each function.
+//   - CGO_LDFLAGS has -L and the folder of the jemalloc without a prefix, as
+//     build/env.sh has it. The linker takes -ljemalloc from the first folder that has
+//     one, and ristretto names /usr/local/lib.
+//   - ristretto also names the file /usr/local/lib/libjemalloc.a, which has to exist.
+//     Put the same jemalloc there: ln -s .native/release/lib/libjemalloc*.a, by their
+//     absolute names. A jemalloc with a prefix may be there too, and is not used; but a
+//     program that links C++ code does not link then ("multiple definition").
+//
+// If mallctl is an undefined reference, the linker has found a jemalloc with a prefix.
 package jemalloc
