@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"regexp"
 	"strconv"
 )
@@ -13,7 +14,7 @@ var benchmarkLine = regexp.MustCompile(`(?m)^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+([
 // measureAllocations runs the benchmarks of the handlers, magellan's beside
 // Echo's with a prebuilt body.
 func (r *run) measureAllocations(ctx context.Context) error {
-	out, err := runText(ctx, command("go", "test", "-run", "^$", "-bench", "^BenchmarkShop", "-benchmem", "-count", strconv.Itoa(r.allocationRounds), "./internal/httpapi"))
+	out, err := runText(ctx, exec.Command("go", "test", "-run", "^$", "-bench", "^BenchmarkShop", "-benchmem", "-count", strconv.Itoa(r.allocationRounds), "./internal/httpapi"))
 	if err != nil {
 		return err
 	}

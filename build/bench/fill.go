@@ -209,13 +209,13 @@ func (r *run) measureFill(ctx context.Context) error {
 		results []fillResult
 	}{
 		{name: "magellan, internal/cache", command: func() *exec.Cmd {
-			return command(r.self, "fill", "cache", "--zookeeper", addr, "--znodes", r.znodes)
+			return exec.Command(r.self, "fill", "cache", "--zookeeper", addr, "--znodes", r.znodes)
 		}},
 		{name: fmt.Sprintf("C program, libzookeeper, %d in flight", fillInFlight), command: func() *exec.Cmd {
-			return command(r.cmd.FillC, addr, r.znodes, fmt.Sprint(fillInFlight))
+			return exec.Command(r.cmd.FillC, addr, r.znodes, fmt.Sprint(fillInFlight))
 		}},
 		{name: "go-zookeeper/zk, 64 goroutines", command: func() *exec.Cmd {
-			return command(r.self, "fill", "go-zookeeper", "--zookeeper", addr, "--znodes", r.znodes)
+			return exec.Command(r.self, "fill", "go-zookeeper", "--zookeeper", addr, "--znodes", r.znodes)
 		}},
 	}
 	order := []int{0, 1, 2}

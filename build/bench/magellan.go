@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 )
 
@@ -19,7 +20,7 @@ func (r *run) startMagellan(ctx context.Context) (*server, error) {
 // startMagellanAs starts one of several, with more in its environment.
 func (r *run) startMagellanAs(ctx context.Context, name string, env ...string) (*server, error) {
 	ready := filepath.Join(r.dir, name+".ready")
-	p, err := r.start(name, withEnv(env, command(r.cmd.Magellan, "serve", "--servers", r.zookeeper.Addr(), "--root", layout.Root,
+	p, err := r.start(name, withEnv(env, exec.Command(r.cmd.Magellan, "serve", "--servers", r.zookeeper.Addr(), "--root", layout.Root,
 		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--ready-file", ready, "--start-timeout", startTimeout.String(),
 		"--cache-bytes", fmt.Sprint(cacheBytes(2*r.hot)), "--log-level", "warn")))
 	if err != nil {

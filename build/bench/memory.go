@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"runtime/debug"
 
@@ -136,7 +137,7 @@ func (r *run) measureMemory(ctx context.Context) error {
 	for round := range r.memoryRounds {
 		for _, i := range rotated(order, round) {
 			var result holdResult
-			cmd := command(r.self, "hold", kinds[i].kind, "--shops", fmt.Sprint(r.shops), "--zookeeper", r.zookeeper.Addr())
+			cmd := exec.Command(r.self, "hold", kinds[i].kind, "--shops", fmt.Sprint(r.shops), "--zookeeper", r.zookeeper.Addr())
 			if err := runJSON(ctx, cmd, &result); err != nil {
 				return err
 			}

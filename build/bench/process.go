@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"magellan/internal/childproc"
 )
 
 // startTimeout is how long a process may take until it works.
@@ -31,18 +33,9 @@ const clockTick = 10 * time.Millisecond
 
 // process is a child that goes on until it is stopped.
 type process struct {
+	*childproc.Process
 	name string
-	cmd  *exec.Cmd
 	err  tail
-	done chan struct{} // closed when it has ended
-}
-
-// command prepares a child that does not outlive this process and is out of the
-// terminal's reach: Ctrl-C is for this process, which ends its children in order.
-func command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(name, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	return cmd
 }
 
 // withEnv gives a child more environment than this process has.
@@ -56,15 +49,12 @@ func withEnv(env []string, cmd *exec.Cmd) *exec.Cmd {
 // start starts a server. Its standard error is kept for the message should it
 // fail.
 func start(name string, cmd *exec.Cmd) (*process, error) {
-	p := &process{name: name, cmd: cmd, done: make(chan struct{})}
+	p := &process{name: name}
 	cmd.Stderr = &p.err
-	if err := cmd.Start(); err != nil {
+	var err error
+	if p.Process, err = childproc.Start(cmd); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	go func() {
-		_ = cmd.Wait() // how it ended is in ProcessState
-		close(p.done)
-	}()
 	return p, nil
 }
 
@@ -86,23 +76,15 @@ func listenOn(cmd *exec.Cmd) (addr string, done func() error, err error) {
 
 // stop ends the process. It may be called twice.
 func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
-	select {
-	case <-p.done:
-	case <-time.After(stopTimeout):
-		_ = p.cmd.Process.Kill()
-		<-p.done
-	}
+	_ = p.Stop(syscall.SIGTERM, stopTimeout) // what it measured counts, not how it ended
 }
 
 // check returns an error if the process has ended.
 func (p *process) check() error {
-	select {
-	case <-p.done:
-		return fmt.Errorf("%s has ended by itself (%v): %s", p.name, p.cmd.ProcessState, &p.err)
-	default:
-		return nil
+	if ended := p.Ended(); ended != nil {
+		return fmt.Errorf("%s has ended by itself (%v): %s", p.name, ended, &p.err)
 	}
+	return nil
 }
 
 // wait calls done until it returns nil. It fails if the process ends before, or
@@ -127,7 +109,7 @@ func (p *process) wait(ctx context.Context, what string, done func() error) erro
 }
 
 // family returns the pids of the process and its children.
-func (p *process) family() []int { return append(childrenOf(p.cmd.Process.Pid), p.cmd.Process.Pid) }
+func (p *process) family() []int { return append(childrenOf(p.Pid()), p.Pid()) }
 
 // cpu returns the processor time the process and its children have used.
 func (p *process) cpu() (time.Duration, error) { return cpuOf(p.family()...) }
@@ -244,14 +226,14 @@ func runText(ctx context.Context, cmd *exec.Cmd) ([]byte, error) {
 		return nil, err
 	}
 	select {
-	case <-p.done:
+	case <-p.Done():
 	case <-ctx.Done():
-		_ = cmd.Process.Kill()
-		<-p.done
+		_ = p.Signal(syscall.SIGKILL)
+		<-p.Done()
 		return nil, context.Cause(ctx)
 	}
-	if !cmd.ProcessState.Success() {
-		return nil, fmt.Errorf("%s: %v: %s%s", cmd, cmd.ProcessState, out.Bytes(), &p.err)
+	if ended := p.Ended(); !ended.Success() {
+		return nil, fmt.Errorf("%s: %v: %s%s", cmd, ended, out.Bytes(), &p.err)
 	}
 	return out.Bytes(), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
 	"strconv"
 	"time"
@@ -71,7 +72,7 @@ func (r *run) measureSampling(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				rss, err := rssOf(servers[side].cmd.Process.Pid)
+				rss, err := rssOf(servers[side].Pid())
 				if err != nil {
 					return err
 				}
@@ -109,7 +110,7 @@ func (r *run) measureUnwinder(ctx context.Context) error {
 	rounds := map[string][3][]float64{}
 	var order []string
 	for range r.fillRounds {
-		cmd := command(r.cmd.Unwinder, "-test.run=^$", "-test.bench=Unwinder", "-test.benchtime=1x", "-test.v")
+		cmd := exec.Command(r.cmd.Unwinder, "-test.run=^$", "-test.bench=Unwinder", "-test.benchtime=1x", "-test.v")
 		out, err := runText(ctx, cmd)
 		if err != nil {
 			return err
@@ -172,7 +173,7 @@ func (r *run) measureDump(ctx context.Context) error {
 		if time.Since(started) > byItself {
 			late++
 		}
-		pid := s.cmd.Process.Pid
+		pid := s.Pid()
 		// The kernel forgets the highest that was resident.
 		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
 			return err

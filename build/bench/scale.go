@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -332,7 +333,7 @@ func (r *run) measureScale(ctx context.Context) error {
 	for _, shops := range r.scaleSizes() {
 		dir := filepath.Join(r.dir, fmt.Sprint("scale-", shops))
 		var s scaleResult
-		if err := runJSON(ctx, command(r.self, "scale", "--shops", fmt.Sprint(shops), "--dir", dir), &s); err != nil {
+		if err := runJSON(ctx, exec.Command(r.self, "scale", "--shops", fmt.Sprint(shops), "--dir", dir), &s); err != nil {
 			return err
 		}
 		if err := os.RemoveAll(dir); err != nil {

@@ -21,12 +21,12 @@ type server struct {
 // startBaseline starts a serveCmd in a process of its own, with more in its
 // environment.
 func (r *run) startBaseline(kind string, env ...string) (*server, error) {
-	return r.startListening(kind, withEnv(env, command(r.self, "serve", kind, "--body", r.bodyFile(), "--zookeeper", r.zookeeper.Addr())))
+	return r.startListening(kind, withEnv(env, exec.Command(r.self, "serve", kind, "--body", r.bodyFile(), "--zookeeper", r.zookeeper.Addr())))
 }
 
 // startNginx starts nginx with a configuration of its own: one file for any path.
 func (r *run) startNginx() (*server, error) {
-	cmd := command(nginxBinary())
+	cmd := exec.Command(nginxBinary())
 	return r.startListeningWith("nginx", cmd, func(addr string) error {
 		conf := filepath.Join(r.dir, "nginx.conf")
 		cmd.Args = append(cmd.Args, "-p", r.dir, "-c", conf, "-e", "stderr")

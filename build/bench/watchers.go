@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -38,7 +39,7 @@ type writeC struct {
 }
 
 func (r *run) startWriteC() (*writeC, error) {
-	cmd := command(r.cmd.WriteC, r.zookeeper.Addr())
+	cmd := exec.Command(r.cmd.WriteC, r.zookeeper.Addr())
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -85,7 +86,7 @@ func (r *run) startWatchC(ctx context.Context, shop string, measured int) (*watc
 	if err != nil {
 		return nil, err
 	}
-	cmd := command(r.cmd.WatchC, r.zookeeper.Addr(), znodes, strconv.Itoa(fillInFlight))
+	cmd := exec.Command(r.cmd.WatchC, r.zookeeper.Addr(), znodes, strconv.Itoa(fillInFlight))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -100,7 +101,7 @@ func (r *run) startWatchC(ctx context.Context, shop string, measured int) (*watc
 	select {
 	case <-ready:
 		return w, nil
-	case <-p.done:
+	case <-p.Done():
 		return nil, p.check()
 	case <-time.After(startTimeout):
 		return nil, fmt.Errorf("watch.c does not watch after %v: %s", startTimeout, &p.err)
@@ -121,7 +122,7 @@ func (w *watchC) read(out io.Reader, ready chan<- struct{}) {
 		ns, err := strconv.ParseInt(at, 10, 64)
 		w.seen <- sighting{value, ns, err}
 	}
-	<-w.done
+	<-w.Done()
 	w.seen <- sighting{err: w.check()}
 }
 

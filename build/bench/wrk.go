@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -60,9 +61,9 @@ func (r *run) wrk(ctx context.Context, s *server, l load) (loadResult, error) {
 	if l.post != "" {
 		args = append(args, l.post)
 	}
-	cmd := command("wrk", args...)
+	cmd := exec.Command("wrk", args...)
 	if l.pinned {
-		cmd = command("taskset", append([]string{"-c", "0", "wrk"}, args...)...)
+		cmd = exec.Command("taskset", append([]string{"-c", "0", "wrk"}, args...)...)
 		if err := s.pin(0); err != nil {
 			return loadResult{}, err
 		}

@@ -13,14 +13,15 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"magellan/internal/childproc"
 )
 
 // target is a magellan that runs.
 type target struct {
 	*fixture
-	cmd    *exec.Cmd
-	stderr bytes.Buffer // read once ended
-	ended  chan struct{}
+	*childproc.Process
+	stderr bytes.Buffer // read once it has ended
 	url    string
 	admin  string
 }
@@ -33,21 +34,16 @@ const startTimeout, stopTimeout = 60 * time.Second, 20 * time.Second
 // lg_prof_sample is to be, if not what it is by default.
 func (f *fixture) start(ctx context.Context, binary, zookeeper, dir string, sample int) (_ *target, err error) {
 	ready := filepath.Join(dir, f.name+".ready")
-	t := &target{fixture: f, ended: make(chan struct{})}
-	t.cmd = exec.Command(binary, "serve", "--servers", zookeeper, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+	t := &target{fixture: f}
+	cmd := exec.Command(binary, "serve", "--servers", zookeeper, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
 		"--cache-bytes", fmt.Sprint(cacheBytes), "--drain-delay", "0", "--ready-file", ready, "--start-timeout", startTimeout.String(), "--log-level", "warn")
-	t.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	t.cmd.Stderr = &t.stderr
+	cmd.Stderr = &t.stderr
 	if sample > 0 {
-		t.cmd.Env = append(os.Environ(), fmt.Sprintf("MALLOC_CONF=lg_prof_sample:%d", sample))
+		cmd.Env = append(os.Environ(), fmt.Sprintf("MALLOC_CONF=lg_prof_sample:%d", sample))
 	}
-	if err := t.cmd.Start(); err != nil {
+	if t.Process, err = childproc.Start(cmd); err != nil {
 		return nil, err
 	}
-	go func() {
-		_ = t.cmd.Wait() // how it ended is in ProcessState
-		close(t.ended)
-	}()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.stop())
@@ -66,8 +62,8 @@ func (f *fixture) start(ctx context.Context, binary, zookeeper, dir string, samp
 			return t, nil
 		}
 		select {
-		case <-t.ended:
-			return nil, fmt.Errorf("%s has ended: %v", f.name, t.cmd.ProcessState)
+		case <-t.Done():
+			return nil, fmt.Errorf("%s has ended: %v", f.name, t.Ended())
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%s does not get ready: %w", f.name, err)
 		case <-time.After(20 * time.Millisecond):
@@ -77,15 +73,9 @@ func (f *fixture) start(ctx context.Context, binary, zookeeper, dir string, samp
 
 // stop ends it; what it said is in the error if it did not end well.
 func (t *target) stop() error {
-	_ = t.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
-	select {
-	case <-t.ended:
-	case <-time.After(stopTimeout):
-		_ = t.cmd.Process.Kill()
-		<-t.ended
-	}
-	if !t.cmd.ProcessState.Success() {
-		return fmt.Errorf("%s: %v: %s", t.name, t.cmd.ProcessState, t.stderr.String())
+	err := t.Stop(syscall.SIGTERM, stopTimeout)
+	if err != nil || !t.Ended().Success() {
+		return errors.Join(err, fmt.Errorf("%s: %v: %s", t.name, t.Ended(), t.stderr.String()))
 	}
 	return nil
 }

@@ -110,6 +110,9 @@ func TestRulesFind(t *testing.T) {
 		{"error by its text", map[string]string{
 			"internal/zk/doc.go": doc("zk") + "import \"strings\"\nfunc f(err error) bool { return strings.Contains(err.Error(), \"gone\") }\n",
 		}, "no error is told by its text"},
+		{"child that ends with a thread", map[string]string{
+			"internal/zk/doc.go": doc("zk") + "import \"syscall\"\nvar a = syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}\n",
+		}, "internal/childproc keeps that thread"},
 		{"long file", map[string]string{"internal/zk/doc.go": doc("zk") + strings.Repeat("\n", maxLines)}, "a file is one idea"},
 		{"script that goes on", map[string]string{"build/x.sh": "#!/usr/bin/env bash\ntrue\n"}, "set -euo pipefail"},
 		{"script of one system", map[string]string{"build/x.sh": "#!/bin/bash\nset -euo pipefail\n"}, "#!/usr/bin/env bash"},

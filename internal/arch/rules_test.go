@@ -20,9 +20,10 @@ var arrows = []arrow{
 	{"internal/admin/...", []string{"cgo/jemalloc/pprof", "internal/admin/..."}, "operators' handlers see the rest through their own small interfaces"},
 	{"internal/cache/...", []string{"internal/zk", "internal/discovery", "internal/cache/..."}, "the cache joins the domain's Reader with ZooKeeper"},
 	{"internal/discovery/...", []string{"internal/discovery/..."}, "the domain is pure: it reads through its own Reader interface"},
-	{"internal/zk/zktest/...", []string{"internal/zk/zktest/..."}, "what tests the client may not depend on it"},
+	{"internal/zk/zktest/...", []string{"internal/zk/zktest/...", "internal/childproc"}, "what tests the client may not depend on it"},
 	{"internal/zk/...", []string{"internal/zk/..."}, "a ZooKeeper client knows nothing of who uses it"},
 	{"internal/arch", nil, "tests only"},
+	{"internal/childproc", nil, "programs that tests and tools start, whichever they are"},
 
 	{"cgo/jemalloc/pprof/...", []string{"cgo/jemalloc", "cgo/jemalloc/heapprof", "cgo/jemalloc/pprof/..."}, "handlers over the dump and its reader"},
 	{"cgo/jemalloc/heapprof/...", []string{"cgo/jemalloc/heapprof/..."}, "reads dumps of any process, so it needs no jemalloc of its own"},

@@ -52,6 +52,10 @@ func checkManners(t *tree) (found findings) {
 					if x, ok := n.X.(*ast.Ident); ok && p.name != "main" && x.Name == "os" && (n.Sel.Name == "Stderr" || n.Sel.Name == "Stdout") && !matches("cmd/...", dir) {
 						found.add(t.fset.Position(n.Pos()).String(), "a library does not write to os.%s: return an error, or use the Config's Logger", n.Sel.Name)
 					}
+				case *ast.KeyValueExpr:
+					if key, ok := n.Key.(*ast.Ident); ok && key.Name == "Pdeathsig" && dir != "internal/childproc" {
+						found.add(t.fset.Position(n.Pos()).String(), "the kernel sends Pdeathsig when a thread ends: internal/childproc keeps that thread")
+					}
 				case *ast.CallExpr:
 					if comparesErrorText(n) {
 						found.add(t.fset.Position(n.Pos()).String(), "no error is told by its text: use errors.Is or errors.As")

@@ -54,6 +54,3 @@ func StartMagellan(ctx context.Context, binary, dir, name string, args ...string
 		}
 	}
 }
-
-// Pid returns the process id.
-func (p *Process) Pid() int { return p.cmd.Process.Pid }

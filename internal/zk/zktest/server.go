@@ -11,11 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"magellan/internal/childproc"
 )
 
 // The ports of every server, each on an address of its own. They lie below the
@@ -69,13 +70,7 @@ type Server struct {
 	id      int
 
 	mu   sync.Mutex
-	proc *process
-}
-
-// process is one run of the JVM.
-type process struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
+	proc *childproc.Process // one run of the JVM
 }
 
 // tlsJars are what Netty needs beyond the jars that zookeeper.jar itself names.
@@ -183,7 +178,7 @@ func (s *Server) Pid() int {
 	if s.proc == nil {
 		return 0
 	}
-	return s.proc.cmd.Process.Pid
+	return s.proc.Pid()
 }
 
 // Done returns a channel that is closed when the running JVM has ended.
@@ -195,7 +190,7 @@ func (s *Server) Done() <-chan struct{} {
 		close(done)
 		return done
 	}
-	return s.proc.done
+	return s.proc.Done()
 }
 
 func (s *Server) logFile() string { return filepath.Join(s.dir, "server.log") }
@@ -303,23 +298,8 @@ func (s *Server) start() error {
 	cmd := exec.Command("java", args...)
 	cmd.Dir = s.dir
 	cmd.Stdout, cmd.Stderr = log, log
-	// The kernel kills it with the thread that started it: so that thread
-	// stays, with the goroutine locked to it, until the JVM has ended.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		if err := cmd.Start(); err != nil {
-			started <- err
-			return
-		}
-		started <- nil
-		_ = cmd.Wait() // how it ended is in its log
-		close(p.done)
-	}()
-	if err := <-started; err != nil {
+	p, err := childproc.Start(cmd)
+	if err != nil {
 		return fmt.Errorf("zktest: %w", err)
 	}
 	s.proc = p
@@ -368,16 +348,11 @@ func (s *Server) end(sig syscall.Signal) error {
 	if p == nil {
 		return nil
 	}
-	_ = p.cmd.Process.Signal(syscall.SIGCONT) // a paused one hears nothing else
-	_ = p.cmd.Process.Signal(sig)             // it may have ended already
-	select {
-	case <-p.done:
-		return nil
-	case <-time.After(startTimeout):
-		_ = p.cmd.Process.Kill()
-		<-p.done
-		return fmt.Errorf("zktest: the server on %s did not end by itself after %v", s.addr, sig)
+	_ = p.Signal(syscall.SIGCONT) // a paused one hears nothing else
+	if err := p.Stop(sig, startTimeout); err != nil {
+		return fmt.Errorf("zktest: the server on %s: %w", s.addr, err)
 	}
+	return nil
 }
 
 // Stop ends the server in order (SIGTERM) and waits. The data stay.
@@ -428,7 +403,7 @@ func (s *Server) signal(sig syscall.Signal) error {
 	if s.proc == nil {
 		return fmt.Errorf("zktest: the server on %s does not run", s.addr)
 	}
-	return s.proc.cmd.Process.Signal(sig)
+	return s.proc.Signal(sig)
 }
 
 // Restart starts the server again, with the same address and data; if it still
