@@ -13,13 +13,12 @@ import (
 
 // The rules, by name; a violation made up for each is in TestRulesFind.
 var rules = map[string]func(*tree) findings{
-	"arrows":   checkArrows,
-	"fences":   checkFences,
-	"docs":     checkDocs,
-	"manners":  checkManners,
-	"scripts":  checkScripts,
-	"makefile": checkMakefile,
-	"paths":    func(t *tree) findings { return checkPaths(t, privateFolders()) },
+	"arrows":  checkArrows,
+	"fences":  checkFences,
+	"docs":    checkDocs,
+	"manners": checkManners,
+	"scripts": checkScripts,
+	"paths":   func(t *tree) findings { return checkPaths(t, privateFolders()) },
 }
 
 func TestArchitecture(t *testing.T) {
@@ -117,7 +116,6 @@ func TestRulesFind(t *testing.T) {
 		{"script that goes on", map[string]string{"build/x.sh": "#!/usr/bin/env bash\ntrue\n"}, "set -euo pipefail"},
 		{"script of one system", map[string]string{"build/x.sh": "#!/bin/bash\nset -euo pipefail\n"}, "#!/usr/bin/env bash"},
 		{"script not executable", map[string]string{"build/plain.sh": "#!/usr/bin/env bash\nset -euo pipefail\n"}, "not executable"},
-		{"fat Makefile", map[string]string{"Makefile": "a: b\n\tone\n\ttwo\nb:\n\tone\n"}, "target a has more than one line"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			files := fstest.MapFS{}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"go/ast"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -102,25 +101,6 @@ func checkScripts(t *tree) (found findings) {
 		}
 		if f.mode&0o111 == 0 {
 			found.add(name, "is not executable: chmod +x")
-		}
-	}
-	return found
-}
-
-var target = regexp.MustCompile(`^[A-Za-z][\w./-]*:([^=]|$)`)
-
-// checkMakefile: each target is one line, so that the work can be read, checked
-// and run as a script.
-func checkMakefile(t *tree) (found findings) {
-	current, commands := "", 0
-	for line := range strings.Lines(string(t.files["Makefile"].data)) {
-		switch {
-		case target.MatchString(line):
-			current, commands = line[:strings.Index(line, ":")], 0
-		case strings.HasPrefix(line, "\t"):
-			if commands++; commands == 2 {
-				found.add("Makefile", "target %s has more than one line: put the work into build/*.sh", current)
-			}
 		}
 	}
 	return found

@@ -116,12 +116,3 @@ func TestScheduleFollowsFromSeed(t *testing.T) {
 		}
 	}
 }
-
-// TestMutantsFit: the texts that the mutants replace stand in the sources.
-func TestMutantsFit(t *testing.T) {
-	for _, m := range Mutants {
-		if _, err := m.overlay("../../..", t.TempDir()); err != nil {
-			t.Error(err)
-		}
-	}
-}
