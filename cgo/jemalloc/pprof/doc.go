@@ -4,9 +4,18 @@
 //
 // A program that links C code mounts it in three lines:
 //
-//	rec, err := pprof.New(pprof.Config{})                 // err: the Config makes no sense
-//	http.Handle("/debug/pprof/native", rec.Native())      // go tool pprof http://HOST/debug/pprof/native
+//	rec, err := pprof.New(pprof.Config{})                 // err: nothing could be profiled, or the Config makes no sense
+//	http.Handle("GET /debug/pprof/native", rec.Native())  // go tool pprof http://HOST/debug/pprof/native
 //	http.Handle("/debug/jeprof/", rec.Handler("/debug/jeprof"))
+//
+// The method in the second line is needed beside net/http/pprof, which registers
+// "GET /debug/pprof/": http.ServeMux panics at a pattern without a method inside
+// of one that has a method. HEAD is part of GET. For the same reason a mux that
+// has a pattern such as "GET /" takes the third line once for each of the methods
+// GET, POST and PUT. With GODEBUG=httpmuxgo121=1 patterns have no methods, and
+// net/http/pprof registers none: leave "GET " away. Other routers know no such
+// conflict: give them Native at its path before a route for all of /debug/pprof/,
+// and Handler for all paths below its prefix, without stripping that off.
 //
 // Importing it links jemalloc as the malloc of the process, profiling on (package
 // jemalloc, which also says how to turn it off). The handlers ask for no

@@ -218,7 +218,7 @@ func (r *Recorder) diff(from, to string) (*profile.Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return heapprof.Delta(before, after)
+	return difference(before, after)
 }
 
 // active is what GET and PUT active speak.

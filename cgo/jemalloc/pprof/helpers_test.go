@@ -54,7 +54,7 @@ func runServer() {
 	}
 	leaktest.Leak(4, 16*mib) // so large that each is sampled
 	mux := http.NewServeMux()
-	mux.Handle("/debug/pprof/native", rec.Native())
+	mux.Handle("GET /debug/pprof/native", rec.Native())
 	mux.Handle("/debug/jeprof/", rec.Handler("/debug/jeprof"))
 	mux.Handle("/debug/memory", rec.Memory())
 	s := httptest.NewServer(mux)

@@ -87,7 +87,7 @@ func (r *Recorder) native(w http.ResponseWriter, q *http.Request, write writer) 
 		if err != nil {
 			return fmt.Errorf("pprof: the first profile: %w", err)
 		}
-		delta, err := heapprof.Delta(from, to)
+		delta, err := difference(from, to)
 		if err != nil {
 			return err
 		}

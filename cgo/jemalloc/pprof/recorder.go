@@ -57,11 +57,20 @@ type Recorder struct {
 	closed sync.Once
 }
 
-// New makes a Recorder and starts to watch. It fails for a Config that makes no
-// sense, and where Config.Registerer refuses the metrics. A directory that cannot
-// be written, or a jemalloc without profiling, is no error here: the one is logged
-// and dumps are kept in memory, the other is what the handlers then answer.
+// New makes a Recorder and starts to watch. It fails if jemalloc.Check does, because
+// all profiles would then be empty without a word: something else is the malloc of
+// the process, or jemalloc is too old or was built without profiling. It also fails
+// for a Config that makes no sense, and if Config.Registerer refuses the metrics.
+//
+// Three things are no error here, because they are what somebody asked for or may
+// change later. In a program built with -asan jemalloc is left out on purpose, and
+// the handlers answer with jemalloc.ErrNotLinked. Where MALLOC_CONF has prof:false
+// they answer with jemalloc.ErrProfilingOff. If Config.Dir cannot be written, that
+// is logged and dumps are kept in memory.
 func New(cfg Config) (*Recorder, error) {
+	if err := jemalloc.Check(); err != nil && !errors.Is(err, jemalloc.ErrNotLinked) {
+		return nil, fmt.Errorf("pprof: profiles of native memory would be empty: %w", err)
+	}
 	r, err := newRecorder(cfg, jemalloc.Dump)
 	if err != nil {
 		return nil, err
@@ -289,10 +298,8 @@ func (r *Recorder) rendered(ctx context.Context, read func() (*profile.Profile, 
 
 // profileOf names a dump's addresses and converts it.
 func (r *Recorder) profileOf(d *heapprof.Dump) *profile.Profile {
-	return d.Profile(heapprof.ProfileOptions{
-		Symbols:  r.symbolize(d.Mappings, d.PCs()),
-		Comments: comments(),
-	})
+	about := comments(d) // first: to name addresses takes a while, and what C holds changes
+	return d.Profile(heapprof.ProfileOptions{Symbols: r.symbolize(d.Mappings, d.PCs()), Comments: about})
 }
 
 // symbolize names addresses. What reading debug information leaves behind is given
@@ -315,18 +322,6 @@ func loaded() []heapprof.Loaded {
 	}
 	return all
 }
-
-// comments say what the profile is of.
-func comments() []string {
-	all := []string{fmt.Sprintf("native memory of process %d, by jemalloc", os.Getpid()), "stacks: " + unwinder()}
-	if on, err := jemalloc.Active(); err == nil && !on {
-		all = append(all, samplingOff)
-	}
-	return all
-}
-
-// samplingOff is what explains a profile, or a ranking, in which nothing moves.
-const samplingOff = `sampling is off, what is allocated meanwhile is not seen: PUT active {"active":true} switches it on`
 
 // unwinder says which stacks there are, and why not better ones.
 func unwinder() string {
