@@ -18,7 +18,8 @@ type RankerConfig struct {
 	MaxStacks int
 
 	// MinSpan is the shortest time that growth must last before it makes a
-	// suspect; what fills up within half of it hardly ever is one. Default: 220 s.
+	// suspect; what fills up within half of it hardly ever is one. Default:
+	// DefaultMinSpan.
 	MinSpan time.Duration
 
 	// Allocator reports whether a return address is in the allocator itself;
@@ -27,6 +28,12 @@ type RankerConfig struct {
 	// into it, Symbols.Allocator knows better.
 	Allocator func(pc uint64) bool
 }
+
+// What a suspect takes at least.
+const (
+	DefaultMinSpan = 220 * time.Second // between the first dump and the last, see RankerConfig.MinSpan
+	MinDumps       = minPoints
+)
 
 // Ranker follows every stack through a series of dumps of one process and
 // finds those that grow. Its memory does not depend on the number of dumps:
@@ -67,7 +74,7 @@ func NewRanker(cfg RankerConfig) *Ranker {
 		cfg.MaxStacks = 4096
 	}
 	if cfg.MinSpan <= 0 {
-		cfg.MinSpan = 220 * time.Second
+		cfg.MinSpan = DefaultMinSpan
 	}
 	return &Ranker{cfg: cfg, tracks: make(map[string]*track)}
 }

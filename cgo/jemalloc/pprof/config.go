@@ -51,8 +51,11 @@ type Config struct {
 	MinInterval time.Duration
 
 	// MaxShare is the share of one processor that samples and dumps nobody asked
-	// for may take, over a few minutes: half of it each. Those above it are put
-	// off. Default: 0.01.
+	// for may take, over a few minutes: half of it each. What counts is processor
+	// time, so that a busy machine puts none off. Those above it are put off, but
+	// for no longer than 5 minutes: a process in which one sample takes more than
+	// the share of 5 minutes (1.5 s by default) is sampled each 5 minutes and pays
+	// more. GET leaks says when samples are put off. Default: 0.01.
 	MaxShare float64
 
 	// MaxDelta bounds ?seconds= of a delta profile. Default: 10 min.

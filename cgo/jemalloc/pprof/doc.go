@@ -53,7 +53,9 @@
 // memory, the dumps of its way there are in Config.Dir. One log line each names
 // the stack that grew most. Every 15 seconds it takes a light sample, which it
 // does not keep, to rank stacks by how they grow (package heapprof). A budget
-// bounds what all that may cost, see [Config.MaxShare].
+// bounds what all that may cost, see [Config.MaxShare]. When samples that are due
+// are not taken, GET leaks says since when and why ([Paused]), and so do the page of
+// all dumps and the metric native_heap_samples_paused_seconds.
 //
 // A dump is kept whole: jemalloc's text, the profile with its symbols (so that it
 // can be read after the program was replaced by another), the description. Files
@@ -65,7 +67,8 @@
 // Taking a dump and turning it into a profile is done by one request at a time.
 // Those who POST dump meanwhile share the next dump, which begins after they
 // asked. Others wait; more than a few of them are sent away with status 429 and
-// Retry-After. Nobody waits for a slow reader.
+// Retry-After. Nobody waits for a slow reader. What the Recorder does by itself goes
+// before all that wait.
 //
 // # What it is not for
 //

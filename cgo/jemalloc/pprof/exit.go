@@ -22,7 +22,7 @@ func (r *Recorder) Exit(report jemalloc.ExitReport) (jemalloc.LeakSummary, error
 		return jemalloc.LeakSummary{}, nil
 	}
 	leaks, err := report.Write()
-	_, keepErr := r.keep(context.Background(), Final, "", func() {})
+	_, _, keepErr := r.keep(context.Background(), Final, "", func() {})
 	if errors.Is(err, jemalloc.ErrProfilingOff) {
 		keepErr = nil // said once
 	}

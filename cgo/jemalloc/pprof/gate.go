@@ -14,6 +14,7 @@ var errBusy = errors.New("too many dumps are asked for at once: try again in a s
 // 100,000 stacks is some 100 MB while it is worked on.
 type gate struct {
 	busy    chan struct{}
+	first   chan struct{} // hands over to enterFirst
 	waiting atomic.Int32
 }
 
@@ -21,7 +22,7 @@ type gate struct {
 // last of them waits a second.
 const maxWaiting = 32
 
-func newGate() *gate { return &gate{busy: make(chan struct{}, 1)} }
+func newGate() *gate { return &gate{busy: make(chan struct{}, 1), first: make(chan struct{})} }
 
 // enter waits for its turn. Every enter without error needs a leave.
 func (g *gate) enter(ctx context.Context) error {
@@ -43,7 +44,26 @@ func (g *gate) enter(ctx context.Context) error {
 	}
 }
 
-func (g *gate) leave() { <-g.busy }
+// enterFirst waits for the one who is through, and for nobody who waits: what a
+// Recorder does by itself is done however many ask for something.
+func (g *gate) enterFirst(ctx context.Context) error {
+	select {
+	case g.busy <- struct{}{}:
+		return nil
+	case <-g.first: // it stays busy
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (g *gate) leave() {
+	select {
+	case g.first <- struct{}{}:
+	default:
+		<-g.busy
+	}
+}
 
 // shared makes those who ask while a dump is under way share the next one, which
 // begins after all of them asked.

@@ -102,7 +102,9 @@ type leaks struct {
 	// Suspects is how many of the stacks grow as a leak does. They come first.
 	Suspects int    `json:"suspects"`
 	Stacks   []leak `json:"stacks"`
-	// Note says why there may be nothing to see.
+	// Paused says since when and why no light samples are taken; missing: they are.
+	Paused *Paused `json:"paused,omitempty"`
+	// Note says why there may be nothing to see. That samples are paused is in it.
 	Note string `json:"note,omitempty"`
 }
 
@@ -162,10 +164,11 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 	symbols := r.symbolize(k.maps, pcs)
 	r.gate.leave()
 
+	paused := r.paused(time.Now())
 	if format == "text" {
 		header(w, "text/plain; charset=utf-8", "")
 		fmt.Fprintf(w, "%d suspects in %d samples over %v\n", k.suspects(), k.samples, k.span.Round(time.Second))
-		if note := r.note(k); note != "" {
+		if note := r.note(k, paused); note != "" {
 			fmt.Fprintln(w, note)
 		}
 		if len(shown) > 0 {
@@ -176,7 +179,7 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 	}
 	out := leaks{
 		Time: k.at, SpanSeconds: k.span.Seconds(), Samples: k.samples, Unwinder: unwinder(),
-		Suspects: k.suspects(), Stacks: []leak{}, Note: r.note(k),
+		Suspects: k.suspects(), Stacks: []leak{}, Paused: paused, Note: r.note(k, paused),
 	}
 	for _, g := range shown {
 		out.Stacks = append(out.Stacks, leak{
@@ -189,8 +192,8 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 	writeJSON(w, http.StatusOK, out)
 }
 
-// note says why a ranking has nothing to say yet.
-func (r *Recorder) note(k ranking) string {
+// note says why a ranking has nothing to say yet, or nothing new.
+func (r *Recorder) note(k ranking, paused *Paused) string {
 	if kind, reason := jemalloc.Unwinder(); kind == jemalloc.UnwinderNone {
 		return reason
 	}
@@ -200,10 +203,14 @@ func (r *Recorder) note(k ranking) string {
 	switch {
 	case r.cfg.SampleInterval < 0:
 		return "nothing is ranked: Config.SampleInterval is below 0"
+	case paused != nil:
+		return paused.String()
 	case k.samples == 0:
 		return fmt.Sprintf("no sample was taken yet: the first comes %v after the start", r.cfg.SampleInterval)
-	case k.span < 5*time.Minute:
-		return "leaks take some minutes to stand out from the noise of sampling"
+	case k.span < heapprof.DefaultMinSpan:
+		return fmt.Sprintf("leaks stand out from the noise of sampling after %v at the earliest", heapprof.DefaultMinSpan)
+	case k.samples < heapprof.MinDumps:
+		return fmt.Sprintf("leaks are named after %d samples at the earliest: they are taken each %v if the machine and Config.MaxShare allow it", heapprof.MinDumps, r.cfg.SampleInterval)
 	}
 	return ""
 }

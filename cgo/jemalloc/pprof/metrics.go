@@ -14,11 +14,13 @@ type recorderMetrics struct {
 
 	dumps          *prometheus.CounterVec
 	failures       prometheus.Counter
+	samples        prometheus.Counter
 	seconds        prometheus.Counter
 	rss, part      *prometheus.Desc
 	notResident    *prometheus.Desc
 	kept, keptSize *prometheus.Desc
 	suspects       *prometheus.Desc
+	paused         *prometheus.Desc
 	active         *prometheus.Desc
 	unwinder       *prometheus.Desc
 }
@@ -36,7 +38,10 @@ func newMetrics(r *Recorder) *recorderMetrics {
 			Name: "native_heap_dump_failures_total", Help: "Heap dumps that were to be kept and could not be taken or kept.",
 		}),
 		seconds: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "native_heap_dump_seconds_total", Help: "Time spent on taking and describing heap dumps, light samples included.",
+			Name: "native_heap_dump_seconds_total", Help: "Processor time spent on taking and describing heap dumps, light samples included.",
+		}),
+		samples: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "native_heap_samples_total", Help: "Light samples that were taken to rank stacks by their growth.",
 		}),
 		rss:         desc("memory_rss_bytes", "Resident set of the process."),
 		part:        desc("memory_bytes", "What the resident set is made of, by part.", "part"),
@@ -44,6 +49,7 @@ func newMetrics(r *Recorder) *recorderMetrics {
 		kept:        desc("heap_dumps_kept", "Heap dumps that are kept now."),
 		keptSize:    desc("heap_dumps_kept_bytes", "What they take, on disk and in memory."),
 		suspects:    desc("heap_leak_suspects", "Stacks that grow as a leak does."),
+		paused:      desc("heap_samples_paused_seconds", "For how long no light sample has been taken that was due; 0: they are taken. GET leaks says why."),
 		active:      desc("heap_profiling_active", "Whether allocations are sampled."),
 		unwinder:    desc("heap_unwinder_info", "Which stacks heap profiles have: c+go, c, stock or none.", "kind"),
 	}
@@ -64,14 +70,20 @@ func (m *recorderMetrics) counted(why Reason, took time.Duration, err error) {
 }
 
 // sampled counts a light sample.
-func (m *recorderMetrics) sampled(took time.Duration) { m.seconds.Add(took.Seconds()) }
+func (m *recorderMetrics) sampled(took time.Duration, err error) {
+	m.seconds.Add(took.Seconds())
+	if err == nil {
+		m.samples.Inc()
+	}
+}
 
 // Describe implements prometheus.Collector.
 func (m *recorderMetrics) Describe(ch chan<- *prometheus.Desc) {
 	m.dumps.Describe(ch)
 	m.failures.Describe(ch)
+	m.samples.Describe(ch)
 	m.seconds.Describe(ch)
-	for _, d := range []*prometheus.Desc{m.rss, m.part, m.notResident, m.kept, m.keptSize, m.suspects, m.active, m.unwinder} {
+	for _, d := range []*prometheus.Desc{m.rss, m.part, m.notResident, m.kept, m.keptSize, m.suspects, m.paused, m.active, m.unwinder} {
 		ch <- d
 	}
 }
@@ -80,6 +92,7 @@ func (m *recorderMetrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *recorderMetrics) Collect(ch chan<- prometheus.Metric) {
 	m.dumps.Collect(ch)
 	m.failures.Collect(ch)
+	m.samples.Collect(ch)
 	m.seconds.Collect(ch)
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
@@ -97,6 +110,11 @@ func (m *recorderMetrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.kept, float64(dumps))
 	gauge(m.keptSize, float64(bytes))
 	gauge(m.suspects, float64(m.r.ranking().suspects()))
+	paused := 0.0
+	if p := m.r.paused(time.Now()); p != nil {
+		paused = time.Since(p.Since).Seconds()
+	}
+	gauge(m.paused, max(0, paused))
 	active := 0.0
 	if on, err := jemalloc.Active(); err == nil && on {
 		active = 1

@@ -42,6 +42,9 @@ type Recorder struct {
 	views   *views
 	metrics *recorderMetrics
 
+	sampling  sampling
+	collected time.Duration // see processorTime; belongs to whoever is behind the gate
+
 	// Those of rank, which one goroutine calls.
 	ranker    *heapprof.Ranker
 	allocator map[uint64]bool // return addresses, and whether they lie in malloc
@@ -140,7 +143,8 @@ func (r *Recorder) Close() error {
 // share the next.
 func (r *Recorder) Take(ctx context.Context) (Dump, error) {
 	return r.next.do(ctx, func(begins func()) (Dump, error) {
-		return r.keep(r.ctx, Requested, "", begins)
+		d, _, err := r.keep(r.ctx, Requested, "", begins)
+		return d, err
 	})
 }
 
@@ -150,21 +154,25 @@ func (r *Recorder) Dumps() []Dump {
 	return dumps
 }
 
-// keep takes a dump, keeps it and describes it. since is the dump that it is
-// compared with, of whose series it is; empty: it begins none, but for a Baseline.
-func (r *Recorder) keep(ctx context.Context, why Reason, since string, begins func()) (Dump, error) {
-	if err := r.gate.enter(ctx); err != nil {
-		return Dump{}, err
+// keep takes a dump, keeps it and describes it, and says what that took of a
+// processor. since is the dump that it is compared with, of whose series it is;
+// empty: it begins none, but for a Baseline.
+func (r *Recorder) keep(ctx context.Context, why Reason, since string, begins func()) (d Dump, took time.Duration, err error) {
+	enter := r.gate.enterFirst // what nobody asked for may be the last that is seen of the process
+	if why == Requested {
+		enter = r.gate.enter
+	}
+	if err := enter(ctx); err != nil {
+		return Dump{}, 0, err
 	}
 	defer r.gate.leave()
 	if err := context.Cause(r.ctx); err != nil && why != Final {
-		return Dump{}, err
+		return Dump{}, 0, err
 	}
 	begins()
-	start := time.Now()
-	d, err := r.keepNow(why, since)
-	r.metrics.counted(why, time.Since(start), err)
-	return d, err
+	took = r.processorTime(func() { d, err = r.keepNow(why, since) })
+	r.metrics.counted(why, took, err)
+	return d, took, err
 }
 
 // keepNow does keep's work, behind the gate.
@@ -309,6 +317,7 @@ func (r *Recorder) symbolize(maps []heapprof.Mapping, pcs []uint64) *heapprof.Sy
 	symbols := r.symbols.Symbolize(maps, pcs)
 	if symbols.DebugRead > 0 {
 		debug.FreeOSMemory()
+		r.collected += collectionTime()
 	}
 	return symbols
 }

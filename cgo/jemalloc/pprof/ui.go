@@ -252,7 +252,8 @@ var viewsPage = template.Must(template.New("views").Funcs(template.FuncMap{
 <style>body{font-family:sans-serif} td,th{padding:.2em .6em;text-align:left;vertical-align:top} td.n{text-align:right} pre{margin:0}</style>
 <h1>Native heap dumps</h1>
 <p>stacks: {{.Unwinder}}{{with .Fault}}; kept in memory: {{.}}{{end}}</p>
-<form method="post" action="../dump"><button>Take a dump now</button></form>
+{{with .Paused}}<p>Growth is not followed: {{.}}</p>
+{{end}}<form method="post" action="../dump"><button>Take a dump now</button></form>
 <form method="get" action="diff">
 <table>
 <tr><th>from</th><th>to</th><th>dump</th><th>why</th><th>live</th><th>RSS</th><th>grew most</th></tr>
@@ -274,5 +275,6 @@ func (r *Recorder) serveViews(w http.ResponseWriter, _ *http.Request) {
 	_ = viewsPage.Execute(w, struct {
 		Dumps           []Dump
 		Unwinder, Fault string
-	}{dumps, unwinder(), fault})
+		Paused          *Paused
+	}{dumps, unwinder(), fault, r.paused(time.Now())})
 }

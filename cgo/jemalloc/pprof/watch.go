@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"magellan/cgo/jemalloc"
+	"magellan/cgo/jemalloc/heapprof"
 )
 
 // watch looks at the bytes that C holds until the Recorder is closed: it keeps a
@@ -17,8 +18,8 @@ func (r *Recorder) watch() {
 		steps:  steps{percent: r.cfg.StepPercent, bytes: r.cfg.StepBytes, window: r.cfg.HighWaterWindow},
 		growth: newBudget(r.cfg.MaxShare/2, now),
 		light:  newBudget(r.cfg.MaxShare/2, now),
-		sample: now.Add(r.cfg.SampleInterval),
 	}
+	r.sampling.next(now.Add(r.cfg.SampleInterval))
 	tick := time.NewTicker(r.cfg.PollInterval)
 	defer tick.Stop()
 	for {
@@ -37,7 +38,6 @@ type watcher struct {
 	steps  steps
 	growth *budget   // of the dumps that are kept
 	light  *budget   // of the light samples
-	sample time.Time // of the next light sample
 	kept   time.Time // of the last dump
 	since  string    // ID of the last dump of this series; empty: there is none yet
 	failed string    // the last failure, so that it is logged once
@@ -61,10 +61,14 @@ func (w *watcher) look(now time.Time) {
 			return
 		}
 	}
-	if w.r.cfg.SampleInterval > 0 && !now.Before(w.sample) && w.light.allows(now) {
-		w.sample = now.Add(w.r.cfg.SampleInterval)
-		w.report(w.lightSample(now))
+	if w.r.cfg.SampleInterval <= 0 || !w.r.sampling.isDue(now) {
+		return
 	}
+	if !w.light.allows(now) {
+		w.r.sampling.putOff(w.light.until(), w.r.cfg.MaxShare/2)
+		return
+	}
+	w.report(w.lightSample(now))
 }
 
 // grown keeps a dump of a step of growth and says what it shows.
@@ -86,35 +90,43 @@ func (w *watcher) grown(now time.Time, live int64) {
 }
 
 // lightSample feeds the ranking. The first one of a series of growth is kept, to
-// compare with.
+// compare with; where it cannot be, there is still the ranking.
 func (w *watcher) lightSample(now time.Time) error {
-	if w.since == "" && w.steps.percent >= 0 {
-		if _, err := w.keep(now, Baseline); err != nil {
-			return err
+	var kept error
+	if w.since == "" && w.steps.percent >= 0 && w.growth.allows(now) {
+		_, kept = w.keep(now, Baseline)
+	}
+	w.r.sampling.begin("a sample", time.Now())
+	defer w.r.sampling.idle()
+	took, err := w.r.lightSample()
+	w.r.sampling.ended(took, now.Add(w.r.cfg.SampleInterval), err)
+	w.light.spend(took)
+	return errors.Join(kept, err)
+}
+
+// lightSample takes a dump that nobody keeps into account, and says what that took of
+// a processor.
+func (r *Recorder) lightSample() (took time.Duration, err error) {
+	if err := r.gate.enterFirst(r.ctx); err != nil {
+		return 0, err
+	}
+	defer r.gate.leave()
+	took = r.processorTime(func() {
+		var heap *heapprof.Dump
+		if _, heap, err = r.takeNow(); err == nil {
+			err = r.rank(heap)
 		}
-	}
-	if err := w.r.gate.enter(w.r.ctx); err != nil {
-		return err
-	}
-	defer w.r.gate.leave()
-	start := time.Now()
-	_, heap, err := w.r.takeNow()
-	if err == nil {
-		err = w.r.rank(heap)
-	}
-	cost := time.Since(start)
-	w.light.spend(cost)
-	w.r.metrics.sampled(cost)
-	return err
+	})
+	r.metrics.sampled(took, err)
+	return took, err
 }
 
 // keep keeps a dump at the expense of growth's budget.
 func (w *watcher) keep(now time.Time, why Reason) (Dump, error) {
-	var start time.Time
-	d, err := w.r.keep(w.r.ctx, why, w.since, func() { start = time.Now() })
-	if !start.IsZero() {
-		w.growth.spend(time.Since(start))
-	}
+	w.r.sampling.begin("a heap dump", time.Now())
+	defer w.r.sampling.idle()
+	d, took, err := w.r.keep(w.r.ctx, why, w.since, func() {})
+	w.growth.spend(took)
 	if err == nil {
 		w.kept, w.since = now, d.ID
 	}
@@ -175,31 +187,3 @@ func (s *steps) step(level int64) int64 {
 
 // passed makes the bytes of a dump that was kept the high water.
 func (s *steps) passed(live int64) { s.high = live }
-
-// budget bounds the share of a processor that work nobody asked for takes. Some of
-// it can be saved up, so that a process that grows quickly is seen growing. Dumps of
-// growth have a budget of their own: where there are so many stacks that one light
-// sample is more than light samples may take in minutes, growth would have to wait
-// for its dump, and the end of the process does not.
-type budget struct {
-	share float64
-	saved time.Duration // may be spent; negative: to be made up for
-	at    time.Time
-}
-
-// maxSaved is what can be saved up: the first dump with all its symbols, which
-// takes half a second, and many that follow.
-const maxSaved = 2 * time.Second
-
-func newBudget(share float64, now time.Time) *budget {
-	return &budget{share: share, saved: maxSaved, at: now}
-}
-
-// allows reports whether there is anything left.
-func (b *budget) allows(now time.Time) bool {
-	b.saved = min(maxSaved, b.saved+time.Duration(float64(now.Sub(b.at))*b.share))
-	b.at = now
-	return b.saved > 0
-}
-
-func (b *budget) spend(d time.Duration) { b.saved -= d }

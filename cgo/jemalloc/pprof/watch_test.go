@@ -7,11 +7,13 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"magellan/cgo/jemalloc"
+	"magellan/cgo/jemalloc/heapprof"
 	"magellan/cgo/jemalloc/internal/leaktest"
 )
 
@@ -66,6 +68,93 @@ func TestBudget(t *testing.T) {
 	// What was saved, a hundredth of an hour, and at most one dump too many.
 	if most := maxSaved + 36*time.Second + 300*time.Millisecond; spent > most || spent < 30*time.Second {
 		t.Errorf("%v of an hour were spent, want up to %v", spent, most)
+	}
+}
+
+// However much a piece of work took, the next one is put off for a bounded time.
+func TestDebtIsBounded(t *testing.T) {
+	const share = 0.005
+	now := time.Unix(0, 0)
+	b := newBudget(share, now)
+	for range 3 {
+		b.spend(time.Hour)
+	}
+	if b.allows(now) {
+		t.Error("an hour was spent, and there is something left")
+	}
+	until := b.until()
+	if delay := until.Sub(now); delay < maxDelay-time.Second || delay > maxDelay+time.Second {
+		t.Errorf("work is put off for %v, want %v", delay, maxDelay)
+	}
+	// A clock that is set back, or a look that comes late, changes nothing of that.
+	if b.allows(now.Add(-time.Hour)) || b.allows(now) {
+		t.Error("something was saved in no time")
+	}
+	b = newBudget(share, now)
+	b.spend(maxSaved + 100*time.Millisecond) // 20 s at that share
+	if until := b.until(); b.allows(until.Add(-time.Millisecond)) || !b.allows(until.Add(time.Millisecond)) || until.Sub(now).Round(time.Second) != 20*time.Second {
+		t.Errorf("until says %v", until.Sub(now))
+	}
+}
+
+// What is charged is what the work takes of a processor: not the time in which it
+// waits for one, or for anything else, and not what other threads take meanwhile.
+func TestProcessorTime(t *testing.T) {
+	r := newTestRecorder(t, quiet(t))
+	threads := leaktest.Busy(16 * runtime.NumCPU())
+	defer leaktest.Stop()
+	start := time.Now()
+	const work = 50 * time.Millisecond
+	took := r.processorTime(func() {
+		for begin := threadTime(); threadTime()-begin < work; {
+		}
+	})
+	passed := time.Since(start)
+	if took < work || took > passed/2 {
+		t.Errorf("%v of work were charged with %v; beside %d other threads %v passed", work, took, threads, passed)
+	}
+	start = time.Now()
+	took = r.processorTime(func() {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-t.Context().Done():
+		}
+	})
+	if passed := time.Since(start); took > passed/2 {
+		t.Errorf("%v of waiting were charged with %v", passed, took)
+	}
+}
+
+// On a machine with far more to do than it can, samples take long and cost little:
+// none is put off. The watcher's clock goes by 15 s for each look, so that a budget of
+// time that passes would be spent.
+func TestBusyMachineIsSampled(t *testing.T) {
+	cfg := quiet(t)
+	cfg.SampleInterval = 15 * time.Second
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := newRecorder(cfg, jemalloc.Dump)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	threads := leaktest.Busy(32 * runtime.NumCPU())
+	defer leaktest.Stop()
+	now := time.Now()
+	w := &watcher{r: r, growth: newBudget(cfg.MaxShare/2, now), light: newBudget(cfg.MaxShare/2, now), steps: steps{percent: -1}}
+	r.sampling.next(now)
+	looks := 0
+	for start := time.Now(); time.Since(start) < 10*time.Second || looks < heapprof.MinDumps; looks++ {
+		w.look(now)
+		if p := r.paused(now); p != nil {
+			t.Fatalf("after %d samples: %s", looks, p)
+		}
+		now = now.Add(cfg.SampleInterval)
+	}
+	if _, n := r.ranker.Span(); n != min(looks, n) || looks <= 96 && n != looks {
+		t.Errorf("%d samples in %d looks beside %d threads", n, looks, threads)
 	}
 }
 
