@@ -192,7 +192,7 @@ func (h *heapDump) Run(ctx context.Context, c *heapCommand, con *console) error 
 func describeDump(w io.Writer, d pprof.Dump) {
 	fmt.Fprintf(w, "dump      %s, kept on the server (%s)\n", d.ID, d.Stored)
 	fmt.Fprintf(w, "resident  %s\n", size(d.RSS))
-	fmt.Fprintf(w, "C holds   %s in %d objects on %d stacks, from samples; jemalloc counts %s\n",
+	fmt.Fprintf(w, "C holds   ~%s in ~%d objects on %d stacks, estimated from samples; jemalloc counts %s\n",
 		size(d.LiveBytes), d.LiveObjects, d.Stacks, size(d.Ledger.NativeLive))
 	if d.Note != "" {
 		fmt.Fprintf(w, "note      %s\n", d.Note)
@@ -216,10 +216,13 @@ func (heapList) Run(ctx context.Context, c *heapCommand, con *console) error {
 	return table(con.out, "DUMP\tWHY\tRESIDENT\tC HOLDS\tKEPT IN\tGREW MOST", func(row func(...any)) {
 		for _, d := range all {
 			grown := "-"
-			if d.Grown != nil && len(d.Grown.Stack) > 0 {
-				grown = size(d.Grown.Bytes) + " " + d.Grown.Stack[0]
+			switch {
+			case d.Grown != nil && len(d.Grown.Stack) > 0:
+				grown = "~" + size(d.Grown.Bytes) + " " + d.Grown.Stack[0]
+			case d.Since == "" && d.HoldsMost != nil && len(d.HoldsMost.Stack) > 0:
+				grown = "nothing to compare with; ~" + size(d.HoldsMost.Bytes) + " is held by " + d.HoldsMost.Stack[0]
 			}
-			row(d.ID, d.Reason, size(d.RSS), size(d.LiveBytes), d.Stored, grown)
+			row(d.ID, d.Reason, size(d.RSS), "~"+size(d.LiveBytes), d.Stored, grown)
 		}
 	})
 }

@@ -212,7 +212,7 @@ func TestWatchPage(t *testing.T) {
 		"  C holds                     40.0MiB   +20.0MiB  #############",
 		"resident  ▁▄█",
 		"1 suspects in 20 samples over 5m0s; stacks: c+go",
-		"suspect: 180.0MiB/h ± 1.0MiB/h, confidence 0.9999, live 30.0MiB",
+		"suspect: ~180.0MiB/h ± 1.0MiB/h, confidence 0.9999, live ~30.0MiB",
 		"    strdup strdup.c:42\n    example.com/shop.(*T).handle",
 	} {
 		if !strings.Contains(text, want) {

@@ -184,7 +184,7 @@ func (g growing) String() string {
 		}
 		names = append(names, name)
 	}
-	return fmt.Sprintf("%s/h %s: %s", size(int64(g.BytesPerHour)), g.Verdict, strings.Join(names, " < "))
+	return fmt.Sprintf("~%s/h %s: %s", size(int64(g.BytesPerHour)), g.Verdict, strings.Join(names, " < "))
 }
 
 // page is what fits on a terminal, line by line.
@@ -225,7 +225,7 @@ func (v *watchView) page(width, height int) []string {
 		out = append(out, k.Note)
 	}
 	for _, g := range k.growing() {
-		out = append(out, "", fmt.Sprintf("%s: %s/h ± %s/h, confidence %.4f, live %s",
+		out = append(out, "", fmt.Sprintf("%s: ~%s/h ± %s/h, confidence %.4f, live ~%s",
 			g.Verdict, size(int64(g.BytesPerHour)), size(int64(g.Error)), g.Confidence, size(int64(g.LiveBytes))))
 		for i, f := range g.Stack {
 			if i == 8 {

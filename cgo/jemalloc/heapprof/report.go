@@ -34,7 +34,7 @@ type row struct {
 
 // WriteTop writes the functions of a profile as a table, those that hold the
 // most first: its own bytes or objects (flat), and with all that it called
-// (cum). Percentages are of all that is there: of a difference, of what grew and
+// (cum). Values that are estimates are marked with ~. Percentages are of all that is there: of a difference, of what grew and
 // what shrank together, as pprof has it. The profile is left as it is.
 func WriteTop(w io.Writer, p *profile.Profile, opts TopOptions) error {
 	p, index, err := prepare(p, opts.Type)
@@ -75,10 +75,10 @@ func WriteTop(w io.Writer, p *profile.Profile, opts TopOptions) error {
 		}
 		return cmp.Or(byFlat, byCum, cmp.Compare(a.name, b.name), cmp.Compare(a.file, b.file))
 	})
-	unit := p.SampleType[index].Unit
+	unit, about := p.SampleType[index].Unit, about(p)
 	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "%s: %s in all\n", p.SampleType[index].Type, Amount(float64(total), unit))
-	fmt.Fprintf(out, "%10s %6s %6s %10s %6s  %s\n", "flat", "flat%", "sum%", "cum", "cum%", "function")
+	fmt.Fprintf(out, "%s: %s%s in all\n", p.SampleType[index].Type, about, Amount(float64(total), unit))
+	fmt.Fprintf(out, "%10s %6s %6s %10s %6s  %s\n", about+"flat", "flat%", "sum%", about+"cum", "cum%", "function")
 	sayNothing(out, p, len(list))
 	sum := int64(0)
 	for i, r := range list {
@@ -98,7 +98,8 @@ func WriteTop(w io.Writer, p *profile.Profile, opts TopOptions) error {
 }
 
 // WriteStacks writes whole stacks with file and line, those that hold the
-// most first and those that hold nothing not at all. The profile is left as it is.
+// most first and those that hold nothing not at all. Values that are estimates are
+// marked with ~. The profile is left as it is.
 func WriteStacks(w io.Writer, p *profile.Profile, opts TopOptions) error {
 	p, index, err := prepare(p, opts.Type)
 	if err != nil {
@@ -107,16 +108,16 @@ func WriteStacks(w io.Writer, p *profile.Profile, opts TopOptions) error {
 	p.Sample = slices.DeleteFunc(p.Sample, func(s *profile.Sample) bool { return s.Value[index] == 0 })
 	total, whole := sums(p, index)
 	slices.SortStableFunc(p.Sample, func(a, b *profile.Sample) int { return cmp.Compare(abs(b.Value[index]), abs(a.Value[index])) })
-	unit := p.SampleType[index].Unit
+	unit, about := p.SampleType[index].Unit, about(p)
 	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "%s: %s in all\n", p.SampleType[index].Type, Amount(float64(total), unit))
+	fmt.Fprintf(out, "%s: %s%s in all\n", p.SampleType[index].Type, about, Amount(float64(total), unit))
 	sayNothing(out, p, len(p.Sample))
 	for i, s := range p.Sample {
 		if i >= opts.rows() {
 			fmt.Fprintf(out, "\n... and %d more stacks\n", len(p.Sample)-i)
 			break
 		}
-		fmt.Fprintf(out, "\n%s %s", Amount(float64(s.Value[index]), unit), strings.TrimLeft(percent(s.Value[index], whole), " "))
+		fmt.Fprintf(out, "\n%s%s %s", about, Amount(float64(s.Value[index]), unit), strings.TrimLeft(percent(s.Value[index], whole), " "))
 		for _, name := range s.Label["thread"] {
 			fmt.Fprintf(out, " in %s", name)
 		}
@@ -242,6 +243,15 @@ func prepare(p *profile.Profile, valueType string) (*profile.Profile, int, error
 	NamePlaces(p)
 	index, err := p.SampleIndexByName(valueType)
 	return p, index, err
+}
+
+// about marks numbers that are estimated from samples, in front of them: all of a
+// profile, unless each allocation was sampled.
+func about(p *profile.Profile) string {
+	if p.Period > 1 {
+		return "~"
+	}
+	return ""
 }
 
 // sayNothing says why there is nothing to see, where there is nothing.

@@ -35,7 +35,8 @@
 //	GET  diff?from=ID&to=ID           what grew between two: format=pprof or text
 //	GET  leaks?format=json|text       stacks ranked by growth; &all=1 for those that are no suspects as well
 //	GET, PUT active                   whether allocations are sampled: {"active":true}
-//	GET  pprof/heap, symbol, cmdline  jeprof's remote protocol: jeprof http://HOST/debug/jeprof/pprof/heap
+//	GET  pprof/heap, symbol, cmdline  jeprof's remote protocol: jeprof http://HOST/debug/jeprof/pprof/heap;
+//	                                  go tool pprof cannot read that, and is told to ask Native
 //	GET  ui/                          flame graph, graph, top, peek and source of what is kept, in the browser
 //
 // go tool pprof asks for names that a profile lacks at an address beside the one it
@@ -51,7 +52,8 @@
 // keeps a dump, with the ledger beside it, at each step of growth: 20 % and at
 // least 16 MiB over the last high water. So when a process is killed for its
 // memory, the dumps of its way there are in Config.Dir. One log line each names
-// the stack that grew most. Every 15 seconds it takes a light sample, which it
+// the stack that grew most, or if there is no dump before to compare with, the one
+// that holds most. Every 15 seconds it takes a light sample, which it
 // does not keep, to rank stacks by how they grow (package heapprof). A budget
 // bounds what all that may cost, see [Config.MaxShare]. When samples that are due
 // are not taken, GET leaks says since when and why ([Paused]), and so do the page of

@@ -41,8 +41,9 @@ type Dump struct {
 	RSS    int64  `json:"rss_bytes"`
 	Ledger Ledger `json:"ledger"`
 
-	// LiveBytes and LiveObjects are what C held, estimated from the samples.
-	// Stacks is the number of stacks that it was sampled on.
+	// LiveBytes and LiveObjects are what C held, estimated from the samples; in the
+	// ledger is what jemalloc counted. Stacks is the number of stacks that it was
+	// sampled on.
 	LiveBytes   int64 `json:"live_bytes"`
 	LiveObjects int64 `json:"live_objects"`
 	Stacks      int   `json:"stacks"`
@@ -50,9 +51,12 @@ type Dump struct {
 	// LeakSummary is the line that jemalloc prints at exit, for now.
 	LeakSummary string `json:"leak_summary,omitempty"`
 
-	// Grown is the stack that grew most since the dump before it in its series;
-	// where there is none, the stack that holds most.
-	Grown *GrownStack `json:"grown,omitempty"`
+	// Since is the ID of the dump before it in its series, empty if there is none to
+	// compare with. Grown is the stack that grew most since then, nil if none did.
+	// HoldsMost is the stack that holds most, which need not have grown.
+	Since     string      `json:"since,omitempty"`
+	Grown     *GrownStack `json:"grown,omitempty"`
+	HoldsMost *GrownStack `json:"holds_most,omitempty"`
 
 	// HeapBytes and ProfileBytes are the sizes of what is kept: jemalloc's text
 	// and the profile. Profile 0: the process ended before it could be made.
@@ -70,7 +74,8 @@ func (d Dump) SameProcess(other Dump) bool {
 	return d.PID == other.PID && d.Started.Equal(other.Started)
 }
 
-// GrownStack is a stack and what it holds more than before.
+// GrownStack is a stack and what it holds, or holds more than before: estimates from
+// the samples.
 type GrownStack struct {
 	Bytes   int64    `json:"bytes"`
 	Objects int64    `json:"objects"`
@@ -121,16 +126,22 @@ func leakSummary(h *heapprof.Dump, contexts int) string {
 	return line
 }
 
-// topGrown finds the stack that grew most from one profile to the next. before
-// may be nil.
-func topGrown(before, now *profile.Profile) (*GrownStack, error) {
-	p := now.Copy()
-	if before != nil {
-		var err error
-		if p, err = heapprof.Delta(before, now); err != nil {
-			return nil, err
-		}
+// grownSince finds the stack that grew most from one profile to the next.
+func grownSince(since string, before, now *profile.Profile) (*GrownStack, error) {
+	p, err := heapprof.Delta(before, now)
+	if err != nil {
+		return nil, err
 	}
+	g, err := largest(p)
+	if g != nil {
+		g.Since = since
+	}
+	return g, err
+}
+
+// largest finds the stack that has most of a profile, nil if none has anything.
+func largest(p *profile.Profile) (*GrownStack, error) {
+	p = p.Copy()
 	if err := p.RemoveUninteresting(); err != nil {
 		return nil, fmt.Errorf("hide the frames that the profile says to: %w", err)
 	}

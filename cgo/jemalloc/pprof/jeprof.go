@@ -13,7 +13,7 @@ import (
 
 // jeprof's remote protocol, which is that of gperftools' pprof:
 //
-//	GET  .../pprof/heap     the dump, as jemalloc wrote it
+//	GET  .../pprof/heap     the dump, as jemalloc wrote it; 406 for go tool pprof
 //	GET  .../pprof/symbol   num_symbols: 1
 //	POST .../pprof/symbol   0xA+0xB gives a line "0xA name" for each
 //	GET  .../pprof/cmdline  the command line
@@ -28,12 +28,31 @@ func (r *Recorder) serveRemoteHeap(w http.ResponseWriter, q *http.Request) {
 	}
 	text, _, err := r.takeNow() // parsed, for the addresses that will be asked for
 	r.gate.leave()
+	if err == nil && isGoTool(q) {
+		err = wrongFormat{q.Host}
+	}
 	if err != nil {
 		r.failPlain(w, q, err)
 		return
 	}
 	header(w, "application/octet-stream", "heap")
 	w.Write(text) // an error means that the client is gone
+}
+
+// isGoTool reports whether go tool pprof asks, or might. It sends nothing that is its
+// own: a GET with the User-Agent of each Go program that sets none. jeprof asks through
+// curl, people through curl, wget or a browser, and those say who they are.
+func isGoTool(q *http.Request) bool {
+	return strings.HasPrefix(q.UserAgent(), "Go-http-client/")
+}
+
+// wrongFormat is what go tool pprof gets where jeprof gets its dump: it would take the
+// dump for a broken profile, and say "unrecognized profile format".
+type wrongFormat struct{ host string }
+
+func (e wrongFormat) Error() string {
+	return fmt.Sprintf("this is jemalloc's own format, for jeprof; go tool pprof reads http://%s/debug/pprof/native (wherever the program mounts Recorder.Native). "+
+		"A Go program that wants jemalloc's format has to set a User-Agent", e.host)
 }
 
 // maxAddresses bounds the body of a question: a dump of some 200,000 addresses.

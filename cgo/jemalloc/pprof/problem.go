@@ -26,6 +26,8 @@ func status(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, errUnknownDump), errors.Is(err, fs.ErrNotExist): // or somebody removed its file
 		return http.StatusNotFound
+	case errors.As(err, new(wrongFormat)):
+		return http.StatusNotAcceptable
 	case errors.Is(err, errNoProfile):
 		return http.StatusConflict
 	case errors.Is(err, errBusy):

@@ -214,11 +214,14 @@ func (r *Recorder) keepNow(why Reason, since string) (Dump, error) {
 
 	// From here on the dump is safe, whatever happens. What follows names things.
 	p := r.profileOf(heap)
-	if d.Grown, err = topGrown(before, p); err != nil {
+	if d.HoldsMost, err = largest(p); err != nil {
 		return d, err
 	}
-	if d.Grown != nil && before != nil {
-		d.Grown.Since = since
+	if before != nil {
+		d.Since = since
+		if d.Grown, err = grownSince(since, before, p); err != nil {
+			return d, err
+		}
 	}
 	encoded, err := encode(p)
 	if err != nil {

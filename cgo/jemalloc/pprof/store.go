@@ -154,6 +154,12 @@ func (s *store) readEntry(e *entry) {
 		var d Dump
 		text, err := os.ReadFile(b.path)
 		if err == nil && json.Unmarshal(text, &d) == nil && d.ID == id {
+			switch { // written before there was HoldsMost
+			case d.Grown != nil && d.Grown.Since == "":
+				d.Grown, d.HoldsMost = nil, d.Grown
+			case d.Grown != nil:
+				d.Since = d.Grown.Since
+			}
 			e.dump = d
 		}
 	}

@@ -4,6 +4,7 @@ package pprof
 
 import (
 	"bytes"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/pprof/profile"
 
 	"magellan/cgo/jemalloc/heapprof"
 	"magellan/cgo/jemalloc/internal/leaktest"
@@ -92,6 +95,14 @@ func TestToolsAgainstARunningProgram(t *testing.T) {
 			t.Errorf("nothing leaked in that second:\n%s", out)
 		}
 	})
+	t.Run("go tool pprof of jeprof's address", func(t *testing.T) {
+		// Its own error is "unrecognized profile format".
+		out, err := exec.Command("go", "tool", "pprof", "-top", url+"/debug/jeprof/pprof/heap").CombinedOutput()
+		want := "go tool pprof reads " + url + "/debug/pprof/native"
+		if err == nil || !strings.Contains(string(out), want) || strings.Contains(string(out), "unrecognized") {
+			t.Errorf("%v, want %q in\n%s", err, want, out)
+		}
+	})
 	t.Run("jeprof", func(t *testing.T) {
 		out := tool(t, "libjemalloc-dev", "jeprof", "--text", "--cum", url+"/debug/jeprof/pprof/heap")
 		for _, want := range []string{`Total: 6\d\.\d MB`, `64\.\d +[\d.]+% leaktest_new_record`, `leaktest\.Leak`, `pprof\.runServer`} {
@@ -158,7 +169,7 @@ func TestToolsAgainstARunningProgram(t *testing.T) {
 		cfg.Dir = dir
 		r := newTestRecorder(t, cfg)
 		final := ofReason(r, Final)
-		if len(final) != 1 || final[0].PID != cmd.Process.Pid || !strings.HasPrefix(final[0].Grown.String(), "leaktest_new_record leaktest.c:8") {
+		if len(final) != 1 || final[0].PID != cmd.Process.Pid || final[0].Grown != nil || !strings.HasPrefix(final[0].HoldsMost.String(), "leaktest_new_record leaktest.c:8") {
 			t.Fatalf("%+v", r.Dumps())
 		}
 		s := serve(t, r)
@@ -229,6 +240,78 @@ func TestViews(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != 200 || resp.Request.URL.String() != base || len(r.Dumps()) != 4 {
 		t.Errorf("the button leads to %s %s, and %d dumps are kept", resp.Status, resp.Request.URL, len(r.Dumps()))
+	}
+}
+
+// Of two dumps that hold the same there is a page that says so, on each of the views,
+// and what there is of other types is a link away. The driver's own page is white.
+func TestViewOfEqualDumps(t *testing.T) {
+	r := newTestRecorder(t, quiet(t))
+	from := take(t, r)
+	leaktest.Leak(4, 16*mib).Free()
+	to := take(t, r)
+	s := serve(t, r)
+	base := s.URL + "/debug/jeprof/ui/"
+	for _, page := range []string{"", "flamegraph", "top", "graph", "peek?f=malloc", "source?f=malloc", "top?si=inuse_objects"} {
+		for _, ids := range []string{from.ID + ".." + from.ID, from.ID + ".." + to.ID} {
+			body := string(fetch(t, base+ids+"/"+page, 200))
+			if !strings.Contains(body, "<h1>Nothing changed</h1>") || strings.Contains(body, "NaN") || strings.Contains(body, "stackViewer") {
+				t.Errorf("%s/%s: %s", ids, page, body)
+			}
+			if same := ids == from.ID+".."+from.ID; strings.Contains(body, `<a href="?si=alloc_space">`) == same {
+				t.Errorf("%s/%s: a link to what was allocated and freed again: %v\n%s", ids, page, !same, body)
+			}
+		}
+	}
+	if body := string(fetch(t, base+from.ID+".."+to.ID+"/top?si=alloc_space", 200)); !strings.Contains(body, "leaktest.Leak") {
+		t.Errorf("what was allocated: %s", body)
+	}
+	if p, err := profile.ParseData(fetch(t, base+from.ID+".."+from.ID+"/download", 200)); err != nil || len(p.Sample) != 0 {
+		t.Errorf("the profile itself: %v, %v", p, err)
+	}
+	text := string(fetch(t, s.URL+"/debug/jeprof/diff?format=text&from="+from.ID+"&to="+from.ID, 200))
+	if !strings.Contains(text, "# nothing changed between the two") {
+		t.Errorf("%s", text)
+	}
+}
+
+// A dump without a live sample has a page that says why.
+func TestViewOfAnEmptyDump(t *testing.T) {
+	if !inProcess(t, "lg_prof_sample:40") {
+		return
+	}
+	r := newTestRecorder(t, quiet(t))
+	d := take(t, r)
+	body := string(fetch(t, serve(t, r).URL+"/debug/jeprof/ui/"+d.ID+"/", 200))
+	if !strings.Contains(body, "<h1>Nothing to show</h1>") || !strings.Contains(body, "the profile is empty: no sample is live") {
+		t.Errorf("%s", body)
+	}
+}
+
+// jemalloc's format goes to all but go tool pprof, which cannot read it.
+func TestRemoteHeapAndGoTool(t *testing.T) {
+	s := serve(t, newTestRecorder(t, quiet(t)))
+	for agent, want := range map[string]int{
+		"curl/7.88.1": 200, "Wget/1.21.3": 200, "Mozilla/5.0 (X11; Linux x86_64)": 200, "": 200, "my-own-program": 200,
+		"Go-http-client/1.1": 406, "Go-http-client/2.0": 406,
+	} {
+		q, err := http.NewRequest(http.MethodGet, s.URL+"/debug/jeprof/pprof/heap", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Header.Set("User-Agent", agent)
+		resp, err := http.DefaultClient.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != want {
+			t.Errorf("%q: %s, %v", agent, resp.Status, err)
+		}
+		if want == 200 != bytes.HasPrefix(body, []byte("heap_v2/")) || want == 406 != (resp.Header.Get("X-Go-Pprof") == "1") {
+			t.Errorf("%q: %v %.200s", agent, resp.Header, body)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,8 +39,9 @@ type views struct {
 }
 
 type view struct {
-	name  string
-	pages map[string]http.Handler
+	name    string
+	profile *profile.Profile
+	pages   map[string]http.Handler
 }
 
 func newViews(max int) *views {
@@ -62,7 +64,7 @@ func (v *views) get(name string, load func() (*profile.Profile, error)) (*view, 
 	if err != nil {
 		return nil, err
 	}
-	one := &view{name, pages}
+	one := &view{name, p, pages}
 	v.open[name] = v.used.PushFront(one)
 	for v.used.Len() > v.max {
 		last := v.used.Remove(v.used.Back()).(*view)
@@ -119,11 +121,58 @@ func (r *Recorder) serveView(w http.ResponseWriter, q *http.Request, name, page 
 		problem(w, http.StatusNotFound, fmt.Sprintf("nothing is served at %s", q.URL.Path))
 		return
 	}
+	if page != "/download" && !slices.Contains(forbidden, page) && v.isBlank(q) {
+		v.serveBlank(w, q)
+		return
+	}
 	if page == "/graph" {
 		q = smallGraph(q)
 	}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	h.ServeHTTP(w, q)
+}
+
+// isBlank reports whether a page has nothing to draw, because all values of the type
+// that it is asked for (?si=) are zero. The driver's pages are then white, with NaN.
+func (v *view) isBlank(q *http.Request) bool {
+	index, err := v.profile.SampleIndexByName(q.URL.Query().Get("si"))
+	return err == nil && lacksType(v.profile, index)
+}
+
+var blankPage = template.Must(template.New("blank").Parse(`<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>nothing to show</title>
+<style>body{font-family:sans-serif}</style>
+<h1>{{if .IsDiff}}Nothing changed{{else}}Nothing to show{{end}}</h1>
+<p>{{if .IsDiff}}The two dumps have the same {{.Type}} on each stack.{{else}}All stacks have 0 {{.Type}}.{{end}}</p>
+{{with .Others}}<p>There is something of {{range $i, $t := .}}{{if $i}}, {{end}}<a href="?si={{$t}}">{{$t}}</a>{{end}}.</p>
+{{end}}<ul>
+{{range .Comments}}<li>{{.}}</li>
+{{end}}</ul>
+<p><a href="../">all dumps</a></p>
+</html>
+`))
+
+// serveBlank says why there is nothing to draw, and what there is instead.
+func (v *view) serveBlank(w http.ResponseWriter, q *http.Request) {
+	page := struct {
+		IsDiff   bool
+		Type     string
+		Others   []string
+		Comments []string
+	}{IsDiff: strings.Contains(v.name, ".."), Comments: v.profile.Comments}
+	asked, _ := v.profile.SampleIndexByName(q.URL.Query().Get("si")) // isBlank has checked it
+	for i, t := range v.profile.SampleType {
+		if i == asked {
+			page.Type = t.Type
+		} else if !lacksType(v.profile, i) {
+			page.Others = append(page.Others, t.Type)
+		}
+	}
+	header(w, "text/html; charset=utf-8", "")
+	// An error means that the client is gone.
+	_ = blankPage.Execute(w, page)
 }
 
 // smallGraph bounds the nodes of a graph that is asked for: graphviz, which draws
@@ -139,6 +188,11 @@ func smallGraph(q *http.Request) *http.Request {
 	q.URL.RawQuery = values.Encode()
 	return q
 }
+
+// forbidden are pages of the driver's that are not served: views are saved to the home
+// directory of whoever runs the process, and code is taken apart by a program that has
+// to be installed.
+var forbidden = []string{"/saveconfig", "/deleteconfig", "/disasm"}
 
 // opening: the driver keeps the settings of its command line in variables of its
 // package and sets them each time. They are always the same here.
@@ -168,9 +222,7 @@ func openUI(p *profile.Profile) (map[string]http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pprof: open the web user interface: %w", err)
 	}
-	// Views are saved to the home directory of whoever runs the process, and code
-	// is taken apart by a program that has to be installed: neither is wanted.
-	for _, page := range []string{"/saveconfig", "/deleteconfig", "/disasm"} {
+	for _, page := range forbidden {
 		pages[page] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			problem(w, http.StatusForbidden, "not here: use go tool pprof -http on a downloaded profile")
 		})
@@ -256,10 +308,10 @@ var viewsPage = template.Must(template.New("views").Funcs(template.FuncMap{
 {{end}}<form method="post" action="../dump"><button>Take a dump now</button></form>
 <form method="get" action="diff">
 <table>
-<tr><th>from</th><th>to</th><th>dump</th><th>why</th><th>live</th><th>RSS</th><th>grew most</th></tr>
+<tr><th>from</th><th>to</th><th>dump</th><th>why</th><th>live, estimated</th><th>RSS</th><th>grew most, estimated</th></tr>
 {{range .Dumps}}<tr><td><input type="radio" name="from" value="{{.ID}}" required></td><td><input type="radio" name="to" value="{{.ID}}" required></td>
-<td>{{if .ProfileBytes}}<a href="{{.ID}}/">{{.ID}}</a>{{else}}{{.ID}}{{end}}</td><td>{{.Reason}}</td><td class="n">{{size .LiveBytes}}</td><td class="n">{{size .RSS}}</td>
-<td>{{with .Grown}}{{size .Bytes}}: {{.String}}{{end}}</td></tr>
+<td>{{if .ProfileBytes}}<a href="{{.ID}}/">{{.ID}}</a>{{else}}{{.ID}}{{end}}</td><td>{{.Reason}}</td><td class="n">~{{size .LiveBytes}}</td><td class="n">{{size .RSS}}</td>
+<td>{{if .Grown}}~{{size .Grown.Bytes}}: {{.Grown}}{{else if .Since}}no stack grew{{else}}nothing to compare with{{with .HoldsMost}}; holds most: ~{{size .Bytes}}: {{.String}}{{end}}{{end}}</td></tr>
 {{end}}</table>
 <button>Show what grew</button>
 </form>

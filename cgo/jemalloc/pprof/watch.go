@@ -83,8 +83,11 @@ func (w *watcher) grown(now time.Time, live int64) {
 	attrs := []any{
 		"native_bytes", live, "high_water_bytes", high, "rss_bytes", d.RSS, "dump", d.ID, "kept_in", d.Stored,
 	}
-	if d.Grown != nil {
-		attrs = append(attrs, "grew_most_bytes", d.Grown.Bytes, "grew_most", d.Grown.String())
+	switch {
+	case d.Grown != nil:
+		attrs = append(attrs, "grew_most_bytes_estimated", d.Grown.Bytes, "grew_most", d.Grown.String())
+	case d.Since == "" && d.HoldsMost != nil:
+		attrs = append(attrs, "grew_most", "not known: there is no dump before to compare with", "holds_most_bytes_estimated", d.HoldsMost.Bytes, "holds_most", d.HoldsMost.String())
 	}
 	w.r.log.Warn("native memory grew", attrs...)
 }

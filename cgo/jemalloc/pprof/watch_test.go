@@ -247,6 +247,34 @@ func TestGrowthKeepsDumps(t *testing.T) {
 	}
 }
 
+// Growth before there is any dump to compare with: what grew is not known, and what
+// holds most is called that.
+func TestGrowthWithNothingBefore(t *testing.T) {
+	log := &output{wrote: make(chan struct{}, 1)}
+	r := newTestRecorder(t, Config{StepPercent: -1, SampleInterval: -1, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	now := time.Now()
+	w := &watcher{r: r, growth: newBudget(1, now), steps: steps{percent: 1, bytes: 32 * mib, window: time.Hour}}
+	w.look(now)
+	defer leaktest.Leak(10, 4*mib).Free()
+	w.look(now.Add(time.Minute))
+	if len(r.Dumps()) != 1 {
+		t.Fatalf("%+v", r.Dumps())
+	}
+	d := r.Dumps()[0]
+	if d.Reason != Grown || d.Since != "" || d.Grown != nil || d.HoldsMost == nil || !strings.Contains(d.HoldsMost.String(), "leaktest.Leak leaktest.go:") {
+		t.Errorf("%+v", d)
+	}
+	for _, want := range []string{`grew_most="not known: there is no dump before to compare with"`, "holds_most_bytes_estimated=", "leaktest.Leak leaktest.go:"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %q in %s", want, log)
+		}
+	}
+	page := string(fetch(t, serve(t, r).URL+"/debug/jeprof/ui/", 200))
+	if !strings.Contains(page, "<td>nothing to compare with; holds most: ~4") {
+		t.Errorf("%s", page)
+	}
+}
+
 func TestFlatKeepsNothing(t *testing.T) {
 	r := watching(t, Config{SampleInterval: time.Millisecond})
 	// As many light samples as there would be in minutes, while C allocates and frees.
