@@ -103,7 +103,7 @@ func (x *exchange) begin(w http.ResponseWriter, r *http.Request) {
 
 	header := w.Header()
 	header["X-Request-Id"] = x.requestIDOf(r)
-	if x.server.draining.Load() {
+	if x.server.drain.begun() {
 		header["Connection"] = closeConnection
 	}
 }

@@ -24,7 +24,7 @@ func (s *Server) getHealth(x *exchange) error {
 // getReadiness answers GET /readyz: whether to send requests here.
 func (s *Server) getReadiness(x *exchange) error {
 	x.w.Header()["Cache-Control"] = noStore
-	if s.draining.Load() {
+	if s.drain.begun() {
 		return &requestError{kindNotReady, "shutting down"}
 	}
 	if err := s.cfg.Ready(); err != nil {

@@ -18,6 +18,8 @@ type poll struct {
 	dependencies
 	wait  time.Duration
 	woken chan struct{}
+	// drained is closed when the server, which is being stopped, lets the poll go.
+	drained <-chan struct{}
 	// learnt is when the first change was learnt of since the last look, in
 	// nanoseconds of Unix time; 0 where that is unknown.
 	learnt atomic.Int64
@@ -44,7 +46,7 @@ func (x *exchange) mayWait() bool {
 		return !x.depends.over
 	}
 	prefer := x.r.Header["Prefer"]
-	if prefer == nil || !x.route.waits || x.r.ContentLength != 0 || x.server.draining.Load() {
+	if prefer == nil || !x.route.waits || x.r.ContentLength != 0 {
 		return false
 	}
 	wait, ok := preferredWait(prefer)
@@ -54,6 +56,10 @@ func (x *exchange) mayWait() bool {
 // longPoll goes on after a first run of the handler that ended in errUnchanged.
 func (x *exchange) longPoll() error {
 	s := x.server
+	if s.drain.begun() {
+		x.again() // this is not the answer that its header tells of
+		return errDraining
+	}
 	if s.waiting.polls.Add(1) > int64(s.cfg.MaxPolls) {
 		s.waiting.polls.Add(-1)
 		x.again() // this is not the answer that its header tells of
@@ -63,7 +69,7 @@ func (x *exchange) longPoll() error {
 
 	wait, _ := preferredWait(x.r.Header["Prefer"])
 	wait = min(wait, s.cfg.MaxWait)
-	p := &poll{wait: wait, woken: make(chan struct{}, 1)}
+	p := &poll{wait: wait, woken: make(chan struct{}, 1), drained: s.drain.group()}
 	p.service, p.observer = s.service, p
 	x.depends = &p.dependencies
 	defer func() {
@@ -83,6 +89,9 @@ func (x *exchange) longPoll() error {
 		// net/http's bound on writing counts from the request; an answer has its own.
 		_ = control.SetWriteDeadline(time.Now().Add(s.cfg.WriteTimeout))
 		x.again()
+		if s.drain.begun() {
+			header["Connection"] = closeConnection
+		}
 		err := x.route.handle(x)
 		pause := time.Until(end)
 		if err == errUnchanged {
@@ -132,9 +141,8 @@ func (p *poll) pause(x *exchange, d time.Duration, end time.Time) error {
 				continue
 			}
 			p.over = !time.Now().Before(end)
-		case <-x.server.drain:
+		case <-p.drained:
 			p.over = true
-			x.w.Header()["Connection"] = closeConnection
 		case <-x.r.Context().Done():
 			return context.Cause(x.r.Context())
 		}

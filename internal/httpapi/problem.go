@@ -60,6 +60,7 @@ var (
 	kindOverloaded   = &problemKind{name: "overloaded", title: "Overloaded", status: http.StatusServiceUnavailable, retryAfter: "1"}
 	kindTimeout      = &problemKind{name: "timeout", title: "Timed out", status: http.StatusGatewayTimeout, retryAfter: "1"}
 	kindNotReady     = &problemKind{name: "not-ready", title: "Not ready", status: http.StatusServiceUnavailable, retryAfter: "1"}
+	kindDraining     = &problemKind{name: "shutting-down", title: "Shutting down", status: http.StatusServiceUnavailable}
 	kindNoRoute      = &problemKind{name: "no-such-route", title: "No such route", status: http.StatusNotFound}
 	kindMethod       = &problemKind{name: "method-not-allowed", title: "Method not allowed", status: http.StatusMethodNotAllowed}
 	kindSlowBody     = &problemKind{name: "slow-body", title: "Request body too slow", status: http.StatusRequestTimeout}
@@ -71,7 +72,7 @@ var (
 // allKinds are those that openapi.json has to name.
 var allKinds = [...]*problemKind{
 	kindNotFound, kindInvalidName, kindBadRequest, kindBadData, kindNoCapacity, kindZxid,
-	kindUnavailable, kindOverloaded, kindTimeout, kindNotReady, kindNoRoute,
+	kindUnavailable, kindOverloaded, kindTimeout, kindNotReady, kindDraining, kindNoRoute,
 	kindMethod, kindSlowBody, kindBodyTooLarge, kindMediaType, kindInternal,
 }
 
@@ -145,7 +146,7 @@ func (x *exchange) fail(err error) {
 		return
 	}
 	kind := kindOf(err)
-	detail := err.Error()
+	detail, retryAfter := err.Error(), kind.retryAfter
 	switch kind {
 	case kindNoRoute:
 		detail = "this API has no such path; /openapi.json lists what there is"
@@ -153,6 +154,8 @@ func (x *exchange) fail(err error) {
 		detail = x.r.Method + " is not among this path's methods: " + x.w.Header().Get("Allow")
 	case kindTimeout:
 		detail = x.server.timeoutDetail()
+	case kindDraining:
+		retryAfter = x.server.drain.retryAfter()
 	case kindInternal:
 		x.server.cfg.Logger.LogAttrs(context.Background(), slog.LevelError, "request failed", x.logID(), slog.Any("err", err))
 		detail = "this is a bug in magellan; the log has more under this request's X-Request-Id"
@@ -175,8 +178,8 @@ func (x *exchange) fail(err error) {
 	}
 	header := x.w.Header()
 	header["Content-Type"] = contentProblem
-	if kind.retryAfter != "" {
-		header["Retry-After"] = []string{kind.retryAfter}
+	if retryAfter != "" {
+		header["Retry-After"] = []string{retryAfter}
 	}
 	_ = x.write(kind.status, body.Bytes())
 }

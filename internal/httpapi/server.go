@@ -88,7 +88,8 @@ type Config struct {
 	// DrainDelay is how long [Server.Shutdown] goes on serving, with /readyz
 	// failing and connections told to close, before it stops accepting: longer
 	// than load balancers take to notice, and than busy clients wait between
-	// two requests. 0 is no delay.
+	// two requests. The ends of long polls and of streams are spread over it. 0 is
+	// no delay.
 	DrainDelay time.Duration
 }
 
@@ -159,8 +160,7 @@ type Server struct {
 	// elsewhere stands for all requests that no route takes.
 	elsewhere *route
 
-	draining     atomic.Bool
-	drain        chan struct{} // closed when draining begins
+	drain        drain
 	shutdownOnce sync.Once
 	conns        atomic.Int64 // that are open
 	// waiting counts those who wait for changes.
@@ -179,7 +179,8 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New(), drain: make(chan struct{}), watched: make(map[string]*route)}
+	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New(), watched: make(map[string]*route)}
+	s.drain.init()
 	if s.metrics, err = newMetrics(s, cfg.Registerer); err != nil {
 		return nil, err
 	}
@@ -238,9 +239,10 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Shutdown ends the Server without dropping a request: first /readyz fails and
-// every answer asks its client to close the connection; after Config.DrainDelay
-// no connection is accepted any more, and when the last request has been
-// answered it returns. When ctx ends first, what is left is cut off, and the
+// every answer asks its client to close the connection; those who wait for changes
+// are let go one group after the other, and nobody else may begin to wait. After
+// Config.DrainDelay no connection is accepted any more, and when the last request
+// has been answered Shutdown returns. When ctx ends first, what is left is cut off, and the
 // error is ctx's. Another call, at the same time or later, waits as well.
 //
 // DrainDelay is what makes it so. A connection that is established, or a request
@@ -248,18 +250,7 @@ func (s *Server) Serve(l net.Listener) error {
 // closed is reset by the kernel, whatever a program does: clients must have left
 // by then.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.shutdownOnce.Do(func() {
-		s.draining.Store(true)
-		close(s.drain)
-		if s.cfg.DrainDelay > 0 {
-			delay := time.NewTimer(s.cfg.DrainDelay)
-			defer delay.Stop()
-			select {
-			case <-delay.C:
-			case <-ctx.Done():
-			}
-		}
-	})
+	s.shutdownOnce.Do(func() { s.drain.run(ctx, s.cfg.DrainDelay) })
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("httpapi: requests were cut off: %w", err), s.http.Close())
 	}

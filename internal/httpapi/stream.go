@@ -109,6 +109,9 @@ func (s *stream) take() *streamKey {
 
 // watch answers GET /v1/watch.
 func (s *Server) watch(x *exchange) error {
+	if s.drain.begun() {
+		return errDraining // before there is any work for what would end at once
+	}
 	if x.r.ContentLength != 0 {
 		// See mayWait. That the client leaves would show on writing alone.
 		x.w.Header()["Connection"] = closeConnection
@@ -186,6 +189,7 @@ func (s *stream) run() string {
 	defer heartbeat.Stop()
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
+	drained := s.x.server.drain.group()
 	var fullSince time.Time
 	for {
 		pause, full := s.untilDue(), s.queue.full()
@@ -209,7 +213,7 @@ func (s *stream) run() string {
 				return s.end(endUnavailable, err.Error())
 			}
 			s.out.WriteString(": heartbeat\n\n")
-		case <-s.x.server.drain:
+		case <-drained:
 			return s.end(endShutdown, "this replica is shutting down")
 		case <-s.x.r.Context().Done():
 			return endClientGone
