@@ -25,6 +25,13 @@ var badCitizensFormats = [...]badCitizensFormat{
 	{"ipset", contentText, renderIPSet},
 }
 
+// badCitizensKey stands for what is left of a list at some time: entries leave in
+// the order of their expiries, so that their number tells which are there.
+type badCitizensKey struct {
+	list *discovery.Blocklist
+	live int
+}
+
 // getBadCitizens answers GET /v1/bad-citizens.
 func (s *Server) getBadCitizens(x *exchange) error {
 	format, err := x.badCitizensFormat()
@@ -44,7 +51,7 @@ func (s *Server) getBadCitizens(x *exchange) error {
 			x.depends.expires(at, now)
 		}
 	}
-	rendered := s.badCitizens.get(list, now, func() (time.Time, bool) { return list.NextExpiry(now) }, format,
+	rendered := s.badCitizens.get(badCitizensKey{list, list.Len(now)}, format,
 		func() []byte { return badCitizensFormats[format].render(list.Entries(now)) })
 	x.setMeta(meta)
 	return x.sendTagged(badCitizensFormats[format].contentType, rendered.etag, rendered.body)

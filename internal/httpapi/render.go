@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,35 +13,69 @@ type rendering struct {
 }
 
 // renderCache keeps the bodies made from one immutable value, which K stands
-// for, in up to 4 formats. They are thrown away when they are asked for with
-// another value, or at another time than they are good for: the memory is that of
-// one value's bodies. The zero renderCache is ready for use.
+// for, in up to 4 formats. The zero renderCache is ready for use.
+//
+// The bodies of the value before are kept for a moment more: requests that were
+// there when the value changed do not take their turns in order, and one that asks
+// for the older value must not throw the newer one's bodies away. So the memory is
+// that of one value's bodies, and for keepPrevious after a change that of two.
 type renderCache[K comparable] struct {
-	mu          sync.Mutex
-	source      K
-	from, until time.Time // until is zero for ever
-	bodies      [4]*rendering
+	mu       sync.Mutex // held for a look, never while a body is made
+	current  *edition[K]
+	previous *edition[K]
+	replaced time.Time // when previous was current last
+
+	// work is held while a body is made: one at a time.
+	work sync.Mutex
 }
 
-// get returns the body of source in a format, made by render if need be. now is
-// the time it is wanted for, and next when it changes by itself, if ever.
+// keepPrevious is how long the bodies of a value are kept that is no longer the
+// last one asked for. The request that drops them is the first that comes later.
+const keepPrevious = time.Second
+
+// edition is what is kept of one value.
+type edition[K comparable] struct {
+	key    K
+	bodies [4]atomic.Pointer[rendering]
+}
+
+// get returns the body of the value that key stands for in a format, made by render
+// if need be.
 //
-// Who comes while another renders waits: a body made once for all is sooner there
+// Who comes while a body is made waits: a body made once for all is sooner there
 // than many made at the same time.
-func (c *renderCache[K]) get(source K, now time.Time, next func() (time.Time, bool), format int, render func() []byte) *rendering {
+func (c *renderCache[K]) get(key K, format int, render func() []byte) *rendering {
+	kept := &c.edition(key).bodies[format]
+	if r := kept.Load(); r != nil {
+		return r
+	}
+	c.work.Lock()
+	defer c.work.Unlock()
+	if r := kept.Load(); r != nil {
+		return r
+	}
+	body := render()
+	r := &rendering{body: body, etag: []string{string(appendETag(nil, body))}}
+	kept.Store(r)
+	return r
+}
+
+// edition returns what is kept of a value, a new edition if that is nothing.
+func (c *renderCache[K]) edition(key K) *edition[K] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if source != c.source || now.Before(c.from) || !c.until.IsZero() && !now.Before(c.until) {
-		clear(c.bodies[:])
-		c.source, c.from = source, now
-		c.until, _ = next()
+	if c.current == nil {
+		c.current = &edition[K]{key: key}
 	}
-	if c.bodies[format] == nil {
-		body := render()
-		c.bodies[format] = &rendering{body: body, etag: []string{string(appendETag(nil, body))}}
+	if c.previous != nil && time.Since(c.replaced) > keepPrevious {
+		c.previous = nil
 	}
-	return c.bodies[format]
+	switch {
+	case c.current.key == key:
+		return c.current
+	case c.previous != nil && c.previous.key == key:
+		return c.previous
+	}
+	c.previous, c.current, c.replaced = c.current, &edition[K]{key: key}, time.Now()
+	return c.current
 }
-
-// never is the next change of what changes only by becoming another value.
-func never() (time.Time, bool) { return time.Time{}, false }

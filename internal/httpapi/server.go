@@ -168,7 +168,7 @@ type Server struct {
 	// watched are the routes whose answers can be watched, by path.
 	watched map[string]*route
 
-	badCitizens renderCache[*discovery.Blocklist]
+	badCitizens renderCache[badCitizensKey]
 	topology    renderCache[topologyKey]
 }
 

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"strconv"
-	"time"
 
 	"magellan/internal/discovery"
 )
@@ -48,7 +47,7 @@ func (s *Server) getRegions(x *exchange) error {
 		return x.failWith(dmeta, err)
 	}
 	key := topologyKey{first(regions), first(datacenters)}
-	rendered := s.topology.get(key, time.Time{}, never, formatRegions, func() []byte {
+	rendered := s.topology.get(key, formatRegions, func() []byte {
 		dst := append([]byte(nil), `{"regions":[`...)
 		for i := range regions {
 			if i > 0 {
