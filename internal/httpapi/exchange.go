@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -40,7 +38,7 @@ type exchange struct {
 	route  *route
 	start  time.Time
 	ctx    *lazyContext
-	conn   net.Conn // nil where the request came by another way than Serve
+	conn   *conn // nil where the request came by another way than Serve
 	// depends is where handlers say what their answer is made of; nil unless
 	// somebody waits for another.
 	depends *dependencies
@@ -75,8 +73,8 @@ type contextKey struct{ name string }
 // exchangeKey is where a connection's context has its exchange.
 var exchangeKey = &contextKey{"exchange"}
 
-func newExchange(s *Server, conn net.Conn) *exchange {
-	return &exchange{server: s, conn: conn, id: sequence{next: rand.Uint64()}}
+func newExchange(s *Server, c *conn) *exchange {
+	return &exchange{server: s, conn: c, id: sequence{next: randomID()}}
 }
 
 // exchangeFor returns the exchange of r's connection, or a new one.
@@ -101,11 +99,25 @@ func (x *exchange) begin(w http.ResponseWriter, r *http.Request) {
 	}
 	x.ctx.parent, x.ctx.deadline = r.Context(), x.start.Add(x.server.cfg.RequestTimeout)
 
+	if x.conn != nil {
+		x.conn.answering = true
+	}
 	header := w.Header()
 	header["X-Request-Id"] = x.requestIDOf(r)
 	if x.server.drain.begun() {
 		header["Connection"] = closeConnection
 	}
+}
+
+// check refuses what no route is to see.
+func (x *exchange) check() error {
+	if x.conn != nil {
+		if err := x.conn.checkHead(x.r); err != nil {
+			x.w.Header()["Connection"] = closeConnection
+			return err
+		}
+	}
+	return nil
 }
 
 // end is deferred: it answers for a handler that panicked, counts, and logs.

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"errors"
-	"net"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,9 +16,9 @@ var errHungUp = errors.New("the client has left")
 // behind it, the end included, is for the next request.
 //
 // It reports false for what is no TCP connection: of that nothing is known.
-func hungUp(conn net.Conn) bool {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
+func hungUp(c *conn) bool {
+	tcp := c.tcp()
+	if tcp == nil {
 		return false
 	}
 	raw, err := tcp.SyscallConn()

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"net"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -17,9 +16,9 @@ type outQueue struct{ raw syscall.RawConn }
 
 // newOutQueue bounds the buffer. It returns nil for what is no TCP connection:
 // of that, nothing is known but that a write blocks.
-func newOutQueue(conn net.Conn) *outQueue {
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
+func newOutQueue(c *conn) *outQueue {
+	tcp := c.tcp()
+	if tcp == nil {
 		return nil
 	}
 	_ = tcp.SetWriteBuffer(sendBuffer)

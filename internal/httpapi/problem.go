@@ -66,14 +66,20 @@ var (
 	kindSlowBody     = &problemKind{name: "slow-body", title: "Request body too slow", status: http.StatusRequestTimeout}
 	kindBodyTooLarge = &problemKind{name: "body-too-large", title: "Request body too large", status: http.StatusRequestEntityTooLarge}
 	kindMediaType    = &problemKind{name: "unsupported-media-type", title: "Unsupported media type", status: http.StatusUnsupportedMediaType}
-	kindInternal     = &problemKind{name: "internal", title: "Internal error", status: http.StatusInternalServerError}
+	// Of these net/http finds the most by itself.
+	kindHeadTooLarge   = &problemKind{name: "header-too-large", title: "Request header too large", status: http.StatusRequestHeaderFieldsTooLarge}
+	kindTransferCoding = &problemKind{name: "unknown-transfer-coding", title: "Unknown transfer coding", status: http.StatusNotImplemented}
+	kindVersion        = &problemKind{name: "unsupported-version", title: "Unsupported HTTP version", status: http.StatusHTTPVersionNotSupported}
+	kindExpectation    = &problemKind{name: "expectation-failed", title: "Expectation failed", status: http.StatusExpectationFailed}
+	kindInternal       = &problemKind{name: "internal", title: "Internal error", status: http.StatusInternalServerError}
 )
 
 // allKinds are those that openapi.json has to name.
 var allKinds = [...]*problemKind{
 	kindNotFound, kindInvalidName, kindBadRequest, kindBadData, kindNoCapacity, kindZxid,
 	kindUnavailable, kindOverloaded, kindTimeout, kindNotReady, kindDraining, kindNoRoute,
-	kindMethod, kindSlowBody, kindBodyTooLarge, kindMediaType, kindInternal,
+	kindMethod, kindSlowBody, kindBodyTooLarge, kindMediaType,
+	kindHeadTooLarge, kindTransferCoding, kindVersion, kindExpectation, kindInternal,
 }
 
 // requestError is an error that this package found in a request.
@@ -139,6 +145,20 @@ func (s *Server) timeoutDetail() string {
 		s.cfg.RequestTimeout)
 }
 
+// document returns the problem document of one case.
+func (k *problemKind) document(detail string, rejected []rejection) []byte {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(problem{
+		Type: problemTypePrefix + k.name, Title: k.title, Status: k.status,
+		Detail: strings.ToValidUTF8(detail, "\uFFFD"), Rejected: rejected,
+	}); err != nil {
+		panic(err) // strings and numbers always encode
+	}
+	return body.Bytes()
+}
+
 // fail answers with err's problem document. A client that has gone gets none.
 func (x *exchange) fail(err error) {
 	if err == errHungUp || errors.Is(err, context.Canceled) && x.r.Context().Err() != nil {
@@ -160,28 +180,19 @@ func (x *exchange) fail(err error) {
 		x.server.cfg.Logger.LogAttrs(context.Background(), slog.LevelError, "request failed", x.logID(), slog.Any("err", err))
 		detail = "this is a bug in magellan; the log has more under this request's X-Request-Id"
 	}
-	p := problem{
-		Type: problemTypePrefix + kind.name, Title: kind.title, Status: kind.status,
-		Detail: strings.ToValidUTF8(detail, "\uFFFD"),
-	}
+	var rejected []rejection
 	var placement *placementError
 	if errors.As(err, &placement) {
 		for _, r := range placement.rejected {
-			p.Rejected = append(p.Rejected, rejection{r.Datacenter, r.Region, string(r.Reason)})
+			rejected = append(rejected, rejection{r.Datacenter, r.Region, string(r.Reason)})
 		}
-	}
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(p); err != nil {
-		panic(err) // strings and numbers always encode
 	}
 	header := x.w.Header()
 	header["Content-Type"] = contentProblem
 	if retryAfter != "" {
 		header["Retry-After"] = []string{retryAfter}
 	}
-	_ = x.write(kind.status, body.Bytes())
+	_ = x.write(kind.status, kind.document(detail, rejected))
 }
 
 // failWith is an error with the meta data it came with, where it says something

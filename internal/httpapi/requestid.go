@@ -1,6 +1,9 @@
 package httpapi
 
-import "net/http"
+import (
+	"math/rand/v2"
+	"net/http"
+)
 
 // maxRequestID is the longest X-Request-Id that is taken over, in bytes.
 const maxRequestID = 128
@@ -9,6 +12,9 @@ const maxRequestID = 128
 // every number once. Two connections share an id with the chance of a collision
 // among random 64-bit numbers.
 type sequence struct{ next uint64 }
+
+// randomID is where a sequence begins.
+func randomID() uint64 { return rand.Uint64() }
 
 // appendNext appends the next id, 16 hexadecimal digits.
 func (s *sequence) appendNext(dst []byte) []byte {

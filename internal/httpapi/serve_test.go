@@ -141,28 +141,6 @@ func TestOneConnection(t *testing.T) {
 	}
 }
 
-// TestNotHTTP: what is none is answered by net/http, in text.
-func TestNotHTTP(t *testing.T) {
-	w := newWorld(t, nil)
-	for _, tt := range []struct {
-		sent   string
-		status int
-	}{
-		{"GET /v1/shops/%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400},
-		{"GET /v1/shops/42 HTTP/1.1\r\n\r\n", 400},
-		{"GET /v1/shops/42 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
-		{"hello\r\n\r\n", 400},
-		{"GET /v1/shops/42 HTTP/3.0\r\nHost: a\r\n\r\n", 505},
-		{"GET /v1/shops/42 HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 32<<10) + "\r\n\r\n", 431},
-		{"GET /v1/shops/" + strings.Repeat("x", 32<<10) + " HTTP/1.1\r\nHost: a\r\n\r\n", 431},
-		{"GET /v1/shops/a\xff HTTP/1.1\r\nHost: a\r\n\r\n", 400}, // as a problem: the name is not UTF-8
-	} {
-		if a := w.raw(tt.sent, "GET")[0]; a.StatusCode != tt.status {
-			t.Errorf("%.60q: %s %q", tt.sent, a.Status, a.body)
-		}
-	}
-}
-
 // TestTimeouts: a client that sends nothing, or not enough, is not waited for.
 func TestTimeouts(t *testing.T) {
 	w := newWorld(t, func(cfg *httpapi.Config) {

@@ -60,9 +60,9 @@ type Config struct {
 	// IdleTimeout is how long a connection may wait for its next request. 0 is
 	// DefaultIdleTimeout.
 	IdleTimeout time.Duration
-	// MaxHeaderBytes bounds a request's line and header, in bytes; net/http
-	// lets 4 KiB more pass. Beyond it the answer is 431. 0 is
-	// DefaultMaxHeaderBytes.
+	// MaxHeaderBytes bounds a request's line and header, in bytes, the empty line
+	// at their end included; it must be more than 4096. Beyond it the answer is 431.
+	// 0 is DefaultMaxHeaderBytes.
 	MaxHeaderBytes int
 	// MaxConns is how many connections there may be at once; further ones are closed
 	// at once. It leaves file descriptors to others who need some: operators, and
@@ -141,6 +141,9 @@ func (c Config) withDefaults() (Config, error) {
 			*n.value = n.usually
 		}
 	}
+	if c.MaxHeaderBytes <= readAhead { // net/http would take its own bound, a MiB
+		return c, fmt.Errorf("httpapi: Config.MaxHeaderBytes is %d: want more than %d", c.MaxHeaderBytes, readAhead)
+	}
 	if c.Ready == nil {
 		c.Ready = func() error { return nil }
 	}
@@ -193,22 +196,29 @@ func New(cfg Config) (*Server, error) {
 		ReadTimeout:       cfg.ReadTimeout,
 		WriteTimeout:      cfg.WriteTimeout,
 		IdleTimeout:       cfg.IdleTimeout,
-		MaxHeaderBytes:    cfg.MaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
-		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return context.WithValue(ctx, exchangeKey, newExchange(s, conn))
+		MaxHeaderBytes:    cfg.MaxHeaderBytes - readAhead,
+		// OPTIONS * is for a path that there is not, as any other request for it.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, exchangeKey, newExchange(s, ours(c)))
 		},
-		ConnState: s.countConn,
+		ConnState: s.connState,
 	}
 	return s, nil
 }
 
-// countConn closes a connection that is one too many.
-func (s *Server) countConn(conn net.Conn, state http.ConnState) {
+// connState closes a connection that is one too many, and notes when an answer is
+// complete.
+func (s *Server) connState(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		if s.conns.Add(1) > int64(s.cfg.MaxConns) {
-			_ = conn.Close() // its end is told of as that of any other
+			_ = c.Close() // its end is told of as that of any other
+		}
+	case http.StateIdle:
+		if c := ours(c); c != nil {
+			c.answering = false
 		}
 	case http.StateClosed, http.StateHijacked:
 		s.conns.Add(-1)
@@ -223,16 +233,24 @@ func (s *Server) Handler() http.Handler { return s }
 // and in exchange.begin and exchange.end: a stack of middleware would cost each
 // request more than the whole answer does.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if isHTTP2(r) {
+		s.refuseHTTP2(w)
+		return
+	}
 	x := s.exchangeFor(r)
 	x.begin(w, r)
 	defer x.end()
+	if err := x.check(); err != nil {
+		x.fail(err)
+		return
+	}
 	s.echo.ServeHTTP(x, r)
 }
 
 // Serve answers requests that come in on l until [Server.Shutdown], which makes
 // it return nil. l is closed then. Serve may be called for several listeners.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(listener{l, s}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %v: %w", l.Addr(), err)
 	}
 	return nil

@@ -1,0 +1,64 @@
+package httpapi
+
+import (
+	"encoding/binary"
+	"io"
+	"net/http"
+	"time"
+)
+
+// isHTTP2 reports whether a request is the beginning of HTTP/2 without TLS, from a
+// client that takes it for granted that the server speaks it: net/http hands its
+// first line to the handler.
+func isHTTP2(r *http.Request) bool { return r.Method == "PRI" && r.ProtoMajor == 2 }
+
+// goodbye is how much and how long a client that is sent away may go on writing
+// until the connection is closed: closed at once, with something unread, it would
+// be reset, and the client might never see why.
+const (
+	goodbyeBytes = 64 << 10
+	goodbyeTime  = 500 * time.Millisecond
+)
+
+// refuseHTTP2 tells such a client, in its own protocol, to use HTTP/1.1.
+//
+// The bounds of this package are made for connections that have one request at a
+// time: how many there may be, what each of them takes, how a stream's client is
+// known not to read. HTTP/2 would need others.
+func (s *Server) refuseHTTP2(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil { // another server, with a protocol of its own
+		w.WriteHeader(http.StatusHTTPVersionNotSupported)
+		return
+	}
+	defer conn.Close()
+	s.elsewhere.metrics.observe(http.StatusHTTPVersionNotSupported, 0)
+	_ = conn.SetDeadline(time.Now().Add(goodbyeTime))
+	if _, err := conn.Write(http2Refusal("this is a server of HTTP/1.1 and HTTP/1.0")); err != nil {
+		return
+	}
+	if c, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite()
+	}
+	_, _ = io.CopyN(io.Discard, conn, goodbyeBytes)
+}
+
+// http2Refusal is what a server that does not want HTTP/2 says in it (RFC 9113,
+// sections 3.4, 6.5 and 6.8): its settings, none, and that it goes away because
+// HTTP/1.1 is required.
+func http2Refusal(detail string) []byte {
+	const (
+		settings        = 4
+		goAway          = 7
+		http11Required  = 0xd
+		frameHeaderSize = 9
+	)
+	frame := func(kind byte, payload []byte) []byte {
+		b := make([]byte, frameHeaderSize, frameHeaderSize+len(payload)) // no flags, stream 0
+		binary.BigEndian.PutUint32(b, uint32(len(payload))<<8|uint32(kind))
+		return append(b, payload...)
+	}
+	payload := binary.BigEndian.AppendUint32(nil, 0) // no stream was looked at
+	payload = binary.BigEndian.AppendUint32(payload, http11Required)
+	return append(frame(settings, nil), frame(goAway, append(payload, detail...))...)
+}
