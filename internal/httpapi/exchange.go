@@ -117,6 +117,9 @@ func (x *exchange) check() error {
 			return err
 		}
 	}
+	if !x.server.hasRoute(rawPath(x.r.URL)) {
+		return &requestError{kindNoRoute, ""}
+	}
 	return nil
 }
 

@@ -183,8 +183,12 @@ func TestLongPollEnds(t *testing.T) {
 		}{
 			{"wait=10", "wait=10", 10 * time.Second},
 			{"respond-async, wait=3600", "wait=60", time.Minute},
+			{"wait=99999999999999999999999999", "wait=60", time.Minute},
+			{"wait=1.5", "wait=2", 2 * time.Second},
 			{"wait=0", "", 0},
 			{"wait=x", "", 0},
+			{"wait=-1", "", 0},
+			{"wait=10s", "", 0},
 			{"return=minimal", "", 0},
 		} {
 			distinct := map[time.Duration]bool{}

@@ -1,16 +1,17 @@
 package httpapi
 
 import (
-	"errors"
-	"strconv"
 	"strings"
 	"time"
 )
 
 // preferredWait returns the wait preference among the values of a Prefer header
-// (RFC 7240, sections 2 and 4.3). The first of that name counts; one that is no
-// number of seconds is none, and one that is too large for us is the largest (RFC
-// 9111, section 1.2.2).
+// (RFC 7240, sections 2 and 4.3). The first of that name counts. One that is no
+// number is none, as that RFC has it: it is ignored, and the answer's lack of
+// Preference-Applied says so. A fraction of a second, which it does not provide for,
+// counts as a whole one, because a client that means to wait a little must not be
+// answered at once, again and again. One that is too large for us is the largest
+// (RFC 9111, section 1.2.2).
 func preferredWait(values []string) (time.Duration, bool) {
 	for _, rest := range values {
 		for rest != "" {
@@ -25,11 +26,29 @@ func preferredWait(values []string) (time.Duration, bool) {
 			if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
 				value = value[1 : n-1]
 			}
-			seconds, err := strconv.ParseUint(value, 10, 31)
-			return time.Duration(seconds) * time.Second, err == nil || errors.Is(err, strconv.ErrRange)
+			return waitSeconds(value)
 		}
 	}
 	return 0, false
+}
+
+// waitSeconds reads a number of seconds in decimal digits, with or without a
+// fraction, which is rounded up.
+func waitSeconds(s string) (time.Duration, bool) {
+	whole, fraction, _ := strings.Cut(s, ".")
+	if whole == "" || strings.HasSuffix(s, ".") {
+		return 0, false
+	}
+	for _, c := range []byte(whole + fraction) {
+		if c < '0' || '9' < c {
+			return 0, false
+		}
+	}
+	wait := deltaSeconds(whole)
+	if strings.Trim(fraction, "0") != "" {
+		wait += time.Second
+	}
+	return wait, true
 }
 
 // cutUnquoted cuts s at the first sep outside a quoted string.

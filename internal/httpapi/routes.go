@@ -43,6 +43,7 @@ func (s *Server) addRoutes() {
 		if r.waits {
 			s.watched[r.path] = route
 		}
+		s.slashes = max(s.slashes, strings.Count(r.path, "/"))
 		path := strings.NewReplacer("{", ":", "}", "").Replace(r.path)
 		handler := func(c echo.Context) error {
 			x := exchangeOf(c)
@@ -58,6 +59,21 @@ func (s *Server) addRoutes() {
 			s.echo.Add(http.MethodHead, path, handler)
 		}
 	}
+}
+
+// hasRoute reports whether a path may be a route's, by its slashes. Echo would take
+// "42/" and "42/x" for names, where the path's last element is a parameter; a slash
+// in a name is written %2F.
+func (s *Server) hasRoute(path string) bool {
+	return !strings.HasSuffix(path, "/") && strings.Count(path, "/") <= s.slashes && !strings.Contains(path, "//")
+}
+
+// rawPath is the path of u as Echo takes it.
+func rawPath(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.RawPath
+	}
+	return u.Path
 }
 
 // exchangeOf returns the exchange that ServeHTTP put under Echo's context.

@@ -443,3 +443,34 @@ func TestDocumentHasAllProblems(t *testing.T) {
 		t.Errorf("openapi.json names %d problem types, there are %d", n, len(httpapi.ProblemTypes()))
 	}
 }
+
+// TestSlashes: a path with a slash too many is no route's, wherever that stands and
+// whatever its last element is; an escaped one belongs to the name.
+func TestSlashes(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, target := range []string{
+		"/v1/shops/42", "/v1/regions/us-east1", "/v1/datacenters/ash1", "/v1/bad-citizens/203.0.113.7",
+		"/v1/regions", "/v1/bad-citizens?format=text", "/v1/placement?shop=new", "/healthz", "/v1/shops/%34%32",
+	} {
+		path, query, _ := strings.Cut(target, "?")
+		if a := w.get(target); a.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", target, a.Status)
+		}
+		for _, slashed := range []string{path + "/", path + "//", path + "/x/y", "/" + path, strings.Replace(path, "/", "//", 2), path[:strings.LastIndex(path, "/")] + "/"} {
+			if slashed == "" {
+				continue
+			}
+			for _, method := range []string{http.MethodGet, http.MethodPost} {
+				a := w.raw(method+" "+slashed+"?"+query+" HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", method)[0]
+				if a.StatusCode != http.StatusNotFound || !strings.Contains(a.body, "no-such-route") {
+					t.Errorf("%s %s: %s %s", method, slashed, a.Status, a.body)
+				}
+			}
+		}
+	}
+	for _, target := range []string{"/v1/shops/a%2Fb", "/v1/regions/a%2Fb", "/v1/datacenters/%2F"} {
+		if a := w.get(target); a.StatusCode != http.StatusBadRequest || !strings.Contains(a.body, "invalid-name") {
+			t.Errorf("%s: %s %s", target, a.Status, a.body)
+		}
+	}
+}

@@ -168,6 +168,8 @@ type Server struct {
 	conns        atomic.Int64 // that are open
 	// waiting counts those who wait for changes.
 	waiting struct{ polls, streams, keys atomic.Int64 }
+	// slashes is how many of them a route's path has at most.
+	slashes int
 	// watched are the routes whose answers can be watched, by path.
 	watched map[string]*route
 
