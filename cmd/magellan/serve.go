@@ -39,6 +39,7 @@ type serveCommand struct {
 	MaxWait        time.Duration `placeholder:"DURATION" default:"${max_wait}" help:"How long a long poll may wait, whatever its client prefers."`
 	MaxPolls       int           `placeholder:"N" default:"${max_polls}" help:"How many long polls may wait at once; further ones are refused."`
 	MaxStreams     int           `placeholder:"N" default:"${max_streams}" help:"How many streams may be open at once; further ones are refused."`
+	CORSOrigins    []string      `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may read answers, by GET and HEAD, with commas between: https://shop.example, or * for all. Browsers keep answers from other pages."`
 	StartTimeout   time.Duration `placeholder:"DURATION" default:"30s" help:"How long to wait for ZooKeeper at the start before giving up."`
 	DrainDelay     time.Duration `placeholder:"DURATION" default:"1s" help:"How long to go on serving, with /readyz failing and clients told to close their connections, once told to stop: longer than load balancers take to notice."`
 	Drain          time.Duration `placeholder:"DURATION" default:"30s" help:"How long requests under way may take to end after that; then they are cut off."`
@@ -78,6 +79,11 @@ func (c *serveCommand) Validate() error {
 	if c.Snapshot != "" {
 		if dir, err := os.Stat(filepath.Dir(c.Snapshot)); err != nil || !dir.IsDir() {
 			return fmt.Errorf("--snapshot: there is no directory %s: create it", filepath.Dir(c.Snapshot))
+		}
+	}
+	for _, origin := range c.CORSOrigins {
+		if err := httpapi.CheckOrigin(origin); err != nil {
+			return fmt.Errorf("--cors-origin: %w", err)
 		}
 	}
 	if c.CacheBytes <= 0 {
@@ -197,7 +203,7 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	s.api, err = httpapi.New(httpapi.Config{
 		Service: service, Ready: s.ready, Logger: log, Registerer: metrics,
 		RequestTimeout: c.RequestTimeout, DrainDelay: c.DrainDelay, MaxConns: maxConns(),
-		MaxWait: c.MaxWait, MaxPolls: c.MaxPolls, MaxStreams: c.MaxStreams,
+		MaxWait: c.MaxWait, MaxPolls: c.MaxPolls, MaxStreams: c.MaxStreams, CORSOrigins: c.CORSOrigins,
 	})
 	return s, err
 }

@@ -104,18 +104,27 @@ func (x *exchange) begin(w http.ResponseWriter, r *http.Request) {
 	}
 	header := w.Header()
 	header["X-Request-Id"] = x.requestIDOf(r)
+	if c := x.server.cors; c != nil {
+		c.setHeader(header, r)
+	}
+	if x.server.vary.always != nil {
+		header["Vary"] = x.server.vary.always
+	}
 	if x.server.drain.begun() {
 		header["Connection"] = closeConnection
 	}
 }
 
-// check refuses what no route is to see.
+// check refuses or answers what no route is to see.
 func (x *exchange) check() error {
 	if x.conn != nil {
 		if err := x.conn.checkHead(x.r); err != nil {
 			x.w.Header()["Connection"] = closeConnection
 			return err
 		}
+	}
+	if isPreflight(x.r) {
+		return x.preflight()
 	}
 	if !x.server.hasRoute(rawPath(x.r.URL)) {
 		return &requestError{kindNoRoute, ""}

@@ -226,6 +226,10 @@ func checkAgainstDocument(t testing.TB, req *http.Request, a answer) {
 	}
 	res := *a.Response
 	res.Body = io.NopCloser(strings.NewReader(a.body))
+	// They may come with any answer, as the document's description says.
+	res.Header = a.Header.Clone()
+	res.Header.Del("Access-Control-Allow-Origin")
+	res.Header.Del("Access-Control-Expose-Headers")
 	if valid, problems := v.ValidateHttpResponse(req, &res); !valid {
 		for _, p := range problems {
 			t.Errorf("%s %s: %d is not what openapi.json says: %v: %s", req.Method, req.URL, a.StatusCode, p.Error(), a.body)

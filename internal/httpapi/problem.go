@@ -66,6 +66,7 @@ var (
 	kindSlowBody     = &problemKind{name: "slow-body", title: "Request body too slow", status: http.StatusRequestTimeout}
 	kindBodyTooLarge = &problemKind{name: "body-too-large", title: "Request body too large", status: http.StatusRequestEntityTooLarge}
 	kindMediaType    = &problemKind{name: "unsupported-media-type", title: "Unsupported media type", status: http.StatusUnsupportedMediaType}
+	kindOrigin       = &problemKind{name: "origin-not-allowed", title: "Origin not allowed", status: http.StatusForbidden}
 	// Of these net/http finds the most by itself.
 	kindHeadTooLarge   = &problemKind{name: "header-too-large", title: "Request header too large", status: http.StatusRequestHeaderFieldsTooLarge}
 	kindTransferCoding = &problemKind{name: "unknown-transfer-coding", title: "Unknown transfer coding", status: http.StatusNotImplemented}
@@ -78,7 +79,7 @@ var (
 var allKinds = [...]*problemKind{
 	kindNotFound, kindInvalidName, kindBadRequest, kindBadData, kindNoCapacity, kindZxid,
 	kindUnavailable, kindOverloaded, kindTimeout, kindNotReady, kindDraining, kindNoRoute,
-	kindMethod, kindSlowBody, kindBodyTooLarge, kindMediaType,
+	kindMethod, kindSlowBody, kindBodyTooLarge, kindMediaType, kindOrigin,
 	kindHeadTooLarge, kindTransferCoding, kindVersion, kindExpectation, kindInternal,
 }
 

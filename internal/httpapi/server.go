@@ -85,6 +85,10 @@ type Config struct {
 	// SlowReader is how long the client of a stream may leave it unread before it
 	// is cut off. 0 is DefaultSlowReader.
 	SlowReader time.Duration
+	// CORSOrigins are the origins whose pages may read answers, by GET and HEAD,
+	// as browsers write them: https://shop.example, http://localhost:3000, or * for
+	// all. See [CheckOrigin]. Empty: none.
+	CORSOrigins []string
 	// DrainDelay is how long [Server.Shutdown] goes on serving, with /readyz
 	// failing and connections told to close, before it stops accepting: longer
 	// than load balancers take to notice, and than busy clients wait between
@@ -168,6 +172,9 @@ type Server struct {
 	conns        atomic.Int64 // that are open
 	// waiting counts those who wait for changes.
 	waiting struct{ polls, streams, keys atomic.Int64 }
+	cors    *cors
+	// vary is what answers depend on besides the path and the query.
+	vary struct{ always []string }
 	// slashes is how many of them a route's path has at most.
 	slashes int
 	// watched are the routes whose answers can be watched, by path.
@@ -188,6 +195,12 @@ func New(cfg Config) (*Server, error) {
 	s.drain.init()
 	if s.metrics, err = newMetrics(s, cfg.Registerer); err != nil {
 		return nil, err
+	}
+	if s.cors, err = newCORS(cfg.CORSOrigins); err != nil {
+		return nil, err
+	}
+	if s.cors.varies() {
+		s.vary.always = []string{"Origin"}
 	}
 	s.elsewhere = &route{metrics: s.metrics.route("other")}
 	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { exchangeOf(c).fail(err) }
@@ -244,9 +257,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer x.end()
 	if err := x.check(); err != nil {
 		x.fail(err)
-		return
+	} else if x.status == 0 {
+		s.echo.ServeHTTP(x, r)
 	}
-	s.echo.ServeHTTP(x, r)
 }
 
 // Serve answers requests that come in on l until [Server.Shutdown], which makes

@@ -56,15 +56,22 @@ type client struct {
 
 func (w *world) watch(query, lastID string) *client {
 	w.t.Helper()
+	header := http.Header{}
+	if lastID != "" {
+		header.Set("Last-Event-ID", lastID)
+	}
+	return w.watchWith(query, header)
+}
+
+func (w *world) watchWith(query string, header http.Header) *client {
+	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	w.t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.addr+"/v1/watch?"+query, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if lastID != "" {
-		req.Header.Set("Last-Event-ID", lastID)
-	}
+	req.Header = header
 	res, err := w.client.Do(req)
 	if err != nil {
 		w.t.Fatal(err)
@@ -73,7 +80,7 @@ func (w *world) watch(query, lastID string) *client {
 		body, _ := io.ReadAll(res.Body)
 		w.t.Fatalf("%s %v %s", res.Status, res.Header, body)
 	}
-	c := &client{t: w.t, body: res.Body, scan: bufio.NewScanner(res.Body), res: res, last: lastID, giveUp: cancel}
+	c := &client{t: w.t, body: res.Body, scan: bufio.NewScanner(res.Body), res: res, last: header.Get("Last-Event-ID"), giveUp: cancel}
 	c.scan.Buffer(nil, 64<<20)
 	w.t.Cleanup(func() { res.Body.Close() })
 	return c
