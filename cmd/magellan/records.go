@@ -330,7 +330,7 @@ func (s *source) readList(in *bufio.Reader, yield func(record, error) bool) {
 		return
 	}
 	list, err := discovery.DecodeBadCitizens(s.list, data, 0)
-	if err == nil && bad > 0 && len(list.Entries) == 0 {
+	if err == nil && bad > 0 && list.Len() == 0 {
 		err = errors.New("none of its lines is an entry; the list is not imported, so that it does not let everybody in")
 	}
 	if err != nil {

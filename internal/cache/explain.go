@@ -97,7 +97,7 @@ func (x *Explanation) in(rec *record, now instant) {
 // held that events wait for, and GET /v1/bad-citizens has its entries.
 func words(value any) string {
 	if list, ok := value.(discovery.BadCitizenList); ok {
-		return fmt.Sprintf("%d entries, %d bad lines", len(list.Entries), list.BadLines)
+		return fmt.Sprintf("%d entries, %d bad lines", list.Len(), list.BadLines)
 	}
 	return fmt.Sprintf("%+v", value)
 }

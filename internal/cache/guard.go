@@ -140,15 +140,7 @@ func (s *set) hold(name string, n *node, value any, data []byte, zxid int64, old
 }
 
 // listEntries is the weight of a bad-citizen list: what has not expired.
-func listEntries(value any) int {
-	now, n := time.Now(), 0
-	for _, e := range value.(discovery.BadCitizenList).Entries {
-		if !e.Expired(now) {
-			n++
-		}
-	}
-	return n
-}
+func listEntries(value any) int { return value.(discovery.BadCitizenList).Current(time.Now()) }
 
 // served yields what is served in place of members that have gone.
 func (s *set) served(yield func(name string, n *node) bool) {

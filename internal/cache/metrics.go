@@ -20,6 +20,7 @@ type metrics struct {
 	sessions, live, reserved, budgetBytes *prometheus.Desc
 	age, held                             *prometheus.Desc
 	snapshotBytes, snapshotTime           *prometheus.Desc
+	listBuild                             prometheus.Histogram
 }
 
 func newMetrics(c *Cache) *metrics {
@@ -55,6 +56,11 @@ func newMetrics(c *Cache) *metrics {
 		reserved:        gauge("session_watch_bytes", "Bytes that a session's watches take in the request that sets them again.", "session"),
 		budgetBytes:     gauge("session_watch_budget_bytes", "What they may take, the margin excluded."),
 		age:             gauge("age_seconds", "Time since the pinned sets were last known to be true."),
+		listBuild: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "magellan_cache_blocklist_build_seconds",
+			Help:    "Time it took to make a new blocklist after lists of bad citizens had changed. Until it is there the one before is served, as STALE.",
+			Buckets: []float64{100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 500e-3, 2.5},
+		}),
 	}
 }
 
@@ -72,6 +78,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		m.held, m.snapshotBytes, m.snapshotTime} {
 		ch <- d
 	}
+	m.listBuild.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -79,6 +86,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range m.counters() {
 		c.Collect(ch)
 	}
+	m.listBuild.Collect(ch)
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}

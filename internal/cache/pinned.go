@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"magellan/internal/discovery"
 	"magellan/internal/zk"
@@ -43,7 +44,7 @@ func (p *pinned) init(c *Cache, s *session) {
 	datacenters := &set{dir: l.DatacentersDir(), decode: func(name string, data []byte, zxid int64) (any, error) {
 		return discovery.DecodeDatacenter(name, data, zxid)
 	}}
-	lists := &set{dir: l.BadCitizensDir(), decode: decodeList, weight: listEntries}
+	lists := &set{dir: l.BadCitizensDir(), decode: p.decodeList, weight: listEntries}
 	for _, path := range []string{l.Root, regions.dir, datacenters.dir, lists.dir} {
 		s.reserved.Add(2 * int64(zk.WatchCost(path))) // children and exists watches
 	}
@@ -63,7 +64,9 @@ func (p *pinned) init(c *Cache, s *session) {
 		all, zxid := values[discovery.BadCitizenList](lists)
 		return func() {
 			at := since(&c.notify.blocklistAt)
-			b.current.Store(discovery.NewBlocklist(zxid, all...))
+			begun := time.Now()
+			b.current.Store(b.current.Load().Next(c.cfg.clock.Now(), zxid, all...))
+			c.metrics.listBuild.Observe(time.Since(begun).Seconds())
 			c.notify.feed.PublishBlocklist(at)
 		}
 	}
@@ -89,9 +92,10 @@ func values[T any](s *set) (all []T, zxid int64) {
 	return all, zxid
 }
 
-// decodeList takes the good lines of a list and calls the others a problem.
-func decodeList(name string, data []byte, zxid int64) (any, error) {
-	list, err := discovery.DecodeBadCitizens(name, data, zxid)
+// decodeList takes the good lines of a list and calls the others a problem. What is
+// the same as in the blocklist is not parsed again.
+func (p *pinned) decodeList(name string, data []byte, zxid int64) (any, error) {
+	list, err := p.blocklist.current.Load().DecodeBadCitizens(name, data, zxid)
 	if err == nil && list.BadLines > 0 {
 		err = &partialError{fmt.Errorf("%d bad lines, the others count; the first: %w", list.BadLines, list.LineErrors[0])}
 	}

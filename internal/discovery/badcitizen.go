@@ -1,7 +1,6 @@
 package discovery
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,78 +55,6 @@ func (b BadCitizen) AppendText(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// maxLineErrors bounds what is kept of a list that is no list at all.
-const maxLineErrors = 100
-
-// BadCitizenList is what ZooKeeper holds of one list.
-type BadCitizenList struct {
-	Name string
-	// Entries are in the order of their lines.
-	Entries []BadCitizen
-	// Zxid is the transaction that last changed the znode.
-	Zxid int64
-	// BadLines counts the lines that were left out because they do not parse;
-	// LineErrors are the first 100 of them.
-	BadLines   int
-	LineErrors []LineError
-}
-
-// LineError says why a line of a list was left out.
-type LineError struct {
-	// Line counts from 1.
-	Line int
-	Err  error
-}
-
-// Error names the line.
-func (e LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
-
-// Unwrap returns Err.
-func (e LineError) Unwrap() error { return e.Err }
-
-// DecodeBadCitizens decodes the data of a bad-citizen list's znode, the lines
-// of which [ParseBadCitizen] describes. zxid is the transaction that last
-// changed the znode.
-//
-// A list with bad lines is a list all the same: one typing error must not let
-// everybody else in. The lines that parse count, the others are reported in
-// LineErrors. But where no line at all parses, the znode holds something else
-// than a list, and the error is a [*DecodeError]; the LineErrors are filled in
-// then as well. A znode without data, or with comments only, is an empty list.
-func DecodeBadCitizens(name string, data []byte, zxid int64) (BadCitizenList, error) {
-	list := BadCitizenList{Name: name, Zxid: zxid}
-	reasons := make(map[string]string) // a list has many entries and few reasons
-	number := 0
-	for line := range bytes.Lines(data) {
-		number++
-		entry, ok, err := ParseBadCitizen(string(line))
-		if err != nil {
-			if list.BadLines++; list.BadLines <= maxLineErrors {
-				list.LineErrors = append(list.LineErrors, LineError{Line: number, Err: err})
-			}
-			continue
-		}
-		if !ok {
-			continue
-		}
-		entry.List = name
-		if known, ok := reasons[entry.Reason]; ok {
-			entry.Reason = known
-		} else {
-			entry.Reason = strings.Clone(entry.Reason) // the line goes
-			reasons[entry.Reason] = entry.Reason
-		}
-		list.Entries = append(list.Entries, entry)
-	}
-	if list.BadLines > 0 && len(list.Entries) == 0 {
-		return list, &DecodeError{
-			Record: "bad-citizen list", Name: name,
-			Reason: fmt.Sprintf("none of its lines is an entry; the first of %d: %v", list.BadLines, list.LineErrors[0]),
-		}
-	}
-	return list, nil
-}
-
 // ParseBadCitizen parses one line of a bad-citizen list:
 //
 //	203.0.113.0/24 expires=2026-12-01T00:00:00Z reason="credential stuffing" # seen by fraud
@@ -149,6 +76,12 @@ func ParseBadCitizen(line string) (entry BadCitizen, ok bool, err error) {
 	if !utf8.ValidString(line) {
 		return BadCitizen{}, false, errors.New("not valid UTF-8")
 	}
+	return parseLine(line)
+}
+
+// parseLine is ParseBadCitizen of a line that is valid UTF-8. The entry's Reason
+// may be a part of the line.
+func parseLine(line string) (entry BadCitizen, ok bool, err error) {
 	line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
 	address, rest := cutWord(line)
 	if address == "" {
@@ -176,7 +109,7 @@ func ParseBadCitizen(line string) (entry BadCitizen, ok bool, err error) {
 		case "expires":
 			expires, err := time.Parse(time.RFC3339, value)
 			expires = expires.UTC() // may leave the years RFC 3339 can write
-			if err != nil || expires.IsZero() || expires.Year() < 0 || expires.Year() > 9999 {
+			if s := expires.Unix(); err != nil || expires.IsZero() || s < year0 || s >= year10000 {
 				return BadCitizen{}, false, fmt.Errorf("expires=%q is no RFC 3339 time such as 2026-12-01T00:00:00Z", value)
 			}
 			entry.Expires = expires
@@ -216,38 +149,58 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return prefix.Masked(), nil
 }
 
-const blanks = " \t"
+// The years that RFC 3339 can write, as Unix time.
+const year0, year10000 = -62167219200, 253402300800
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
+
+// skipBlanks cuts blanks off the front of s.
+func skipBlanks(s string) string {
+	for s != "" && isBlank(s[0]) {
+		s = s[1:]
+	}
+	return s
+}
+
+// untilBlank is the place of the first blank, or the end.
+func untilBlank(s string) int {
+	for i := range len(s) {
+		if isBlank(s[i]) {
+			return i
+		}
+	}
+	return len(s)
+}
 
 // cutWord cuts the first word off the front of s; it is empty at the end of the
 // line and before a comment.
 func cutWord(s string) (word, rest string) {
-	s = strings.TrimLeft(s, blanks)
+	s = skipBlanks(s)
 	if strings.HasPrefix(s, "#") {
 		return "", ""
 	}
-	if i := strings.IndexAny(s, blanks); i >= 0 {
-		return s[:i], s[i:]
-	}
-	return s, ""
+	i := untilBlank(s)
+	return s[:i], s[i:]
 }
 
 // cutAttribute cuts key=value or key="value" off the front of s; key is empty
 // at the end of the line and before a comment.
 func cutAttribute(s string) (key, value, rest string, err error) {
-	s = strings.TrimLeft(s, blanks)
+	s = skipBlanks(s)
 	if s == "" || s[0] == '#' {
 		return "", "", "", nil
 	}
-	i := strings.IndexAny(s, "= \t\"")
-	if i <= 0 || s[i] != '=' {
+	i := 0
+	for i < len(s) && s[i] != '=' && s[i] != '"' && !isBlank(s[i]) {
+		i++
+	}
+	if i == 0 || i == len(s) || s[i] != '=' {
 		word, _ := cutWord(s)
 		return "", "", "", fmt.Errorf("%q: want key=value; a comment starts with #", word)
 	}
 	key, s = s[:i], s[i+1:]
 	if !strings.HasPrefix(s, `"`) {
-		if i = strings.IndexAny(s, blanks); i < 0 {
-			i = len(s)
-		}
+		i = untilBlank(s)
 		return key, s[:i], s[i:], nil
 	}
 	i = 1
@@ -262,13 +215,15 @@ func cutAttribute(s string) (key, value, rest string, err error) {
 		return "", "", "", fmt.Errorf("%s= opens a quote and does not close it", key)
 	}
 	value, rest = s[1:i], s[i+1:]
-	if rest != "" && !strings.HasPrefix(rest, " ") && !strings.HasPrefix(rest, "\t") {
+	if rest != "" && !isBlank(rest[0]) {
 		return "", "", "", fmt.Errorf("%s=: want a space after the closing quote", key)
 	}
 	if escaped {
-		if err := json.Unmarshal([]byte(s[:i+1]), &value); err != nil {
+		var unquoted string // value itself would be allocated for every attribute
+		if err := json.Unmarshal([]byte(s[:i+1]), &unquoted); err != nil {
 			return "", "", "", fmt.Errorf("%s=%s: not a JSON string", key, s[:i+1])
 		}
+		value = unquoted
 	}
 	return key, value, rest, nil
 }

@@ -96,11 +96,12 @@ func TestDecodeBadCitizens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if list.Name != "fraud" || list.Zxid != 9 || len(list.Entries) != 3 {
+	if list.Name != "fraud" || list.Zxid != 9 || list.Len() != 3 {
 		t.Fatalf("%+v", list)
 	}
+	entries := slices.Collect(list.Entries())
 	for i, prefix := range []string{"1.2.3.4/32", "5.6.0.0/16", "7.7.7.7/32"} {
-		if e := list.Entries[i]; e.Prefix.String() != prefix || e.List != "fraud" {
+		if e := entries[i]; e.Prefix.String() != prefix || e.List != "fraud" {
 			t.Errorf("entry %d is %+v, want %s of fraud", i, e, prefix)
 		}
 	}
@@ -114,7 +115,7 @@ func TestDecodeBadCitizens(t *testing.T) {
 
 func TestDecodeBadCitizensThatAreNone(t *testing.T) {
 	for _, data := range []string{"", "\n\n", "# nobody"} {
-		if list, err := DecodeBadCitizens("l", []byte(data), 1); err != nil || len(list.Entries) != 0 || list.BadLines != 0 {
+		if list, err := DecodeBadCitizens("l", []byte(data), 1); err != nil || list.Len() != 0 || list.BadLines != 0 {
 			t.Errorf("%q: %+v, %v; want an empty list", data, list, err)
 		}
 	}
@@ -136,10 +137,10 @@ func FuzzParseBadCitizens(f *testing.F) {
 	f.Add([]byte("0.0.0.0/0\n::/0\n1.2.3.4 reason=a=\"b"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		list, err := DecodeBadCitizens("l", data, 1)
-		if err != nil && (len(list.Entries) > 0 || !errors.Is(err, ErrBadData)) {
-			t.Fatalf("%d entries and the error %v", len(list.Entries), err)
+		if err != nil && (list.Len() > 0 || !errors.Is(err, ErrBadData)) {
+			t.Fatalf("%d entries and the error %v", list.Len(), err)
 		}
-		for _, e := range list.Entries {
+		for e := range list.Entries() {
 			switch {
 			case !e.Prefix.IsValid() || e.Prefix != e.Prefix.Masked() || e.Prefix.Addr().Is4In6():
 				t.Fatalf("prefix %v", e.Prefix)
@@ -162,7 +163,7 @@ func FuzzParseBadCitizens(f *testing.F) {
 		}
 		// The union of what fuzzing finds is sound as well.
 		now := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
-		checkBlocklist(t, NewBlocklist(1, list), list.Entries, now)
+		checkBlocklist(t, NewBlocklist(1, list), slices.Collect(list.Entries()), now)
 	})
 }
 
@@ -235,8 +236,8 @@ func BenchmarkDecodeBadCitizens(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		list, err := DecodeBadCitizens("l", data, 1)
-		if err != nil || len(list.Entries) != n {
-			b.Fatal(len(list.Entries), err)
+		if err != nil || list.Len() != n {
+			b.Fatal(list.Len(), err)
 		}
 	}
 }

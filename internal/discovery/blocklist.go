@@ -5,70 +5,222 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gaissmai/bart"
 )
 
-// Blocklist is the union of all bad-citizen lists. It is immutable: any number
-// of goroutines may use it without a lock. Its methods take the time, so that
-// expired entries leave by themselves.
+// Blocklist is the union of all bad-citizen lists: a snapshot that is never
+// changed, so that any number of goroutines may use it without a lock. Its methods
+// take the time, so that expired entries leave by themselves.
 //
 // Where several entries have the same prefix the union has one of them: the one
 // that never expires, or expires last; then the one whose list comes first by
 // name; then the one whose reason does.
+//
+// A change of a list makes another Blocklist, [Blocklist.Next], which shares with
+// the one before all that is the same in both.
 type Blocklist struct {
 	zxid int64
-	// entries has one entry for each prefix, ordered by address (IPv4 first),
-	// shorter prefixes first.
-	entries []BadCitizen
-	// index has the place of each prefix's entry.
-	index bart.Table[uint32]
-	// expiries has the time of every entry that expires, in order.
-	expiries []time.Time
+	// lists are what each list is made of, by its name.
+	lists map[string][]*block
+	table *bart.Table[rule]
+
+	history *history
+	place   place // under history.mu
 }
 
-// NewBlocklist makes the union of lists, which are not kept.
-//
-// zxid is the newest transaction that changed any of it, those that created and
-// deleted lists included: the greatest of all mzxids and of the parent's pzxid.
+// rule is all that the lists say of one prefix.
+type rule struct {
+	// fact is the one that counts.
+	fact
+	// others are what other lines say, of this list and of others, in the order in
+	// which they would count; mostly nil. They are never changed: snapshots share
+	// them.
+	others *[]fact
+}
+
+// NewBlocklist makes the union of lists, which have different names. See
+// [Blocklist.Next] for zxid.
 func NewBlocklist(zxid int64, lists ...BadCitizenList) *Blocklist {
-	n := 0
-	for _, list := range lists {
-		n += len(list.Entries)
-	}
-	b := &Blocklist{zxid: zxid, entries: make([]BadCitizen, 0, n)}
-	for _, list := range lists {
-		b.entries = append(b.entries, list.Entries...)
-	}
-	slices.SortFunc(b.entries, compareEntries)
-	b.entries = slices.CompactFunc(b.entries, func(kept, next BadCitizen) bool { return kept.Prefix == next.Prefix })
-	for i, e := range b.entries {
-		b.index.Insert(e.Prefix, uint32(i))
-		if !e.Expires.IsZero() {
-			b.expiries = append(b.expiries, e.Expires)
-		}
-	}
-	slices.SortFunc(b.expiries, time.Time.Compare)
-	return b
+	var none *Blocklist
+	return none.Next(time.Time{}, zxid, lists...)
 }
 
-// compareEntries orders by prefix; of equal ones the one to keep comes first.
-func compareEntries(x, y BadCitizen) int {
-	if c := x.Prefix.Compare(y.Prefix); c != 0 {
-		return c
+// Next makes the union of lists, which have different names, as the successor of
+// b. What it costs goes by what has changed: entries that lists share with those of
+// b, as [Blocklist.DecodeBadCitizens] has it, are not looked at. A b of nil is no
+// predecessor.
+//
+// now is the time of the change, zero if it is unknown. zxid is the newest
+// transaction that changed any of it, those that created and deleted lists
+// included: the greatest of all mzxids and of the parent's pzxid.
+func (b *Blocklist) Next(now time.Time, zxid int64, lists ...BadCitizenList) *Blocklist {
+	first := b == nil
+	if first {
+		b = &Blocklist{table: new(bart.Table[rule]), history: new(history)}
 	}
-	if x.Expires.IsZero() != y.Expires.IsZero() {
-		if x.Expires.IsZero() {
-			return -1
+	next := &Blocklist{zxid: zxid, lists: make(map[string][]*block, len(lists))}
+	var edits []edit
+	if first {
+		n := 0
+		for _, list := range lists {
+			n += list.Len()
 		}
-		return 1
+		edits = make([]edit, 0, n)
 	}
-	return cmp.Or(y.Expires.Compare(x.Expires), strings.Compare(x.List, y.List), strings.Compare(x.Reason, y.Reason))
+	for _, list := range lists {
+		next.lists[list.Name] = list.blocks
+		edits = appendEdits(edits, b.lists[list.Name], list.blocks)
+	}
+	for name, blocks := range b.lists {
+		if _, stays := next.lists[name]; !stays {
+			edits = appendEdits(edits, blocks, nil)
+		}
+	}
+	var changes []BlocklistChange
+	next.table, changes = apply(b.table, settle(edits), first)
+	b.history.follow(b, next, changes, now)
+	return next
 }
 
-// Zxid returns what [NewBlocklist] was given.
+// edit is a line that has come or gone.
+type edit struct {
+	entry
+	gone bool
+}
+
+// appendEdits appends what makes one state of a list another one.
+func appendEdits(edits []edit, was, is []*block) []edit {
+	if len(was) == len(is) && (len(was) == 0 || &was[0] == &is[0]) {
+		return edits // this list has not changed
+	}
+	more := make(map[*block]int, len(is)) // how often a block is there now, less how often it was
+	for _, b := range is {
+		more[b]++
+	}
+	for _, b := range was {
+		more[b]--
+	}
+	for b, n := range more {
+		for ; n != 0; n -= cmp.Compare(n, 0) {
+			for _, e := range b.entries {
+				edits = append(edits, edit{e, n < 0})
+			}
+		}
+	}
+	return edits
+}
+
+// settle orders edits by prefix and takes out those that undo one another: most
+// lines of a block that has changed have not.
+func settle(edits []edit) []edit {
+	slices.SortFunc(edits, func(x, y edit) int {
+		if c := x.key.compare(y.key); c != 0 {
+			return c
+		}
+		return x.fact.compare(y.fact)
+	})
+	settled := edits[:0]
+	for len(edits) > 0 {
+		same, gone := 0, 0
+		for ; same < len(edits) && edits[same].entry == edits[0].entry; same++ {
+			if edits[same].gone {
+				gone++
+			}
+		}
+		e := edits[0]
+		e.gone = 2*gone > same
+		edits = edits[same:]
+		for range max(2*gone-same, same-2*gone) {
+			settled = append(settled, e)
+		}
+	}
+	return settled
+}
+
+// persistShare is the part of the table up to which it is cheaper to change a
+// table prefix by prefix, copying the nodes above each, than to copy it whole
+// first. BenchmarkBlocklistNext has both.
+const persistShare = 128
+
+// apply makes the table after edits, which are ordered by prefix, and says which
+// prefixes are another union's then, unless all are. The table that it is given stays
+// as it is.
+func apply(table *bart.Table[rule], edits []edit, all bool) (*bart.Table[rule], []BlocklistChange) {
+	if len(edits) == 0 {
+		return table, nil
+	}
+	whole := len(edits) > table.Size()/persistShare
+	if whole {
+		table = table.Clone()
+	}
+	var changes []BlocklistChange
+	for len(edits) > 0 {
+		n := 1
+		for n < len(edits) && edits[n].key == edits[0].key {
+			n++
+		}
+		c := BlocklistChange{key: edits[0].key}
+		modify := func(r rule, _ bool) (rule, bool) {
+			c.was = r.fact
+			r = r.edited(edits[:n])
+			c.is = r.fact
+			return r, r.fact == fact{}
+		}
+		if whole {
+			table.Modify(c.prefix(), modify)
+		} else {
+			table = table.ModifyPersist(c.prefix(), modify)
+		}
+		if c.was != c.is && !all {
+			changes = append(changes, c)
+		}
+		edits = edits[n:]
+	}
+	return table, changes
+}
+
+// edited is the rule after edits of its prefix.
+func (r rule) edited(edits []edit) rule {
+	if len(edits) == 1 && r.others == nil { // mostly
+		switch {
+		case r.fact == fact{}:
+			return rule{fact: edits[0].fact}
+		case edits[0].gone:
+			return rule{}
+		}
+	}
+	var facts []fact
+	if r.fact != (fact{}) {
+		facts = append(facts, r.fact)
+	}
+	if r.others != nil {
+		facts = append(facts, *r.others...)
+	}
+	for _, e := range edits {
+		if !e.gone {
+			facts = append(facts, e.fact)
+		}
+	}
+	slices.SortFunc(facts, fact.compare)
+	for _, e := range edits {
+		if e.gone {
+			i, _ := slices.BinarySearchFunc(facts, e.fact, fact.compare)
+			facts = slices.Delete(facts, i, i+1)
+		}
+	}
+	switch len(facts) {
+	case 0:
+		return rule{}
+	case 1:
+		return rule{fact: facts[0]}
+	}
+	others := slices.Clone(facts[1:])
+	return rule{fact: facts[0], others: &others}
+}
+
+// Zxid returns what [Blocklist.Next] was given.
 func (b *Blocklist) Zxid() int64 { return b.zxid }
 
 // Lookup returns the entry with the longest prefix that holds addr and has not
@@ -79,16 +231,17 @@ func (b *Blocklist) Lookup(addr netip.Addr, now time.Time) (BadCitizen, bool) {
 		return BadCitizen{}, false
 	}
 	addr = addr.Unmap()
-	i, ok := b.index.Lookup(addr)
+	prefix, r, ok := b.table.LookupPrefixLPM(netip.PrefixFrom(addr, addr.BitLen()))
 	if !ok {
 		return BadCitizen{}, false
 	}
-	if e := b.entries[i]; !e.Expired(now) {
-		return e, true
+	at := momentOf(now)
+	if !r.expired(at) {
+		return r.badCitizen(prefix), true
 	}
-	for _, i := range b.index.Supernets(b.entries[i].Prefix) { // longest first
-		if e := b.entries[i]; !e.Expired(now) {
-			return e, true
+	for prefix, r := range b.table.Supernets(prefix) { // longest first
+		if !r.expired(at) {
+			return r.badCitizen(prefix), true
 		}
 	}
 	return BadCitizen{}, false
@@ -98,33 +251,72 @@ func (b *Blocklist) Lookup(addr netip.Addr, now time.Time) (BadCitizen, bool) {
 // address, shorter prefixes first.
 func (b *Blocklist) Entries(now time.Time) iter.Seq[BadCitizen] {
 	return func(yield func(BadCitizen) bool) {
-		for _, e := range b.entries {
-			if !e.Expired(now) && !yield(e) {
+		at := momentOf(now)
+		for prefix, r := range b.table.AllSorted() {
+			if !r.expired(at) && !yield(r.badCitizen(prefix)) {
 				return
 			}
 		}
 	}
 }
 
-// Len is the number of entries that have not expired.
-func (b *Blocklist) Len(now time.Time) int { return len(b.entries) - b.expired(now) }
-
-// NextExpiry is when the next entry expires and the answers change by
-// themselves; false if none ever will.
-func (b *Blocklist) NextExpiry(now time.Time) (time.Time, bool) {
-	if i := b.expired(now); i < len(b.expiries) {
-		return b.expiries[i], true
+// Len is the number of entries that have not expired. It counts them.
+func (b *Blocklist) Len(now time.Time) (n int) {
+	for range b.Entries(now) {
+		n++
 	}
-	return time.Time{}, false
+	return n
 }
 
-// expired is the number of entries that have expired.
-func (b *Blocklist) expired(now time.Time) int {
-	i, _ := slices.BinarySearchFunc(b.expiries, now, func(e, now time.Time) int {
-		if now.Before(e) {
-			return 1
+// expiring returns the entries of the union that expire after one instant, and no
+// later than another, ordered by when they do and then by prefix.
+func (b *Blocklist) expiring(after, until moment) (all []entry) {
+	b.eachExpiry(after, func(e *entry, at moment) moment {
+		if at.compare(until) <= 0 && b.counts(e) {
+			all = append(all, *e)
 		}
-		return -1
+		return until
 	})
-	return i
+	slices.SortFunc(all, func(x, y entry) int {
+		return cmp.Or(x.expiry().compare(y.expiry()), x.key.compare(y.key))
+	})
+	return slices.Compact(all) // an entry may stand in its list twice
+}
+
+// firstExpiry is when the first entry of the union expires after an instant; never
+// if none does.
+func (b *Blocklist) firstExpiry(after moment) moment {
+	first := moment{seconds: never}
+	b.eachExpiry(after, func(e *entry, at moment) moment {
+		if at.compare(first) < 0 && b.counts(e) {
+			first = at
+		}
+		return first
+	})
+	return first
+}
+
+// eachExpiry calls f with the entries of all lists that expire after an instant.
+// f returns until when to look: later ones may be left out.
+func (b *Blocklist) eachExpiry(after moment, f func(e *entry, at moment) (until moment)) {
+	until := moment{seconds: never}
+	for _, blocks := range b.lists {
+		for _, block := range blocks {
+			for i := range block.entries {
+				e := &block.entries[i]
+				if e.seconds == never || e.seconds < after.seconds || e.seconds > until.seconds {
+					continue // most of them, without a look at the label
+				}
+				if at := e.expiry(); after.compare(at) < 0 {
+					until = f(e, at)
+				}
+			}
+		}
+	}
+}
+
+// counts reports whether an entry of a list is the union's.
+func (b *Blocklist) counts(e *entry) bool {
+	r, ok := b.table.Get(e.prefix())
+	return ok && r.fact == e.fact
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -108,7 +110,8 @@ func TestBlocklistAgainstOneByOne(t *testing.T) {
 		lists := make([]BadCitizenList, 3)
 		var all []BadCitizen
 		for i := range lists {
-			lists[i].Name = fmt.Sprint("list", i)
+			name := fmt.Sprint("list", i)
+			var entries []BadCitizen
 			for range random.IntN(40) {
 				addr := netip.AddrFrom4([4]byte{10, byte(random.IntN(2)), 0, byte(random.IntN(4))})
 				if random.IntN(4) == 0 {
@@ -116,14 +119,15 @@ func TestBlocklistAgainstOneByOne(t *testing.T) {
 				}
 				e := BadCitizen{
 					Prefix: netip.PrefixFrom(addr, random.IntN(addr.BitLen()+1)).Masked(),
-					List:   lists[i].Name, Reason: fmt.Sprint("reason", random.IntN(3)),
+					List:   name, Reason: fmt.Sprint("reason", random.IntN(3)),
 				}
 				if random.IntN(3) > 0 {
 					e.Expires = now.Add(time.Duration(random.IntN(9)-4) * time.Hour)
 				}
-				lists[i].Entries = append(lists[i].Entries, e)
+				entries = append(entries, e)
 			}
-			all = append(all, lists[i].Entries...)
+			lists[i] = listOf(t, name, entries...)
+			all = append(all, entries...)
 		}
 		b := NewBlocklist(int64(round), lists...)
 		for hour := -5; hour <= 5; hour++ {
@@ -132,30 +136,46 @@ func TestBlocklistAgainstOneByOne(t *testing.T) {
 	}
 }
 
+// listOf makes a list of entries.
+func listOf(t testing.TB, name string, all ...BadCitizen) BadCitizenList {
+	t.Helper()
+	var text []byte
+	for _, e := range all {
+		text, _ = e.AppendText(text)
+		text = append(text, '\n')
+	}
+	return mustList(t, name, string(text))
+}
+
 // millionEntries makes a million prefixes of 24 to 32 bits on 16 lists.
-func millionEntries() []BadCitizenList {
+func millionEntries(b testing.TB) []BadCitizenList {
 	random := rand.New(rand.NewPCG(1, 2))
-	lists := make([]BadCitizenList, 16)
+	entries := make([][]BadCitizen, 16)
 	for i := range 1_000_000 {
 		var addr [4]byte
 		binary.BigEndian.PutUint32(addr[:], random.Uint32())
-		l := &lists[i%len(lists)]
-		l.Entries = append(l.Entries, BadCitizen{
+		l := &entries[i%len(entries)]
+		*l = append(*l, BadCitizen{
 			Prefix:  netip.PrefixFrom(netip.AddrFrom4(addr), 24+random.IntN(9)).Masked(),
 			Reason:  "credential stuffing",
 			Expires: time.Date(2030, 1, 1, 0, 0, random.IntN(1e6), 0, time.UTC),
 		})
 	}
+	lists := make([]BadCitizenList, len(entries))
+	for i := range lists {
+		lists[i] = listOf(b, fmt.Sprint("list", i), entries[i]...)
+	}
 	return lists
 }
 
 func BenchmarkBlocklistLookup(b *testing.B) {
-	lists := millionEntries()
+	lists := millionEntries(b)
 	blocklist := NewBlocklist(1, lists...)
+	listed := slices.Collect(lists[0].Entries())
 	var hits, misses [1024]netip.Addr
 	random := rand.New(rand.NewPCG(3, 4))
 	for i := range hits {
-		hits[i] = lists[i%16].Entries[i*7].Prefix.Addr()
+		hits[i] = listed[i*7].Prefix.Addr()
 		for !misses[i].IsValid() {
 			var addr [4]byte
 			binary.BigEndian.PutUint32(addr[:], random.Uint32())
@@ -186,9 +206,103 @@ func BenchmarkBlocklistLookup(b *testing.B) {
 }
 
 func BenchmarkNewBlocklist(b *testing.B) {
-	lists := millionEntries()
+	lists := millionEntries(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		NewBlocklist(1, lists...)
+	}
+}
+
+// manyLines makes the texts of n random entries, as many lists of up to 1 MB as
+// they take: of bare prefixes, or with an expiry and a reason.
+func manyLines(n int, bare bool) (texts [][]byte) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var text []byte
+	for range n {
+		var addr [4]byte
+		binary.BigEndian.PutUint32(addr[:], random.Uint32())
+		e := BadCitizen{Prefix: netip.PrefixFrom(netip.AddrFrom4(addr), 24+random.IntN(9)).Masked()}
+		if !bare {
+			e.Reason, e.Expires = "credential stuffing", time.Date(2030, 1, 1, 0, 0, random.IntN(1e6), 0, time.UTC)
+		}
+		if len(text) > 1_000_000-100 {
+			texts, text = append(texts, text), nil
+		}
+		text, _ = e.AppendText(text)
+		text = append(text, '\n')
+	}
+	return append(texts, text)
+}
+
+func decodeAll(t testing.TB, texts [][]byte) (lists []BadCitizenList) {
+	t.Helper()
+	for i, text := range texts {
+		list, err := DecodeBadCitizens(fmt.Sprint("list-", i), text, int64(i))
+		if err != nil || list.BadLines > 0 {
+			t.Fatal(err, list.LineErrors)
+		}
+		lists = append(lists, list)
+	}
+	return lists
+}
+
+// reportCPU reports the time on a processor, garbage collection included, which
+// other programs on the machine have less part in than in the time that passes.
+func reportCPU(b *testing.B) func() {
+	used := func() time.Duration {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	before := used()
+	return func() { b.ReportMetric(float64((used()-before).Microseconds())/float64(b.N), "cpu-us/op") }
+}
+
+// BenchmarkBlocklistNext follows one changed list among 256,715 entries: what a
+// change of n lines takes from the list's bytes to the next blocklist, and what a
+// blocklist from scratch does.
+func BenchmarkBlocklistNext(b *testing.B) {
+	now := time.Date(2029, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, bare := range []bool{false, true} {
+		texts := manyLines(256_715, bare)
+		lists := decodeAll(b, texts)
+		kind := "full lines"
+		if bare {
+			kind = "bare prefixes"
+		}
+		for _, changed := range []int{1, 100, 1000, 4000, 8000, 13000} {
+			var other []byte
+			for i := range changed {
+				other = fmt.Appendf(other, "203.%d.%d.0/24\n", i>>8, i&255)
+			}
+			list := [2][]byte{texts[3], append(other, texts[3]...)}
+			b.Run(fmt.Sprint(kind, "/", changed), func(b *testing.B) {
+				b.ReportAllocs()
+				lists := slices.Clone(lists)
+				blocklist := NewBlocklist(1, lists...)
+				defer reportCPU(b)()
+				for i := 1; b.Loop(); i++ {
+					lists[3], _ = blocklist.DecodeBadCitizens("list-3", list[i%2], 1)
+					blocklist = blocklist.Next(now, 1, lists...)
+				}
+			})
+		}
+		b.Run(kind+"/from scratch", func(b *testing.B) {
+			b.ReportAllocs()
+			defer reportCPU(b)()
+			for b.Loop() {
+				NewBlocklist(1, lists...)
+			}
+		})
+		blocklist := NewBlocklist(1, lists...)
+		b.Run(kind+"/entries", func(b *testing.B) {
+			b.ReportAllocs()
+			defer reportCPU(b)()
+			for b.Loop() {
+				blocklist.Len(now)
+			}
+		})
 	}
 }

@@ -26,6 +26,7 @@ type Reader struct {
 	cache       discovery.CacheStatus
 	fresh       int
 	feed        *discovery.Feed
+	now         func() time.Time
 
 	// Made again from the maps by every change.
 	topology  *discovery.Topology
@@ -50,6 +51,7 @@ func New() *Reader {
 		datacenters: make(map[string]discovery.Datacenter),
 		lists:       make(map[string]discovery.BadCitizenList),
 		feed:        discovery.NewFeed(nil),
+		now:         time.Now,
 	}
 	r.rebuild()
 	return r
@@ -106,7 +108,7 @@ func (r *Reader) DeleteDatacenter(name string) (zxid int64) {
 // [discovery.DecodeBadCitizens] reads. It panics where that returns an error.
 func (r *Reader) SetBadCitizens(list, text string) (zxid int64) {
 	return r.change(func(zxid int64) {
-		decoded, err := discovery.DecodeBadCitizens(list, []byte(text), zxid)
+		decoded, err := r.blocklist.DecodeBadCitizens(list, []byte(text), zxid)
 		if err != nil {
 			panic(err)
 		}
@@ -121,6 +123,14 @@ func (r *Reader) DeleteBadCitizens(list string) (zxid int64) {
 		r.blocklistZxid = zxid
 		delete(r.lists, list)
 	})
+}
+
+// SetClock sets the time at which changes of bad-citizen lists are made: that of
+// the [discovery.Config] whose Now is not time.Now.
+func (r *Reader) SetClock(now func() time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now = now
 }
 
 // SetErr makes every read fail with err until it is set to nil.
@@ -280,6 +290,6 @@ func (r *Reader) rebuild() {
 		r.topology = discovery.NewTopology(r.topologyZxid, slices.Collect(maps.Values(r.regions)), slices.Collect(maps.Values(r.datacenters)))
 	}
 	if r.blocklist == nil || r.blocklist.Zxid() != r.blocklistZxid {
-		r.blocklist = discovery.NewBlocklist(r.blocklistZxid, slices.Collect(maps.Values(r.lists))...)
+		r.blocklist = r.blocklist.Next(r.now(), r.blocklistZxid, slices.Collect(maps.Values(r.lists))...)
 	}
 }
