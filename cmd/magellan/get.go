@@ -42,7 +42,7 @@ func (c *getCommand) ask(ctx context.Context, con *console, method, path string,
 		return refusal(c.Server, resp, answer)
 	}
 	if resp.Header.Get("X-Cache") == "STALE" {
-		fmt.Fprintf(con.err, "magellan: ZooKeeper is out of the server's reach; this was true %s seconds ago\n", resp.Header.Get("Age"))
+		fmt.Fprintf(con.err, "magellan: this was true %s seconds ago: ZooKeeper is out of the server's reach, or what it holds cannot be served (/admin/problems)\n", resp.Header.Get("Age"))
 	}
 	if c.JSON {
 		_, err = con.out.Write(answer)

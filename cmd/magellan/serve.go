@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -113,7 +114,9 @@ func (c *serveCommand) Run(ctx context.Context, con *console) error {
 	if err := s.waitReady(ctx); err != nil {
 		return err
 	}
-	if ctx.Err() == nil && c.ReadyFile != "" {
+	if ok, err := s.waitWhole(ctx); err != nil {
+		return err
+	} else if ok && c.ReadyFile != "" {
 		if err := s.writeReadyFile(); err != nil {
 			return err
 		}
@@ -129,6 +132,25 @@ func (c *serveCommand) Run(ctx context.Context, con *console) error {
 	}
 	s.drain()
 	return nil
+}
+
+// waitWhole waits until what could not be read has been mended, or accepted: what it
+// has to do with is not answered meanwhile, and the rest is. It reports whether that
+// came before the end of ctx.
+func (s *server) waitWhole(ctx context.Context) (ok bool, err error) {
+	const look = 100 * time.Millisecond
+	if err := s.ready(); err != nil && ctx.Err() == nil {
+		s.log.Warn("not ready: answers that have nothing to do with it are given, others are 503", "reason", err)
+	}
+	for ctx.Err() == nil && len(s.cache.NeverRead()) > 0 {
+		select {
+		case <-ctx.Done():
+		case err := <-s.failed:
+			return false, err
+		case <-time.After(look):
+		}
+	}
+	return ctx.Err() == nil, nil
 }
 
 // server is what serve puts together. Data flow from the cache to the two HTTP
@@ -294,9 +316,18 @@ func (s *server) createRoot(ctx context.Context) error {
 // ready says whether requests should come here.
 func (s *server) ready() error {
 	age, ok := s.cache.ReadyAge()
+	unread := s.cache.NeverRead()
 	switch {
 	case !ok:
 		return errors.New("ZooKeeper has not been read yet")
+	case len(unread) > 0:
+		const most = 10
+		more := ""
+		if n := len(unread) - most; n > 0 {
+			unread, more = unread[:most], fmt.Sprintf(" and %d more", n)
+		}
+		return fmt.Errorf("%s%s could never be read: mend it, or go on without it by POST /admin/accept/…; /admin/problems says what is wrong",
+			strings.Join(unread, ", "), more)
 	case s.MaxStale > 0 && age > s.MaxStale:
 		return fmt.Errorf("answers were last known to be true %v ago, more than the %v of --max-stale: ZooKeeper is away, or /admin/problems says why",
 			age.Round(time.Second), s.MaxStale)

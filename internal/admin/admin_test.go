@@ -132,7 +132,7 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/admin/problems", 405, "application/problem+json", "Method Not Allowed"},
 		{"GET", "/admin/accept/magellan/datacenters", 405, "application/problem+json", "Method Not Allowed"},
 		{"POST", "/admin/accept/magellan/datacenters", 200, "application/json", `"accepted": "/magellan/datacenters"`},
-		{"POST", "/admin/accept/magellan/datacenters", 404, "application/problem+json", "nothing is held back at /magellan/datacenters"},
+		{"POST", "/admin/accept/magellan/datacenters", 404, "application/problem+json", "there is nothing to accept at /magellan/datacenters"},
 		{"GET", "/nowhere", 404, "application/problem+json", "nothing is served at /nowhere"},
 		{"GET", "/debug/pprof", 301, "", ""},
 		{"GET", "/debug/pprof/", 200, "text/html", "goroutine"},

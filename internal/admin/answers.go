@@ -43,7 +43,7 @@ type Entry struct {
 	Held  bool   `json:"held"`
 	Value string `json:"value,omitempty"`
 	Zxid  int64  `json:"zxid"`
-	// Cache is HIT or STALE, as the header X-Cache of an answer would be now.
+	// Cache is HIT, UPDATING or STALE, as the header X-Cache of an answer would be now.
 	Cache string `json:"cache,omitempty"`
 	// AgeSeconds is the time since the value was last known to be true.
 	AgeSeconds float64 `json:"age_seconds"`
@@ -74,10 +74,11 @@ type Explainer interface {
 	Explain(path string) (Entry, bool)
 }
 
-// Accepter lets through what is held back because too much was lost at once. It
-// is called by any number of goroutines at once.
+// Accepter lets through what is held back because too much was lost at once, or
+// has answers go on without a znode that cannot be read. It is called by any number
+// of goroutines at once.
 type Accepter interface {
-	// Accept reports whether anything was held back at a znode's path.
+	// Accept reports whether there was anything to accept at a znode's path.
 	Accept(path string) bool
 }
 
@@ -85,7 +86,7 @@ func acceptHandler(a Accepter) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		path := znodePath(r, "/admin/accept")
 		if !a.Accept(path) {
-			writeProblem(w, http.StatusNotFound, "nothing is held back at "+path+": /admin/problems lists what is")
+			writeProblem(w, http.StatusNotFound, "there is nothing to accept at "+path+": /admin/problems lists what is held back or cannot be read")
 			return
 		}
 		writeJSON(w, http.StatusOK, "application/json", map[string]string{"accepted": path})

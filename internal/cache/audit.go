@@ -37,7 +37,7 @@ func (c *Cache) auditLoop() {
 		for _, e := range at.next(&c.index, c.cfg.AuditRate) {
 			c.auditShop(e)
 		}
-		for _, v := range []*view{&c.pinned.topology.view, &c.pinned.blocklist.view} {
+		for _, v := range c.pinned.views() {
 			v.audit()
 		}
 	}
@@ -125,10 +125,10 @@ func (a *audit) compare(data []byte, st zk.Stat, err error) {
 	}
 	c.drifted(c.cfg.Layout.Shop(a.e.name), rec.zxid, st.Mzxid)
 	// Nobody knows since when: nothing vouches for it, and what is read now counts.
-	doubt := *rec
-	doubt.since = 1
-	doubt.zxid = min(rec.zxid, st.Mzxid)
-	if a.e.rec.CompareAndSwap(rec, &doubt) {
+	doubted := *rec
+	doubted.doubt = newDoubt(1, true)
+	doubted.zxid = min(rec.zxid, st.Mzxid)
+	if a.e.rec.CompareAndSwap(rec, &doubted) {
 		c.reload(hash, a.e, true)
 	}
 }
@@ -183,7 +183,7 @@ func (s *set) auditChild(name string, data []byte, st zk.Stat, err error) {
 	}
 	s.v.mu.Lock()
 	n := s.nodes[name]
-	if n == nil || n.unread || n.denied || !s.listed || !s.v.session.live.Load() {
+	if n == nil || n.unread || n.fault.unwatched || !s.listed || !s.v.session.live.Load() {
 		s.v.mu.Unlock()
 		return
 	}

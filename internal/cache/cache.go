@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -187,9 +188,10 @@ func setDefault[T int | int64](v *T, to T) {
 	}
 }
 
-// WaitReady returns nil once the pinned sets have been read, or, where there was
-// a snapshot, once ZooKeeper seems to be away. It returns [ErrNoRoot] as soon as
-// that is known, or ctx's error with what was waited for.
+// WaitReady returns nil once the pinned sets have been read, as far as they can be:
+// see [Cache.NeverRead]. Where there was a snapshot it returns nil also once ZooKeeper
+// seems to be away. It returns [ErrNoRoot] as soon as that is known, or ctx's error
+// with what was waited for.
 func (c *Cache) WaitReady(ctx context.Context) error {
 	if c.snapshot.restored() {
 		return c.waitRestored(ctx)
@@ -200,22 +202,39 @@ func (c *Cache) WaitReady(ctx context.Context) error {
 	return c.pinned.blocklist.wait(ctx, false)
 }
 
-// Age is the time since the pinned sets were last known to be true; ok is false
-// before they were first read.
+// Age is the time since the pinned sets were last known to be true, all of them; ok
+// is false before they first were.
 func (c *Cache) Age() (age time.Duration, ok bool) {
-	t, _, ok := c.pinned.topology.age()
-	b, _, alsoOK := c.pinned.blocklist.age()
+	t, ok := c.pinned.topology.age()
+	b, alsoOK := c.pinned.blocklist.age()
 	return max(t, b), ok && alsoOK
 }
 
-// ReadyAge is the age that readiness goes by: that of the topology, which every
-// shop's answer needs, and the time since the bad-citizen lists were last known.
-// That the shrink guard holds some of them back is no reason to send requests
-// elsewhere: all replicas hold back the same, and would go at the same time.
+// ReadyAge is the age that readiness goes by: the time since it was last known what
+// ZooKeeper holds. That some of it cannot be served, or is held back by the shrink
+// guard, is no reason to send requests elsewhere: all replicas see the same, and would
+// go at the same time, with all answers that it has nothing to do with.
 func (c *Cache) ReadyAge() (age time.Duration, ok bool) {
-	t, _, ok := c.pinned.topology.age()
-	_, b, alsoOK := c.pinned.blocklist.age()
+	t, ok := c.pinned.topology.contact()
+	b, alsoOK := c.pinned.blocklist.contact()
 	return max(t, b), ok && alsoOK
+}
+
+// NeverRead lists, by path, the znodes that keep regions, datacenters or bad-citizen
+// lists from being known: they exist, and could not be read since before the others of
+// their set were first known. It is empty once each set has been known as a whole, or
+// [Cache.Accept] was called for what is missing. What is broken later is a problem, and
+// no part of it.
+func (c *Cache) NeverRead() (paths []string) {
+	for _, v := range c.pinned.views() {
+		v.mu.Lock()
+		for _, s := range v.sets {
+			paths = append(paths, s.neverRead()...)
+		}
+		v.mu.Unlock()
+	}
+	slices.Sort(paths)
+	return paths
 }
 
 // Problems lists the znodes that do not parse or may not be read, by path.

@@ -25,11 +25,12 @@
 //     only by a session that has synced since. Only where ZooKeeper itself has,
 //     as after a restore from a backup, it follows, after a minute.
 //   - At most one read per znode is in flight; waiting callers share it.
-//   - Absence is kept like a value, under an exists watch.
+//   - Absence is kept like a value, under an exists watch. What exists and cannot be
+//     read is never taken for absent; see fault.go.
 //   - A state that has a given transaction in it is answered from memory only if
 //     the session is known to be as far; see zxid.go.
-//   - While ZooKeeper is away the last known values are served as Stale; when it
-//     is back, entries whose watch is lost are read again, most used first.
+//   - A change that is announced and not read yet is Updating. While ZooKeeper is away
+//     the last known values are served as Stale; when it is back, entries whose watch is lost are read again, most used first.
 //
 // Around that stand a snapshot on disk for a start without ZooKeeper, a guard that
 // takes the sudden loss of most of a pinned set for an accident, and an audit that

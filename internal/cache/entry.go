@@ -12,6 +12,28 @@ import (
 // monotonic clock. 0 means never; the cache's own clock starts at 1.
 type instant int64
 
+// doubt is since when something is not known to be what ZooKeeper holds, and whether
+// what ZooKeeper holds is being read. 0 is no doubt. The instant stands above the
+// lowest bit, which is set while that is so.
+type doubt int64
+
+func newDoubt(since instant, reading bool) doubt {
+	d := doubt(since) << 1
+	if reading {
+		d |= 1
+	}
+	return d
+}
+
+// since is the last instant of which there is no doubt.
+func (d doubt) since() instant { return instant(d >> 1) }
+
+// reading: ZooKeeper has announced a change, and it is being read.
+func (d doubt) reading() bool { return d&1 != 0 }
+
+// stuck is the same doubt when no read is under way that will end it.
+func (d doubt) stuck() doubt { return d &^ 1 }
+
 // epoch is one ZooKeeper session in the life of a [session]: the span in which
 // its watches hold. Records point at the epoch that vouches for them, so that
 // the end of a session unvouches all of them with one store.
@@ -34,25 +56,43 @@ type record struct {
 	zxid int64
 	// epoch is the session whose watch was set by the read of this record.
 	epoch *epoch
-	// since is 0 while the watch vouches for the record, else the last instant
-	// at which it was known to be what ZooKeeper holds: the watch has fired and
-	// the next read is under way, or the znode's newer bytes do not parse.
-	since instant
+	// doubt is 0 while the watch vouches for the record: else the watch has fired
+	// and the next read is under way, or the znode's newer bytes cannot be served.
+	doubt doubt
 }
 
 var nothing unique.Handle[string]
 
 // vouched reports whether the record is under a watch that holds.
-func (r *record) vouched() bool { return r.since == 0 && r.epoch.ended.Load() == 0 }
+func (r *record) vouched() bool { return r.doubt == 0 && r.epoch.ended.Load() == 0 }
 
-// superseded returns the record as it is to be served once it is no longer
-// what ZooKeeper holds.
+// superseded returns the record as it is to be served while its next read is under
+// way, as ZooKeeper has announced a change.
 func (r *record) superseded(at instant) *record {
-	if !r.vouched() {
+	if r.epoch.ended.Load() != 0 {
 		return r
 	}
 	c := *r
-	c.since = at
+	if c.doubt == 0 {
+		c.doubt = newDoubt(at, true)
+	} else {
+		c.doubt |= 1
+	}
+	return &c
+}
+
+// unserved returns the record as it is to be served when a read in the given epoch
+// has brought nothing to serve in its place. at is the last instant at which it may
+// have been what ZooKeeper holds, unless that is known better.
+func (r *record) unserved(in *epoch, at instant) *record {
+	c := *r
+	if c.doubt == 0 {
+		if ended := instant(c.epoch.ended.Load()); ended != 0 {
+			at = ended // the session ended before the watch could fire
+		}
+		c.doubt = newDoubt(at, false)
+	}
+	c.doubt, c.epoch = c.doubt.stuck(), in
 	return &c
 }
 
@@ -60,17 +100,21 @@ func (r *record) superseded(at instant) *record {
 func (r *record) meta(now instant) discovery.Meta {
 	s := r.epoch.session
 	m := discovery.Meta{Zxid: r.zxid, Cache: discovery.Stale}
-	verified := r.since
-	if verified == 0 {
-		// Whether the epoch goes on is asked last: what the session says then was
-		// said of this epoch and not of the next.
-		live := s.live.Load()
-		verified = s.verified()
-		if ended := instant(r.epoch.ended.Load()); ended != 0 {
-			verified = ended
-		} else if live {
-			m.Cache = discovery.Hit
+	// Whether the epoch goes on is asked last: what the session says then was said of
+	// this epoch and not of the next.
+	live := s.live.Load()
+	verified := s.verified()
+	ended := instant(r.epoch.ended.Load())
+	switch {
+	case r.doubt != 0:
+		verified = r.doubt.since()
+		if live && ended == 0 && r.doubt.reading() {
+			m.Cache = discovery.Updating
 		}
+	case ended != 0:
+		verified = ended
+	case live:
+		m.Cache = discovery.Hit
 	}
 	m.Age = time.Duration(max(0, now-verified))
 	return m

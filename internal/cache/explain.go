@@ -52,7 +52,7 @@ func (c *Cache) Explain(path string) (x Explanation, ok bool) {
 		c.explainShop(&x, name)
 		return x, true
 	}
-	for _, v := range []*view{&c.pinned.topology.view, &c.pinned.blocklist.view} {
+	for _, v := range c.pinned.views() {
 		if v.explain(&x) {
 			return x, true
 		}
@@ -111,6 +111,8 @@ func (v *view) explain(x *Explanation) bool {
 		if !below && x.Path != s.dir {
 			continue
 		}
+		var since instant // unless it is what ZooKeeper holds
+		unwatched := s.fault.unwatched
 		if n := s.nodes[name]; below {
 			x.Kind = "member of " + s.dir
 			if n == nil {
@@ -123,12 +125,16 @@ func (v *view) explain(x *Explanation) bool {
 			if n != nil {
 				x.HeldBack = x.HeldBack || n.pending != nil
 				x.Held, x.Zxid, x.Reading = n.value != nil, n.zxid, n.unread
-				x.Value = words(n.value)
+				if x.Value = words(n.value); n.fault.err != nil && n.value == nil {
+					x.Value = s.explained(name, n).Error()
+				}
+				since, unwatched = n.trueUntil(), n.fault.unwatched
 			}
 		} else {
 			x.Kind = "pinned set"
-			x.Held, x.Zxid, x.Reading = s.listed, s.pzxid, !s.listed
+			x.Held, x.Zxid, x.Reading = s.listed, s.pzxid, !s.listed && s.fault.err == nil
 			x.Value = fmt.Sprintf("%d znodes", len(s.nodes))
+			since = earlier(s.heldSince, s.fault.since)
 			if x.HeldBack = s.heldSince != 0; x.HeldBack {
 				x.Value += fmt.Sprintf(", and %d that are gone", len(s.lost))
 			}
@@ -136,8 +142,12 @@ func (v *view) explain(x *Explanation) bool {
 		// What the guard has held since a restart is as old, and has been read.
 		_, behind := v.behind()
 		x.Restored = v.dirty.Load() < 0 && behind
-		x.Watched = !x.Reading && v.epoch.Load().ended.Load() == 0
-		x.in(&record{epoch: v.epoch.Load(), since: instant(v.dirty.Load())}, v.c.now())
+		x.Watched = !x.Reading && !unwatched && v.epoch.Load().ended.Load() == 0
+		rec := &record{epoch: v.epoch.Load(), doubt: doubt(v.dirty.Load())}
+		if since != 0 && (rec.doubt == 0 || since < rec.doubt.since()) {
+			rec.doubt = newDoubt(since, false)
+		}
+		x.in(rec, v.c.now())
 		return true
 	}
 	return false

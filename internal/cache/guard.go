@@ -27,7 +27,10 @@ const DefaultShrinkGuard = 50
 //
 // What is compared with is always what was accepted last. What the guard holds is
 // not what ZooKeeper holds, so it is STALE, its age grows, and past the bound on
-// the age of answers there is none.
+// the age of answers there is none: what was lost may have been meant to go, and
+// whoever was given the list goes on with what they have rather than with one that
+// nobody can vouch for. Answers that are made of nothing that is held are as good
+// as ever.
 
 // loss is a member that has gone.
 type loss struct {
@@ -37,6 +40,8 @@ type loss struct {
 	at, noticed instant
 	// alone: a list with so many entries that its end is a loss of its own.
 	alone bool
+	// why says what was lost.
+	why error
 }
 
 // lose takes a member out that is no longer there, and remembers it for a while.
@@ -47,14 +52,17 @@ func (s *set) lose(name string) {
 	if s.v.c.cfg.ShrinkGuard == 0 || n.value == nil {
 		return
 	}
-	l := loss{node: n, at: instant(s.v.dirty.Load()), noticed: s.v.c.now()}
-	if n.heldSince != 0 {
-		l.at = n.heldSince
+	l := loss{node: n, at: n.trueUntil(), noticed: s.v.c.now()}
+	if !s.listed {
+		l.at = earlier(l.at, s.lag.since)
 	}
+	path := s.path(name)
+	l.why = fmt.Errorf("%s is gone, like too many others; its last value is served: restore them, or POST /admin/accept%s", path, s.dir)
 	if s.weight != nil && s.weight(n.value) >= minEntries {
 		l.alone = true
-		s.v.c.guardTripped(s.path(name), fmt.Errorf("it has been deleted with %d entries in it; its last content goes on being served: restore it, or POST /admin/accept%s",
-			s.weight(n.value), s.path(name)), s.pzxid, n.zxid)
+		l.why = fmt.Errorf("%s has been deleted with %d entries in it; its last content is served: restore it, or POST /admin/accept%s",
+			path, s.weight(n.value), path)
+		s.v.c.guardTripped(path, l.why, s.pzxid, n.zxid)
 	}
 	s.lost[name] = l
 }
@@ -67,7 +75,7 @@ func (s *set) regain(name string) *node {
 	delete(s.lost, name)
 	if was && (l.alone || s.heldSince != 0) {
 		n := l.node
-		n.unread, n.heldSince = true, l.at
+		n.unread, n.heldSince, n.held = true, l.at, l.why
 		s.v.c.problems.resolve(s.path(name))
 		return n
 	}
@@ -115,28 +123,30 @@ func (s *set) release() {
 }
 
 // shrinks reports whether a member's new value has lost too much of the old one.
-func (s *set) shrinks(was, is any) (old, now int, shrinks bool) {
+func (s *set) shrinks(was, is any) bool {
 	if s.weight == nil || was == nil || s.v.c.cfg.ShrinkGuard == 0 {
-		return 0, 0, false
+		return false
 	}
-	old, now = s.weight(was), s.weight(is)
-	return old, now, old >= minEntries && (old-now)*100 > s.v.c.cfg.ShrinkGuard*old
+	old, now := s.weight(was), s.weight(is)
+	return old >= minEntries && (old-now)*100 > s.v.c.cfg.ShrinkGuard*old
 }
 
-// hold keeps what a member has served, and its new value for who accepts it.
-// v.mu is held, and dirty set.
-func (s *set) hold(name string, n *node, value any, data []byte, zxid int64, old, now int) {
-	path := s.path(name)
-	err := fmt.Errorf("it has %d entries left of %d; the last good ones go on being served: restore them, or POST /admin/accept%s", now, old, path)
-	if n.pending == nil {
-		if n.heldSince == 0 {
-			n.heldSince = instant(s.v.dirty.Load())
-		}
-		s.v.c.guardTripped(path, err, zxid, n.zxid)
-	} else {
-		s.v.c.problems.update(path, err, zxid, n.zxid)
+// hold keeps what a member has served, which was true last at the given instant, and
+// its new value for who accepts it. v.mu is held.
+func (s *set) hold(name string, n *node, value any, data []byte, zxid int64, at instant) {
+	tripped := n.pending == nil
+	if n.heldSince == 0 {
+		n.heldSince = at
 	}
 	n.pending, n.pendingData, n.pendingZxid = value, data, zxid
+	path := s.path(name)
+	n.held = fmt.Errorf("%s has %d entries left of %d; the last good ones are served: restore them, or POST /admin/accept%s",
+		path, s.weight(n.pending), s.weight(n.value), path)
+	if tripped {
+		s.v.c.guardTripped(path, n.held, zxid, n.zxid)
+	} else {
+		s.v.c.problems.update(path, n.held, zxid, n.zxid)
+	}
 }
 
 // listEntries is the weight of a bad-citizen list: what has not expired.
@@ -151,31 +161,11 @@ func (s *set) served(yield func(name string, n *node) bool) {
 	}
 }
 
-// heldSince is the last instant at which all that the guard holds was true, 0 if
-// it holds nothing. v.mu is held.
-func (v *view) heldSince() (at instant) {
-	earlier := func(t instant) {
-		if t != 0 && (at == 0 || t < at) {
-			at = t
-		}
-	}
-	for _, s := range v.sets {
-		earlier(s.heldSince)
-		for _, l := range s.lost {
-			if l.alone {
-				earlier(l.at)
-			}
-		}
-		for _, n := range s.nodes {
-			earlier(n.heldSince)
-		}
-	}
-	return at
-}
-
-// Accept lets through what the shrink guard holds back at path: the end of
-// members of a set, where path is the set's, or of entries of a list. It reports
-// whether anything was held back.
+// Accept lets answers follow what ZooKeeper holds at path although that looks like
+// an accident: the end of members of a set, where path is the set's, the end of
+// entries of a list, or a member that cannot be read, which then counts as nothing
+// until other bytes are written there. It reports whether there was anything of the
+// kind.
 func (c *Cache) Accept(path string) bool {
 	return c.pinned.topology.accept(path) || c.pinned.blocklist.accept(path)
 }
@@ -199,6 +189,10 @@ func (v *view) accept(path string) (accepted bool) {
 				delete(s.lost, name)
 				s.judge()
 				accepted = true
+			case below && n != nil && n.fault.err != nil && !n.fault.accepted:
+				s.acceptFault(name, n)
+				accepted = true
+				return
 			case below && n != nil && n.pending != nil:
 				n.accept(n.pending, n.pendingData, n.pendingZxid)
 				accepted = true
@@ -208,7 +202,7 @@ func (v *view) accept(path string) (accepted bool) {
 			}
 		})
 		if accepted {
-			v.c.log.Warn("a loss was accepted", "path", path)
+			v.c.log.Warn("what ZooKeeper holds was accepted", "path", path)
 		}
 		return accepted
 	}
@@ -223,7 +217,7 @@ func (c *Cache) guardTripped(path string, err error, zxid, served int64) {
 
 // held is the number of sets and lists that the guard holds something of.
 func (c *Cache) held() (n int) {
-	for _, v := range []*view{&c.pinned.topology.view, &c.pinned.blocklist.view} {
+	for _, v := range c.pinned.views() {
 		v.mu.Lock()
 		for _, s := range v.sets {
 			if s.heldSince != 0 {

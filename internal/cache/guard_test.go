@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -15,7 +14,24 @@ func (w *world) datacenters() (int, discovery.Meta) {
 	w.Helper()
 	topology, meta, err := w.cache.Topology(w.soon(), discovery.ReadOptions{})
 	w.must(err)
-	return len(topology.Datacenters()), meta
+	_, doubts := topology.Doubts()
+	return len(topology.Datacenters()), doubted(meta, doubts)
+}
+
+// doubted is how well a set is known as a whole.
+func doubted(meta discovery.Meta, doubts discovery.Doubts) discovery.Meta {
+	if whole := doubts.Whole(); whole != nil {
+		meta = meta.Join(discovery.Meta{Age: time.Since(whole.Since), Cache: discovery.Stale})
+	}
+	return meta
+}
+
+// bad returns the blocklist, and how well it is known as a whole.
+func (w *world) bad() (*discovery.Blocklist, discovery.Meta) {
+	w.Helper()
+	list, meta, err := w.cache.Blocklist(w.soon(), discovery.ReadOptions{})
+	w.must(err)
+	return list, doubted(meta, list.Doubts())
 }
 
 func (w *world) expectDatacenters(want int, status discovery.CacheStatus) {
@@ -185,10 +201,7 @@ func TestGuardOfAList(t *testing.T) {
 	expect := func(want int, status discovery.CacheStatus) {
 		t.Helper()
 		w.eventually(func() string {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			list, meta, err := c.Blocklist(ctx, discovery.ReadOptions{})
-			w.must(err)
+			list, meta := w.bad()
 			if n := list.Len(time.Now()); n != want || meta.Cache != status {
 				return fmt.Sprintf("%d entries (%v), want %d (%v); problems: %+v", n, meta.Cache, want, status, c.Problems())
 			}
@@ -267,8 +280,7 @@ func TestAcceptOfASetOfLists(t *testing.T) {
 		t.Error("not accepted")
 	}
 	w.eventually(func() string {
-		list, meta, err := c.Blocklist(w.soon(), discovery.ReadOptions{})
-		w.must(err)
+		list, meta := w.bad()
 		if n := list.Len(time.Now()); n != 0 || meta.Cache != discovery.Hit || c.held() != 0 || c.problems.count() != 0 {
 			return fmt.Sprintf("%d entries (%v), problems: %+v", n, meta.Cache, c.Problems())
 		}

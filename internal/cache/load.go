@@ -125,13 +125,8 @@ func (l *load) found(data []byte, st zk.Stat) {
 		return
 	}
 	if old != nil && old.datacenter != nothing {
-		good := *old.superseded(l.s.verified())
-		if good.since == 0 { // the session ended before the watch could fire
-			good.since = instant(good.epoch.ended.Load())
-		}
-		good.epoch = rec.epoch
-		rec = &good
-		c.problems.report(l.path, err, st.Mzxid, good.zxid)
+		rec = old.unserved(rec.epoch, l.s.verified())
+		c.problems.report(l.path, err, st.Mzxid, rec.zxid)
 	} else {
 		c.problems.report(l.path, err, st.Mzxid, 0)
 	}

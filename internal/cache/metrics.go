@@ -18,7 +18,7 @@ type metrics struct {
 	snapshots, failedSnapshots            prometheus.Counter
 	entries, loading, problems, bytes     *prometheus.Desc
 	sessions, live, reserved, budgetBytes *prometheus.Desc
-	age, held                             *prometheus.Desc
+	age, held, unread, broken             *prometheus.Desc
 	snapshotBytes, snapshotTime           *prometheus.Desc
 	listBuild                             prometheus.Histogram
 }
@@ -45,6 +45,8 @@ func newMetrics(c *Cache) *metrics {
 		snapshots:       counter("snapshots_written_total", "Snapshots written to disk."),
 		failedSnapshots: counter("snapshot_failures_total", "Snapshots that could not be written."),
 		held:            gauge("shrink_guard_held", "Sets and lists of which the shrink guard serves what ZooKeeper no longer has."),
+		unread:          gauge("members_never_read", "Regions, datacenters and bad-citizen lists that exist and of which nothing is known, as they could never be read; 1 for a set that cannot be listed.", "set"),
+		broken:          gauge("members_stale", "Those of which the last good value is served, as what ZooKeeper holds cannot be read.", "set"),
 		snapshotBytes:   gauge("snapshot_bytes", "Size of the last snapshot written."),
 		snapshotTime:    gauge("snapshot_timestamp_seconds", "When the last snapshot was written, as Unix time."),
 		entries:         gauge("entries", "Shops in memory, absent ones included."),
@@ -75,7 +77,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		c.Describe(ch)
 	}
 	for _, d := range []*prometheus.Desc{m.entries, m.loading, m.problems, m.bytes, m.sessions, m.live, m.reserved, m.budgetBytes, m.age,
-		m.held, m.snapshotBytes, m.snapshotTime} {
+		m.held, m.unread, m.broken, m.snapshotBytes, m.snapshotTime} {
 		ch <- d
 	}
 	m.listBuild.Describe(ch)
@@ -96,6 +98,13 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.problems, float64(m.c.problems.count()))
 	gauge(m.bytes, float64(m.c.cfg.MaxBytes-m.c.keep.RemainingCost()))
 	gauge(m.held, float64(m.c.held()))
+	for _, v := range m.c.pinned.views() {
+		for _, s := range v.sets {
+			unread, broken := s.faults()
+			gauge(m.unread, float64(unread), s.dir)
+			gauge(m.broken, float64(broken), s.dir)
+		}
+	}
 	if at, size := m.c.snapshot.last(); !at.IsZero() {
 		gauge(m.snapshotBytes, float64(size))
 		gauge(m.snapshotTime, float64(at.UnixMilli())/1000)

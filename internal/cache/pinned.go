@@ -52,9 +52,10 @@ func (p *pinned) init(c *Cache, s *session) {
 	t.collect = func() func() {
 		rs, zxid := values[discovery.Region](regions)
 		ds, dzxid := values[discovery.Datacenter](datacenters)
+		rdoubts, ddoubts := regions.doubts(), datacenters.doubts()
 		return func() {
 			at := since(&c.notify.topologyAt)
-			is := discovery.NewTopology(max(zxid, dzxid), rs, ds)
+			is := discovery.NewTopology(max(zxid, dzxid), rs, ds).WithDoubts(rdoubts, ddoubts)
 			c.notify.feed.PublishTopology(t.current.Swap(is), is, at)
 		}
 	}
@@ -62,10 +63,13 @@ func (p *pinned) init(c *Cache, s *session) {
 	b := &p.blocklist
 	b.collect = func() func() {
 		all, zxid := values[discovery.BadCitizenList](lists)
+		doubts := lists.doubts()
 		return func() {
 			at := since(&c.notify.blocklistAt)
 			begun := time.Now()
-			b.current.Store(b.current.Load().Next(c.cfg.clock.Now(), zxid, all...))
+			is := b.current.Load().Next(c.cfg.clock.Now(), zxid, all...)
+			is.SetDoubts(doubts)
+			b.current.Store(is)
 			c.metrics.listBuild.Observe(time.Since(begun).Seconds())
 			c.notify.feed.PublishBlocklist(at)
 		}
@@ -74,6 +78,8 @@ func (p *pinned) init(c *Cache, s *session) {
 	p.sets = []*set{regions, datacenters, lists}
 	c.snapshot.restorePinned(p.sets)
 }
+
+func (p *pinned) views() []*view { return []*view{&p.topology.view, &p.blocklist.view} }
 
 // values gathers what a set holds, and the newest transaction that changed it.
 // The view's mu is held.
@@ -142,10 +148,7 @@ func (p *pinned) compare() {
 		"root_czxid", p.rootCzxid.Load(), "snapshot_root_czxid", h.RootCzxid)
 	for _, s := range p.sets {
 		s.v.outdate(func() {
-			for name := range s.nodes {
-				s.forget(name)
-			}
-			s.pzxid, s.accepted = 0, 0
+			s.clear()
 			s.v.published = 0 // nothing is, until all has been read
 		})
 	}

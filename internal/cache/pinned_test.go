@@ -208,7 +208,6 @@ func TestNoServer(t *testing.T) {
 // drift.
 func TestDeniedPinned(t *testing.T) {
 	w := newWorld(t)
-	hidden := []zk.ACL{{Perms: zk.PermAll &^ zk.PermRead, Scheme: "world", ID: "anyone"}}
 	ash3, lists := layout.Datacenter("ash3"), layout.BadCitizensDir()
 	_, _, err := w.zk.Create(w.soon(), ash3, []byte(`{"region":"us-east1","capacity":1,"assigned":0,"open":true}`), zk.CreateOptions{ACL: hidden})
 	w.must(err)
@@ -224,7 +223,7 @@ func TestDeniedPinned(t *testing.T) {
 	}
 	w.must(w.zk.SetACL(w.soon(), lists, zk.OpenACL(), -1))
 	w.must(c.WaitReady(w.soon()))
-	w.expectDatacenters(2, discovery.Hit) // all that may be read
+	w.answers(0).expect("datacenters: unread", "datacenter ash1: HIT", "bad: HIT")
 	w.must(w.zk.SetACL(w.soon(), ash3, zk.OpenACL(), -1))
 	w.expectDatacenters(3, discovery.Hit)
 	zxid := w.datacenter("ash3", "us-east1", 7) // and it is watched

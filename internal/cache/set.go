@@ -31,10 +31,15 @@ type set struct {
 	// serves them still. See guard.go.
 	lost      map[string]loss
 	heldSince instant
-	// listed: the children are known. If not, list was cut short by an outage
-	// and is done again when the session is back. denied: they may not be.
-	listed, denied bool
-	lag            lag // unless listed
+	// listed: the children are known. If not, they are being read, or that was cut
+	// short by an outage and is done again when the session is back, or fault says
+	// why they cannot be.
+	listed bool
+	lag    lag // unless listed
+	fault  fault
+	// whole: which children there are and what each of them holds has been known at
+	// once, at some time. Until then nothing is said of all of them together.
+	whole bool
 }
 
 // node is one child.
@@ -47,23 +52,26 @@ type node struct {
 	// read is the transaction that wrote what was read last, of which value may
 	// be no part.
 	read int64
-	// pending is a newer value that the shrink guard holds back, and heldSince
-	// the last instant at which value was true then.
+	// pending is a newer value that the shrink guard holds back, heldSince the last
+	// instant at which value was true then, and held says what was lost.
 	pending     any
 	pendingData []byte
 	pendingZxid int64
 	heldSince   instant
-	// unread: its last read was cut short by an outage. again: it is being read
-	// once more, after a sync, because an older value came. denied: it may not be
-	// read, so it has no watch.
-	unread, again, denied bool
-	lag                   lag // while unread
+	held        error
+	// unread: it is being read, or that was cut short by an outage. again: it is
+	// being read once more, after a sync, because an older value came.
+	unread, again bool
+	lag           lag // while unread
+	// fault says why what it holds now cannot be served.
+	fault fault
 }
 
 // accept makes a value the one that is served.
 func (n *node) accept(value any, data []byte, zxid int64) {
 	n.value, n.data, n.zxid = value, data, zxid
-	n.pending, n.pendingData, n.pendingZxid, n.heldSince = nil, nil, 0, 0
+	n.pending, n.pendingData, n.pendingZxid, n.heldSince, n.held = nil, nil, 0, 0, nil
+	n.fault = fault{}
 }
 
 func (s *set) path(name string) string { return s.dir + "/" + name }
@@ -134,14 +142,27 @@ func (n *node) outdate(l lag) {
 	}
 }
 
+// trueUntil is the last instant at which its value was known to be what ZooKeeper
+// holds, 0 while it is.
+func (n *node) trueUntil() instant {
+	at := earlier(n.heldSince, n.fault.since)
+	if n.unread {
+		at = earlier(at, n.lag.since)
+	}
+	return at
+}
+
 // list reads which children there are.
 func (s *set) list() {
 	s.v.outdate(s.unlist)
+	s.readList()
+}
+
+func (s *set) readList() {
 	s.v.submit(func(done func(error)) {
 		s.v.session.client.ChildrenAsync(s.dir, true, func(names []string, st zk.Stat, err error) {
 			if err = s.v.session.trust(err); !errors.Is(err, zk.ErrNoNode) {
-				s.onList(names, st.Pzxid, err)
-				done(err)
+				done(s.onList(names, st.Pzxid, err))
 				return
 			}
 			s.v.session.client.ExistsAsync(s.dir, true, func(_ zk.Stat, err error) {
@@ -149,8 +170,9 @@ func (s *set) list() {
 				case err == nil:
 					s.list() // it has come into being between the two
 				case errors.Is(err, zk.ErrNoNode):
-					err = nil
-					s.onList(nil, 0, nil)
+					err = s.onList(nil, 0, nil)
+				default:
+					err = s.onList(nil, 0, err)
 				}
 				done(err)
 			})
@@ -158,18 +180,26 @@ func (s *set) list() {
 	})
 }
 
-func (s *set) onList(names []string, pzxid int64, err error) {
-	if errors.Is(err, zk.ErrNoAuth) {
-		s.v.c.problems.report(s.dir, err, 0, s.accepted)
-		s.v.outdate(func() { s.denied = true })
+// onList installs which children there are. It returns the error of a read that is
+// to be tried again.
+func (s *set) onList(names []string, pzxid int64, err error) error {
+	if passes(err) {
+		return err
 	}
 	if err != nil {
-		return
+		s.v.change(func() {
+			if s.fault.err == nil && s.whole {
+				s.fault.since = s.lag.since
+			}
+			s.fault.err, s.fault.unwatched = err, true
+			s.v.c.problems.report(s.dir, s.unlistable(), 0, s.accepted)
+		})
+		return nil
 	}
 	var added []string
 	s.v.change(func() {
-		if s.denied {
-			s.denied = false
+		if s.fault.err != nil {
+			s.fault = fault{}
 			s.v.c.problems.resolve(s.dir)
 		}
 		s.unlist() // what is new in it lags from here on, if not longer
@@ -196,6 +226,7 @@ func (s *set) onList(names []string, pzxid int64, err error) {
 		s.v.session.reserved.Add(int64(zk.WatchCost(s.path(name))))
 		s.read(name)
 	}
+	return nil
 }
 
 // forget takes a child out. v.mu is held.
@@ -205,14 +236,26 @@ func (s *set) forget(name string) {
 	s.v.c.problems.resolve(s.path(name))
 }
 
+// clear forgets all that a snapshot has brought. v.mu is held.
+func (s *set) clear() {
+	for name := range s.nodes {
+		s.forget(name)
+	}
+	s.pzxid, s.accepted, s.whole = 0, 0, false
+}
+
 // read reads one child.
 func (s *set) read(name string) {
-	path := s.path(name)
 	s.v.outdate(func() {
 		if n := s.nodes[name]; n != nil {
 			n.outdate(s.v.lagging())
 		}
 	})
+	s.get(name)
+}
+
+func (s *set) get(name string) {
+	path := s.path(name)
 	s.v.submit(func(done func(error)) {
 		s.v.session.client.GetAsync(path, true, func(data []byte, st zk.Stat, err error) {
 			switch err = s.v.session.trust(err); {
@@ -228,43 +271,57 @@ func (s *set) read(name string) {
 						s.judge()
 					}
 				})
-			case errors.Is(err, zk.ErrNoAuth):
-				s.v.change(func() {
-					if n := s.nodes[name]; n != nil {
-						n.unread, n.denied = false, true
-						s.v.c.problems.report(path, err, 0, n.zxid)
-					}
-				})
+			case !passes(err):
+				s.onDenied(name, err, done)
+				return
 			}
 			done(err)
 		})
 	})
 }
 
-// askAgain reads what may not be read, as no event tells when it may be. It runs
+// onDenied notes that a child may not be read, or cannot be for another reason that
+// no event will tell the end of. Which bytes it holds is asked for all the same, as
+// ZooKeeper tells the transaction that wrote them to everybody.
+func (s *set) onDenied(name string, denied error, done func(error)) {
+	s.v.session.client.ExistsAsync(s.path(name), false, func(st zk.Stat, err error) {
+		if err = s.v.session.trust(err); passes(err) {
+			done(err)
+			return
+		}
+		s.v.mu.Lock()
+		n := s.nodes[name]
+		known := n == nil || !n.unread && n.fault.unwatched && n.read == st.Mzxid
+		s.v.mu.Unlock()
+		if !known { // which askAgain asks for each second
+			s.v.change(func() {
+				if n := s.nodes[name]; n != nil {
+					s.spoil(name, n, denied, st.Mzxid)
+					n.fault.unwatched = true
+				}
+			})
+		}
+		done(nil)
+	})
+}
+
+// askAgain reads what could not be read, as no event tells when it can be. It runs
 // on the view's goroutine.
 func (s *set) askAgain() {
 	s.v.mu.Lock()
-	list := s.denied
+	list := s.fault.unwatched
 	var names []string
 	for name, n := range s.nodes {
-		if n.denied && !n.unread {
+		if n.fault.unwatched && !n.unread {
 			names = append(names, name)
 		}
 	}
 	s.v.mu.Unlock()
 	if list {
-		s.list()
+		s.readList()
 	}
 	for _, name := range names {
-		s.v.submit(func(done func(error)) {
-			s.v.session.client.GetAsync(s.path(name), true, func(data []byte, st zk.Stat, err error) {
-				if err = s.v.session.trust(err); err == nil {
-					s.onRead(name, data, st)
-				}
-				done(nil)
-			})
-		})
+		s.get(name)
 	}
 }
 
@@ -285,18 +342,19 @@ func (s *set) onRead(name string, data []byte, st zk.Stat) {
 			n.again = true
 			return
 		}
-		n.unread, n.again, n.denied = false, false, false
-		n.read = st.Mzxid
+		n.again = false
 		if s.v.c.cfg.Snapshot == "" {
 			data = nil
 		}
 		var partial *partialError
 		if err != nil && !errors.As(err, &partial) {
-			s.v.c.problems.report(path, err, st.Mzxid, n.zxid)
+			s.spoil(name, n, err, st.Mzxid)
 			return
 		}
-		if old, now, shrinks := s.shrinks(n.value, value); shrinks {
-			s.hold(name, n, value, data, st.Mzxid, old, now)
+		last := n.trueUntil()
+		n.unread, n.fault, n.read = false, fault{}, st.Mzxid
+		if s.shrinks(n.value, value) {
+			s.hold(name, n, value, data, st.Mzxid, last)
 			return
 		}
 		n.accept(value, data, st.Mzxid)

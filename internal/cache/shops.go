@@ -163,9 +163,9 @@ func (c *Cache) serve(e *entry, hash uint64, rec *record, now instant) discovery
 		c.keep.Get(hash)
 	}
 	meta := rec.meta(now)
-	// A znode with a problem is read again once a second at most: one that may
-	// not be read has no watch that would tell when it may.
-	if meta.Cache == discovery.Stale && rec.epoch.session.live.Load() && (first || !c.problems.has(c.cfg.Layout.Shop(e.name))) {
+	// What cannot be served is read again once a second at most: a znode that may not
+	// be read has no watch that would tell when it may.
+	if meta.Cache != discovery.Hit && rec.epoch.session.live.Load() && (first || rec.doubt == 0 || rec.restored() && rec.epoch.ended.Load() != 0) {
 		c.reload(hash, e, true)
 	}
 	return meta
@@ -376,6 +376,8 @@ func (c *Cache) finish(l *load, rec *record, err error) {
 		sh.remove(l.hash)
 		kept = false
 		c.sessions.unreserve(l.s, l.path)
+	case !first && !was.vouched():
+		l.e.rec.CompareAndSwap(was, was.unserved(l.s.epoch.Load(), l.s.verified()))
 	}
 	removal := l.removal
 	sh.mu.Unlock()

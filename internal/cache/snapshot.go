@@ -55,7 +55,7 @@ type snapshotter struct {
 }
 
 // restored reports whether there was a snapshot to begin with.
-func (r *record) restored() bool { return r.since < 0 }
+func (r *record) restored() bool { return r.doubt < 0 }
 
 func (p *snapshotter) restored() bool { return p.header != nil }
 
@@ -157,7 +157,10 @@ func (p *snapshotter) restorePinned(sets []*set) {
 	if p.header == nil {
 		return
 	}
-	oldest := map[*view]instant{}
+	now := p.since(0)
+	for _, s := range sets {
+		s.lag.since = now // should the file not say
+	}
 	for {
 		peek, err := p.reader.r.Peek(1)
 		if err != nil || peek[0] == snapshotShop || peek[0] == snapshotEnd {
@@ -167,10 +170,8 @@ func (p *snapshotter) restorePinned(sets []*set) {
 		if err != nil {
 			// A part of the datacenters is worse than none.
 			for _, s := range sets {
-				for name := range s.nodes {
-					s.forget(name)
-				}
-				s.pzxid, s.accepted = 0, 0
+				s.clear()
+				s.lag = lag{}
 			}
 			p.file.Close()
 			p.file, p.reader, p.header = nil, nil, nil
@@ -179,39 +180,51 @@ func (p *snapshotter) restorePinned(sets []*set) {
 		}
 		s := sets[r.set]
 		if r.kind == snapshotSet {
-			s.pzxid, s.accepted = r.zxid, r.zxid
-			continue
-		}
-		value, err := s.decode(r.name, r.data, r.zxid)
-		var partial *partialError
-		if err != nil && !errors.As(err, &partial) || s.nodes[r.name] != nil {
-			continue
-		}
-		s.nodes[r.name] = &node{value: value, zxid: r.zxid, read: r.zxid, data: r.data, unread: true}
-		s.v.session.reserved.Add(watchCost(s.path(r.name)))
-		if at := p.since(r.age); oldest[s.v] == 0 || at < oldest[s.v] {
-			oldest[s.v] = at
+			s.pzxid, s.accepted, s.lag.since, s.whole = r.zxid, r.zxid, p.since(r.age), r.whole
+		} else if !p.restoreMember(s, &r) {
+			s.whole = false
 		}
 	}
-	for _, v := range []*view{&p.c.pinned.topology.view, &p.c.pinned.blocklist.view} {
+	for _, v := range p.c.pinned.views() {
 		v.mu.Lock()
-		at := oldest[v]
-		if at == 0 { // that there is nothing was known then, too
-			at = p.since(0)
-		}
-		v.dirty.Store(int64(at))
-		v.unread = at
+		v.lost = true
 		v.version++
+		at := instant(0)
 		for _, s := range v.sets {
-			s.lag = lag{at, v.version}
+			s.lag.version = v.version
+			at = earlier(at, s.lag.since)
 			for _, n := range s.nodes {
-				n.lag = s.lag
+				n.lag.version = v.version
+				at = earlier(at, n.lag.since)
 			}
 		}
+		v.dirty.Store(int64(newDoubt(at, false)))
 		v.collect()()
 		v.published = v.version
 		v.mu.Unlock()
 	}
+}
+
+// restoreMember puts one member of a pinned set in its place. It reports false for
+// one that means nothing to this process.
+func (p *snapshotter) restoreMember(s *set, r *snapshotRecord) bool {
+	if s.nodes[r.name] != nil {
+		return false
+	}
+	n := &node{read: r.zxid, unread: true, lag: lag{since: p.since(r.age)}}
+	if r.kind == snapshotAccepted {
+		n.fault = fault{err: errors.New("it could not be read before the last restart"), accepted: true}
+	} else {
+		value, err := s.decode(r.name, r.data, r.zxid)
+		var partial *partialError
+		if err != nil && !errors.As(err, &partial) {
+			return false
+		}
+		n.value, n.zxid, n.data = value, r.zxid, r.data
+	}
+	s.nodes[r.name] = n
+	s.v.session.reserved.Add(watchCost(s.path(r.name)))
+	return true
 }
 
 // restoreShops fills in shops, most used first, as far as there is room.
@@ -260,7 +273,7 @@ func (c *Cache) restoreShop(e *entry, r *snapshotRecord, since instant) bool {
 		return false
 	}
 	e.heat.Store(r.heat)
-	e.rec.Store(&record{datacenter: unique.Make(r.datacenter), zxid: r.zxid, epoch: s.epoch.Load(), since: since})
+	e.rec.Store(&record{datacenter: unique.Make(r.datacenter), zxid: r.zxid, epoch: s.epoch.Load(), doubt: newDoubt(since, false)})
 	sh := c.index.shard(hash)
 	sh.mu.Lock()
 	free := sh.find(hash) == nil
@@ -287,7 +300,7 @@ func (p *snapshotter) giveUp(err error) {
 func (c *Cache) waitRestored(ctx context.Context) error {
 	first, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	for _, v := range []*view{&c.pinned.topology.view, &c.pinned.blocklist.view} {
+	for _, v := range c.pinned.views() {
 		err := v.wait(first, true)
 		switch {
 		case err == nil:
@@ -425,22 +438,38 @@ func (p *snapshotter) writeTo(out io.Writer) (int64, error) {
 	w := newSnapshotWriter(out, h)
 	for i, s := range c.pinned.sets {
 		v := s.v
-		age := v.meta(now).Age
 		// Nothing is written while the lock is held: events wait for it, and a disk
 		// may hang.
 		var records []snapshotRecord
 		v.mu.Lock()
-		records = append(records, snapshotRecord{kind: snapshotSet, set: i, zxid: s.accepted})
-		put := func(name string, n *node) bool {
-			if n.value != nil && n.data != nil && n.zxid > 0 && int64(len(n.data)) <= maxSnapshotData && discovery.ValidateName(name) == nil {
-				records = append(records, snapshotRecord{kind: snapshotMember, set: i, name: name, zxid: n.zxid, age: age, data: n.data})
+		age := v.meta(now).Age
+		ageOf := func(since instant) time.Duration {
+			if since == 0 {
+				return age
 			}
-			return true
+			return max(age, time.Duration(now-since))
+		}
+		all := age
+		if whole := s.doubts().Whole(); whole != nil {
+			all = max(all, time.Since(whole.Since))
+		}
+		records = append(records, snapshotRecord{kind: snapshotSet, set: i, zxid: s.accepted, age: all, whole: true})
+		put := func(name string, n *node, since instant) {
+			switch fits := discovery.ValidateName(name) == nil && int64(len(n.data)) <= maxSnapshotData; {
+			case fits && n.value != nil && n.zxid > 0:
+				records = append(records, snapshotRecord{kind: snapshotMember, set: i, name: name, zxid: n.zxid, age: ageOf(since), data: n.data})
+			case fits && n.fault.accepted && n.read > 0:
+				records = append(records, snapshotRecord{kind: snapshotAccepted, set: i, name: name, zxid: n.read})
+			case n.value != nil || n.fault.accepted:
+				records[0].whole = false // it is nobody's to serve without this one
+			}
 		}
 		for name, n := range s.nodes {
-			put(name, n)
+			put(name, n, n.trueUntil())
 		}
-		s.served(put)
+		for name, n := range s.served {
+			put(name, n, s.lost[name].at)
+		}
 		v.mu.Unlock()
 		for i := range records {
 			w.record(&records[i])

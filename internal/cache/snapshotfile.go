@@ -18,7 +18,7 @@ import (
 // as JSON; records; the end mark with the number of records; the XXH64 of all
 // bytes before it. Text and numbers are length-prefixed and varints.
 const (
-	snapshotMagic = "magellan snapshot 1\n"
+	snapshotMagic = "magellan snapshot 2\n"
 	// Bounds of what is read: a file is not trusted, whoever wrote it.
 	maxSnapshotHeader = 64 << 10
 	maxSnapshotData   = 4 << 20 // of one znode; jute.maxbuffer is 1 MiB mostly
@@ -30,6 +30,7 @@ const (
 	snapshotSet
 	snapshotMember
 	snapshotShop
+	snapshotAccepted // a member that cannot be read, as was accepted
 )
 
 var errBadSnapshot = errors.New("not a whole snapshot")
@@ -52,12 +53,13 @@ type snapshotHeader struct {
 // snapshotRecord is one record. age is how old the value was known to be when the
 // snapshot was written.
 type snapshotRecord struct {
-	kind int
-	set  int // of snapshotSet and snapshotMember: which of the pinned sets
-	name string
-	zxid int64 // of snapshotSet: its pzxid
-	age  time.Duration
-	data []byte // of snapshotMember: the znode's bytes
+	kind  int
+	set   int // of all but snapshotShop: which of the pinned sets
+	name  string
+	zxid  int64         // of snapshotSet: its pzxid
+	age   time.Duration // of snapshotSet: that of all its members together
+	data  []byte        // of snapshotMember: the znode's bytes
+	whole bool          // of snapshotSet: all its members follow
 	// Of snapshotShop.
 	datacenter string
 	heat       uint32
@@ -96,14 +98,18 @@ func (s *snapshotWriter) put(b []byte) {
 func (s *snapshotWriter) record(r *snapshotRecord) {
 	s.n++
 	b := binary.AppendUvarint(s.buf[:0], uint64(r.kind))
-	if r.kind == snapshotSet || r.kind == snapshotMember {
+	if r.kind != snapshotShop {
 		b = binary.AppendUvarint(b, uint64(r.set))
 	}
 	b = binary.AppendUvarint(b, uint64(r.zxid))
+	// Rounded up: no value is younger than it was.
+	b = binary.AppendUvarint(b, uint64((max(r.age, 0)+time.Millisecond-1)/time.Millisecond))
 	if r.kind != snapshotSet {
 		b = text(b, r.name)
-		// Rounded up: no value is younger than it was.
-		b = binary.AppendUvarint(b, uint64((max(r.age, 0)+time.Millisecond-1)/time.Millisecond))
+	} else if r.whole {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
 	}
 	switch r.kind {
 	case snapshotMember:
@@ -200,7 +206,7 @@ func (s *snapshotReader) next() (r snapshotRecord, err error) {
 			err = fmt.Errorf("%w: record %d makes no sense", errBadSnapshot, s.n)
 		}
 	}()
-	r.kind = int(s.number(snapshotShop))
+	r.kind = int(s.number(snapshotAccepted))
 	if s.last < 0 {
 		return r, nil
 	}
@@ -215,7 +221,9 @@ func (s *snapshotReader) next() (r snapshotRecord, err error) {
 		r.set = int(s.number(pinnedSets - 1))
 	}
 	r.zxid = int64(s.number(1<<63 - 1))
+	r.age = time.Duration(s.number(uint64(maxSnapshotAge/time.Millisecond))) * time.Millisecond
 	if r.kind == snapshotSet {
+		r.whole = s.number(1) == 1
 		return r, nil
 	}
 	name, err := s.text(1 << 10)
@@ -226,12 +234,14 @@ func (s *snapshotReader) next() (r snapshotRecord, err error) {
 	if discovery.ValidateName(r.name) != nil || r.zxid == 0 {
 		s.last = -1
 	}
-	r.age = time.Duration(s.number(uint64(maxSnapshotAge/time.Millisecond))) * time.Millisecond
-	var value []byte
-	if r.kind == snapshotMember {
-		value, err = s.text(maxSnapshotData)
-		r.data = value
-	} else if value, err = s.text(1 << 10); err == nil {
+	switch r.kind {
+	case snapshotMember:
+		r.data, err = s.text(maxSnapshotData)
+	case snapshotShop:
+		var value []byte
+		if value, err = s.text(1 << 10); err != nil {
+			break
+		}
 		r.datacenter = string(value)
 		if discovery.ValidateName(r.datacenter) != nil {
 			s.last = -1

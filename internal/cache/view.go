@@ -23,9 +23,11 @@ type view struct {
 	// stores it.
 	collect func() (build func())
 
-	// dirty is the last instant at which the published snapshot was known to be
-	// what ZooKeeper holds, 0 while it still is.
-	dirty atomic.Int64
+	// dirty is the doubt about the published snapshot as far as it is not all that was
+	// read: a change is being read, or a snapshot is being made of it, or the session
+	// was lost. What was read and cannot be served is part of the snapshot itself; see
+	// set.doubts. It changes under mu.
+	dirty atomic.Int64 // a doubt
 	epoch atomic.Pointer[epoch]
 
 	mu sync.Mutex
@@ -35,11 +37,12 @@ type view struct {
 	// outdated is what was known at the last change, as in dirty; moved at the
 	// first one since the snapshot was collected.
 	outdated, moved instant
-	// unread is dirty without what the shrink guard holds: since when what ZooKeeper
-	// holds has not been known.
-	unread instant
-	// failure says why nothing has been published yet.
-	failure error
+	// lost: what was read in an earlier session, or comes from a snapshot on disk, has
+	// not all been read again.
+	lost bool
+	// failure says why a read has failed last, and failures counts how many have.
+	failure  error
+	failures uint64
 	// changed is closed, and made anew, at every publication and failure.
 	changed chan struct{}
 	wake    chan struct{}
@@ -80,14 +83,22 @@ func (v *view) onWatch(path string) bool {
 func (v *view) outdate(f func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	last := v.epoch.Load().ended.Load()
+	last := instant(v.epoch.Load().ended.Load())
 	if last == 0 {
-		last = int64(v.session.verified())
+		last = v.session.verified()
+	} else {
+		v.lost = true
 	}
-	v.dirty.CompareAndSwap(0, last)
+	is := doubt(v.dirty.Load())
+	if is == 0 {
+		is = newDoubt(last, true)
+	}
+	if v.lost {
+		is = is.stuck()
+	}
+	v.dirty.Store(int64(is))
 	v.version++
-	v.outdated = instant(last)
-	v.unread = earlier(v.unread, v.outdated)
+	v.outdated = last
 	v.moved = earlier(v.moved, v.outdated)
 	f()
 }
@@ -132,6 +143,7 @@ func (r *pinnedRead) fail(err error) { r.v.fail(err) }
 func (v *view) fail(err error) {
 	v.mu.Lock()
 	v.failure = err
+	v.failures++
 	v.announce()
 	v.mu.Unlock()
 }
@@ -160,8 +172,8 @@ func earlier(a, b instant) instant {
 	return a
 }
 
-// behind returns the lag of what lags most, and whether anything does. v.mu is
-// held.
+// behind returns the lag of what lags most, and whether anything does: is being
+// read, that is, or will be once the session is back. v.mu is held.
 func (v *view) behind() (most lag, any bool) {
 	add := func(l lag) {
 		if !any || l.version < most.version {
@@ -171,7 +183,7 @@ func (v *view) behind() (most lag, any bool) {
 		any = true
 	}
 	for _, s := range v.sets {
-		if !s.listed {
+		if !s.listed && s.fault.err == nil {
 			add(s.lag)
 		}
 		for _, n := range s.nodes {
@@ -205,6 +217,10 @@ func (v *view) run() {
 		most, behind := v.behind()
 		if !behind {
 			most.version = version + 1
+			v.lost = false
+		}
+		for _, s := range v.sets {
+			s.settle()
 		}
 		v.moved = 0
 		var build func()
@@ -218,12 +234,14 @@ func (v *view) run() {
 		build()
 		v.mu.Lock()
 		v.published, v.pending = version, most.version
-		v.failure = nil
 		if !behind || most.since != 0 {
 			// Changes go on while this is done, and there may always be some: the
 			// snapshot is as old as the first that it has not.
-			v.unread = earlier(most.since, v.moved)
-			v.dirty.Store(int64(earlier(v.unread, v.heldSince())))
+			is := doubt(0)
+			if at := earlier(most.since, v.moved); at != 0 {
+				is = newDoubt(at, !v.lost)
+			}
+			v.dirty.Store(int64(is))
 		}
 		v.announce()
 		v.mu.Unlock()
@@ -232,7 +250,7 @@ func (v *view) run() {
 
 // meta says how well the published snapshot is known.
 func (v *view) meta(now instant) discovery.Meta {
-	rec := record{epoch: v.epoch.Load(), since: instant(v.dirty.Load())}
+	rec := record{epoch: v.epoch.Load(), doubt: doubt(v.dirty.Load())}
 	return rec.meta(now)
 }
 
@@ -240,18 +258,18 @@ func (v *view) meta(now instant) discovery.Meta {
 // change seen so far.
 func (v *view) wait(ctx context.Context, current bool) error {
 	v.mu.Lock()
-	if current {
-		v.failure = nil
-	}
-	seen := v.version
+	seen, failed := v.version, v.failures
 	for {
 		ready := v.published > 0 && (!current || v.pending > seen)
 		failure, changed := v.failure, v.changed
+		// What has failed before is no answer to who comes now, and who waits already
+		// gets it though others have come since.
+		now := v.failures > failed
 		v.mu.Unlock()
 		if ready {
 			return nil
 		}
-		if failure != nil && (current || errors.Is(failure, ErrNoRoot)) {
+		if failure != nil && (current && now || !current && errors.Is(failure, ErrNoRoot)) {
 			return failure
 		}
 		select {
@@ -259,7 +277,7 @@ func (v *view) wait(ctx context.Context, current bool) error {
 		case <-v.c.closing:
 			return errClosed
 		case <-ctx.Done():
-			if failure != nil {
+			if failure != nil && (now || !current) {
 				return failure
 			}
 			return fmt.Errorf("%w: it has not been read from ZooKeeper yet: %w", discovery.ErrUnavailable, ctx.Err())
@@ -268,16 +286,30 @@ func (v *view) wait(ctx context.Context, current bool) error {
 	}
 }
 
-// age is the time since the snapshot was last known to be true, and contact the
-// time since what ZooKeeper holds was last known, whether it is served or not.
-func (v *view) age() (age, contact time.Duration, ok bool) {
+// contact is the time since what ZooKeeper holds was last known, whether that can be
+// served or not; ok is false before it first was.
+func (v *view) contact() (age time.Duration, ok bool) {
 	v.mu.Lock()
-	published, unread := v.published > 0, v.unread
-	v.mu.Unlock()
-	if !published {
-		return 0, 0, false
+	defer v.mu.Unlock()
+	return v.meta(v.c.now()).Age, v.published > 0
+}
+
+// age is the time since all of the sets was last known to be true; ok is false before
+// it first was.
+func (v *view) age() (age time.Duration, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.published == 0 {
+		return 0, false
 	}
-	now := v.c.now()
-	known := record{epoch: v.epoch.Load(), since: unread}
-	return v.meta(now).Age, known.meta(now).Age, true
+	age = v.meta(v.c.now()).Age
+	for _, s := range v.sets {
+		if !s.whole {
+			return 0, false
+		}
+		if whole := s.doubts().Whole(); whole != nil {
+			age = max(age, time.Since(whole.Since))
+		}
+	}
+	return age, true
 }

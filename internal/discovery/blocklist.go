@@ -28,6 +28,9 @@ type Blocklist struct {
 
 	history *history
 	place   place // under history.mu
+
+	// doubts are those about the lists.
+	doubts Doubts
 }
 
 // rule is all that the lists say of one prefix.
@@ -219,6 +222,14 @@ func (r rule) edited(edits []edit) rule {
 	others := slices.Clone(facts[1:])
 	return rule{fact: facts[0], others: &others}
 }
+
+// SetDoubts sets the doubts about the lists. It is for whoever has made the union,
+// before anybody else has it. A list that is not held has no entries in the union;
+// that it exists is known by the doubt about it.
+func (b *Blocklist) SetDoubts(lists Doubts) { b.doubts = lists }
+
+// Doubts returns the doubts about the lists.
+func (b *Blocklist) Doubts() Doubts { return b.doubts }
 
 // Zxid returns what [Blocklist.Next] was given.
 func (b *Blocklist) Zxid() int64 { return b.zxid }

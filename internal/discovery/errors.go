@@ -1,6 +1,9 @@
 package discovery
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The kinds of error an answer can end in. Errors returned by this package and
 // by a [Reader] wrap one of them, with what to do about it in their text.
@@ -23,6 +26,9 @@ var (
 	ErrZxidNotReached = errors.New("transaction not reached")
 	// ErrUnavailable: ZooKeeper is away and no answer fresh enough is held.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrUnread: the answer needs a znode that exists and that could never be read,
+	// so that nobody knows what it says. It is an ErrUnavailable.
+	ErrUnread = fmt.Errorf("%w: never read", ErrUnavailable)
 	// ErrOverloaded: more reads wait for ZooKeeper than may; try again later.
 	ErrOverloaded = errors.New("overloaded")
 )

@@ -14,17 +14,23 @@ const (
 	Hit CacheStatus = iota
 	// Miss: ZooKeeper was asked for this answer.
 	Miss
-	// Stale: the last known value; ZooKeeper cannot vouch for it now.
+	// Updating: the last known value; ZooKeeper is there and has announced a
+	// change, and the new value is being read or an answer made of it.
+	Updating
+	// Stale: the last known value, and nobody knows when there will be a newer one:
+	// ZooKeeper is away, or what it holds cannot be served.
 	Stale
 )
 
-// String returns the value of the X-Cache header: HIT, MISS or STALE.
+// String returns the value of the X-Cache header: HIT, MISS, UPDATING or STALE.
 func (s CacheStatus) String() string {
 	switch s {
 	case Hit:
 		return "HIT"
 	case Miss:
 		return "MISS"
+	case Updating:
+		return "UPDATING"
 	default:
 		return "STALE"
 	}
@@ -106,9 +112,12 @@ type Reader interface {
 	// Shops reads many shops at once, the i-th into out[i]; len(out) must be at
 	// least len(names). It allocates nothing for shops that are in memory.
 	Shops(ctx context.Context, names []string, opt ReadOptions, out []ShopRead)
-	// Topology returns all regions and datacenters.
+	// Topology returns all regions and datacenters that are held. Meta says how
+	// well that is known which there is no doubt of; the others are the topology's
+	// Doubts, see [Topology.WithDoubts].
 	Topology(ctx context.Context, opt ReadOptions) (*Topology, Meta, error)
-	// Blocklist returns the union of all bad-citizen lists.
+	// Blocklist returns the union of all bad-citizen lists that are held, like
+	// Topology.
 	Blocklist(ctx context.Context, opt ReadOptions) (*Blocklist, Meta, error)
 	// Watch tells o of changes of t. Who watches, then reads, and waits if what
 	// was read is what it knows, misses no change that a read would have shown.

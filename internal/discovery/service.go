@@ -78,23 +78,20 @@ func (s *Service) shop(ctx context.Context, name string, opt ReadOptions) (ShopA
 	if err != nil {
 		return ShopAnswer{}, meta.Join(tmeta), err
 	}
-	d := t.datacenter[shop.Datacenter]
-	if d == nil {
+	if t.unknown(shop.Datacenter) {
 		t, tmeta = s.atLeast(ctx, t, tmeta, meta.Zxid)
-		d = t.datacenter[shop.Datacenter]
 	}
-	if d == nil {
+	if t.unknown(shop.Datacenter) {
 		now, nowMeta, err := s.reader.Shop(ctx, name, ReadOptions{MinZxid: tmeta.Zxid})
 		switch err = s.bound(nowMeta, err); {
 		case err == nil && now.Datacenter != shop.Datacenter:
 			shop, meta = now, nowMeta
 			t, tmeta = s.atLeast(ctx, t, tmeta, meta.Zxid)
-			d = t.datacenter[shop.Datacenter]
 		case err != nil && isAnswer(err):
 			return ShopAnswer{}, nowMeta, err
 		}
 	}
-	return resolve(shop, d, meta, tmeta)
+	return s.resolve(shop, t, meta, tmeta, opt)
 }
 
 // atLeast returns a topology that has a transaction in it, in place of one that
@@ -113,16 +110,25 @@ func (s *Service) atLeast(ctx context.Context, t *Topology, meta Meta, zxid int6
 	return t, meta
 }
 
-// resolve completes a shop with the region of its datacenter, which is nil where
-// it is unknown.
-func resolve(shop Shop, d *Datacenter, meta, tmeta Meta) (ShopAnswer, Meta, error) {
+// resolve completes a shop with the region of its datacenter, as well as that is
+// known.
+func (s *Service) resolve(shop Shop, t *Topology, meta, tmeta Meta, opt ReadOptions) (ShopAnswer, Meta, error) {
+	d := t.datacenter[shop.Datacenter]
+	meta.Age, meta.Cache = max(meta.Age, tmeta.Age), max(meta.Cache, tmeta.Cache)
+	if doubt := t.datacenterDoubts.about(shop.Datacenter, d != nil); doubt != nil {
+		known, err := s.allow(doubt, opt)
+		meta = meta.Join(known)
+		if err != nil {
+			return ShopAnswer{}, meta, fmt.Errorf("shop %q: its datacenter %q: %w", shop.Name, shop.Datacenter, err)
+		}
+	}
 	if d == nil {
-		return ShopAnswer{}, meta.Join(tmeta), fmt.Errorf(
-			"shop %q: %w: its datacenter %q does not exist or cannot be read; create that, or move the shop",
+		meta.Zxid = max(meta.Zxid, tmeta.Zxid)
+		return ShopAnswer{}, meta, fmt.Errorf("shop %q: %w: its datacenter %q does not exist; create that, or move the shop",
 			shop.Name, ErrBadData, shop.Datacenter)
 	}
-	tmeta.Zxid = d.Zxid // all else in the topology is no part of this answer
-	return ShopAnswer{Shop: shop.Name, Datacenter: shop.Datacenter, Region: d.Region}, meta.Join(tmeta), nil
+	meta.Zxid = max(meta.Zxid, d.Zxid) // all else in the topology is no part of this answer
+	return ShopAnswer{Shop: shop.Name, Datacenter: shop.Datacenter, Region: d.Region}, meta, nil
 }
 
 // ShopStatus is the outcome for one shop of [Service.Lookup].
@@ -230,16 +236,15 @@ func (s *Service) lookup(ctx context.Context, names []string, opt ReadOptions, o
 		read, result := &reads[i], &out[i]
 		*result = ShopResult{Meta: read.Meta, Err: s.bound(read.Meta, read.Err)}
 		if result.Err == nil {
-			d := t.datacenter[read.Shop.Datacenter]
-			if d == nil {
+			if t.unknown(read.Shop.Datacenter) {
 				lost = append(lost, i)
 			}
-			result.Answer, result.Meta, result.Err = resolve(read.Shop, d, read.Meta, tmeta)
+			result.Answer, result.Meta, result.Err = s.resolve(read.Shop, t, read.Meta, tmeta, opt)
 		}
 		result.judge(names[i])
 	}
 	if len(lost) > 0 {
-		s.lookAgain(ctx, names, lost, reads, t, tmeta, out)
+		s.lookAgain(ctx, names, lost, reads, t, tmeta, opt, out)
 	}
 	var meta Meta
 	for i := range out {
@@ -250,7 +255,7 @@ func (s *Service) lookup(ctx context.Context, names []string, opt ReadOptions, o
 
 // lookAgain does for those shops of a lookup whose datacenter is not there what
 // shop does for one.
-func (s *Service) lookAgain(ctx context.Context, names []string, lost []int, reads []ShopRead, t *Topology, tmeta Meta, out []ShopResult) {
+func (s *Service) lookAgain(ctx context.Context, names []string, lost []int, reads []ShopRead, t *Topology, tmeta Meta, opt ReadOptions, out []ShopResult) {
 	var zxid int64
 	for _, at := range lost {
 		zxid = max(zxid, reads[at].Meta.Zxid)
@@ -260,11 +265,10 @@ func (s *Service) lookAgain(ctx context.Context, names []string, lost []int, rea
 	var again []string
 	for _, at := range lost {
 		read, result := &reads[at], &out[at]
-		d := t.datacenter[read.Shop.Datacenter]
-		if d == nil {
+		if t.unknown(read.Shop.Datacenter) {
 			still, again = append(still, at), append(again, names[at])
 		}
-		result.Answer, result.Meta, result.Err = resolve(read.Shop, d, read.Meta, tmeta)
+		result.Answer, result.Meta, result.Err = s.resolve(read.Shop, t, read.Meta, tmeta, opt)
 		result.judge(names[at])
 	}
 	if len(still) == 0 {
@@ -280,7 +284,7 @@ func (s *Service) lookAgain(ctx context.Context, names []string, lost []int, rea
 		read, result := &now[i], &out[at]
 		switch err := s.bound(read.Meta, read.Err); {
 		case err == nil && read.Shop.Datacenter != reads[at].Shop.Datacenter:
-			result.Answer, result.Meta, result.Err = resolve(read.Shop, t.datacenter[read.Shop.Datacenter], read.Meta, tmeta)
+			result.Answer, result.Meta, result.Err = s.resolve(read.Shop, t, read.Meta, tmeta, opt)
 		case err != nil && isAnswer(err):
 			result.Answer, result.Meta, result.Err = ShopAnswer{}, read.Meta, err
 		default:
@@ -313,9 +317,9 @@ func statusOf(err error) ShopStatus {
 }
 
 // Regions returns all regions ordered by name. The slice is shared: it must not
-// be changed.
+// be changed. Without all of them there is no answer: see [ErrUnread].
 func (s *Service) Regions(ctx context.Context, opt ReadOptions) ([]Region, Meta, error) {
-	t, meta, err := s.topology(ctx, opt)
+	t, meta, err := s.topology(ctx, opt, func(t *Topology) [2]*Doubt { return [2]*Doubt{t.regionDoubts.whole} })
 	if err != nil {
 		return nil, meta, err
 	}
@@ -324,13 +328,14 @@ func (s *Service) Regions(ctx context.Context, opt ReadOptions) ([]Region, Meta,
 
 // Region returns one region. Meta.Zxid is the region's.
 func (s *Service) Region(ctx context.Context, name string, opt ReadOptions) (Region, Meta, error) {
-	return fromTopology(ctx, s, "region", name, opt, (*Topology).Region, func(r Region) int64 { return r.Zxid })
+	return fromTopology(ctx, s, "region", name, opt, (*Topology).Region,
+		func(t *Topology) *Doubts { return &t.regionDoubts }, func(r Region) int64 { return r.Zxid })
 }
 
 // Datacenters returns all datacenters ordered by name. The slice is shared: it
-// must not be changed.
+// must not be changed. Without all of them there is no answer: see [ErrUnread].
 func (s *Service) Datacenters(ctx context.Context, opt ReadOptions) ([]Datacenter, Meta, error) {
-	t, meta, err := s.topology(ctx, opt)
+	t, meta, err := s.topology(ctx, opt, func(t *Topology) [2]*Doubt { return [2]*Doubt{t.datacenterDoubts.whole} })
 	if err != nil {
 		return nil, meta, err
 	}
@@ -339,33 +344,45 @@ func (s *Service) Datacenters(ctx context.Context, opt ReadOptions) ([]Datacente
 
 // Datacenter returns one datacenter. Meta.Zxid is the datacenter's.
 func (s *Service) Datacenter(ctx context.Context, name string, opt ReadOptions) (Datacenter, Meta, error) {
-	return fromTopology(ctx, s, "datacenter", name, opt, (*Topology).Datacenter, func(d Datacenter) int64 { return d.Zxid })
+	return fromTopology(ctx, s, "datacenter", name, opt, (*Topology).Datacenter,
+		func(t *Topology) *Doubts { return &t.datacenterDoubts }, func(d Datacenter) int64 { return d.Zxid })
 }
 
-// fromTopology looks one thing up by its name.
+// fromTopology looks one thing up by its name. What is doubted of others is no
+// part of the answer.
 func fromTopology[T any](ctx context.Context, s *Service, kind, name string, opt ReadOptions,
-	lookup func(*Topology, string) (T, bool), zxid func(T) int64,
+	lookup func(*Topology, string) (T, bool), doubts func(*Topology) *Doubts, zxid func(T) int64,
 ) (T, Meta, error) {
 	var none T
 	if err := ValidateName(name); err != nil {
 		return none, Meta{}, fmt.Errorf("%s: %w", kind, err)
 	}
-	t, meta, err := s.topology(ctx, opt)
-	if err != nil {
-		return none, meta, err
-	}
-	found, ok := lookup(t, name)
-	if !ok {
+	return within(opt, func(opt ReadOptions) (T, Meta, error) {
+		t, meta, err := s.readTopology(ctx, opt)
+		if err != nil {
+			return none, meta, err
+		}
+		found, ok := lookup(t, name)
+		known, err := s.allow(doubts(t).about(name, ok), opt)
+		meta = meta.Join(known)
 		meta.Zxid = 0 // what is absent has none
-		return none, meta, fmt.Errorf("%s %q: %w", kind, name, ErrNotFound)
-	}
-	meta.Zxid = zxid(found)
-	return found, meta, nil
+		switch {
+		case err != nil:
+			return none, meta, fmt.Errorf("%s %q: %w", kind, name, err)
+		case !ok:
+			return none, meta, fmt.Errorf("%s %q: %w", kind, name, ErrNotFound)
+		}
+		meta.Zxid = zxid(found)
+		return found, meta, nil
+	})
 }
 
 // Place chooses a datacenter for a new shop; see the function [Place].
 func (s *Service) Place(ctx context.Context, req PlacementRequest, opt ReadOptions) (Placement, Meta, error) {
-	t, meta, err := s.topology(ctx, opt)
+	// A region that is not known may be open, and a datacenter that is not known the best.
+	t, meta, err := s.topology(ctx, opt, func(t *Topology) [2]*Doubt {
+		return [2]*Doubt{t.regionDoubts.whole, t.datacenterDoubts.whole}
+	})
 	if err != nil {
 		return Placement{}, meta, err
 	}
@@ -380,13 +397,20 @@ type BadCitizensAnswer struct {
 	Now       time.Time
 }
 
-// BadCitizens returns all bad citizens.
+// BadCitizens returns all bad citizens. Without all lists there is no answer: see
+// [ErrUnread].
 func (s *Service) BadCitizens(ctx context.Context, opt ReadOptions) (BadCitizensAnswer, Meta, error) {
-	b, meta, err := s.blocklist(ctx, opt)
-	if err != nil {
-		return BadCitizensAnswer{}, meta, err
-	}
-	return BadCitizensAnswer{Blocklist: b, Now: s.now()}, meta, nil
+	return within(opt, func(opt ReadOptions) (BadCitizensAnswer, Meta, error) {
+		b, meta, err := s.readBlocklist(ctx, opt)
+		if err != nil {
+			return BadCitizensAnswer{}, meta, err
+		}
+		known, err := s.allow(b.doubts.whole, opt)
+		if meta = meta.Join(known); err != nil {
+			return BadCitizensAnswer{}, meta, err
+		}
+		return BadCitizensAnswer{Blocklist: b, Now: s.now()}, meta, nil
+	})
 }
 
 // BadCitizenAnswer says whether an address is listed.
@@ -394,7 +418,8 @@ type BadCitizenAnswer struct {
 	// Addr is the address asked for, IPv4 where it was IPv4-mapped.
 	Addr   netip.Addr
 	Listed bool
-	// Entry is the matching entry with the longest prefix, where Listed.
+	// Entry is the matching entry with the longest prefix, where Listed: of the
+	// lists that could be read.
 	Entry BadCitizen
 	// Now is the time the answer is for: Entry may have expired later.
 	Now time.Time
@@ -404,25 +429,59 @@ type BadCitizenAnswer struct {
 // citizen's. The error wraps [ErrInvalidRequest] where ip is no address, or has
 // a zone. An address that is not listed is an answer, no error. Meta.Zxid is
 // that of the whole union.
+//
+// One list is enough to say that an address is listed. That it is not takes all of
+// them: see [ErrUnread].
 func (s *Service) BadCitizen(ctx context.Context, ip string, opt ReadOptions) (BadCitizenAnswer, Meta, error) {
 	addr, err := netip.ParseAddr(ip)
 	if err != nil || addr.Zone() != "" {
 		return BadCitizenAnswer{}, Meta{}, fmt.Errorf("%w: %q is not an IP address without a zone, such as 203.0.113.7 or 2001:db8::7", ErrInvalidRequest, ip)
 	}
-	b, meta, err := s.blocklist(ctx, opt)
-	if err != nil {
-		return BadCitizenAnswer{}, meta, err
-	}
-	answer := BadCitizenAnswer{Addr: addr.Unmap(), Now: s.now()}
-	answer.Entry, answer.Listed = b.Lookup(answer.Addr, answer.Now)
-	return answer, meta, nil
+	return within(opt, func(opt ReadOptions) (BadCitizenAnswer, Meta, error) {
+		b, meta, err := s.readBlocklist(ctx, opt)
+		if err != nil {
+			return BadCitizenAnswer{}, meta, err
+		}
+		answer := BadCitizenAnswer{Addr: addr.Unmap(), Now: s.now()}
+		answer.Entry, answer.Listed = b.Lookup(answer.Addr, answer.Now)
+		doubt := b.doubts.whole
+		if answer.Listed {
+			doubt = b.doubts.byName[answer.Entry.List]
+		}
+		known, err := s.allow(doubt, opt)
+		if meta = meta.Join(known); err != nil {
+			return BadCitizenAnswer{}, meta, err
+		}
+		return answer, meta, nil
+	})
+}
+
+// Available returns nil if there can be answers, or why there can be none: ZooKeeper
+// has been away for too long. What is wrong with single znodes is no part of that.
+func (s *Service) Available(ctx context.Context) error {
+	_, _, err := s.readTopology(ctx, ReadOptions{})
+	return err
 }
 
 // Watch tells o of changes of t; see [Reader].
 func (s *Service) Watch(t Topic, o Observer) *Watch { return s.reader.Watch(t, o) }
 
-func (s *Service) topology(ctx context.Context, opt ReadOptions) (*Topology, Meta, error) {
-	return within(opt, func(opt ReadOptions) (*Topology, Meta, error) { return s.readTopology(ctx, opt) })
+// topology reads the topology for an answer that is subject to the doubts that about
+// picks.
+func (s *Service) topology(ctx context.Context, opt ReadOptions, about func(*Topology) [2]*Doubt) (*Topology, Meta, error) {
+	return within(opt, func(opt ReadOptions) (*Topology, Meta, error) {
+		t, meta, err := s.readTopology(ctx, opt)
+		if err != nil {
+			return t, meta, err
+		}
+		for _, doubt := range about(t) {
+			known, err := s.allow(doubt, opt)
+			if meta = meta.Join(known); err != nil {
+				return nil, meta, err
+			}
+		}
+		return t, meta, nil
+	})
 }
 
 func (s *Service) readTopology(ctx context.Context, opt ReadOptions) (*Topology, Meta, error) {
@@ -430,11 +489,9 @@ func (s *Service) readTopology(ctx context.Context, opt ReadOptions) (*Topology,
 	return t, meta, s.bound(meta, err)
 }
 
-func (s *Service) blocklist(ctx context.Context, opt ReadOptions) (*Blocklist, Meta, error) {
-	return within(opt, func(opt ReadOptions) (*Blocklist, Meta, error) {
-		b, meta, err := s.reader.Blocklist(ctx, opt)
-		return b, meta, s.bound(meta, err)
-	})
+func (s *Service) readBlocklist(ctx context.Context, opt ReadOptions) (*Blocklist, Meta, error) {
+	b, meta, err := s.reader.Blocklist(ctx, opt)
+	return b, meta, s.bound(meta, err)
 }
 
 // bound turns what was last known to be true too long ago into ErrUnavailable:

@@ -46,6 +46,8 @@ type Topology struct {
 	datacenters []Datacenter
 	region      map[string]*Region
 	datacenter  map[string]*Datacenter
+	// Doubts about the regions and the datacenters.
+	regionDoubts, datacenterDoubts Doubts
 }
 
 // NewTopology makes a topology of copies of regions and datacenters, whose
@@ -71,6 +73,23 @@ func NewTopology(zxid int64, regions []Region, datacenters []Datacenter) *Topolo
 		t.datacenter[t.datacenters[i].Name] = &t.datacenters[i]
 	}
 	return t
+}
+
+// WithDoubts returns the same topology with other doubts about its regions and its
+// datacenters. A record that is not held has no place in the topology; that it
+// exists is known by the doubt about it.
+func (t *Topology) WithDoubts(regions, datacenters Doubts) *Topology {
+	with := *t
+	with.regionDoubts, with.datacenterDoubts = regions, datacenters
+	return &with
+}
+
+// Doubts returns the doubts about the regions and those about the datacenters.
+func (t *Topology) Doubts() (regions, datacenters Doubts) { return t.regionDoubts, t.datacenterDoubts }
+
+// unknown reports whether there is no datacenter of that name, as far as is known.
+func (t *Topology) unknown(datacenter string) bool {
+	return t.datacenter[datacenter] == nil && t.datacenterDoubts.byName[datacenter] == nil
 }
 
 // Zxid returns what [NewTopology] was given.

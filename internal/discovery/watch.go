@@ -203,7 +203,8 @@ func (f *Feed) PublishTopology(was, is *Topology, at time.Time) {
 	if was == nil {
 		was = NewTopology(0, nil, nil)
 	}
-	same := len(was.regions) == len(is.regions) && len(was.datacenters) == len(is.datacenters)
+	same := len(was.regions) == len(is.regions) && len(was.datacenters) == len(is.datacenters) &&
+		was.regionDoubts.same(is.regionDoubts) && was.datacenterDoubts.same(is.datacenterDoubts)
 	for i := range is.regions {
 		r := is.regions[i]
 		old, ok := was.Region(r.Name)
@@ -221,6 +222,12 @@ func (f *Feed) PublishTopology(was, is *Topology, at time.Time) {
 	}
 	for i := range was.datacenters {
 		if name := was.datacenters[i].Name; is.datacenter[name] == nil {
+			f.publish(DatacenterTopic(name), at)
+		}
+	}
+	for name, one := range was.datacenterDoubts.byName {
+		// Of a datacenter that has come to be held, or has gone, they are told already.
+		if !one.Held && was.datacenter[name] == nil && is.datacenter[name] == nil && !alike(one, is.datacenterDoubts.byName[name]) {
 			f.publish(DatacenterTopic(name), at)
 		}
 	}

@@ -99,7 +99,7 @@ func (d *dependencies) stop() {
 // waits for a change goes on waiting.
 func passing(err error) bool {
 	switch kindOf(err) {
-	case kindUnavailable, kindOverloaded, kindTimeout:
+	case kindUnavailable, kindUnread, kindOverloaded, kindTimeout:
 		return true
 	}
 	return false

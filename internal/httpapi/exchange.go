@@ -285,9 +285,10 @@ func (x *exchange) leave(err error) error {
 
 // cacheValues are the values of X-Cache by [discovery.CacheStatus].
 var cacheValues = [...][]string{
-	discovery.Hit:   {discovery.Hit.String()},
-	discovery.Miss:  {discovery.Miss.String()},
-	discovery.Stale: {discovery.Stale.String()},
+	discovery.Hit:      {discovery.Hit.String()},
+	discovery.Miss:     {discovery.Miss.String()},
+	discovery.Updating: {discovery.Updating.String()},
+	discovery.Stale:    {discovery.Stale.String()},
 }
 
 // youngAges are the values of Age that nearly all answers have.

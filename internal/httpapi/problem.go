@@ -57,6 +57,7 @@ var (
 	kindNoCapacity   = &problemKind{name: "no-capacity", title: "No capacity", status: http.StatusConflict, answers: true}
 	kindZxid         = &problemKind{name: "zxid-not-reached", title: "Transaction not reached", status: http.StatusPreconditionFailed}
 	kindUnavailable  = &problemKind{name: "unavailable", title: "ZooKeeper unavailable", status: http.StatusServiceUnavailable, retryAfter: "5"}
+	kindUnread       = &problemKind{name: "unread-record", title: "Record never read", status: http.StatusServiceUnavailable, retryAfter: "5"}
 	kindOverloaded   = &problemKind{name: "overloaded", title: "Overloaded", status: http.StatusServiceUnavailable, retryAfter: "1"}
 	kindTimeout      = &problemKind{name: "timeout", title: "Timed out", status: http.StatusGatewayTimeout, retryAfter: "1"}
 	kindNotReady     = &problemKind{name: "not-ready", title: "Not ready", status: http.StatusServiceUnavailable, retryAfter: "1"}
@@ -78,7 +79,7 @@ var (
 // allKinds are those that openapi.json has to name.
 var allKinds = [...]*problemKind{
 	kindNotFound, kindInvalidName, kindBadRequest, kindBadData, kindNoCapacity, kindZxid,
-	kindUnavailable, kindOverloaded, kindTimeout, kindNotReady, kindDraining, kindNoRoute,
+	kindUnavailable, kindUnread, kindOverloaded, kindTimeout, kindNotReady, kindDraining, kindNoRoute,
 	kindMethod, kindSlowBody, kindBodyTooLarge, kindMediaType, kindOrigin,
 	kindHeadTooLarge, kindTransferCoding, kindVersion, kindExpectation, kindInternal,
 }
@@ -128,6 +129,8 @@ func kindOf(err error) *problemKind {
 		return kindZxid
 	case errors.Is(err, discovery.ErrOverloaded):
 		return kindOverloaded
+	case errors.Is(err, discovery.ErrUnread):
+		return kindUnread
 	case errors.Is(err, discovery.ErrUnavailable), errors.Is(err, context.Canceled):
 		return kindUnavailable // even where the deadline ended the wait: it says more
 	case errors.Is(err, context.DeadlineExceeded):

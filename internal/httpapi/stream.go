@@ -122,7 +122,7 @@ func (s *Server) watch(x *exchange) error {
 		return err
 	}
 	// Whoever cannot be answered at all is told so before the stream begins.
-	if _, _, err := s.service.Regions(x.ctx, discovery.ReadOptions{}); err != nil {
+	if err := s.service.Available(x.ctx); err != nil {
 		return err
 	}
 	if s.waiting.streams.Add(1) > int64(s.cfg.MaxStreams) {
@@ -208,7 +208,7 @@ func (s *stream) run() string {
 		case <-woken:
 		case <-again.C:
 		case <-heartbeat.C:
-			if _, _, err := s.x.server.service.Regions(s.x.r.Context(), discovery.ReadOptions{}); err != nil {
+			if err := s.x.server.service.Available(s.x.r.Context()); err != nil {
 				// What the client has is older than answers may be.
 				return s.end(endUnavailable, err.Error())
 			}

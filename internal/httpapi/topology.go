@@ -34,6 +34,14 @@ func (x *exchange) dependOnTopology() {
 	}
 }
 
+// furtherOptions are the client's for a second read of what was read just now: there
+// is no need to ask ZooKeeper twice for one answer.
+func (x *exchange) furtherOptions() discovery.ReadOptions {
+	opt := x.readOptions()
+	opt.Fresh = false
+	return opt
+}
+
 // getRegions answers GET /v1/regions.
 func (s *Server) getRegions(x *exchange) error {
 	x.dependOnTopology()
@@ -41,8 +49,7 @@ func (s *Server) getRegions(x *exchange) error {
 	if err != nil {
 		return x.failWith(meta, err)
 	}
-	// No need to ask ZooKeeper twice for one answer.
-	datacenters, dmeta, err := s.service.Datacenters(x.ctx, discovery.ReadOptions{})
+	datacenters, dmeta, err := s.service.Datacenters(x.ctx, x.furtherOptions())
 	if err != nil {
 		return x.failWith(dmeta, err)
 	}
@@ -72,7 +79,7 @@ func (s *Server) getRegion(x *exchange) error {
 	if err != nil {
 		return x.failWith(meta, err)
 	}
-	datacenters, dmeta, err := s.service.Datacenters(x.ctx, discovery.ReadOptions{})
+	datacenters, dmeta, err := s.service.Datacenters(x.ctx, x.furtherOptions())
 	if err != nil {
 		return x.failWith(dmeta, err)
 	}

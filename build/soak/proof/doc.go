@@ -26,7 +26,8 @@
 //   - Floor: with X-Min-Zxid the answer is at least that new.
 //   - Max-stale: nothing is answered that is older, by its own Age or by the
 //     clock of the one who cut the links.
-//   - Converged: with all faults mended the last value is served as no STALE.
+//   - Converged: with all faults mended the last value is served, neither STALE
+//     nor UPDATING.
 //   - Served: no connection is dropped, and no status but those of the API.
 //
 // Cached reads are not linearizable, and are not claimed to be.

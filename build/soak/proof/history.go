@@ -32,9 +32,10 @@ func (v version) String() string {
 type cacheStatus byte
 
 const (
-	hit   cacheStatus = 'H'
-	miss  cacheStatus = 'M'
-	stale cacheStatus = 'S'
+	hit      cacheStatus = 'H'
+	miss     cacheStatus = 'M'
+	updating cacheStatus = 'U'
+	stale    cacheStatus = 'S'
 )
 
 // read is one answer about one key.

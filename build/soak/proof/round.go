@@ -122,7 +122,8 @@ func (r *run) fault(format string, args ...any) {
 	r.say(format, args...)
 }
 
-// converge asks for each key until the answer is its last value, and no STALE.
+// converge asks for each key until the answer is its last value, and neither STALE
+// nor UPDATING.
 func (r *run) converge(ctx context.Context, one *reader) {
 	deadline := time.Now().Add(r.Patience)
 	for _, k := range r.keys {
@@ -131,7 +132,7 @@ func (r *run) converge(ctx context.Context, one *reader) {
 			answer, ok := one.ask(ctx, k, read{})
 			if ok {
 				one.reads[k] = append(one.reads[k], answer)
-				if answer.value == last.value && (answer.zxid == 0 || answer.zxid == last.zxid) && answer.cache != stale {
+				if answer.value == last.value && (answer.zxid == 0 || answer.zxid == last.zxid) && answer.cache != stale && answer.cache != updating {
 					break
 				}
 			}

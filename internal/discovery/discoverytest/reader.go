@@ -27,6 +27,7 @@ type Reader struct {
 	fresh       int
 	feed        *discovery.Feed
 	now         func() time.Time
+	doubts      struct{ regions, datacenters, lists []discovery.Doubt }
 
 	// Made again from the maps by every change.
 	topology  *discovery.Topology
@@ -164,6 +165,15 @@ func (r *Reader) SetStaleness(age time.Duration, status discovery.CacheStatus) {
 	r.age, r.cache = age, status
 }
 
+// SetDoubts sets the doubts about regions, datacenters and lists, in place of those
+// set before.
+func (r *Reader) SetDoubts(regions, datacenters, lists []discovery.Doubt) {
+	r.change(func(int64) {
+		r.doubts.regions, r.doubts.datacenters, r.doubts.lists = regions, datacenters, lists
+		r.topology, r.blocklist = nil, nil
+	})
+}
+
 // FreshReads is the number of reads that asked for [discovery.ReadOptions]'
 // Fresh; Shops counts as one.
 func (r *Reader) FreshReads() int {
@@ -287,9 +297,11 @@ func (r *Reader) change(apply func(zxid int64)) int64 {
 
 func (r *Reader) rebuild() {
 	if r.topology == nil || r.topology.Zxid() != r.topologyZxid {
-		r.topology = discovery.NewTopology(r.topologyZxid, slices.Collect(maps.Values(r.regions)), slices.Collect(maps.Values(r.datacenters)))
+		r.topology = discovery.NewTopology(r.topologyZxid, slices.Collect(maps.Values(r.regions)), slices.Collect(maps.Values(r.datacenters))).
+			WithDoubts(discovery.NewDoubts(r.doubts.regions), discovery.NewDoubts(r.doubts.datacenters))
 	}
 	if r.blocklist == nil || r.blocklist.Zxid() != r.blocklistZxid {
 		r.blocklist = r.blocklist.Next(r.now(), r.blocklistZxid, slices.Collect(maps.Values(r.lists))...)
+		r.blocklist.SetDoubts(discovery.NewDoubts(r.doubts.lists))
 	}
 }
