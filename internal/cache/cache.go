@@ -146,7 +146,7 @@ func Open(cfg Config) (*Cache, error) {
 		log:      cfg.Logger,
 		start:    time.Now(),
 		seed:     maphash.MakeSeed(),
-		problems: newProblems(cfg.Logger),
+		problems: newProblems(cfg.Logger, cfg.Layout),
 		closing:  make(chan struct{}),
 	}
 	c.readmit.wake = make(chan struct{}, 1)
@@ -174,7 +174,7 @@ func Open(cfg Config) (*Cache, error) {
 	}
 	c.snapshot.restoreShops()
 	if cfg.Snapshot != "" {
-		c.stopped.Go(c.snapshot.run)
+		c.snapshot.begin()
 	}
 	if cfg.AuditRate > 0 {
 		c.stopped.Go(c.auditLoop)
@@ -237,17 +237,21 @@ func (c *Cache) NeverRead() (paths []string) {
 	return paths
 }
 
-// Problems lists the znodes that do not parse or may not be read, by path.
+// Problems lists the znodes that do not parse, may not be read, or have lost too much
+// at once, by path. Of shops only the newest 1000 are listed; one more problem then
+// says how many were found besides.
 func (c *Cache) Problems() []Problem { return c.problems.list() }
 
 // Close ends all sessions and goroutines. Callers in flight get
-// discovery.ErrUnavailable. Close may be called again, and from any goroutine.
+// discovery.ErrUnavailable. It waits for the last snapshot for 10 seconds; a disk that
+// hangs for longer keeps the snapshot before it, and a goroutine until it goes on.
+// Close may be called again, and from any goroutine.
 func (c *Cache) Close() error {
 	if c.isClosed.Swap(true) {
 		return nil
 	}
 	close(c.closing)
-	c.snapshot.write()
+	c.snapshot.close()
 	c.sessions.close()
 	c.stopped.Wait()
 	c.keep.Close()

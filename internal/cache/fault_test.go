@@ -221,7 +221,7 @@ func TestAcceptTheUnreadable(t *testing.T) {
 	}
 	// A restart does not forget it.
 	w.must(c.Close())
-	c = w.open(Config{Snapshot: file})
+	w.open(Config{Snapshot: file})
 	a = w.answers(0)
 	a.expect(without...)
 	w.neverRead()

@@ -140,7 +140,7 @@ func TestGuardOfASet(t *testing.T) {
 		t.Error("accepted twice")
 	}
 	w.expectDatacenters(3, discovery.Hit)
-	if c.problems.count() != 0 || c.held() != 0 {
+	if len(c.Problems()) != 0 || c.held() != 0 {
 		t.Errorf("problems: %+v", c.Problems())
 	}
 	// And then that is what is compared with.
@@ -252,7 +252,7 @@ func TestGuardOfAList(t *testing.T) {
 		t.Error("accepted twice")
 	}
 	expect(2, discovery.Hit)
-	if c.problems.count() != 0 || c.held() != 0 {
+	if len(c.Problems()) != 0 || c.held() != 0 {
 		t.Errorf("problems: %+v", c.Problems())
 	}
 }
@@ -281,7 +281,7 @@ func TestAcceptOfASetOfLists(t *testing.T) {
 	}
 	w.eventually(func() string {
 		list, meta := w.bad()
-		if n := list.Len(time.Now()); n != 0 || meta.Cache != discovery.Hit || c.held() != 0 || c.problems.count() != 0 {
+		if n := list.Len(time.Now()); n != 0 || meta.Cache != discovery.Hit || c.held() != 0 || len(c.Problems()) != 0 {
 			return fmt.Sprintf("%d entries (%v), problems: %+v", n, meta.Cache, c.Problems())
 		}
 		return ""

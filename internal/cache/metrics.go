@@ -16,7 +16,8 @@ type metrics struct {
 	revalidations                         prometheus.Counter
 	guardTrips, audited, drift            prometheus.Counter
 	snapshots, failedSnapshots            prometheus.Counter
-	entries, loading, problems, bytes     *prometheus.Desc
+	entries, loading, bytes               *prometheus.Desc
+	problems, droppedProblems             *prometheus.Desc
 	sessions, live, reserved, budgetBytes *prometheus.Desc
 	age, held, unread, broken             *prometheus.Desc
 	snapshotBytes, snapshotTime           *prometheus.Desc
@@ -51,7 +52,8 @@ func newMetrics(c *Cache) *metrics {
 		snapshotTime:    gauge("snapshot_timestamp_seconds", "When the last snapshot was written, as Unix time."),
 		entries:         gauge("entries", "Shops in memory, absent ones included."),
 		loading:         gauge("reads_in_flight", "Shops being read, those that wait included."),
-		problems:        gauge("problems", "Znodes that do not parse or may not be read."),
+		problems:        gauge("problems", "Znodes that do not parse, may not be read, or have lost too much at once; of shops the newest 1000."),
+		droppedProblems: gauge("problems_unlisted", "Problems of shops that were found since the start and are not counted there, as newer ones took their place."),
 		bytes:           gauge("bytes", "Memory counted against the bound for shops, in bytes."),
 		sessions:        gauge("sessions", "ZooKeeper sessions the watches are spread over."),
 		live:            gauge("sessions_live", "Those of them that are live now."),
@@ -76,7 +78,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range m.counters() {
 		c.Describe(ch)
 	}
-	for _, d := range []*prometheus.Desc{m.entries, m.loading, m.problems, m.bytes, m.sessions, m.live, m.reserved, m.budgetBytes, m.age,
+	for _, d := range []*prometheus.Desc{m.entries, m.loading, m.problems, m.droppedProblems, m.bytes, m.sessions, m.live, m.reserved, m.budgetBytes, m.age,
 		m.held, m.unread, m.broken, m.snapshotBytes, m.snapshotTime} {
 		ch <- d
 	}
@@ -95,7 +97,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	entries, loading := m.c.index.len()
 	gauge(m.entries, float64(entries))
 	gauge(m.loading, float64(loading))
-	gauge(m.problems, float64(m.c.problems.count()))
+	problems, dropped := m.c.problems.count()
+	gauge(m.problems, float64(problems))
+	gauge(m.droppedProblems, float64(dropped))
 	gauge(m.bytes, float64(m.c.cfg.MaxBytes-m.c.keep.RemainingCost()))
 	gauge(m.held, float64(m.c.held()))
 	for _, v := range m.c.pinned.views() {

@@ -1,10 +1,14 @@
 package cache
 
 import (
+	"container/list"
+	"fmt"
 	"log/slog"
 	"sort"
 	"sync"
 	"time"
+
+	"magellan/internal/discovery"
 )
 
 // Problem is a znode that does not parse, may not be read, or has lost too much
@@ -23,31 +27,73 @@ type Problem struct {
 	ServedZxid int64
 }
 
+// maxShopProblems is how many problems of shops are kept. Somebody who asks for shops
+// that may not be read, one after the other, must not fill the memory: the cache
+// keeps no entry for such a shop, so nothing would ever end its problem.
+const maxShopProblems = 1000
+
 // problems is the set of znodes that are not as they should be. Each problem is
-// logged once, when it appears or changes, and once when it is gone.
+// logged when it appears or changes, and when it is gone. Those of pinned sets are
+// all kept. Of those of shops the newest maxShopProblems are, and how many had to go
+// for them is counted.
 type problems struct {
-	log *slog.Logger
+	log    *slog.Logger
+	layout discovery.Layout
 
 	mu     sync.Mutex
-	byPath map[string]Problem
+	byPath map[string]*problem
+	shops  list.List // of *problem, the oldest first
+	// dropped is how many had to go, the first of them at droppedAt.
+	dropped   int
+	droppedAt time.Time
 }
 
-func newProblems(log *slog.Logger) *problems {
-	return &problems{log: log, byPath: map[string]Problem{}}
+type problem struct {
+	Problem
+	place *list.Element // in shops; nil for one of a pinned set
+}
+
+func newProblems(log *slog.Logger, layout discovery.Layout) *problems {
+	return &problems{log: log, layout: layout, byPath: map[string]*problem{}}
+}
+
+// put keeps a problem, with the time at which it was first seen. p.mu is held.
+func (p *problems) put(is Problem) {
+	if known := p.byPath[is.Path]; known != nil {
+		is.Since = known.Since
+		known.Problem = is
+		return
+	}
+	is.Since = time.Now()
+	one := &problem{Problem: is}
+	p.byPath[is.Path] = one
+	if _, ofShop := p.layout.ShopName(is.Path); !ofShop {
+		return
+	}
+	one.place = p.shops.PushBack(one)
+	if p.shops.Len() > maxShopProblems {
+		p.remove(p.shops.Front().Value.(*problem))
+		if p.dropped++; p.dropped == 1 {
+			p.droppedAt = is.Since
+		}
+	}
+}
+
+// remove forgets a problem. p.mu is held.
+func (p *problems) remove(one *problem) {
+	delete(p.byPath, one.Path)
+	if one.place != nil {
+		p.shops.Remove(one.place)
+	}
 }
 
 func (p *problems) report(path string, err error, zxid, served int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	old, known := p.byPath[path]
-	if known && old.Zxid == zxid && old.Error == err.Error() {
+	if old := p.byPath[path]; old != nil && old.Zxid == zxid && old.Error == err.Error() {
 		return
 	}
-	since := time.Now()
-	if known {
-		since = old.Since
-	}
-	p.byPath[path] = Problem{Path: path, Error: err.Error(), Since: since, Zxid: zxid, ServedZxid: served}
+	p.put(Problem{Path: path, Error: err.Error(), Zxid: zxid, ServedZxid: served})
 	p.log.Warn("znode has a problem; its last good value, if any, goes on being served",
 		"path", path, "error", err, "zxid", zxid, "served_zxid", served)
 }
@@ -56,19 +102,15 @@ func (p *problems) report(path string, err error, zxid, served int64) {
 func (p *problems) update(path string, err error, zxid, served int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	since := time.Now()
-	if old, known := p.byPath[path]; known {
-		since = old.Since
-	}
-	p.byPath[path] = Problem{Path: path, Error: err.Error(), Since: since, Zxid: zxid, ServedZxid: served}
+	p.put(Problem{Path: path, Error: err.Error(), Zxid: zxid, ServedZxid: served})
 }
 
 // resolve forgets a problem: the znode reads well again, or is gone.
 func (p *problems) resolve(path string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, known := p.byPath[path]; known {
-		delete(p.byPath, path)
+	if one := p.byPath[path]; one != nil {
+		p.remove(one)
 		p.log.Info("znode is well again", "path", path)
 	}
 }
@@ -76,27 +118,32 @@ func (p *problems) resolve(path string) {
 func (p *problems) get(path string) (Problem, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	one, known := p.byPath[path]
-	return one, known
+	if one := p.byPath[path]; one != nil {
+		return one.Problem, true
+	}
+	return Problem{}, false
 }
 
-func (p *problems) has(path string) bool {
-	_, known := p.get(path)
-	return known
-}
-
-func (p *problems) count() int {
+// count is how many are kept, and how many shops' had to go.
+func (p *problems) count() (kept, dropped int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.byPath)
+	return len(p.byPath), p.dropped
 }
 
+// list returns the problems by path. Where some had to go, one more says so.
 func (p *problems) list() []Problem {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := make([]Problem, 0, len(p.byPath))
+	all := make([]Problem, 0, len(p.byPath)+1)
 	for _, one := range p.byPath {
-		all = append(all, one)
+		all = append(all, one.Problem)
+	}
+	if p.dropped > 0 {
+		all = append(all, Problem{
+			Path: p.layout.ShopsDir(), Since: p.droppedAt,
+			Error: fmt.Sprintf("%d more problems of shops were found, and are not listed: the newest %d are", p.dropped, maxShopProblems),
+		})
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].Path < all[j].Path })
 	return all

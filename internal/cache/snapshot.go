@@ -21,6 +21,9 @@ import (
 // DefaultSnapshotInterval is how often a snapshot is written.
 const DefaultSnapshotInterval = time.Minute
 
+// lastWrite is how long Close waits for the last snapshot.
+const lastWrite = 10 * time.Second
+
 const (
 	// maxSnapshotAge bounds what a file may say of ages: beyond it is nonsense.
 	maxSnapshotAge = 100 * 365 * 24 * time.Hour
@@ -40,6 +43,12 @@ const (
 // sync; should it seem so, it is another ensemble's and goes too.
 type snapshotter struct {
 	c *Cache
+	// sync is (*os.File).Sync, and patience how long the last snapshot is waited for;
+	// tests have others.
+	sync     func(*os.File) error
+	patience time.Duration
+	// ended is closed when run has returned; nil if it was not started.
+	ended chan struct{}
 	// header is that of the snapshot read, nil for none; back is what to add to
 	// its ages. file is what is left to be read of it.
 	header *snapshotHeader
@@ -62,7 +71,7 @@ func (p *snapshotter) restored() bool { return p.header != nil }
 // open finds the snapshot and checks it, before any session is opened. Without
 // one that is whole and fits, the cache starts cold.
 func (p *snapshotter) open(c *Cache) {
-	p.c = c
+	p.c, p.sync, p.patience = c, (*os.File).Sync, lastWrite
 	path := c.cfg.Snapshot
 	if path == "" {
 		return
@@ -326,8 +335,14 @@ func (c *Cache) renew(ctx context.Context, hash uint64, e *entry, rec *record) (
 	return shop, rec.meta(c.now()), err
 }
 
-// run writes snapshots until the cache is closed.
+// begin has snapshots written until the cache is closed.
+func (p *snapshotter) begin() {
+	p.ended = make(chan struct{})
+	go p.run()
+}
+
 func (p *snapshotter) run() {
+	defer close(p.ended)
 	ticker := time.NewTicker(p.c.cfg.SnapshotInterval)
 	defer ticker.Stop()
 	for {
@@ -337,6 +352,26 @@ func (p *snapshotter) run() {
 		case <-ticker.C:
 			p.write()
 		}
+	}
+}
+
+// close writes the last snapshot. Nobody can stop a write to a disk that hangs, be it
+// this one or one of run's: that is left alone, with the file that there is.
+func (p *snapshotter) close() {
+	if p.ended == nil {
+		return
+	}
+	written := make(chan struct{})
+	go func() {
+		p.write()
+		<-p.ended
+		close(written)
+	}()
+	select {
+	case <-written:
+	case <-time.After(p.patience):
+		p.c.metrics.failedSnapshots.Inc()
+		p.c.log.Error("the last snapshot is not written: the disk hangs; what was written before it stays", "file", p.c.cfg.Snapshot, "waited", p.patience)
 	}
 }
 
@@ -385,7 +420,7 @@ func (p *snapshotter) replace(path string) (size int64, err error) {
 	defer file.Close() // and with that the lock goes, so not before it has its name
 	size, err = p.writeTo(file)
 	if err == nil {
-		err = file.Sync()
+		err = p.sync(file)
 	}
 	if err == nil {
 		err = os.Rename(draft, path)

@@ -188,7 +188,7 @@ func TestSnapshotOfAnotherEnsemble(t *testing.T) {
 	here.expectDatacenters(2, discovery.Hit)
 	here.expect("42", "ash2", discovery.Hit)
 	here.expect("43", "absent", discovery.Hit)
-	if c.held() != 0 || c.problems.count() != 0 {
+	if c.held() != 0 || len(c.Problems()) != 0 {
 		t.Errorf("%+v", c.Problems())
 	}
 }
@@ -493,4 +493,47 @@ func TestSnapshotOnADiskThatHangs(t *testing.T) {
 	})
 	close(disk.on)
 	w.must(<-written)
+}
+
+// TestCloseOnADiskThatHangs: the end does not wait for it, whichever write is stuck,
+// and what was written before stays.
+func TestCloseOnADiskThatHangs(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		w := newWorld(t)
+		file := w.snapshotOf(systemClock{})
+		before, err := os.ReadFile(file)
+		w.must(err)
+		c := w.open(Config{Snapshot: file, SnapshotInterval: time.Hour})
+		begun, on := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		c.snapshot.patience = 10 * time.Millisecond
+		c.snapshot.sync = func(*os.File) error {
+			once.Do(func() { close(begun) })
+			<-on
+			return errors.New("the disk is gone")
+		}
+		w.eventually(func() string {
+			if c.pinned.session.verified() <= 1 {
+				return "there is nothing to write yet"
+			}
+			return ""
+		})
+		var other sync.WaitGroup
+		if !own { // run's
+			other.Go(c.snapshot.write)
+			<-begun
+		}
+		w.must(c.Close())
+		<-begun
+		if c.sessions.list()[0].live.Load() {
+			t.Error("the session lives on")
+		}
+		after, err := os.ReadFile(file)
+		w.must(err)
+		if !bytes.Equal(before, after) {
+			t.Error("the file before is gone")
+		}
+		close(on)
+		other.Wait()
+	}
 }
