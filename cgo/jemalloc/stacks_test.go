@@ -224,6 +224,30 @@ func TestStacksBeginAtTheAllocator(t *testing.T) {
 	}
 }
 
+// What a signal interrupts is named as the function that it is in, also at its first
+// instruction, where one before is in another function.
+func TestStackThroughASignal(t *testing.T) {
+	if !inChild(t, everySample) {
+		return
+	}
+	if !stitchtest.Signal(128) {
+		t.Skip("not written for this processor")
+	}
+	for _, s := range dumpStacks(t) {
+		names := stitchtest.Names(s.pcs)
+		at := slices.Index(names, "st_handler")
+		if at < 0 {
+			continue
+		}
+		// Between the two is libc's way back from a handler.
+		if trap := slices.Index(names, "st_trap"); trap != at+2 || names[trap+1] != "st_signal" || names[len(names)-1] != "runtime.goexit" {
+			t.Errorf("%v", names)
+		}
+		return
+	}
+	t.Error("no stack of the handler")
+}
+
 // jemalloc takes 128 frames. Wherever the cut falls, what is inside it is right.
 func TestDeepStackIsCut(t *testing.T) {
 	if !inChild(t, everySample) {

@@ -208,6 +208,7 @@ static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
 {
 	struct walk *w = arg;
 	uintptr_t pc;
+	int interrupted = 0;
 
 	if (w->skip) {
 		w->skip = false;
@@ -215,14 +216,16 @@ static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
 	}
 	if (w->len == w->max)
 		return _URC_END_OF_STACK;
-	w->ip = _Unwind_GetIP(context);
+	w->ip = _Unwind_GetIPInfo(context, &interrupted);
 	if (w->ip == 0)
 		return _URC_END_OF_STACK;
 	w->cfa = _Unwind_GetCFA(context);
 	pc = w->ip;
 	if (w->inside)
 		pc = leave_allocator(w, context);
-	push(w, pc);
+	/* Who reads the stack takes one from each address, to come from where a call
+	 * returns to to the call. What a signal has interrupted is no call. */
+	push(w, interrupted ? pc + 1 : pc);
 	return w->ip == w->stop ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
 

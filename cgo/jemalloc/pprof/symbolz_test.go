@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -93,5 +95,50 @@ func TestLocationsWithoutNames(t *testing.T) {
 	}
 	if text := fetch(t, s.URL+"/debug/pprof/native?debug=1", 200); !strings.Contains(string(text), "stripped.so+0x") {
 		t.Errorf("the text says nothing of what has no name:\n%s", text)
+	}
+}
+
+// A profile of a stripped program gets the names of its C functions when the program
+// with its symbols is there, and its Go functions, which the runtime has named, keep
+// theirs.
+func TestStrippedProgramIsNamedLater(t *testing.T) {
+	full, dir := withSymbols(t), t.TempDir()
+	binary, path := filepath.Join(dir, "program"), filepath.Join(dir, "heap.pb.gz")
+	tool(t, "binutils", "strip", "-o", binary, full)
+	_, _, url, _ := program(t, binary, "server")
+	if err := os.WriteFile(path, fetch(t, url+"/debug/pprof/native", 200), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	frames := func() map[string]bool {
+		all := make(map[string]bool)
+		out := tool(t, "Go", "go", "tool", "pprof", "-top", "-lines", path)
+		for _, m := range regexp.MustCompile(`(?m)% +(\S+ \S+:\d+)`).FindAllStringSubmatch(out, -1) {
+			all[m[1]] = true
+		}
+		return all
+	}
+	before := frames()
+	tool(t, "binutils", "objcopy", full, binary+".full")
+	if err := os.Rename(binary+".full", binary); err != nil {
+		t.Fatal(err)
+	}
+	after := frames()
+	isC := regexp.MustCompile(`^leaktest_new_record .*leaktest\.c:8$`)
+	isGo := regexp.MustCompile(`leaktest\.Leak .*leaktest\.go:\d+$`)
+	count := func(all map[string]bool, is *regexp.Regexp) (n int) {
+		for frame := range all {
+			if is.MatchString(frame) {
+				n++
+			}
+		}
+		return n
+	}
+	if count(before, isC) != 0 || count(before, isGo) != 1 || count(after, isC) != 1 {
+		t.Errorf("before %v, after %v", before, after)
+	}
+	for frame := range before {
+		if !after[frame] {
+			t.Errorf("%s is named otherwise: %v", frame, after)
+		}
 	}
 }

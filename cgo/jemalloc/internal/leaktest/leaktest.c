@@ -1,6 +1,5 @@
 #include "leaktest.h"
 
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,27 +29,6 @@ struct leaktest_record *leaktest_untouched(size_t size)
 	r->next = NULL;
 	return r;
 }
-
-void *leaktest_open(const char *path, const char **error)
-{
-	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (library == NULL)
-		*error = dlerror();
-	return library;
-}
-
-void *leaktest_call(void *library, const char *function, size_t size, const char **error)
-{
-	void *(*call)(size_t) = (void *(*)(size_t))dlsym(library, function);
-	void *volatile block = NULL; /* volatile: not a tail call */
-	if (call == NULL)
-		*error = dlerror();
-	else
-		block = call(size);
-	return block;
-}
-
-void leaktest_close(void *library) { dlclose(library); }
 
 void leaktest_free(struct leaktest_record *head)
 {

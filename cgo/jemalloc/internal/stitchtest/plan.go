@@ -150,6 +150,10 @@ func Entries(n int) int {
 	return C.ST_ENTRIES + 1 // the block that grows
 }
 
+// Signal allocates n bytes in the handler of a signal that interrupts the first
+// instruction of st_trap, which st_signal calls. It reports whether it can.
+func Signal(n int) bool { return C.st_signal(C.size_t(n)) != 0 }
+
 // Many allocates n bytes and frees them, count times, below depth frames of Go. It
 // gives the processor time which that took.
 func Many(depth, n, count int) time.Duration {

@@ -4,8 +4,10 @@
 #include <alloca.h>
 #include <dlfcn.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
+#include <ucontext.h>
 
 /* A section for each function: the linker makes symbols of where they start and
  * stop, so that a stripped program can still say which function an address is in. */
@@ -80,6 +82,46 @@ int st_thread(const uint8_t *plan, size_t n)
 	return err != 0 ? err : pthread_join(thread, NULL);
 }
 
+#if defined(__x86_64__)
+
+/* The first instruction is invalid. */
+__asm__(".pushsection st_trap_code, \"ax\", @progbits\n"
+	".type st_trap, @function\n"
+	"st_trap:\n"
+	".cfi_startproc\n"
+	"ud2\n"
+	"ret\n"
+	".cfi_endproc\n"
+	".size st_trap, . - st_trap\n"
+	".popsection");
+extern void st_trap(void);
+
+static size_t signal_size;
+
+static void TRACED(st_handler)(int number, siginfo_t *info, void *context)
+{
+	(void)number, (void)info;
+	st_leaf(signal_size);
+	((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP] += 2; /* behind the instruction */
+}
+
+int TRACED(st_signal)(size_t n)
+{
+	struct sigaction action = {.sa_flags = SA_SIGINFO | SA_ONSTACK}, before;
+
+	signal_size = n;
+	action.sa_sigaction = st_handler;
+	if (sigaction(SIGILL, &action, &before) != 0)
+		return 0;
+	st_trap();
+	sigaction(SIGILL, &before, NULL);
+	return 1;
+}
+
+#else
+int st_signal(size_t n) { return n == 0; }
+#endif
+
 static int64_t thread_time(void)
 {
 	struct timespec t;
@@ -113,6 +155,11 @@ const char *st_function(int i, uintptr_t *start, uintptr_t *end)
 	FUNCTION(st_down)
 	FUNCTION(st_hop)
 	FUNCTION(st_thread_main)
+#if defined(__x86_64__)
+	FUNCTION(st_trap)
+	FUNCTION(st_handler)
+	FUNCTION(st_signal)
+#endif
 	return NULL;
 }
 

@@ -19,6 +19,11 @@ int64_t st_many(size_t n, size_t count);
 enum { ST_ENTRIES = 6 };
 int st_entries(size_t n);
 
+/* Allocates n bytes in a signal's handler (st_leaf), where the signal has interrupted
+ * the first instruction of a function (st_trap). False where none is written for the
+ * processor. */
+int st_signal(size_t n);
+
 /* The code of function i, and its name, or NULL. */
 const char *st_function(int i, uintptr_t *start, uintptr_t *end);
 
