@@ -28,6 +28,9 @@ func TestAllocatorIsToldByItsPlace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			source := filepath.Join(dir, "prof.c")
+			if name == "without a pie" {
+				source = filepath.Join(dir, "jemalloc.c")
+			}
 			text, err := os.ReadFile("testdata/alike.c")
 			if err == nil {
 				err = os.WriteFile(source, text, 0o600)
@@ -90,5 +93,66 @@ func TestAllocatorIsToldByItsPlace(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestMarkAllocator: of a symbol table only what is jemalloc's is marked, whatever
+// prefix it was built with.
+func TestMarkAllocator(t *testing.T) {
+	type function struct {
+		name  string
+		file  string // of a static one
+		index int    // of that, where two have one name
+		want  bool
+	}
+	entries := func(prefix string) []function {
+		var all []function
+		for _, name := range []string{"malloc", "calloc", "mallctl", "mallctlnametomib", "mallctlbymib"} {
+			all = append(all, function{prefix + name, "", 0, true})
+		}
+		return all
+	}
+	for name, functions := range map[string][]function{
+		"no prefix": slices.Concat(
+			[]function{{"main", "", 0, false}, {"do_rallocx", "jemalloc.c", 1, true}},
+			entries(""),
+			[]function{{"stats_print_atexit", "jemalloc.c", 1, true}, {"malloc_usable_size", "", 0, true}, {"do_rallocx", "jemalloc.c", 2, false}, {"prof_dump", "prof.c", 1, false}},
+		),
+		"a prefix": slices.Concat(
+			[]function{{"malloc", "", 0, false}, {"mallocx", "", 0, false}, {"imalloc", "wrap.c", 1, false}},
+			entries("_rjem_"),
+			[]function{{"imalloc", "jemalloc.c", 1, true}, {"_rjem_mallocx", "", 0, true}, {"_rjem_own", "", 0, false}},
+		),
+		"another malloc": {{"malloc", "", 0, false}, {"mallctl", "", 0, false}, {"imalloc", "jemalloc.c", 1, false}, {"calloc", "", 0, false}},
+		"optimized as a whole": slices.Concat(
+			entries(""),
+			[]function{{"user", "<artificial>", 1, false}, {"mallocx", "", 0, true}},
+		),
+	} {
+		table := &symbolTable{names: []byte{0}}
+		add := func(text string) uint32 {
+			at := uint32(len(table.names))
+			table.names = append(append(table.names, text...), 0)
+			return at
+		}
+		files := make(map[string]uint32)
+		for i, f := range functions {
+			s := symbol{addr: uint64(0x100 * (i + 1)), size: 0x100, name: add(f.name)}
+			if f.file != "" {
+				key := f.file + string(rune('0'+f.index))
+				if files[key] == 0 {
+					table.files = append(table.files, add(f.file))
+					files[key] = uint32(len(table.files))
+				}
+				s.file = files[key]
+			}
+			table.symbols = append(table.symbols, s)
+		}
+		table.tidy(false)
+		for i, f := range functions {
+			if got := table.allocator(uint64(0x100*(i+1)) + 5); got != f.want {
+				t.Errorf("%s: %s of %q is jemalloc's: %v", name, f.name, f.file, got)
+			}
+		}
 	}
 }
