@@ -54,24 +54,38 @@ func (s *Symbolizer) closedIn(maps []Mapping) closed {
 	return c
 }
 
-// find returns the closed library that a return address was in, or nil: none, or it is
-// in one that is loaded now. An address that was on stacks in both is taken for the newer
-// one's.
-func (c *closed) find(pc uint64, mapped bool) *Loaded {
+// find returns the libraries that a return address was in, if one of them was
+// closed, the newest first: more than one if it was on stacks in each. The newest is nil
+// if it is what is mapped there now.
+func (c *closed) find(pc uint64, mapped bool) []*Loaded {
+	var found []*Loaded
 	for i := range c.all {
-		if l := &c.all[i]; l.contains(pc-1) && slices.Contains(l.PCs, pc) {
-			if c.here[i] {
-				return nil
-			}
-			return l
+		l := &c.all[i]
+		if !l.contains(pc-1) || !slices.Contains(l.PCs, pc) {
+			continue
+		}
+		switch {
+		case slices.ContainsFunc(found, l.same):
+		case c.here[i] && len(found) == 0:
+			found = append(found, nil)
+		case !c.here[i]:
+			found = append(found, l)
 		}
 	}
+	if len(found) > 0 || mapped {
+		return found
+	}
 	for i := range c.all {
-		if l := &c.all[i]; !mapped && !c.here[i] && !l.All && l.contains(pc-1) {
-			return l
+		if l := &c.all[i]; !c.here[i] && !l.All && l.contains(pc-1) {
+			return []*Loaded{l}
 		}
 	}
 	return nil
+}
+
+// same reports whether two are one library, at one place.
+func (l *Loaded) same(other *Loaded) bool {
+	return other != nil && l.File == other.File && l.BuildID == other.BuildID && l.Start == other.Start
 }
 
 // closedObject returns what is known of a closed library's file: of one that is
@@ -102,15 +116,21 @@ func (s *Symbolizer) closedObject(l *Loaded) *object {
 }
 
 // nameClosed names the addresses that were found to be in closed libraries.
-func (s *Symbolizer) nameClosed(c *closed, found map[*Loaded][]located, buf *scratch, out *Symbols) {
+func (s *Symbolizer) nameClosed(c *closed, found map[uint64][]*Loaded, buf *scratch, out *Symbols) {
 	for i := range c.all {
 		l := &c.all[i]
-		places := found[l]
+		var places []located
+		for pc, libraries := range found {
+			if slices.Contains(libraries, l) {
+				places = append(places, located{pc: pc, offset: pc - 1 - l.Start + l.Offset})
+			}
+		}
 		if len(places) == 0 {
 			continue
 		}
 		o := s.closedObject(l)
-		if o.resolve(&s.cfg, places, buf, out) {
+		these := newSymbols(len(places))
+		if o.resolve(&s.cfg, places, buf, these) {
 			out.DebugRead++
 		}
 		note := fmt.Sprintf("it was closed since; %d of its addresses are on stacks", len(places))
@@ -119,7 +139,23 @@ func (s *Symbolizer) nameClosed(c *closed, found map[*Loaded][]located, buf *scr
 		}
 		out.Notes = append(out.Notes, path.Base(l.File)+": "+note)
 		for _, at := range places {
-			out.closed[at.pc] = l
+			if found[at.pc][0] == l {
+				out.closed[at.pc] = l
+			}
+			out.frames[at.pc] = either(out.frames[at.pc], these.frames[at.pc])
 		}
 	}
+}
+
+// either names an address that was on stacks in two libraries, one after the other: by
+// both functions, unless they have one name.
+func either(newer, older []Frame) []Frame {
+	if len(newer) == 0 {
+		return older
+	}
+	a, b := newer[len(newer)-1].Function, older[len(older)-1].Function
+	if a == b {
+		return newer
+	}
+	return []Frame{{Function: a + " or " + b}}
 }

@@ -33,6 +33,9 @@ func TestClosedLibrary(t *testing.T) {
 	other.BuildID = strings.Repeat("0", 40)
 	many := loaded[0]
 	many.PCs, many.All = nil, false
+	both := append([]Loaded(nil), loaded...)
+	both[1].PCs = []uint64{pc1, pc2}
+	twice := append(append([]Loaded(nil), loaded...), loaded[0])
 	for name, c := range map[string]struct {
 		maps   []Mapping
 		loaded []Loaded
@@ -43,6 +46,9 @@ func TestClosedLibrary(t *testing.T) {
 		"another in its place":               {[]Mapping{at(second)}, loaded, [2]string{"first", "second"}, first},
 		"loaded again":                       {[]Mapping{at(first)}, loaded, [2]string{"first", "second"}, first},
 		"never closed":                       {[]Mapping{at(first)}, loaded[:1], [2]string{"first", "first"}, first},
+		"an address of both":                 {nil, both, [2]string{"second or first", "second"}, second},
+		"of both, one there":                 {[]Mapping{at(second)}, both, [2]string{"second or first", "second"}, second},
+		"noted twice":                        {nil, twice, [2]string{"first", "second"}, first},
 		"not noted":                          {nil, nil, [2]string{"", ""}, unmappedFile},
 		"another build":                      {nil, []Loaded{other}, [2]string{"", ""}, first},
 		"too many to note":                   {nil, []Loaded{many}, [2]string{"first", "first"}, first},

@@ -88,19 +88,14 @@ func (s *Symbolizer) SymbolizeDump(d *Dump) *Symbols {
 // does not fail: an address that nothing is known of is named by its file and
 // offset, and Symbols.Notes says why.
 func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
-	out := &Symbols{
-		buildIDs:  make(map[objectKey]string),
-		frames:    make(map[uint64][]Frame, len(pcs)),
-		allocator: make(map[uint64]bool),
-		closed:    make(map[uint64]*Loaded),
-	}
+	out := newSymbols(len(pcs))
 	if s.cfg.Go != nil {
 		out.goText = goText()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	closed := s.closedIn(maps)
-	wanted, gone := make(map[objectKey][]located), make(map[*Loaded][]located)
+	wanted, gone := make(map[objectKey][]located), make(map[uint64][]*Loaded)
 	for _, pc := range pcs {
 		if s.cfg.Go != nil {
 			if frames := s.cfg.Go(pc); len(frames) > 0 {
@@ -112,9 +107,11 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 		// that never returns even to the function, after the call.
 		call := pc - 1
 		m := findMapping(maps, call)
-		if l := closed.find(pc, m != nil && m.hasFile()); l != nil {
-			gone[l] = append(gone[l], located{pc: pc, offset: call - l.Start + l.Offset})
-			continue
+		if l := closed.find(pc, m != nil && m.hasFile()); len(l) > 0 {
+			gone[pc] = l
+			if l[0] != nil {
+				continue
+			}
 		}
 		if m == nil || !m.hasFile() {
 			out.frames[pc] = unnamed(unmappedName(m, call))

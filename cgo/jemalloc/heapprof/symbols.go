@@ -49,6 +49,15 @@ type Symbols struct {
 	goText    span               // this process's Go code, where Go's own names were asked for
 }
 
+func newSymbols(addresses int) *Symbols {
+	return &Symbols{
+		buildIDs:  make(map[objectKey]string),
+		frames:    make(map[uint64][]Frame, addresses),
+		allocator: make(map[uint64]bool),
+		closed:    make(map[uint64]*Loaded),
+	}
+}
+
 // BuildID returns the GNU build-id, in hex, of a mapped file, or "".
 func (s *Symbols) BuildID(m *Mapping) string {
 	if s == nil {

@@ -107,13 +107,20 @@ func TestClosedLibraries(t *testing.T) {
 		t.Errorf("nothing is said of it: %q", p.Comments)
 	}
 
+	// The kernel puts the next one where the last one was, if nothing comes between.
+	third := filepath.Join(dir, "third.so")
+	plugin(t, third, "leak_third", "in_third")
+	lib1, was := leakIn(t, third, "leak_third")
+	lib1.Close()
 	lib2, is := leakIn(t, second, "leak_second")
-	if is.Start != was.Start {
-		t.Logf("the second library is at %#x, not at the place of the first, %#x", is.Start, was.Start)
+	// Each address is on stacks in both then, as the two have the same code.
+	both := []*regexp.Regexp{stack("third", "leak_third", "in_third"), stack("second", "leak_second", "in_second")}
+	if is.Start == was.Start {
+		both = []*regexp.Regexp{regexp.MustCompile(`\n    in_second or in_third\n    leak_second or leak_third\n`)}
 	}
 	for _, when := range []string{"while another library is at its place", "after that was closed, too"} {
 		out := text()
-		for _, want := range []*regexp.Regexp{stack("first", "leak_first", "in_first"), stack("second", "leak_second", "in_second")} {
+		for _, want := range append(both, stack("first", "leak_first", "in_first")) {
 			if !want.MatchString(out) {
 				t.Errorf("%s: no %v in\n%s", when, want, out)
 			}
