@@ -143,32 +143,33 @@ func (c *Cache) drifted(path string, held, found int64) {
 // audit compares one child of each set, chosen at random, and now and then the
 // list of children.
 func (v *view) audit() {
-	if !v.session.live.Load() {
-		return
-	}
 	for _, s := range v.sets {
+		on := v.session
 		v.mu.Lock()
 		name, any := "", false
 		skip := rand.N(len(s.nodes) + 1) // one more: the list itself
-		for one := range s.nodes {
+		for one, n := range s.nodes {
 			if skip == 0 {
-				name, any = one, true
+				name, any, on = one, true, n.on
 				break
 			}
 			skip--
 		}
 		v.mu.Unlock()
+		if on == nil || !on.live.Load() {
+			continue
+		}
 		if any {
-			v.submit(func(done func(error)) {
-				v.session.client.GetAsync(s.path(name), false, func(data []byte, st zk.Stat, err error) {
-					s.auditChild(name, data, st, err)
+			v.submit(on, func(done func(error)) {
+				on.client.GetAsync(s.path(name), false, func(data []byte, st zk.Stat, err error) {
+					s.auditChild(on, name, data, st, err)
 					done(nil)
 				})
 			})
 			continue
 		}
-		v.submit(func(done func(error)) {
-			v.session.client.ChildrenAsync(s.dir, false, func(names []string, _ zk.Stat, err error) {
+		v.submit(on, func(done func(error)) {
+			on.client.ChildrenAsync(s.dir, false, func(names []string, _ zk.Stat, err error) {
 				s.auditList(names, err)
 				done(nil)
 			})
@@ -177,13 +178,13 @@ func (v *view) audit() {
 }
 
 // auditChild runs on the dispatcher, like auditList.
-func (s *set) auditChild(name string, data []byte, st zk.Stat, err error) {
+func (s *set) auditChild(on *session, name string, data []byte, st zk.Stat, err error) {
 	if err != nil && !errors.Is(err, zk.ErrNoNode) {
 		return
 	}
 	s.v.mu.Lock()
 	n := s.nodes[name]
-	if n == nil || n.unread || n.fault.unwatched || !s.listed || !s.v.session.live.Load() {
+	if n == nil || n.unread || n.fault.unwatched || !s.listed || n.on != on || !on.live.Load() {
 		s.v.mu.Unlock()
 		return
 	}

@@ -272,16 +272,12 @@ func (c *Cache) onWatch(s *session, e zk.WatchEvent) {
 		c.invalidate(s, name)
 		return
 	}
-	if c.pinned.session == s {
-		c.pinned.onWatch(e)
-	}
+	c.pinned.onWatch(s, e)
 }
 
 // onReady is called when s has become live, on its dispatcher goroutine; fresh
 // says that its watches are gone.
 func (c *Cache) onReady(s *session, fresh bool) {
-	if c.pinned.session == s {
-		c.pinned.onReady(fresh)
-	}
+	c.pinned.onReady(s, fresh)
 	c.stopped.Go(func() { c.revalidate(s) })
 }

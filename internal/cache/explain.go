@@ -112,7 +112,7 @@ func (v *view) explain(x *Explanation) bool {
 			continue
 		}
 		var since instant // unless it is what ZooKeeper holds
-		unwatched := s.fault.unwatched
+		unwatched, on := s.fault.unwatched, v.session
 		if n := s.nodes[name]; below {
 			x.Kind = "member of " + s.dir
 			if n == nil {
@@ -129,6 +129,9 @@ func (v *view) explain(x *Explanation) bool {
 					x.Value = s.explained(name, n).Error()
 				}
 				since, unwatched = n.trueUntil(), n.fault.unwatched
+				if n.on != nil {
+					on = n.on
+				}
 			}
 		} else {
 			x.Kind = "pinned set"
@@ -142,8 +145,8 @@ func (v *view) explain(x *Explanation) bool {
 		// What the guard has held since a restart is as old, and has been read.
 		_, behind := v.behind()
 		x.Restored = v.dirty.Load() < 0 && behind
-		x.Watched = !x.Reading && !unwatched && v.epoch.Load().ended.Load() == 0
-		rec := &record{epoch: v.epoch.Load(), doubt: doubt(v.dirty.Load())}
+		x.Watched = !x.Reading && !unwatched && v.ended() == 0
+		rec := &record{epoch: on.epoch.Load(), doubt: doubt(v.dirty.Load())}
 		if since != 0 && (rec.doubt == 0 || since < rec.doubt.since()) {
 			rec.doubt = newDoubt(since, false)
 		}

@@ -75,6 +75,7 @@ func (s *set) regain(name string) *node {
 	delete(s.lost, name)
 	if was && (l.alone || s.heldSince != 0) {
 		n := l.node
+		n.on, n.gone = nil, false
 		n.unread, n.heldSince, n.held = true, l.at, l.why
 		s.v.c.problems.resolve(s.path(name))
 		return n

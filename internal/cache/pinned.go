@@ -12,7 +12,8 @@ import (
 )
 
 // pinned is everything that is held whole: the topology and the blocklist. The
-// first session carries it.
+// first session carries it; members whose watches it has no room for are carried by
+// further ones.
 type pinned struct {
 	c       *Cache
 	session *session
@@ -108,13 +109,19 @@ func (p *pinned) decodeList(name string, data []byte, zxid int64) (any, error) {
 	return list, err
 }
 
-// onReady asks for the root first: where it does not exist, nothing else does.
-func (p *pinned) onReady(epochIsNew bool) {
-	if p.rootFound {
-		p.topology.onReady(epochIsNew)
-		p.blocklist.onReady(epochIsNew)
+// onReady reads again what the session's watches do not hold true any more.
+func (p *pinned) onReady(s *session, epochIsNew bool) {
+	if s == p.session && !p.rootFound {
+		p.findRoot()
 		return
 	}
+	for _, v := range p.views() {
+		v.onReady(s, epochIsNew)
+	}
+}
+
+// findRoot asks for the root first: where it does not exist, nothing else does.
+func (p *pinned) findRoot() {
 	root := p.c.cfg.Layout.Root
 	p.session.client.ExistsAsync(root, true, func(st zk.Stat, err error) {
 		switch {
@@ -123,8 +130,7 @@ func (p *pinned) onReady(epochIsNew bool) {
 			p.rootCzxid.Store(st.Czxid)
 			p.rootCtime.Store(st.Ctime.UnixMilli())
 			p.compare()
-			p.topology.onReady(true)
-			p.blocklist.onReady(true)
+			p.onReady(p.session, true)
 		case errors.Is(err, zk.ErrNoNode):
 			err = fmt.Errorf("%w: %w: %s", discovery.ErrUnavailable, ErrNoRoot, root)
 			p.topology.fail(err)
@@ -156,16 +162,16 @@ func (p *pinned) compare() {
 	p.blocklist.current.Store(nil)
 }
 
-func (p *pinned) onWatch(e zk.WatchEvent) {
+func (p *pinned) onWatch(s *session, e zk.WatchEvent) {
 	if e.Path == p.c.cfg.Layout.Root {
-		if !p.rootFound {
-			p.onReady(true)
+		if s == p.session && !p.rootFound {
+			p.findRoot()
 		}
 		return
 	}
-	if p.topology.onWatch(e.Path) {
+	if p.topology.onWatch(s, e.Path) {
 		learnt(&p.c.notify.topologyAt)
-	} else if p.blocklist.onWatch(e.Path) {
+	} else if p.blocklist.onWatch(s, e.Path) {
 		learnt(&p.c.notify.blocklistAt)
 	}
 }
@@ -206,7 +212,7 @@ func answer[T any](ctx context.Context, opt discovery.ReadOptions, v *view, curr
 	}
 	if fresh {
 		status = discovery.Miss
-		if err := v.session.catchUp(ctx, opt.MinZxid, true); err != nil {
+		if err := v.catchUp(ctx, opt.MinZxid); err != nil {
 			return nil, discovery.Meta{}, err
 		}
 		if err := v.wait(ctx, true); err != nil {

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"magellan/internal/zk"
@@ -11,9 +12,12 @@ import (
 // bad-citizen lists. A children watch tells which there are, a data watch on
 // each what it holds. It is small and pinned, and belongs to a [view].
 //
-// All methods run on the dispatcher goroutine of the view's session, which is
-// what makes "no event is missed" easy to see: a one-shot watch is set by the
-// very read whose result is installed, so whatever fires comes after it.
+// The view's session lists the children. Each child is read and watched on one
+// session, the view's as long as that has room for its watch. What a child holds is
+// handled on the dispatcher goroutine of its session, which is what makes "no event is
+// missed" easy to see: a one-shot watch is set by the very read whose result is
+// installed, so whatever fires comes after it. Between sessions there is no order:
+// one may lag behind what another has shown.
 type set struct {
 	v   *view
 	dir string
@@ -44,6 +48,11 @@ type set struct {
 
 // node is one child.
 type node struct {
+	// on is the session that reads and watches it; nil until one has been found.
+	on *session
+	// gone: its session says that it does not exist, and the view's is asked to list
+	// the children once more.
+	gone bool
 	// value is the last one that parsed, nil if none ever did.
 	value any
 	zxid  int64
@@ -81,25 +90,34 @@ func (s *set) childName(path string) (name string, ok bool) {
 	return strings.CutPrefix(path, s.dir+"/")
 }
 
-// refresh reads again what is not under a watch: everything in a new epoch,
-// else what an outage cut short.
-func (s *set) refresh(epochIsNew bool) {
-	if epochIsNew {
-		s.v.outdate(func() {
-			s.unlist()
-			for _, n := range s.nodes {
-				n.outdate(s.v.lagging())
-			}
-		})
-	}
-	s.v.mu.Lock()
-	list := !s.listed
+// refresh reads again what is not under a watch of the session: everything in a new
+// epoch, else what an outage cut short.
+func (s *set) refresh(on *session, epochIsNew bool) {
+	own := on == s.v.session
 	var names []string
-	for name, n := range s.nodes {
-		if n.unread {
-			names = append(names, name)
+	find := func() {
+		for name, n := range s.nodes {
+			if n.on == on || own && n.on == nil {
+				if epochIsNew {
+					n.outdate(s.v.lagging())
+				}
+				if n.unread {
+					names = append(names, name)
+				}
+			}
 		}
 	}
+	if epochIsNew && own {
+		s.v.outdate(func() { s.unlist(); find() })
+	} else if epochIsNew && s.carries(on) {
+		s.v.outdate(find)
+	} else {
+		s.v.mu.Lock()
+		find()
+		s.v.mu.Unlock()
+	}
+	s.v.mu.Lock()
+	list := own && !s.listed
 	s.v.mu.Unlock()
 	if list {
 		s.list()
@@ -109,10 +127,24 @@ func (s *set) refresh(epochIsNew bool) {
 	}
 }
 
-// onWatch handles an event at path, and says whether path is of this set.
-func (s *set) onWatch(path string) bool {
+// carries reports whether any child is on the session.
+func (s *set) carries(on *session) bool {
+	s.v.mu.Lock()
+	defer s.v.mu.Unlock()
+	for _, n := range s.nodes {
+		if n.on == on {
+			return true
+		}
+	}
+	return false
+}
+
+// onWatch handles an event of a session at path, and says whether path is of this set.
+func (s *set) onWatch(on *session, path string) bool {
 	if path == s.dir {
-		s.list()
+		if on == s.v.session {
+			s.list()
+		}
 		return true
 	}
 	name, below := s.childName(path)
@@ -120,7 +152,8 @@ func (s *set) onWatch(path string) bool {
 		return false
 	}
 	s.v.mu.Lock()
-	_, known := s.nodes[name]
+	n := s.nodes[name]
+	known := n != nil && n.on == on
 	s.v.mu.Unlock()
 	if known {
 		s.read(name)
@@ -159,7 +192,7 @@ func (s *set) list() {
 }
 
 func (s *set) readList() {
-	s.v.submit(func(done func(error)) {
+	s.v.submit(s.v.session, func(done func(error)) {
 		s.v.session.client.ChildrenAsync(s.dir, true, func(names []string, st zk.Stat, err error) {
 			if err = s.v.session.trust(err); !errors.Is(err, zk.ErrNoNode) {
 				done(s.onList(names, st.Pzxid, err))
@@ -211,6 +244,10 @@ func (s *set) onList(names []string, pzxid int64, err error) error {
 				n := s.regain(name)
 				n.lag = s.lag // it may have been there for as long
 				s.nodes[name] = n
+				s.place(name, n)
+				added = append(added, name)
+			} else if n := s.nodes[name]; n.gone {
+				n.gone = false // it is back
 				added = append(added, name)
 			}
 		}
@@ -223,16 +260,64 @@ func (s *set) onList(names []string, pzxid int64, err error) error {
 		s.judge()
 	})
 	for _, name := range added {
-		s.v.session.reserved.Add(int64(zk.WatchCost(s.path(name))))
 		s.read(name)
 	}
 	return nil
 }
 
+// place puts a child on the view's session if that has room for its watch. v.mu is
+// held.
+func (s *set) place(name string, n *node) {
+	cost := watchCost(s.path(name))
+	if own := s.v.session; own.reserved.Add(cost) <= s.v.c.cfg.watchBudget {
+		n.on = own
+	} else {
+		own.reserved.Add(-cost)
+	}
+}
+
+// spread finds another session for a child that the view's has no room for, and reads
+// it there. It may open one, which takes its time.
+func (s *set) spread(name string) {
+	path := s.path(name)
+	on, err := s.v.c.sessions.reserve(s.v.c, path)
+	taken := false
+	s.v.change(func() {
+		switch n := s.nodes[name]; {
+		case n == nil || n.on != nil:
+		case err != nil:
+			s.spoil(name, n, fmt.Errorf("it is not watched: %w", err), n.read)
+			n.fault.unwatched = true
+		default:
+			n.on, taken = on, true
+		}
+	})
+	switch {
+	case taken:
+		s.getSynced(name, on)
+	case err == nil:
+		s.v.c.sessions.unreserve(on, path)
+	}
+}
+
+// getSynced reads a child on a session that may lag behind what is known of it.
+func (s *set) getSynced(name string, on *session) {
+	s.v.submit(on, func(done func(error)) {
+		on.sync(func(err error) {
+			if err == nil {
+				s.get(name)
+			}
+			done(err)
+		})
+	})
+}
+
 // forget takes a child out. v.mu is held.
 func (s *set) forget(name string) {
+	if n := s.nodes[name]; n != nil && n.on != nil {
+		s.v.c.sessions.unreserve(n.on, s.path(name))
+	}
 	delete(s.nodes, name)
-	s.v.session.reserved.Add(-int64(zk.WatchCost(s.path(name))))
 	s.v.c.problems.resolve(s.path(name))
 }
 
@@ -256,24 +341,59 @@ func (s *set) read(name string) {
 
 func (s *set) get(name string) {
 	path := s.path(name)
-	s.v.submit(func(done func(error)) {
-		s.v.session.client.GetAsync(path, true, func(data []byte, st zk.Stat, err error) {
-			switch err = s.v.session.trust(err); {
+	s.v.mu.Lock()
+	n := s.nodes[name]
+	if n == nil {
+		s.v.mu.Unlock()
+		return
+	}
+	on := n.on
+	s.v.mu.Unlock()
+	if on == nil {
+		s.v.c.stopped.Go(func() { s.spread(name) })
+		return
+	}
+	s.v.submit(on, func(done func(error)) {
+		on.client.GetAsync(path, true, func(data []byte, st zk.Stat, err error) {
+			switch err = on.trust(err); {
 			case err == nil:
-				s.onRead(name, data, st)
+				s.onRead(on, name, data, st)
 			case errors.Is(err, zk.ErrNoNode):
-				// Deleted since it was listed, so the children watch fires: should
-				// the znode be back by then, it is read as a new one.
 				err = nil
-				s.v.change(func() {
-					if s.nodes[name] != nil {
-						s.lose(name)
-						s.judge()
-					}
-				})
+				s.onGone(on, name)
 			case !passes(err):
-				s.onDenied(name, err, done)
+				s.onDenied(on, name, err, done)
 				return
+			}
+			done(err)
+		})
+	})
+}
+
+// onGone handles that a child does not exist. On the view's own session it has been
+// deleted since it was listed, so the children watch fires: should the znode be back
+// by then, it is read as a new one. Another session may be behind or ahead of that
+// one, which is asked to list once more.
+func (s *set) onGone(on *session, name string) {
+	if on == s.v.session {
+		s.v.change(func() {
+			if n := s.nodes[name]; n != nil && n.on == on {
+				s.lose(name)
+				s.judge()
+			}
+		})
+		return
+	}
+	s.v.outdate(func() {
+		if n := s.nodes[name]; n != nil && n.on == on {
+			n.gone = true
+			s.unlist()
+		}
+	})
+	s.v.submit(s.v.session, func(done func(error)) {
+		s.v.session.sync(func(err error) {
+			if err == nil {
+				s.list()
 			}
 			done(err)
 		})
@@ -283,21 +403,22 @@ func (s *set) get(name string) {
 // onDenied notes that a child may not be read, or cannot be for another reason that
 // no event will tell the end of. Which bytes it holds is asked for all the same, as
 // ZooKeeper tells the transaction that wrote them to everybody.
-func (s *set) onDenied(name string, denied error, done func(error)) {
-	s.v.session.client.ExistsAsync(s.path(name), false, func(st zk.Stat, err error) {
-		if err = s.v.session.trust(err); passes(err) {
+func (s *set) onDenied(on *session, name string, denied error, done func(error)) {
+	on.client.ExistsAsync(s.path(name), false, func(st zk.Stat, err error) {
+		if err = on.trust(err); passes(err) {
 			done(err)
 			return
 		}
 		s.v.mu.Lock()
 		n := s.nodes[name]
-		known := n == nil || !n.unread && n.fault.unwatched && n.read == st.Mzxid
+		known := n == nil || n.on != on || !n.unread && n.fault.unwatched && n.read == st.Mzxid
 		s.v.mu.Unlock()
 		if !known { // which askAgain asks for each second
 			s.v.change(func() {
-				if n := s.nodes[name]; n != nil {
+				if n := s.nodes[name]; n != nil && n.on == on {
 					s.spoil(name, n, denied, st.Mzxid)
 					n.fault.unwatched = true
+					s.v.vouch(on)
 				}
 			})
 		}
@@ -309,10 +430,10 @@ func (s *set) onDenied(name string, denied error, done func(error)) {
 // on the view's goroutine.
 func (s *set) askAgain() {
 	s.v.mu.Lock()
-	list := s.fault.unwatched
+	list := s.fault.unwatched && s.v.session.live.Load()
 	var names []string
 	for name, n := range s.nodes {
-		if n.fault.unwatched && !n.unread {
+		if n.fault.unwatched && !n.unread && (n.on == nil || n.on.live.Load()) {
 			names = append(names, name)
 		}
 	}
@@ -327,13 +448,13 @@ func (s *set) askAgain() {
 
 // onRead installs what a child holds. Where it does not parse, or has lost too
 // much, the last good value stays.
-func (s *set) onRead(name string, data []byte, st zk.Stat) {
+func (s *set) onRead(on *session, name string, data []byte, st zk.Stat) {
 	value, err := s.decode(name, data, st.Mzxid)
 	path := s.path(name)
 	again := false
 	s.v.change(func() {
 		n := s.nodes[name]
-		if n == nil {
+		if n == nil || n.on != on {
 			return // unlisted meanwhile
 		}
 		if again = st.Mzxid < n.read && !n.again; again {
@@ -342,7 +463,8 @@ func (s *set) onRead(name string, data []byte, st zk.Stat) {
 			n.again = true
 			return
 		}
-		n.again = false
+		n.again, n.gone = false, false
+		s.v.vouch(on)
 		if s.v.c.cfg.Snapshot == "" {
 			data = nil
 		}
@@ -365,7 +487,7 @@ func (s *set) onRead(name string, data []byte, st zk.Stat) {
 		}
 	})
 	if again {
-		s.v.session.sync(func(err error) {
+		on.sync(func(err error) {
 			if err == nil { // else the next onReady reads it
 				s.read(name)
 			}

@@ -232,7 +232,7 @@ func (p *snapshotter) restoreMember(s *set, r *snapshotRecord) bool {
 		n.value, n.zxid, n.data = value, r.zxid, r.data
 	}
 	s.nodes[r.name] = n
-	s.v.session.reserved.Add(watchCost(s.path(r.name)))
+	s.place(r.name, n)
 	return true
 }
 

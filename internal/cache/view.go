@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +29,10 @@ type view struct {
 	// was lost. What was read and cannot be served is part of the snapshot itself; see
 	// set.doubts. It changes under mu.
 	dirty atomic.Int64 // a doubt
-	epoch atomic.Pointer[epoch]
+	// epochs vouch for the snapshot: that of the view's own session first, which
+	// lists the sets, then those of further sessions that carry the watches of
+	// members. The slice is replaced, under mu.
+	epochs atomic.Pointer[[]*epoch]
 
 	mu sync.Mutex
 	// version counts changes of the sets; published is the one the snapshot has,
@@ -57,21 +61,59 @@ func (v *view) init(c *Cache, s *session, sets ...*set) {
 	}
 	v.changed = make(chan struct{})
 	v.wake = make(chan struct{}, 1)
-	v.epoch.Store(s.epoch.Load())
+	v.epochs.Store(&[]*epoch{s.epoch.Load()})
 	c.stopped.Go(v.run)
 }
 
-// onReady reads again what no watch holds true any more.
-func (v *view) onReady(epochIsNew bool) {
+// onReady reads again what no watch of the session holds true any more.
+func (v *view) onReady(on *session, epochIsNew bool) {
 	for _, s := range v.sets {
-		s.refresh(epochIsNew)
+		s.refresh(on, epochIsNew)
 	}
-	v.epoch.Store(v.session.epoch.Load())
+	v.mu.Lock()
+	if slices.ContainsFunc(*v.epochs.Load(), func(e *epoch) bool { return e.session == on }) {
+		v.vouch(on) // what is unread is nobody's to vouch for, and is known to be unread
+	}
+	v.mu.Unlock()
 }
 
-func (v *view) onWatch(path string) bool {
+// vouch has the session's present epoch vouch for what it carries. v.mu is held.
+func (v *view) vouch(s *session) {
+	all, is := *v.epochs.Load(), s.epoch.Load()
+	at := slices.IndexFunc(all, func(e *epoch) bool { return e.session == s })
+	if at >= 0 && all[at] == is {
+		return
+	}
+	all = slices.Clone(all)
+	if at >= 0 {
+		all[at] = is
+	} else {
+		all = append(all, is)
+	}
+	v.epochs.Store(&all)
+}
+
+// ended is when the first of the epochs ended that vouch for the snapshot, 0 while all
+// go on.
+func (v *view) ended() (at instant) {
+	for _, e := range *v.epochs.Load() {
+		at = earlier(at, instant(e.ended.Load()))
+	}
+	return at
+}
+
+// verified is the last instant at which all that is watched was known to be what
+// ZooKeeper holds.
+func (v *view) verified() (at instant) {
+	for _, e := range *v.epochs.Load() {
+		at = earlier(at, e.session.verified())
+	}
+	return at
+}
+
+func (v *view) onWatch(on *session, path string) bool {
 	for _, s := range v.sets {
-		if s.onWatch(path) {
+		if s.onWatch(on, path) {
 			return true
 		}
 	}
@@ -83,9 +125,9 @@ func (v *view) onWatch(path string) bool {
 func (v *view) outdate(f func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	last := instant(v.epoch.Load().ended.Load())
+	last := v.ended()
 	if last == 0 {
-		last = v.session.verified()
+		last = v.verified()
 	} else {
 		v.lost = true
 	}
@@ -112,14 +154,15 @@ func (v *view) change(f func()) {
 	}
 }
 
-// submit gives the session a read. An outage that cuts it short leaves the set
+// submit gives a session a read. An outage that cuts it short leaves the set
 // unlisted, or the node unread, for onReady to find.
-func (v *view) submit(read func(done func(error))) {
-	v.session.submit(&pinnedRead{v: v, read: read})
+func (v *view) submit(on *session, read func(done func(error))) {
+	on.submit(&pinnedRead{v: v, on: on, read: read})
 }
 
 type pinnedRead struct {
 	v    *view
+	on   *session
 	read func(done func(error))
 }
 
@@ -128,10 +171,10 @@ func (r *pinnedRead) issue() {
 		if err != nil {
 			r.v.fail(translate(err))
 		}
-		r.v.session.release()
-		if err != nil && transient(err) && r.v.session.live.Load() {
+		r.on.release()
+		if err != nil && transient(err) && r.on.live.Load() {
 			// The session came back before this read was told that it had gone.
-			r.v.session.submit(r)
+			r.on.submit(r)
 		}
 	})
 }
@@ -204,10 +247,8 @@ func (v *view) run() {
 		case <-v.c.closing:
 			return
 		case <-ticker.C:
-			if v.session.live.Load() {
-				for _, s := range v.sets {
-					s.askAgain()
-				}
+			for _, s := range v.sets {
+				s.askAgain()
 			}
 			continue
 		case <-v.wake:
@@ -250,8 +291,12 @@ func (v *view) run() {
 
 // meta says how well the published snapshot is known.
 func (v *view) meta(now instant) discovery.Meta {
-	rec := record{epoch: v.epoch.Load(), doubt: doubt(v.dirty.Load())}
-	return rec.meta(now)
+	var m discovery.Meta
+	for _, e := range *v.epochs.Load() {
+		rec := record{epoch: e, doubt: doubt(v.dirty.Load())}
+		m = m.Join(rec.meta(now))
+	}
+	return m
 }
 
 // wait returns once a snapshot is published: any, or one that holds every

@@ -31,7 +31,23 @@ func (e *entry) since(zxid int64) *record {
 
 // since is entry.since for a snapshot of the view.
 func (v *view) since(zxid int64) bool {
-	return v.session.client.SettledZxid() >= zxid && v.dirty.Load() == 0 && v.epoch.Load().ended.Load() == 0
+	epochs := *v.epochs.Load()
+	for _, e := range epochs {
+		if e.session.client.SettledZxid() < zxid {
+			return false
+		}
+	}
+	return v.dirty.Load() == 0 && v.ended() == 0
+}
+
+// catchUp is session.catchUp for all that carry something of the view.
+func (v *view) catchUp(ctx context.Context, minZxid int64) error {
+	for _, e := range *v.epochs.Load() {
+		if err := e.session.catchUp(ctx, minZxid, true); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // catchUp syncs s until it has come to minZxid; where that is 0, to what ZooKeeper

@@ -1,0 +1,135 @@
+package cache
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+)
+
+// within wants no session to carry more than its budget.
+func (w *world) within() {
+	w.Helper()
+	for _, s := range w.cache.sessions.list() {
+		if got, most := s.reserved.Load(), w.cache.cfg.watchBudget; got > most || got < 0 {
+			w.Errorf("the watches of session %d take %d of %d bytes", s.number, got, most)
+		}
+	}
+}
+
+// TestMembersAreSpread: members whose watches do not fit into the first session are
+// carried by others, and are as well known.
+func TestMembersAreSpread(t *testing.T) {
+	w := newWorld(t)
+	const members = 60
+	name := func(i int) string { return fmt.Sprintf("dc-%d-%s", i, strings.Repeat("x", 100)) }
+	for i := range members {
+		w.datacenter(name(i), "us-east1", 1)
+	}
+	const budget = 3000 // for about 15 of them, beside the directories
+	c := w.open(Config{watchBudget: budget, ShrinkGuard: DefaultShrinkGuard})
+	a := w.answers(0)
+	w.expectDatacenters(members+2, discovery.Hit)
+	w.within()
+	all := c.sessions.list()
+	if len(all) < 3 {
+		t.Fatalf("%d sessions", len(all))
+	}
+	v := &c.pinned.topology.view
+	on := func(i int) *session {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return v.sets[1].nodes[name(i)].on
+	}
+	var far int // one that is on another session
+	for on(far) == all[0] {
+		far++
+	}
+	follows := func(what string, assigned int) {
+		t.Helper()
+		for i := range members {
+			w.datacenter(name(i), "us-east1", assigned)
+		}
+		w.eventually(func() string {
+			topology, meta, err := c.Topology(w.soon(), discovery.ReadOptions{})
+			w.must(err)
+			for i := range members {
+				if d, ok := topology.Datacenter(name(i)); !ok || d.Assigned != int64(assigned) || meta.Cache != discovery.Hit {
+					return fmt.Sprintf("%s: %+v, %v", what, d, meta)
+				}
+			}
+			return ""
+		})
+		w.within()
+	}
+	follows("at first", 2)
+	// What was written is read, by whichever session.
+	for i := range 5 {
+		for _, opt := range []discovery.ReadOptions{{Fresh: true}, {MinZxid: w.datacenter(name(far), "us-east1", 100+i)}} {
+			d, meta, err := a.Datacenter(w.soon(), name(far), opt)
+			if err != nil || d.Assigned != int64(100+i) && !opt.Fresh || meta.Zxid < opt.MinZxid {
+				t.Errorf("%+v: %+v, %+v, %v", opt, d, meta, err)
+			}
+		}
+	}
+	w.must(w.server.Restart()) // and each session's watches are set again in one request
+	w.must(w.zk.WaitReady(w.soon()))
+	follows("after a restart", 3)
+	w.must(w.server.Expire(on(far).client.SessionCredentials()))
+	follows("after an expired session", 4)
+	for range 10 {
+		w.delete(layout.Datacenter(name(far)))
+		w.datacenter(name(far), "us-east1", 9)
+	}
+	a.expect("datacenter " + name(far) + ": HIT")
+	w.delete(layout.Datacenter(name(far)))
+	w.expectDatacenters(members+1, discovery.Hit)
+	a.expect("datacenter " + name(far) + ": 404")
+	w.datacenter(name(far), "us-east1", 5)
+	follows("after one was deleted", 6)
+	// Shops and members share the room.
+	for i := range 40 {
+		w.shop(fmt.Sprint(i, strings.Repeat("y", 100)), "ash1")
+		w.ask(fmt.Sprint(i, strings.Repeat("y", 100)))
+	}
+	for i := range 20 {
+		w.datacenter(name(members+i), "us-east1", 1)
+	}
+	w.expectDatacenters(members+2+20, discovery.Hit)
+	w.within()
+	if w.drift() != 0 || len(c.Problems()) > 0 {
+		t.Errorf("%v drifts, problems %+v", w.drift(), c.Problems())
+	}
+	for i := range members + 20 {
+		w.delete(layout.Datacenter(name(i)))
+	}
+	w.eventually(w.accepts(layout.DatacentersDir()))
+	w.expectDatacenters(2, discovery.Hit)
+	w.within()
+}
+
+// TestNoRoomForMembers: where no session has room for the watch of a member, that is
+// said of it, and the others are known.
+func TestNoRoomForMembers(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	long := strings.Repeat("x", 200)
+	w.datacenter(long, "us-east1", 1)
+	cost := int64(0)
+	for _, path := range []string{layout.Root, layout.RegionsDir(), layout.DatacentersDir(), layout.BadCitizensDir()} {
+		cost += 2 * int64(zk.WatchCost(path))
+	}
+	w.open(Config{watchBudget: cost + 200, MaxSessions: 1})
+	a := w.answers(0)
+	a.expect("datacenter ash1: HIT", "datacenter "+long+": unread", "datacenters: unread", "shop 42: MISS")
+	w.neverRead(layout.Datacenter(long))
+	if p := w.cache.Problems(); len(p) != 1 || !strings.Contains(p[0].Error, "not watched") {
+		t.Errorf("%+v", p)
+	}
+	w.within()
+	w.delete(layout.Datacenter(long))
+	a.expect("datacenters: HIT")
+	w.neverRead()
+}
