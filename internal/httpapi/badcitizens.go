@@ -54,7 +54,7 @@ func (s *Server) getBadCitizens(x *exchange) error {
 	rendered := s.badCitizens.get(badCitizensKey{list, list.Len(now)}, format,
 		func() []byte { return badCitizensFormats[format].render(list.Entries(now)) })
 	x.setMeta(meta)
-	return x.sendTagged(badCitizensFormats[format].contentType, rendered.etag, rendered.body)
+	return x.sendKept(badCitizensFormats[format].contentType, rendered)
 }
 
 // badCitizensFormat returns the index of the format asked for.

@@ -71,7 +71,7 @@ func TestPreflight(t *testing.T) {
 // TestCrossOrigin: what an allowed page may read, of whatever answer, and caches do
 // not give one page another's answer.
 func TestCrossOrigin(t *testing.T) {
-	check := func(w *world, origin, allows, vary string) {
+	check := func(w *world, origin, allows string, varies bool) {
 		t.Helper()
 		etag := w.get("/v1/shops/42").Header.Get("Etag")
 		for _, tt := range []struct {
@@ -87,7 +87,7 @@ func TestCrossOrigin(t *testing.T) {
 			{"GET", "/readyz", "", 200},
 		} {
 			a := w.do(tt.method, tt.target, "", "Origin: "+origin, tt.header)
-			if a.StatusCode != tt.status || a.Header.Get("Access-Control-Allow-Origin") != allows || a.Header.Get("Vary") != vary {
+			if a.StatusCode != tt.status || a.Header.Get("Access-Control-Allow-Origin") != allows || strings.Contains(a.Header.Get("Vary"), "Origin") != varies {
 				t.Errorf("%s %s of %s: %s %v", tt.method, tt.target, origin, a.Status, a.Header)
 			}
 			if exposed := a.Header.Get("Access-Control-Expose-Headers"); (allows != "") != strings.Contains(exposed, "ETag") || (allows != "") != strings.Contains(exposed, "X-Zxid") {
@@ -98,13 +98,13 @@ func TestCrossOrigin(t *testing.T) {
 			t.Errorf("POST: %s %v", a.Status, a.Header)
 		}
 	}
-	check(newWorld(t, nil), shopPage, "", "")
+	check(newWorld(t, nil), shopPage, "", false)
 	listed := newWorld(t, func(cfg *httpapi.Config) { cfg.CORSOrigins = []string{shopPage, otherPage} })
-	check(listed, shopPage, shopPage, "Origin")
-	check(listed, otherPage, otherPage, "Origin")
-	check(listed, "https://evil.example", "", "Origin")
+	check(listed, shopPage, shopPage, true)
+	check(listed, otherPage, otherPage, true)
+	check(listed, "https://evil.example", "", true)
 	any := newWorld(t, func(cfg *httpapi.Config) { cfg.CORSOrigins = []string{"*"} })
-	check(any, "https://evil.example", "*", "")
+	check(any, "https://evil.example", "*", false)
 	if a := any.get("/v1/shops/42"); a.Header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Errorf("what a cache keeps is of no use to a page: %v", a.Header)
 	}

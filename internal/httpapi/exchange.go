@@ -52,15 +52,19 @@ type exchange struct {
 	id   sequence
 	body []byte // for the handler to compose an answer in
 
+	zipped []byte // for send to compress it in
+
 	// What the header's values are made of.
-	etagBytes [2 + 16]byte
-	zxidBytes [2 + 16]byte
-	ageBytes  [20]byte
-	idBytes   [16]byte
-	etag      [1]string
-	zxid      [1]string
-	age       [1]string
-	requestID [1]string
+	etagBytes      [2 + 16]byte
+	zippedTagBytes [2 + 16 + len("-gzip")]byte
+	zxidBytes      [2 + 16]byte
+	ageBytes       [20]byte
+	idBytes        [16]byte
+	etag           [1]string
+	zippedTag      [1]string
+	zxid           [1]string
+	age            [1]string
+	requestID      [1]string
 }
 
 var _ http.ResponseWriter = (*exchange)(nil)
@@ -166,6 +170,9 @@ func (x *exchange) end() {
 	if cap(x.body) > maxKeptBody {
 		x.body = nil
 	}
+	if cap(x.zipped) > maxKeptBody {
+		x.zipped = nil
+	}
 	if abort {
 		// An answer that is not whole must not look as if it were.
 		panic(http.ErrAbortHandler)
@@ -225,25 +232,68 @@ func (x *exchange) answer(meta discovery.Meta, contentType []string, body []byte
 	return x.send(contentType, body)
 }
 
-// send sends a body under its ETag, or 304 where the client has it already.
+// send sends a body under its ETag, or 304 where the client has it already. A body
+// that is not short is compressed if the client takes that.
 func (x *exchange) send(contentType []string, body []byte) error {
 	x.etag[0] = view(appendETag(x.etagBytes[:0], body))
-	return x.sendTagged(contentType, x.etag[:], body)
+	if had, err := x.clientHas(x.etag[:]); had {
+		return err
+	}
+	header := x.w.Header()
+	header["Content-Type"] = contentType
+	if len(body) > compressOver && acceptsGzip(x.r.Header["Accept-Encoding"]) {
+		x.zipped = x.server.compressors.append(x.zipped[:0], body)
+		body = x.zipped
+		header["Content-Encoding"], header["Etag"] = encodingGzip, x.gzipTag(x.etag[0])
+	}
+	return x.write(http.StatusOK, body)
 }
 
-// sendTagged is send for a body whose ETag is known.
-func (x *exchange) sendTagged(contentType, etag []string, body []byte) error {
-	header := x.w.Header()
-	header["Etag"] = etag
-	if inm := x.r.Header["If-None-Match"]; inm != nil && x.r.Method != http.MethodPost && matchesETag(inm, etag[0]) {
-		if x.mayWait() {
-			return errUnchanged
-		}
-		x.WriteHeader(http.StatusNotModified)
-		return nil
+// sendKept is send for a body that is kept.
+func (x *exchange) sendKept(contentType []string, r *rendering) error {
+	if had, err := x.clientHas(r.etag); had {
+		return err
 	}
+	header := x.w.Header()
 	header["Content-Type"] = contentType
+	body := r.body
+	if len(body) > compressOver && acceptsGzip(x.r.Header["Accept-Encoding"]) {
+		body = r.compressed()
+		header["Content-Encoding"], header["Etag"] = encodingGzip, x.gzipTag(r.etag[0])
+	}
 	return x.write(http.StatusOK, body)
+}
+
+// clientHas sets the ETag of a body, and answers where the request names it: with
+// 304, or with errUnchanged if the client waits for another.
+//
+// A client that has the body compressed has it, whatever it takes now, and the other
+// way round: the ETag of the 304 is the one that it named.
+func (x *exchange) clientHas(etag []string) (bool, error) {
+	header := x.w.Header()
+	header["Vary"], header["Etag"] = x.server.vary.encoded, etag
+	named := x.r.Header["If-None-Match"]
+	if named == nil || x.r.Method == http.MethodPost {
+		return false, nil
+	}
+	if !matchesETag(named, etag[0]) {
+		zipped := x.gzipTag(etag[0])
+		if !matchesETag(named, zipped[0]) {
+			return false, nil
+		}
+		header["Etag"] = zipped
+	}
+	if x.mayWait() {
+		return true, errUnchanged
+	}
+	x.WriteHeader(http.StatusNotModified)
+	return true, nil
+}
+
+// gzipTag returns the header value of the ETag that the compressed body has.
+func (x *exchange) gzipTag(etag string) []string {
+	x.zippedTag[0] = view(appendGzipTag(x.zippedTagBytes[:0], etag))
+	return x.zippedTag[:]
 }
 
 // shortBody is what net/http finds the length of by itself; in bytes.

@@ -2,12 +2,13 @@ package httpapi
 
 import (
 	_ "embed"
+	"sync"
 )
 
 //go:embed openapi.json
 var openAPI []byte
 
-var openAPIETag = []string{string(appendETag(nil, openAPI))}
+var openAPIRendering = newRendering(openAPI, new(sync.Mutex))
 
 var (
 	healthy = []byte(`{"status":"ok"}` + "\n")
@@ -35,5 +36,5 @@ func (s *Server) getReadiness(x *exchange) error {
 
 // getOpenAPI answers GET /openapi.json.
 func (s *Server) getOpenAPI(x *exchange) error {
-	return x.sendTagged(contentJSON, openAPIETag, openAPI)
+	return x.sendKept(contentJSON, openAPIRendering)
 }

@@ -6,10 +6,31 @@ import (
 	"time"
 )
 
-// rendering is a body as it is sent, with the header values made from it.
+// rendering is a body that is kept, with the header value made from it.
 type rendering struct {
 	body []byte
 	etag []string
+	zip  atomic.Pointer[[]byte] // the body compressed, once somebody has asked for that
+	work *sync.Mutex            // the cache's
+}
+
+func newRendering(body []byte, work *sync.Mutex) *rendering {
+	return &rendering{body: body, etag: []string{string(appendETag(nil, body))}, work: work}
+}
+
+// compressed returns the body compressed, which is done once for all who ask.
+func (r *rendering) compressed() []byte {
+	if zip := r.zip.Load(); zip != nil {
+		return *zip
+	}
+	r.work.Lock()
+	defer r.work.Unlock()
+	if zip := r.zip.Load(); zip != nil {
+		return *zip
+	}
+	zip := compressKept(r.body)
+	r.zip.Store(&zip)
+	return zip
 }
 
 // renderCache keeps the bodies made from one immutable value, which K stands
@@ -18,14 +39,16 @@ type rendering struct {
 // The bodies of the value before are kept for a moment more: requests that were
 // there when the value changed do not take their turns in order, and one that asks
 // for the older value must not throw the newer one's bodies away. So the memory is
-// that of one value's bodies, and for keepPrevious after a change that of two.
+// that of one value's bodies, as they are and compressed, as far as somebody asked
+// for them; and for keepPrevious after a change that of two. 256,715 bad citizens in
+// one format are 13.4 MB, and 1.1 MB compressed.
 type renderCache[K comparable] struct {
 	mu       sync.Mutex // held for a look, never while a body is made
 	current  *edition[K]
 	previous *edition[K]
 	replaced time.Time // when previous was current last
 
-	// work is held while a body is made: one at a time.
+	// work is held while a body is made or compressed: one at a time.
 	work sync.Mutex
 }
 
@@ -54,8 +77,7 @@ func (c *renderCache[K]) get(key K, format int, render func() []byte) *rendering
 	if r := kept.Load(); r != nil {
 		return r
 	}
-	body := render()
-	r := &rendering{body: body, etag: []string{string(appendETag(nil, body))}}
+	r := newRendering(render(), &c.work)
 	kept.Store(r)
 	return r
 }

@@ -174,7 +174,9 @@ type Server struct {
 	waiting struct{ polls, streams, keys atomic.Int64 }
 	cors    *cors
 	// vary is what answers depend on besides the path and the query.
-	vary struct{ always []string }
+	vary struct{ always, encoded []string }
+
+	compressors compressors
 	// slashes is how many of them a route's path has at most.
 	slashes int
 	// watched are the routes whose answers can be watched, by path.
@@ -191,7 +193,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New(), watched: make(map[string]*route)}
+	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New(), watched: make(map[string]*route), compressors: newCompressors()}
 	s.drain.init()
 	if s.metrics, err = newMetrics(s, cfg.Registerer); err != nil {
 		return nil, err
@@ -199,8 +201,9 @@ func New(cfg Config) (*Server, error) {
 	if s.cors, err = newCORS(cfg.CORSOrigins); err != nil {
 		return nil, err
 	}
+	s.vary.encoded = []string{"Accept-Encoding"}
 	if s.cors.varies() {
-		s.vary.always = []string{"Origin"}
+		s.vary.always, s.vary.encoded = []string{"Origin"}, []string{"Origin, Accept-Encoding"}
 	}
 	s.elsewhere = &route{metrics: s.metrics.route("other")}
 	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { exchangeOf(c).fail(err) }

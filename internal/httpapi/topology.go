@@ -65,7 +65,7 @@ func (s *Server) getRegions(x *exchange) error {
 		return append(dst, "]}\n"...)
 	})
 	x.setMeta(meta.Join(dmeta))
-	return x.sendTagged(contentJSON, rendered.etag, rendered.body)
+	return x.sendKept(contentJSON, rendered)
 }
 
 // getRegion answers GET /v1/regions/{region}.

@@ -1,0 +1,143 @@
+package httpapi
+
+import (
+	"bytes"
+	"compress/gzip"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+const (
+	// compressOver is the length, in bytes, of the longest body that is not
+	// compressed.
+	compressOver = 2 << 10
+	// keptLevel is for bodies that are kept, and compressed once for all who ask.
+	// Level 4 takes 119 ms for 12.6 MB of bad citizens and leaves 1.09 MB; level 6
+	// takes 195 ms for 1.05 MB, level 1 takes 51 ms for 1.29 MB.
+	keptLevel = 4
+	// composedLevel is for bodies that are composed for one request: a lookup of 1,000
+	// shops takes 0.1 ms, and 0.7 ms with level 6.
+	composedLevel = gzip.BestSpeed
+)
+
+var encodingGzip = []string{"gzip"}
+
+// gzipSuffix tells the entity tag of a compressed body from that of the body itself.
+// The tag is a hash of the body before it is compressed: it is the same on every
+// replica, whatever their encoders make of it.
+const gzipSuffix = `-gzip"`
+
+// appendGzipTag appends the entity tag of what is compressed, by that of what is not.
+func appendGzipTag(dst []byte, etag string) []byte {
+	return append(append(dst, etag[:len(etag)-1]...), gzipSuffix...)
+}
+
+// compressors are the writers for bodies that are composed for one request. Each
+// takes some 800 KiB, and all of a processor while it works, so there are as many as
+// processors, and whoever comes while all work waits for one.
+type compressors chan *gzip.Writer
+
+func newCompressors() compressors {
+	c := make(compressors, runtime.GOMAXPROCS(0))
+	for range cap(c) {
+		c <- nil // made by whoever needs it first
+	}
+	return c
+}
+
+// append appends what becomes of body.
+func (c compressors) append(dst, body []byte) []byte {
+	w := <-c
+	defer func() { c <- w }()
+	out := bytes.NewBuffer(dst)
+	if w == nil {
+		w = newGzipWriter(out, composedLevel)
+	} else {
+		w.Reset(out)
+	}
+	finish(w, body)
+	return out.Bytes()
+}
+
+// compressKept returns what becomes of a body that is kept.
+func compressKept(body []byte) []byte {
+	var out bytes.Buffer
+	finish(newGzipWriter(&out, keptLevel), body)
+	return slices.Clone(out.Bytes()) // without the room that the buffer has beyond it
+}
+
+func newGzipWriter(out *bytes.Buffer, level int) *gzip.Writer {
+	w, err := gzip.NewWriterLevel(out, level)
+	if err != nil {
+		panic(err) // there is such a level
+	}
+	return w
+}
+
+// finish writes a whole body. The header that gzip puts before it has no time and no
+// name, so that the same body gives the same bytes.
+func finish(w *gzip.Writer, body []byte) {
+	_, err := w.Write(body)
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		panic(err) // a buffer takes everything
+	}
+}
+
+// acceptsGzip reports whether an Accept-Encoding header, whose values are given, takes
+// gzip, and likes nothing less than a body that is not encoded (RFC 9110, section
+// 12.5.3).
+func acceptsGzip(values []string) bool {
+	const unknown = -1
+	zipped, identity, other := unknown, unknown, unknown
+	for _, rest := range values {
+		for rest != "" {
+			var item string
+			item, rest, _ = strings.Cut(rest, ",")
+			coding, parameters, _ := strings.Cut(item, ";")
+			weight := weightOf(parameters)
+			switch coding = trimBlanks(coding); {
+			case strings.EqualFold(coding, "gzip"), strings.EqualFold(coding, "x-gzip"):
+				zipped = max(zipped, weight)
+			case strings.EqualFold(coding, "identity"):
+				identity = max(identity, weight)
+			case coding == "*":
+				other = max(other, weight)
+			}
+		}
+	}
+	if zipped == unknown {
+		zipped = other
+	}
+	if identity == unknown {
+		identity = other
+	}
+	return zipped > 0 && zipped >= identity
+}
+
+// weightOf reads the weight among a coding's parameters, in thousandths (RFC 9110,
+// section 12.4.2): 1000 where there is none, and 0 for what is no weight.
+func weightOf(parameters string) int {
+	name, value, _ := strings.Cut(parameters, "=")
+	if !strings.EqualFold(trimBlanks(name), "q") {
+		return 1000
+	}
+	whole, fraction, _ := strings.Cut(trimBlanks(value), ".")
+	if len(whole) != 1 || len(fraction) > 3 {
+		return 0
+	}
+	weight := 0
+	for _, c := range []byte(whole + fraction + "000"[len(fraction):]) {
+		if c < '0' || '9' < c {
+			return 0
+		}
+		weight = 10*weight + int(c-'0')
+	}
+	if weight > 1000 {
+		return 0
+	}
+	return weight
+}
