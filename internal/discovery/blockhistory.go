@@ -6,17 +6,13 @@ import (
 	"time"
 )
 
-const (
-	// maxVersions is how many of the last versions of a blocklist are known by what
-	// has changed since.
-	maxVersions = 4096
-	// maxChanges is how many changes of single prefixes are kept for them, of 56
-	// bytes each.
-	maxChanges = 65_536
-	// maxBackwards is how far the time that one request took may lie behind that of
-	// another. What lies further back means that somebody has set the clock.
-	maxBackwards = time.Minute
-)
+// MaxVersions is how many of the last versions of a blocklist are known by what
+// has changed since.
+const MaxVersions = 4096
+
+// maxChanges is how many changes of single prefixes are kept for them, of 56
+// bytes each.
+const maxChanges = 65_536
 
 // history is what a blocklist has gone through by change and by expiry: its last
 // versions, each as what makes it of the one before. All that descends from one
@@ -53,13 +49,15 @@ type Version struct {
 	number  uint64
 }
 
-// Version returns the version of b at now, and the time at which to ask
-// [Blocklist.Entries] for it: that is now, or a little later where somebody else
-// has asked with a later time already.
-func (b *Blocklist) Version(now time.Time) (Version, time.Time) {
+// Version returns the version of b at the time that now tells, which is the one to
+// ask [Blocklist.Entries] for; or that of the time at which another Blocklist has
+// followed b. now is called with a lock held, so that time goes one way for all who
+// ask. It may only go back where somebody has set the clock: the version has nothing
+// to do with those before then.
+func (b *Blocklist) Version(now func() time.Time) (Version, time.Time) {
 	b.history.mu.Lock()
 	defer b.history.mu.Unlock()
-	b.advance(now)
+	b.advance(momentOf(now()))
 	return Version{b.history, b.place.version}, b.place.at.time()
 }
 
@@ -70,7 +68,7 @@ func (v Version) Since(earlier Version) (steps [][]BlocklistChange, ok bool) {
 		return nil, false
 	}
 	n := v.number - earlier.number
-	steps = v.Steps(int(min(n, maxVersions)))
+	steps = v.Steps(int(min(n, MaxVersions)))
 	return steps, uint64(len(steps)) == n
 }
 
@@ -92,10 +90,10 @@ func (v Version) Steps(atMost int) [][]BlocklistChange {
 func (b *Blocklist) NextExpiry(now time.Time) (time.Time, bool) {
 	at := momentOf(now)
 	b.history.mu.Lock()
-	defer b.history.mu.Unlock()
-	b.advance(now)
-	next := b.place.next
-	if b.place.at.compare(at) != 0 && (next.compare(at) <= 0 || at.compare(b.place.at) < 0) {
+	place := b.place
+	b.history.mu.Unlock()
+	next := place.next
+	if !place.known || at.compare(place.at) < 0 || at.compare(next) >= 0 {
 		next = b.firstExpiry(at)
 	}
 	if next.seconds == never {
@@ -104,15 +102,15 @@ func (b *Blocklist) NextExpiry(now time.Time) (time.Time, bool) {
 	return next.time(), true
 }
 
-// advance brings b to the version of now, unless another Blocklist has followed.
-// Its history's mu is held.
-func (b *Blocklist) advance(now time.Time) {
-	p, at := &b.place, momentOf(now)
+// advance brings b to the version of an instant, unless another Blocklist has
+// followed. Its history's mu is held.
+func (b *Blocklist) advance(at moment) {
+	p := &b.place
 	switch {
 	case !p.known:
 		p.known, p.at, p.next = true, at, b.firstExpiry(at)
 	case p.over:
-	case now.Before(p.at.time().Add(-maxBackwards)):
+	case at.compare(p.at) < 0:
 		b.history.forget()
 		p.version, p.at, p.next = b.history.first, at, b.firstExpiry(at)
 	case p.next.compare(at) <= 0:
@@ -126,7 +124,7 @@ func (b *Blocklist) advance(now time.Time) {
 			}
 		}
 		p.at, p.next = at, b.firstExpiry(at)
-	case p.at.compare(at) < 0:
+	default:
 		p.at = at
 	}
 }
@@ -140,12 +138,12 @@ func (h *history) follow(b, next *Blocklist, changes []BlocklistChange, now time
 		// Another one has followed b, or nobody has asked for a version of it.
 		next.history = new(history)
 		if !now.IsZero() {
-			next.advance(now)
+			next.advance(momentOf(now))
 		}
 		return
 	}
-	if !now.IsZero() {
-		b.advance(now)
+	if at := momentOf(now); b.place.at.compare(at) < 0 {
+		b.advance(at)
 	}
 	next.history, next.place = h, b.place
 	b.place.over = true
@@ -181,7 +179,7 @@ func (h *history) follow(b, next *Blocklist, changes []BlocklistChange, now time
 func (h *history) add(step []BlocklistChange) uint64 {
 	h.steps = append(h.steps, slices.Clip(step))
 	h.changes += len(step)
-	for len(h.steps) > maxVersions || h.changes > maxChanges {
+	for len(h.steps) > MaxVersions || h.changes > maxChanges {
 		h.changes -= len(h.steps[0])
 		h.steps[0] = nil // the array may stay for a while
 		h.steps = h.steps[1:]

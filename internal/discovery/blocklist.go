@@ -95,8 +95,11 @@ type edit struct {
 
 // appendEdits appends what makes one state of a list another one.
 func appendEdits(edits []edit, was, is []*block) []edit {
-	if len(was) == len(is) && (len(was) == 0 || &was[0] == &is[0]) {
-		return edits // this list has not changed
+	for len(was) > 0 && len(is) > 0 && was[0] == is[0] {
+		was, is = was[1:], is[1:]
+	}
+	for len(was) > 0 && len(is) > 0 && was[len(was)-1] == is[len(is)-1] {
+		was, is = was[:len(was)-1], is[:len(is)-1]
 	}
 	more := make(map[*block]int, len(is)) // how often a block is there now, less how often it was
 	for _, b := range is {

@@ -42,6 +42,8 @@ func newStory(choose chooser) *story {
 	return &story{choose: choose, now: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), lists: map[string][]string{}}
 }
 
+func (s *story) time() time.Time { return s.now }
+
 func (s *story) line() string {
 	if s.choose(8) == 0 {
 		return []string{"", "# nobody", "nonsense", "10.0.0.0/99"}[s.choose(4)]
@@ -156,7 +158,7 @@ func checkStory(t *testing.T, choose chooser, steps int) {
 			}
 		}
 
-		version, at := b.Version(s.now)
+		version, at := b.Version(s.time)
 		held := slices.Collect(b.Entries(at))
 		for _, earlier := range versions {
 			if earlier.version == version && !slices.Equal(earlier.held, held) {
@@ -225,13 +227,13 @@ func TestBlocklistVersionsAreTheSameEverywhere(t *testing.T) {
 			b, _ = s.next(t, b, true)
 			for range 40 {
 				s.now = s.now.Add(time.Duration(s.choose(3)) * time.Minute / 8)
-				_, at := a.Version(s.now)
+				_, at := a.Version(s.time)
 				held[fmt.Sprint(slices.Collect(a.Entries(at)))] = true
 			}
 		}
-		version, at := b.Version(s.now)
+		version, at := b.Version(s.time)
 		entries := slices.Collect(b.Entries(at))
-		steps := version.Steps(maxVersions)
+		steps := version.Steps(MaxVersions)
 		for len(steps) > 0 { // back to the first
 			last := steps[len(steps)-1]
 			steps = steps[:len(steps)-1]
@@ -252,16 +254,16 @@ func TestBlocklistVersionsAreTheSameEverywhere(t *testing.T) {
 func TestBlocklistHistoryIsBounded(t *testing.T) {
 	now := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 	b := NewBlocklist(1, mustList(t, "a", "10.0.0.0/8"))
-	first, _ := b.Version(now)
-	for i := range maxVersions + 10 {
+	first, _ := b.Version(func() time.Time { return now })
+	for i := range MaxVersions + 10 {
 		b = b.Next(now, 1, mustList(t, "a", fmt.Sprintf("10.0.0.0/8 reason=%d", i)))
 	}
-	version, _ := b.Version(now)
+	version, _ := b.Version(func() time.Time { return now })
 	if _, ok := version.Since(first); ok {
 		t.Error("a version is known after too many others")
 	}
-	if steps := version.Steps(2 * maxVersions); len(steps) != maxVersions {
-		t.Errorf("%d steps are known, want %d", len(steps), maxVersions)
+	if steps := version.Steps(2 * MaxVersions); len(steps) != MaxVersions {
+		t.Errorf("%d steps are known, want %d", len(steps), MaxVersions)
 	}
 
 	var text []byte
@@ -269,12 +271,12 @@ func TestBlocklistHistoryIsBounded(t *testing.T) {
 		text = fmt.Appendf(text, "10.%d.%d.%d\n", i>>16, i>>8&255, i&255)
 	}
 	b = b.Next(now, 1, mustList(t, "a", string(text)))
-	if version, _ := b.Version(now); len(version.Steps(maxVersions)) != 0 || b.history.changes != 0 {
+	if version, _ := b.Version(func() time.Time { return now }); len(version.Steps(MaxVersions)) != 0 || b.history.changes != 0 {
 		t.Errorf("more than %d changes are kept", maxChanges)
 	}
-	before, _ := b.Version(now)
+	before, _ := b.Version(func() time.Time { return now })
 	b = b.Next(now, 1, mustList(t, "a", string(text[:bytes.LastIndexByte(text[:len(text)/2], '\n')])))
-	version, _ = b.Version(now)
+	version, _ = b.Version(func() time.Time { return now })
 	if steps, ok := version.Since(before); !ok || len(steps) != 1 {
 		t.Errorf("after that, %d steps, %v", len(steps), ok)
 	}
@@ -284,7 +286,7 @@ func TestBlocklistClockSetBack(t *testing.T) {
 	now := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 	b := NewBlocklist(1, mustList(t, "a", "10.0.0.0/8 expires=2026-12-01T00:00:10Z"))
 	holds := func(now time.Time) (Version, int) {
-		version, at := b.Version(now)
+		version, at := b.Version(func() time.Time { return now })
 		return version, b.Len(at)
 	}
 	before, n := holds(now)
@@ -295,19 +297,44 @@ func TestBlocklistClockSetBack(t *testing.T) {
 	if n != 0 || after == before {
 		t.Errorf("the entry is there for longer than it should")
 	}
-	// Who asked earlier and comes later is given what the others have.
-	if version, n := holds(now.Add(9 * time.Second)); n != 0 || version != after {
-		t.Errorf("one second earlier: %d entries", n)
-	}
-	if next, ok := b.NextExpiry(now.Add(time.Minute)); ok {
-		t.Errorf("nothing is left to expire, but %v", next)
-	}
-	again, n := holds(now.Add(-time.Hour))
+	again, n := holds(now.Add(9 * time.Second))
 	if n != 1 || again == before || again == after {
 		t.Errorf("after the clock was set back: %d entries", n)
 	}
 	if _, ok := again.Since(after); ok {
 		t.Error("the version has become another by going back in time")
+	}
+	// A change that is told of with an earlier time does not turn the clock back.
+	now = now.Add(time.Minute)
+	after, _ = holds(now)
+	b = b.Next(now.Add(-time.Second), 2, mustList(t, "a", "10.0.0.0/8"))
+	later, _ := holds(now)
+	if steps, ok := later.Since(after); !ok || len(steps) != 1 {
+		t.Errorf("a change with an earlier time: %d steps, %v", len(steps), ok)
+	}
+}
+
+// A Blocklist that another has followed stays at its version.
+func TestBlocklistThatIsOver(t *testing.T) {
+	now := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+	at := func(seconds int) func() time.Time {
+		return func() time.Time { return now.Add(time.Duration(seconds) * time.Second) }
+	}
+	old := NewBlocklist(1, mustList(t, "a", "10.0.0.0/8 expires=2026-12-01T00:00:10Z"))
+	before, _ := old.Version(at(0))
+	is := old.Next(now, 2, mustList(t, "a", "10.0.0.0/8 expires=2026-12-01T00:00:10Z\n10.0.0.1"))
+	if version, when := old.Version(at(20)); version != before || old.Len(when) != 1 {
+		t.Errorf("the old one has gone on to %v", when)
+	}
+	version, when := is.Version(at(20))
+	steps, ok := version.Since(before)
+	if !ok || len(steps) != 2 || is.Len(when) != 1 {
+		t.Errorf("the new one: %d steps, %v, %d entries", len(steps), ok, is.Len(when))
+	}
+	// A second one that follows it has a history of its own.
+	fork := old.Next(now, 3, mustList(t, "a", "10.0.0.2"))
+	if version, _ := fork.Version(at(20)); version == before || len(version.Steps(MaxVersions)) != 0 {
+		t.Error("two have followed one another in one history")
 	}
 }
 

@@ -391,10 +391,11 @@ func (s *Service) Place(ctx context.Context, req PlacementRequest, opt ReadOptio
 }
 
 // BadCitizensAnswer is the union of all bad-citizen lists at one time: the
-// methods of Blocklist want Now.
+// methods of Blocklist want Now. Version is what it holds then.
 type BadCitizensAnswer struct {
 	Blocklist *Blocklist
 	Now       time.Time
+	Version   Version
 }
 
 // BadCitizens returns all bad citizens. Without all lists there is no answer: see
@@ -409,7 +410,9 @@ func (s *Service) BadCitizens(ctx context.Context, opt ReadOptions) (BadCitizens
 		if meta = meta.Join(known); err != nil {
 			return BadCitizensAnswer{}, meta, err
 		}
-		return BadCitizensAnswer{Blocklist: b, Now: s.now()}, meta, nil
+		answer := BadCitizensAnswer{Blocklist: b}
+		answer.Version, answer.Now = b.Version(s.now)
+		return answer, meta, nil
 	})
 }
 

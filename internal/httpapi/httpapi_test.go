@@ -78,6 +78,7 @@ const oddShop = `caf` + "é" + ` "quoted" \ <b>&%2F ` + "\u2028😀"
 // newReader holds the records that the golden files show.
 func newReader() *discoverytest.Reader {
 	r := discoverytest.New()
+	r.SetClock(func() time.Time { return now })
 	r.SetRegion(discovery.Region{Name: "us-east1", Open: true})
 	r.SetRegion(discovery.Region{Name: "eu-west1", Open: true})
 	r.SetRegion(discovery.Region{Name: "ap-south1", Open: false})
@@ -106,6 +107,7 @@ func newReader() *discoverytest.Reader {
 // newWorld starts a Server; change, if not nil, changes its Config.
 func newWorld(t testing.TB, change func(*httpapi.Config)) *world {
 	w := &world{t: t, reader: newReader(), clock: now}
+	w.reader.SetClock(w.now)
 	service, err := discovery.New(discovery.Config{Reader: w.reader, MaxStale: time.Hour, Now: w.now})
 	if err != nil {
 		t.Fatal(err)

@@ -1,15 +1,11 @@
 package httpapi
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"magellan/internal/discovery"
 )
 
 // counted is a renderCache that counts what it makes.
@@ -84,31 +80,5 @@ func TestRenderAtOnce(t *testing.T) {
 	clients.Wait()
 	if !slices.Equal(c.renders, []string{"there", "slow"}) {
 		t.Errorf("made: %v", c.renders)
-	}
-}
-
-// TestBadCitizensKey: two times have the same key if and only if the list has the
-// same entries then.
-func TestBadCitizensKey(t *testing.T) {
-	var text strings.Builder
-	began := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
-	for i := range 20 { // some at the same time, and some never
-		fmt.Fprintf(&text, "192.0.2.%d expires=%s\n198.51.100.%d\n", i, began.Add(time.Duration(i/3)*time.Second).Format(time.RFC3339), i)
-	}
-	decoded, err := discovery.DecodeBadCitizens("x", []byte(text.String()), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	list := discovery.NewBlocklist(1, decoded)
-	bodies := make(map[int]string)
-	for at := began.Add(-time.Second); at.Before(began.Add(10 * time.Second)); at = at.Add(100 * time.Millisecond) {
-		key, body := list.Len(at), string(renderText(list.Entries(at)))
-		if other, ok := bodies[key]; ok && other != body {
-			t.Errorf("%v: one key for two bodies", at)
-		}
-		bodies[key] = body
-	}
-	if len(bodies) != 8 {
-		t.Errorf("%d keys, want one more than there are expiries", len(bodies))
 	}
 }

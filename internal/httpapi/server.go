@@ -182,7 +182,7 @@ type Server struct {
 	// watched are the routes whose answers can be watched, by path.
 	watched map[string]*route
 
-	badCitizens renderCache[badCitizensKey]
+	badCitizens [len(badCitizensFormats)]badCitizensVersions
 	topology    renderCache[topologyKey]
 }
 
@@ -204,6 +204,9 @@ func New(cfg Config) (*Server, error) {
 	s.vary.encoded = []string{"Accept-Encoding"}
 	if s.cors.varies() {
 		s.vary.always, s.vary.encoded = []string{"Origin"}, []string{"Origin, Accept-Encoding"}
+	}
+	for i := range s.badCitizens {
+		s.badCitizens[i].format = &badCitizensFormats[i]
 	}
 	s.elsewhere = &route{metrics: s.metrics.route("other")}
 	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { exchangeOf(c).fail(err) }

@@ -20,7 +20,9 @@ type watchable struct {
 	path      string
 	named     bool
 	query     bool
-	check     func(s *Server, x *exchange, name string) error
+	// since: the answer is what has changed since the one that the client has.
+	since bool
+	check func(s *Server, x *exchange, name string) error
 }
 
 func checkName(_ *Server, _ *exchange, name string) error { return discovery.ValidateName(name) }
@@ -33,6 +35,7 @@ var watchables = [...]watchable{
 	{parameter: "datacenters", path: "/v1/datacenters"},
 	{parameter: "datacenter", path: "/v1/datacenters/{datacenter}", named: true, check: checkName},
 	{parameter: "bad-citizens", path: "/v1/bad-citizens"},
+	{parameter: "bad-citizens-delta", path: "/v1/bad-citizens", since: true},
 	{parameter: "bad-citizen", path: "/v1/bad-citizens/{ip}", named: true, check: func(s *Server, x *exchange, ip string) error {
 		_, _, err := s.service.BadCitizen(x.ctx, ip, discovery.ReadOptions{})
 		if err != nil && passing(err) {
@@ -127,8 +130,11 @@ func (x *exchange) streamKeys() ([]*streamKey, error) {
 
 // query is the query of the request that answers for the key.
 func (k *streamKey) query() string {
-	if k.what.query {
+	switch {
+	case k.what.query:
 		return "shop=" + url.QueryEscape(k.name)
+	case k.what.since && k.state != 0:
+		return "since=" + string(appendHex64(nil, k.state))
 	}
 	return ""
 }

@@ -52,9 +52,10 @@ func New() *Reader {
 		datacenters: make(map[string]discovery.Datacenter),
 		lists:       make(map[string]discovery.BadCitizenList),
 		feed:        discovery.NewFeed(nil),
-		now:         time.Now,
+		now:         func() time.Time { return time.Time{} }, // no time yet: see SetClock
 	}
 	r.rebuild()
+	r.now = time.Now
 	return r
 }
 
