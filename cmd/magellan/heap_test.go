@@ -233,6 +233,17 @@ func TestWatchPage(t *testing.T) {
 			}
 		}
 	}
+	several := stack
+	several.Ways, several.Cause, several.Callers = 6, &several.Stack[1], several.Stack[1:]
+	several.Stack = several.Stack[:1]
+	v.add(look{leaks: ranking{Suspects: 1, Stacks: []growing{several}}})
+	text = strings.Join(v.page(120, 60), "\n")
+	if want := "    strdup strdup.c:42\n    ... 6 stacks; magellan heap leaks shows them ...\n    example.com/shop.(*T).handle"; !strings.Contains(text, want) {
+		t.Errorf("no %q in\n%s", want, text)
+	}
+	if got, want := several.String(), "~180.0MiB/h suspect: shop.(*T).handle (6 stacks)"; got != want {
+		t.Errorf("in a line it is %q, want %q", got, want)
+	}
 	v.fault = "connection refused"
 	if lines := v.page(80, 24); lines[1] != "OUT OF REACH: connection refused" {
 		t.Errorf("an outage is not shown: %q", lines[1])

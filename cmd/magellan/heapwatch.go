@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,10 +97,24 @@ type growing struct {
 	Error        float64 `json:"bytes_per_hour_error"`
 	Confidence   float64
 	LiveBytes    float64 `json:"live_bytes"`
-	Stack        []struct {
-		Function, File string
-		Line           int
+	Ways         int
+	Cause        *frame  // of several ways
+	Stack        []frame // of several ways, what they have in common at the inner end
+	Callers      []frame // and at the outer end
+}
+
+type frame struct {
+	Function, File string
+	Line           int
+}
+
+// String is a function with its line.
+func (f frame) String() string {
+	name := path.Base(f.Function) // without the directories of a Go package
+	if f.File != "" {
+		name += fmt.Sprintf(" %s:%d", path.Base(f.File), f.Line)
 	}
+	return name
 }
 
 // look asks for both. Neither takes a dump.
@@ -169,22 +184,33 @@ func (r ranking) growing() []growing {
 	return out
 }
 
-// String is a stack and its growth in one line.
+// String is a stack and its growth in one line. Of several it is the function that
+// explains the growth.
 func (g growing) String() string {
 	const shown = 6
 	var names []string
-	for i, f := range g.Stack {
+	stack := g.Stack
+	if g.Cause != nil {
+		stack = append([]frame{*g.Cause}, after(g.Callers, *g.Cause)...)
+	}
+	for i, f := range stack {
 		if i == shown {
 			names = append(names, "...")
 			break
 		}
-		name := path.Base(f.Function) // without the directories of a Go package
-		if f.File != "" {
-			name += fmt.Sprintf(" %s:%d", path.Base(f.File), f.Line)
-		}
-		names = append(names, name)
+		names = append(names, f.String())
 	}
-	return fmt.Sprintf("~%s/h %s: %s", size(int64(g.BytesPerHour)), g.Verdict, strings.Join(names, " < "))
+	text := fmt.Sprintf("~%s/h %s: %s", size(int64(g.BytesPerHour)), g.Verdict, strings.Join(names, " < "))
+	if g.Ways > 1 {
+		text += fmt.Sprintf(" (%d stacks)", g.Ways)
+	}
+	return text
+}
+
+// after is what follows a function on the way to the outer end; all, if it is not
+// there.
+func after(callers []frame, f frame) []frame {
+	return callers[slices.Index(callers, f)+1:]
 }
 
 // page is what fits on a terminal, line by line.
@@ -227,16 +253,10 @@ func (v *watchView) page(width, height int) []string {
 	for _, g := range k.growing() {
 		out = append(out, "", fmt.Sprintf("%s: ~%s/h ± %s/h, confidence %.4f, live ~%s",
 			g.Verdict, size(int64(g.BytesPerHour)), size(int64(g.Error)), g.Confidence, size(int64(g.LiveBytes))))
-		for i, f := range g.Stack {
-			if i == 8 {
-				out = append(out, "    ...")
-				break
-			}
-			where := ""
-			if f.File != "" {
-				where = fmt.Sprintf(" %s:%d", path.Base(f.File), f.Line)
-			}
-			out = append(out, "    "+f.Function+where)
+		out = appendFrames(out, g.Stack)
+		if g.Ways > 1 {
+			out = append(out, fmt.Sprintf("    ... %d stacks; magellan heap leaks shows them ...", g.Ways))
+			out = appendFrames(out, g.Callers)
 		}
 	}
 	out = out[:min(len(out), max(height, 1))]
@@ -244,6 +264,22 @@ func (v *watchView) page(width, height int) []string {
 		if runes := []rune(text); len(runes) > width {
 			out[i] = string(runes[:max(width, 0)])
 		}
+	}
+	return out
+}
+
+// appendFrames appends a line for each of the first frames.
+func appendFrames(out []string, frames []frame) []string {
+	const shown = 8
+	for i, f := range frames {
+		if i == shown {
+			return append(out, "    ...")
+		}
+		where := ""
+		if f.File != "" {
+			where = fmt.Sprintf(" %s:%d", path.Base(f.File), f.Line)
+		}
+		out = append(out, "    "+f.Function+where)
 	}
 	return out
 }

@@ -29,7 +29,10 @@
 // A [Ranker] is fed one dump after another and fits a line through each
 // stack's live bytes. It says how fast a stack grows, how sure that is given
 // the sampling error, and which stacks are suspects: those that grow, go on
-// growing and never fall back. A clean process has none.
+// growing and never fall back. A clean process has none. Stacks that belong to one
+// leak are one suspect: the ways by which one call of a C function allocates, and all
+// callers of a C function that leaks. [Growth.Chain] shows what they have in common at
+// both ends and where they differ.
 //
 // # What it is not for
 //

@@ -2,7 +2,6 @@ package heapprof
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,7 +13,7 @@ import (
 // RankerConfig configures a Ranker. The zero value is useful.
 type RankerConfig struct {
 	// MaxStacks bounds the stacks that are followed; above it those that
-	// hold the least are forgotten. Default: 4,096, about 5 MB.
+	// hold the least are forgotten. Default: 4,096, about 8 MB.
 	MaxStacks int
 
 	// MinSpan is the shortest time that growth must last before it makes a
@@ -25,8 +24,14 @@ type RankerConfig struct {
 	// Allocator reports whether a return address is in the allocator itself;
 	// those frames are not a common cause of growth. Default: addresses in a
 	// mapping with "jemalloc" in its name. For a program with jemalloc linked
-	// into it, Symbols.Allocator knows better.
+	// into it, Symbols.Allocator knows better. Code overrides it.
 	Allocator func(pc uint64) bool
+
+	// Code tells the function that a return address lies in; see Symbols.Code. It is
+	// asked once for each address of a stack. Default: each address is a function of
+	// its own, in C or in the allocator, so that what stacks have in common are
+	// addresses, and Go's part of them is not known.
+	Code func(pc uint64) Code
 }
 
 // What a suspect takes at least.
@@ -55,6 +60,11 @@ type track struct {
 	points      []point
 	objects     float64 // now, unbiased
 	first, last time.Time
+
+	// What grouping knows of the functions on the stack, see learn.
+	place
+	kinds           []Kind
+	inward, outward []uint64 // their IDs from the innermost on, and from the outermost
 }
 
 // point is what a stack held at one dump.
@@ -188,14 +198,6 @@ func (r *Ranker) choose(d *Dump, fresh []int, excess int) []int {
 	return fresh
 }
 
-// appendKey appends the addresses as a key of Ranker.tracks.
-func appendKey(key []byte, pcs []uint64) []byte {
-	for _, pc := range pcs {
-		key = binary.LittleEndian.AppendUint64(key, pc)
-	}
-	return key
-}
-
 // thin drops the dump that is closest to its neighbours, seen from now: the
 // distance between two kept dumps grows with their age. A stack without a
 // point left is forgotten.
@@ -219,13 +221,18 @@ func (r *Ranker) thin() {
 	}
 }
 
-// Growth is how one stack, or a common part of several, changes over time.
+// Growth is how one stack, or several that leak together, change over time.
 type Growth struct {
-	// PCs are the return addresses of the stack, the innermost first. If
-	// Stacks is above 1 they are what so many stacks have in common: the
-	// growth comes by several ways, none of which stands out.
-	PCs    []uint64
+	// Stacks is how many stacks grow together. PCs are the return addresses of the
+	// stack, the innermost first; of several, those of the functions at the inner end
+	// that most of the growth has in common, and Chain is all that it has in common.
+	// It is empty for a single stack. Cause is the index in Chain of the function that
+	// explains the growth: the innermost that all calls go through before their ways
+	// part, or where they part in the callers only, the innermost outside of malloc.
 	Stacks int
+	PCs    []uint64
+	Chain  []Link
+	Cause  int
 
 	// BytesPerHour and ObjectsPerHour are the slopes of the live bytes and
 	// objects over the window [From, To]; BytesPerHourError is the standard
@@ -261,7 +268,8 @@ func (r *Ranker) Ranking() []Growth {
 	return r.rank()
 }
 
-// Suspects returns the stacks that leak, the fastest first. A stack is one if
+// Suspects returns what leaks, the fastest first: stacks, and groups of them (see
+// grouper). No stack is in two of them. It is one if
 // its growth
 //   - is above what sampling makes of a constant heap, given the number of
 //     stacks that are looked at;
@@ -301,90 +309,31 @@ func (r *Ranker) rank() []Growth {
 			large++
 		}
 	}
-	g := grouper{judge: newJudge(r.times, r.cfg.MinSpan, large), allocator: r.cfg.Allocator}
-	if g.allocator == nil {
-		g.allocator = func(pc uint64) bool {
+	code := r.cfg.Code
+	if code == nil {
+		code = r.address
+	}
+	for _, t := range tracks {
+		t.learn(code)
+	}
+	slices.SortFunc(tracks, func(a, b *track) int { return slices.Compare(a.pcs, b.pcs) })
+	g := grouper{judge: newJudge(r.times, r.cfg.MinSpan, large)}
+	ranking := g.rank(tracks)
+	slices.SortStableFunc(ranking, byGrowth)
+	return ranking
+}
+
+// address takes each address for a function of its own.
+func (r *Ranker) address(pc uint64) Code {
+	in := r.cfg.Allocator
+	if in == nil {
+		in = func(pc uint64) bool {
 			m := findMapping(r.maps, pc-1)
 			return m != nil && strings.Contains(m.File, "jemalloc")
 		}
 	}
-	slices.SortFunc(tracks, func(a, b *track) int { return slices.Compare(a.pcs, b.pcs) })
-	g.walk(tracks, 0)
-	slices.SortStableFunc(g.out, func(a, b Growth) int {
-		x, y := a.Verdict == Suspect, b.Verdict == Suspect
-		if x != y {
-			if x {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Compare(b.BytesPerHour, a.BytesPerHour)
-	})
-	return g.out
-}
-
-// grouper judges each stack, and then what stacks have in common: a leak that
-// is reached by many ways is in none of them large enough to stand out.
-type grouper struct {
-	judge     *judge
-	allocator func(pc uint64) bool
-	out       []Growth
-}
-
-// minGroupFrames is how many frames outside the allocator a common part must
-// have: every allocation has the first in common with unrelated ones where a
-// program wraps malloc.
-const minGroupFrames = 2
-
-// walk judges sorted tracks that have their first depth addresses in common.
-// It returns those that belong to no suspect.
-func (g *grouper) walk(tracks []*track, depth int) []*track {
-	if len(tracks) == 1 {
-		growth := g.judge.growth(tracks)
-		growth.PCs = tracks[0].pcs
-		g.out = append(g.out, growth)
-		if growth.Verdict == Suspect {
-			return nil
-		}
-		return tracks
+	if in(pc) {
+		return Code{ID: pc, Kind: AllocatorCode}
 	}
-	// Sorted: what the first and the last have in common, all have.
-	first, last := tracks[0].pcs, tracks[len(tracks)-1].pcs
-	for depth < len(first) && depth < len(last) && first[depth] == last[depth] {
-		depth++
-	}
-	var rest []*track
-	for len(tracks) > 0 {
-		n := 1
-		if len(tracks[0].pcs) > depth {
-			for n < len(tracks) && tracks[n].pcs[depth] == tracks[0].pcs[depth] {
-				n++
-			}
-		}
-		rest = append(rest, g.walk(tracks[:n], depth)...)
-		tracks = tracks[n:]
-	}
-	common := first[:depth]
-	if len(rest) < 2 || !g.names(common) {
-		return rest
-	}
-	growth := g.judge.growth(rest)
-	if growth.Verdict != Suspect {
-		return rest
-	}
-	growth.PCs = common
-	g.out = append(g.out, growth)
-	return nil
-}
-
-// names reports whether a common part says more than that memory was
-// allocated.
-func (g *grouper) names(pcs []uint64) bool {
-	n := 0
-	for _, pc := range pcs {
-		if !g.allocator(pc) {
-			n++
-		}
-	}
-	return n >= minGroupFrames
+	return Code{ID: pc}
 }

@@ -164,25 +164,72 @@ func WriteCollapsed(w io.Writer, p *profile.Profile, valueType string) error {
 }
 
 // WriteGrowth writes stacks with their growth, in the order given, as Ranker
-// returns them. Addresses that symbols does not name are written as numbers.
+// returns them. Of several that grow together it writes both ends, what they have in
+// common between them, and the ways where they differ. Addresses that symbols does not
+// name are written as numbers. Estimates are marked with ~.
 func WriteGrowth(w io.Writer, growth []Growth, symbols *Symbols) error {
 	out := bufio.NewWriter(w)
 	for i, g := range growth {
 		if i > 0 {
 			out.WriteByte('\n')
 		}
-		fmt.Fprintf(out, "%s: %s/h ± %s/h, %.0f objects/h, confidence %.4f (%.0f samples)\n", g.Verdict,
+		fmt.Fprintf(out, "%s: ~%s/h ± %s/h, ~%.0f objects/h, confidence %.4f (%.0f samples)\n", g.Verdict,
 			Amount(g.BytesPerHour, "bytes"), Amount(g.BytesPerHourError, "bytes"), g.ObjectsPerHour, g.Confidence, g.Samples)
-		fmt.Fprintf(out, "live: %s in %.0f objects; first seen %s, last seen %s\n", Amount(g.Bytes, "bytes"), g.Objects,
+		fmt.Fprintf(out, "live: ~%s in ~%.0f objects; first seen %s, last seen %s\n", Amount(g.Bytes, "bytes"), g.Objects,
 			g.FirstSeen.UTC().Format(time.RFC3339), g.LastSeen.UTC().Format(time.RFC3339))
-		for _, f := range symbols.Callers(g.PCs) {
-			fmt.Fprintf(out, "    %s\n", f)
+		if len(g.Chain) == 0 {
+			for _, f := range symbols.Callers(g.PCs) {
+				fmt.Fprintf(out, "    %s\n", f)
+			}
+			continue
 		}
-		if g.Stacks > 1 {
-			fmt.Fprintf(out, "    ... by %d ways\n", g.Stacks)
+		if cause := symbols.Link(g.Chain[g.Cause]); len(cause) > 0 {
+			fmt.Fprintf(out, "by: %s, on %d stacks\n", cause[len(cause)-1], g.Stacks)
+		}
+		for _, l := range g.Chain {
+			writeLink(out, l, symbols)
 		}
 	}
 	return out.Flush()
+}
+
+func writeLink(out io.Writer, l Link, symbols *Symbols) {
+	for _, f := range symbols.Link(l) {
+		fmt.Fprintf(out, "    %s", f)
+		if l.Lines > 1 {
+			fmt.Fprintf(out, " (at %d places)", l.Lines)
+		}
+		fmt.Fprintln(out)
+	}
+	if l.PC != 0 {
+		return
+	}
+	fmt.Fprintf(out, "    ... %d ways ...\n", l.Count)
+	for _, way := range l.Ways {
+		names := shorten(symbols.Callers(way.PCs))
+		if len(names) == 0 {
+			names = []string{"(directly)"}
+		}
+		fmt.Fprintf(out, "    |%3.0f%%  %s\n", 100*way.Share, strings.Join(names, " < "))
+	}
+	if more := l.Count - len(l.Ways); more > 0 {
+		fmt.Fprintf(out, "    |      and %d more\n", more)
+	}
+}
+
+// shorten names the frames of a way: those at its ends, if there are many.
+func shorten(frames []Frame) []string {
+	const ends = 4
+	var names []string
+	for i, f := range frames {
+		switch {
+		case i < ends || i >= len(frames)-ends:
+			names = append(names, f.String())
+		case i == ends:
+			names = append(names, "...")
+		}
+	}
+	return names
 }
 
 // collapsedName keeps a name from being read as two frames.

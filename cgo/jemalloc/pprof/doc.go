@@ -33,7 +33,9 @@
 //	GET  dumps/ID?format=FORMAT       one: json (the description), heap (as jemalloc wrote it, for jeprof),
 //	                                  pprof, collapsed (for flame graph scripts), text
 //	GET  diff?from=ID&to=ID           what grew between two: format=pprof or text
-//	GET  leaks?format=json|text       stacks ranked by growth; &all=1 for those that are no suspects as well
+//	GET  leaks?format=json|text       what leaks, ranked by growth: stacks, and those that are one leak together,
+//	                                  with the function that explains it and both ends of their stacks;
+//	                                  &all=1 for stacks that are no suspects as well
 //	GET, PUT active                   whether allocations are sampled: {"active":true}
 //	GET  pprof/heap, symbol, cmdline  jeprof's remote protocol: jeprof http://HOST/debug/jeprof/pprof/heap;
 //	                                  go tool pprof cannot read that, and is told to ask Native

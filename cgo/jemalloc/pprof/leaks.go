@@ -52,7 +52,7 @@ func (r *Recorder) rank(d *heapprof.Dump) error {
 }
 
 func (r *Recorder) newRanker() *heapprof.Ranker {
-	return heapprof.NewRanker(heapprof.RankerConfig{Allocator: func(pc uint64) bool { return r.allocator[pc] }})
+	return heapprof.NewRanker(heapprof.RankerConfig{Code: func(pc uint64) heapprof.Code { return r.code[pc] }})
 }
 
 func (r *Recorder) ranking() ranking {
@@ -61,13 +61,13 @@ func (r *Recorder) ranking() ranking {
 	return r.ranked
 }
 
-// learn finds out which addresses of a light sample lie in malloc, all at once:
+// learn finds out what functions the addresses of a light sample lie in, all at once:
 // to name a single one takes as long, where its file's debug information has to be
 // read for it, and a program has thousands.
 func (r *Recorder) learn(d *heapprof.Dump) {
 	const many = 1 << 16
-	if r.allocator == nil || len(r.allocator) >= many {
-		r.allocator = make(map[uint64]bool)
+	if r.code == nil || len(r.code) >= many {
+		r.code = make(map[uint64]heapprof.Code)
 	}
 	var fresh []uint64
 	for i := range d.Stacks {
@@ -75,8 +75,8 @@ func (r *Recorder) learn(d *heapprof.Dump) {
 			continue // not ranked
 		}
 		for _, pc := range d.Stacks[i].PCs {
-			if _, known := r.allocator[pc]; !known {
-				r.allocator[pc] = false
+			if _, known := r.code[pc]; !known {
+				r.code[pc] = heapprof.Code{}
 				fresh = append(fresh, pc)
 			}
 		}
@@ -86,7 +86,7 @@ func (r *Recorder) learn(d *heapprof.Dump) {
 	}
 	symbols := r.symbolize(d.Mappings, fresh)
 	for _, pc := range fresh {
-		r.allocator[pc] = symbols.Allocator(pc)
+		r.code[pc] = symbols.Code(pc, heapprof.GoFrames(pc) != nil)
 	}
 }
 
@@ -120,9 +120,33 @@ type leak struct {
 	LiveObjects       float64          `json:"live_objects"`
 	FirstSeen         time.Time        `json:"first_seen"`
 	LastSeen          time.Time        `json:"last_seen"`
-	// Ways is how many stacks have Stack in common and grow together.
-	Ways  int     `json:"ways"`
-	Stack []frame `json:"stack"` // the innermost first, jemalloc's own frames left out
+	// Ways is how many stacks grow together. Stack is what they have in common at the
+	// inner end, of a single one all of it: the innermost first, jemalloc's own frames
+	// left out. Of several, Callers is what they have in common at the outer end, Cause
+	// the function that explains the growth, and Chain all that they have in common,
+	// from the inner end to the outer, with the ways where they differ.
+	Ways    int     `json:"ways"`
+	Stack   []frame `json:"stack"`
+	Cause   *frame  `json:"cause,omitempty"`
+	Callers []frame `json:"callers,omitempty"`
+	Chain   []link  `json:"chain,omitempty"`
+}
+
+// link is a function that nine tenths of the growth go through, or the ways from one
+// such function to the next.
+type link struct {
+	Function string `json:"function,omitempty"`
+	File     string `json:"file,omitempty"`
+	Line     int    `json:"line,omitempty"`
+	Places   int    `json:"places,omitempty"` // in the function, if the stacks go through several
+	Ways     []way  `json:"ways,omitempty"`   // those that most of the growth goes, the first one most
+	Count    int    `json:"count,omitempty"`  // of all ways
+}
+
+// way is how some of the growth gets from one common function to the next.
+type way struct {
+	Share float64 `json:"share"` // of the growth
+	Stack []frame `json:"stack"` // the innermost first
 }
 
 // frame is one function on a stack.
@@ -155,7 +179,7 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 	shown = shown[:min(len(shown), maxRows)]
 	var pcs []uint64
 	for _, g := range shown {
-		pcs = append(pcs, g.PCs...)
+		pcs = append(pcs, g.Addresses()...)
 	}
 	if err := r.gate.enter(q.Context()); err != nil {
 		r.fail(w, q, err)
@@ -182,12 +206,14 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 		Suspects: k.suspects(), Stacks: []leak{}, Paused: paused, Note: r.note(k, paused),
 	}
 	for _, g := range shown {
-		out.Stacks = append(out.Stacks, leak{
+		l := leak{
 			Verdict: g.Verdict, BytesPerHour: g.BytesPerHour, BytesPerHourError: g.BytesPerHourError,
 			ObjectsPerHour: g.ObjectsPerHour, Confidence: g.Confidence, GrowthSamples: g.Samples,
 			LiveBytes: g.Bytes, LiveObjects: g.Objects, FirstSeen: g.FirstSeen, LastSeen: g.LastSeen,
-			Ways: max(1, g.Stacks), Stack: frames(symbols, g.PCs),
-		})
+			Ways: max(1, g.Stacks), Stack: frames(symbols.Callers(g.PCs)),
+		}
+		l.describe(g, symbols)
+		out.Stacks = append(out.Stacks, l)
 	}
 	writeJSON(w, http.StatusOK, out)
 }
@@ -215,10 +241,46 @@ func (r *Recorder) note(k ranking, paused *Paused) string {
 	return ""
 }
 
-// frames names a stack, without jemalloc's own functions at its inner end.
-func frames(symbols *heapprof.Symbols, pcs []uint64) []frame {
-	var out []frame
-	for _, f := range symbols.Callers(pcs) {
+// describe fills in what several stacks have in common.
+func (l *leak) describe(g heapprof.Growth, symbols *heapprof.Symbols) {
+	if len(g.Chain) == 0 {
+		return
+	}
+	l.Stack, l.Chain = []frame{}, []link{}
+	inner := true
+	for i, c := range g.Chain {
+		if c.PC == 0 {
+			gap := link{Count: c.Count}
+			for _, w := range c.Ways {
+				gap.Ways = append(gap.Ways, way{w.Share, frames(symbols.Callers(w.PCs))})
+			}
+			l.Chain = append(l.Chain, gap)
+			l.Callers, inner = nil, false
+			continue
+		}
+		named := frames(symbols.Link(c))
+		places := 0
+		if c.Lines > 1 {
+			places = c.Lines
+		}
+		for _, f := range named {
+			l.Chain = append(l.Chain, link{Function: f.Function, File: f.File, Line: f.Line, Places: places})
+		}
+		if inner {
+			l.Stack = append(l.Stack, named...)
+		} else {
+			l.Callers = append(l.Callers, named...)
+		}
+		if i == g.Cause && len(named) > 0 {
+			l.Cause = &named[len(named)-1]
+		}
+	}
+}
+
+// frames is frames as they are served.
+func frames(named []heapprof.Frame) []frame {
+	out := []frame{}
+	for _, f := range named {
 		out = append(out, frame{Function: f.Function, File: f.File, Line: f.Line})
 	}
 	return out

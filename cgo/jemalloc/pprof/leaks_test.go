@@ -5,6 +5,7 @@ package pprof
 import (
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,70 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
+//go:noinline
+func leakFromA(n int) leaktest.Block { return leaktest.Leak(n, 1000) }
+
+//go:noinline
+func leakFromB(n int) leaktest.Block { return leaktest.Leak(n, 1000) }
+
+//go:noinline
+func leakFromC(n int) leaktest.Block { return leaktest.Leak(n, 1000) }
+
+// One C function that leaks, whoever in Go calls it, is one suspect: by that function,
+// with its callers, in JSON and in text.
+func TestLeakOfSeveralCallers(t *testing.T) {
+	r := newTestRecorder(t, quiet(t))
+	url := serve(t, r).URL + "/debug/jeprof/leaks"
+	start := time.Now()
+	for i := range 24 {
+		for _, leak := range []func(int) leaktest.Block{leakFromA, leakFromB, leakFromC} {
+			defer leak(4000).Free()
+		}
+		_, heap, err := r.takeNow()
+		if err != nil {
+			t.Fatal(err)
+		}
+		heap.Time = start.Add(time.Duration(i) * 15 * time.Second)
+		if err := r.rank(heap); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := fromJSON[leaks](t, fetch(t, url, 200))
+	if found.Suspects != 1 || found.Stacks[0].Ways != 3 {
+		t.Fatalf("%+v", found)
+	}
+	top := found.Stacks[0]
+	ends := func(f frame, what string) bool { return strings.HasSuffix(f.Function, what) }
+	// Both ends: up to the Go function that all three call, and from the one that calls them.
+	if n := len(top.Stack); n == 0 || !ends(top.Stack[n-1], "leaktest.Leak") || len(top.Callers) == 0 || !ends(top.Callers[0], "pprof.TestLeakOfSeveralCallers") ||
+		!ends(top.Callers[len(top.Callers)-1], "runtime.goexit") {
+		t.Errorf("stack %+v\ncallers %+v", top.Stack, top.Callers)
+	}
+	if top.Cause == nil || !slices.Contains(top.Stack, *top.Cause) || ends(*top.Cause, "leaktest.Leak") || strings.Contains(top.Cause.Function, "cgo") {
+		t.Errorf("it is by %+v, and not by C, of %+v", top.Cause, top.Stack)
+	}
+	gap := slices.IndexFunc(top.Chain, func(l link) bool { return l.Function == "" })
+	if gap != len(top.Stack) || top.Chain[gap].Count != 3 || len(top.Chain[gap].Ways) != 3 {
+		t.Fatalf("chain %+v", top.Chain)
+	}
+	callers, share := make(map[string]bool), 0.0
+	for _, w := range top.Chain[gap].Ways {
+		share += w.Share
+		if len(w.Stack) == 1 {
+			callers[w.Stack[0].Function] = true
+		}
+	}
+	if len(callers) != 3 || math.Abs(share-1) > 0.001 {
+		t.Errorf("ways %+v", top.Chain[gap].Ways)
+	}
+	text := string(fetch(t, url+"?format=text", 200))
+	for _, want := range []string{"suspect: ~", "live: ~", "\nby: ", ", on 3 stacks\n", "    ... 3 ways ...\n", "pprof.leakFromA leaks_test.go:", "pprof.leakFromB leaks_test.go:", "pprof.leakFromC leaks_test.go:"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+}
+
 // A process in which nothing is sampled, and one whose sample rate is changed.
 func TestRankingOfOddSamples(t *testing.T) {
 	r := newTestRecorder(t, quiet(t))
@@ -110,12 +175,12 @@ func TestRankingNamesAllAddressesAtOnce(t *testing.T) {
 		t.Errorf("debug information was read %d times", n)
 	}
 	named := 0
-	for _, in := range r.allocator {
-		if in {
+	for _, code := range r.code {
+		if code.Kind == heapprof.AllocatorCode {
 			named++
 		}
 	}
-	if named == 0 || named == len(r.allocator) {
-		t.Errorf("%d of %d addresses lie in malloc", named, len(r.allocator))
+	if named == 0 || named == len(r.code) {
+		t.Errorf("%d of %d addresses lie in malloc", named, len(r.code))
 	}
 }

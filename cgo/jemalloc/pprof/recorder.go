@@ -46,8 +46,8 @@ type Recorder struct {
 	collected time.Duration // see processorTime; belongs to whoever is behind the gate
 
 	// Those of rank, which one goroutine calls.
-	ranker    *heapprof.Ranker
-	allocator map[uint64]bool // return addresses, and whether they lie in malloc
+	ranker *heapprof.Ranker
+	code   map[uint64]heapprof.Code // by return address
 
 	mu     sync.Mutex
 	maps   []heapprof.Mapping // of the last dump

@@ -1,0 +1,210 @@
+package heapprof
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Link is one place on the way from malloc out to the thread that several stacks
+// have in common: a function that nine tenths of their growth go through, or a gap
+// between two of those, where they go several ways.
+type Link struct {
+	// PC is a return address in the function, the one that most of the growth has.
+	// Lines is how many addresses in the function the stacks have.
+	PC    uint64
+	Lines int
+
+	// Ways are those of a gap, by their part of the growth; Count is how many there
+	// are. PC is then 0. No more than maxWays are listed.
+	Ways  []Way
+	Count int
+
+	kind Kind
+}
+
+// Way is how some of the stacks get from one common function to the next.
+type Way struct {
+	PCs   []uint64 // the innermost first; none: one function calls the other directly
+	Share float64  // of the growth, 0 to 1
+}
+
+// maxWays bounds the ways of a gap that are listed.
+const maxWays = 5
+
+// Addresses returns all addresses that are needed to write the growth.
+func (g *Growth) Addresses() []uint64 {
+	pcs := slices.Clone(g.PCs)
+	for _, l := range g.Chain {
+		if l.PC != 0 {
+			pcs = append(pcs, l.PC)
+		}
+		for _, w := range l.Ways {
+			pcs = append(pcs, w.PCs...)
+		}
+	}
+	return pcs
+}
+
+// describe completes a suspect's growth by what its stacks have in common.
+func (g *grouper) describe(s suspect) Growth {
+	growth := s.growth
+	if len(s.tracks) == 1 {
+		growth.PCs = s.tracks[0].pcs
+		return growth
+	}
+	c := chainOf(s.tracks, g.weights(s.tracks, growth))
+	growth.Chain = c.links
+	growth.PCs = nil
+	for _, l := range c.links {
+		if l.PC == 0 {
+			break
+		}
+		growth.PCs = append(growth.PCs, l.PC)
+	}
+	growth.Cause = c.cause()
+	return growth
+}
+
+// chain is what tracks have in common.
+type chain struct {
+	tracks  []*track // the one that grew most first
+	weights []float64
+	total   float64
+	links   []Link
+}
+
+func chainOf(tracks []*track, weights []float64) *chain {
+	c := &chain{}
+	order := make([]int, len(tracks))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(weights[b], weights[a]) })
+	for _, i := range order {
+		c.tracks, c.weights = append(c.tracks, tracks[i]), append(c.weights, weights[i])
+		c.total += weights[i]
+	}
+	// Of one C function that is called from Go, what is called and who calls are looked
+	// at apart: both may have several ways.
+	one := c.tracks[0]
+	calls := one.entry >= 0 && !slices.ContainsFunc(c.tracks, func(t *track) bool {
+		return t.entry < 0 || t.inward[t.entry] != one.inward[one.entry]
+	})
+	if !calls {
+		c.add(func(t *track) (from, to int) { return 0, len(t.pcs) })
+		return c
+	}
+	c.add(func(t *track) (from, to int) { return 0, t.entry + 1 })
+	c.add(func(t *track) (from, to int) { return t.entry + 1, len(t.pcs) })
+	return c
+}
+
+// add appends what a part of the stacks has in common at its ends, and a gap in between
+// if that is not all.
+func (c *chain) add(part func(*track) (from, to int)) {
+	inward := func(t *track) []uint64 { from, to := part(t); return t.inward[from:to] }
+	outward := func(t *track) []uint64 { from, to := part(t); n := len(t.pcs); return t.outward[n-to : n-from] }
+	fromInner := func(t *track, i int) int { from, _ := part(t); return from + i }
+	in, inner := shared(c.tracks, c.weights, inward)
+	if !slices.ContainsFunc(c.of(inner), func(t *track) bool { return len(inward(t)) != in }) {
+		c.run(c.of(inner), in, fromInner) // all of it is common
+		return
+	}
+	out, outer := shared(c.tracks, c.weights, outward)
+	// A stack can be shorter than both ends together, which then overlap.
+	for _, i := range slices.Concat(inner, outer) {
+		from, to := part(c.tracks[i])
+		out = max(0, min(out, to-from-in))
+	}
+	c.run(c.of(inner), in, fromInner)
+	c.gap(in, out, part)
+	c.run(c.of(outer), out, func(t *track, i int) int { _, to := part(t); return to - out + i })
+}
+
+func (c *chain) of(indexes []int) []*track {
+	var tracks []*track
+	for _, i := range indexes {
+		tracks = append(tracks, c.tracks[i])
+	}
+	return tracks
+}
+
+// run appends n functions that these tracks have; at tells where the i-th is on one.
+func (c *chain) run(tracks []*track, n int, at func(t *track, i int) int) {
+	for i := range n {
+		where := at(tracks[0], i)
+		l := Link{PC: tracks[0].pcs[where], kind: tracks[0].kinds[where]}
+		lines := make(map[uint64]bool)
+		for _, t := range tracks {
+			lines[t.pcs[at(t, i)]] = true
+		}
+		l.Lines = len(lines)
+		c.links = append(c.links, l)
+	}
+}
+
+// gap appends the ways between the in innermost and the out outermost functions of a
+// part.
+func (c *chain) gap(in, out int, part func(*track) (from, to int)) {
+	type way struct {
+		Way
+		weight float64
+	}
+	var ways []*way
+	byKey := make(map[string]*way)
+	for i, t := range c.tracks {
+		from, to := part(t)
+		from = min(from+in, to)
+		to = max(to-out, from)
+		key := string(appendKey(nil, t.inward[from:to]))
+		w := byKey[key]
+		if w == nil {
+			w = &way{Way: Way{PCs: t.pcs[from:to]}}
+			byKey[key] = w
+			ways = append(ways, w)
+		}
+		w.weight += c.weights[i]
+	}
+	slices.SortStableFunc(ways, func(a, b *way) int { return cmp.Compare(b.weight, a.weight) })
+	l := Link{Count: len(ways)}
+	for _, w := range ways[:min(len(ways), maxWays)] {
+		if c.total > 0 {
+			w.Share = w.weight / c.total
+		}
+		l.Ways = append(l.Ways, w.Way)
+	}
+	c.links = append(c.links, l)
+}
+
+// cause is the index of the function that explains the growth.
+func (c *chain) cause() int {
+	gap := slices.IndexFunc(c.links, func(l Link) bool { return l.PC == 0 })
+	names := func(l Link) bool { return l.PC != 0 && (l.kind == CCode || l.kind == GoCode) }
+	inner := slices.IndexFunc(c.links, names)
+	if gap < 0 {
+		return max(inner, 0)
+	}
+	// Where the ways part in Go, the C function is what they have in common; where they
+	// part in C, it is who calls.
+	if t := c.tracks[0]; inner >= 0 && inner < gap && gap > t.entry && t.entry >= 0 {
+		return inner
+	}
+	if after := slices.IndexFunc(c.links[gap:], names); after >= 0 {
+		return gap + after
+	}
+	return max(inner, 0)
+}
+
+// Link names a link: the frames of its address, or where the stacks go through several
+// lines of the function, that alone. It is nil for a gap and for the allocator's inside.
+func (s *Symbols) Link(l Link) []Frame {
+	if l.PC == 0 {
+		return nil
+	}
+	frames := s.Callers([]uint64{l.PC})
+	if l.Lines > 1 && len(frames) > 0 {
+		compiled := frames[len(frames)-1]
+		return []Frame{{Function: compiled.Function, Symbol: compiled.Symbol}}
+	}
+	return frames
+}

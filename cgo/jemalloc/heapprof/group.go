@@ -1,0 +1,319 @@
+package heapprof
+
+import (
+	"cmp"
+	"encoding/binary"
+	"math"
+	"slices"
+	"time"
+)
+
+// A leak seldom is one stack. One call of a C function allocates at several places,
+// and one C function is called from many. What belongs together has something in
+// common at one of the ends of its stacks, or at both:
+//
+//	malloc < dbMalloc < ( six ways ) < sqlite3_prepare_v2 < ... < handler     one call
+//	malloc < leaky < ( fifty callers ) < serve                               one function
+//
+// grouper finds suspects in three steps, from what can be told apart best to what
+// cannot:
+//
+//  1. Each stack is judged alone.
+//  2. Of the rest, those that share their callers down into C, and then those that
+//     share what they call, are judged as one, the smallest groups first: what is too
+//     little to be told from chance on each way may be enough on all.
+//  3. Suspects that are one leak become one: those whose Go code calls the same C
+//     function, and stacks without Go that agree in more than they differ.
+//
+// Each stack is in one suspect at most.
+type grouper struct {
+	judge *judge
+	out   []Growth // of single stacks that are no suspects
+	found []suspect
+}
+
+// suspect is stacks that leak together.
+type suspect struct {
+	tracks []*track
+	growth Growth
+}
+
+// minGroupFrames is how many frames outside the allocator a common part must
+// have: every allocation has the first in common with unrelated ones where a
+// program wraps malloc.
+const minGroupFrames = 2
+
+// most is the part of a group's growth that explains it: a frame that nine tenths
+// of it go through is the one to look at.
+const most = 0.9
+
+// rank judges all tracks.
+func (g *grouper) rank(tracks []*track) []Growth {
+	var rest []*track
+	for _, t := range tracks {
+		growth := g.judge.growth([]*track{t})
+		if growth.Verdict == Suspect {
+			g.found = append(g.found, suspect{[]*track{t}, growth})
+			continue
+		}
+		growth.PCs = t.pcs
+		g.out = append(g.out, growth)
+		rest = append(rest, t)
+	}
+	outer := func(t *track) []uint64 { return t.outward }
+	rest = g.walk(rest, outer, func(tracks []*track, depth int) bool { return oneCall(tracks, depth) || alike(tracks) }, false)
+	inner := func(t *track) []uint64 { return t.inward }
+	g.walk(rest, inner, func(tracks []*track, depth int) bool { return depth-tracks[0].inner >= minGroupFrames }, true)
+	g.merge()
+	for _, s := range g.found {
+		g.out = append(g.out, g.describe(s))
+	}
+	return g.out
+}
+
+// walk judges the groups that tracks make by what their keys have in common from the
+// start on, the smallest first. It returns the tracks that are in none. With narrow
+// a group is made smaller if most of its growth has a caller in common.
+func (g *grouper) walk(tracks []*track, key func(*track) []uint64, eligible func(tracks []*track, depth int) bool, narrow bool) []*track {
+	slices.SortFunc(tracks, func(a, b *track) int { return slices.Compare(key(a), key(b)) })
+	var below func(tracks []*track, depth int) []*track
+	below = func(tracks []*track, depth int) []*track {
+		if len(tracks) < 2 {
+			return tracks
+		}
+		// Sorted: what the first and the last have in common, all have.
+		first, last := key(tracks[0]), key(tracks[len(tracks)-1])
+		for depth < len(first) && depth < len(last) && first[depth] == last[depth] {
+			depth++
+		}
+		var rest []*track
+		for len(tracks) > 0 {
+			n := 1
+			if k := key(tracks[0]); len(k) > depth {
+				for n < len(tracks) && key(tracks[n])[depth] == k[depth] {
+					n++
+				}
+			}
+			rest = append(rest, below(tracks[:n], depth)...)
+			tracks = tracks[n:]
+		}
+		if len(rest) < 2 || !eligible(rest, depth) {
+			return rest
+		}
+		growth := g.judge.growth(rest)
+		if growth.Verdict != Suspect {
+			return rest
+		}
+		group, others := rest, []*track(nil)
+		if narrow {
+			group, others, growth = g.narrow(rest, growth)
+		}
+		g.found = append(g.found, suspect{group, growth})
+		return others
+	}
+	return below(tracks, 0)
+}
+
+// narrow leaves those of a group that share the callers of most of its growth, if
+// they are suspects without the others. It returns the others as well.
+func (g *grouper) narrow(tracks []*track, growth Growth) (group, others []*track, _ Growth) {
+	weights := g.weights(tracks, growth)
+	_, kept := shared(tracks, weights, func(t *track) []uint64 { return t.outward })
+	if len(kept) < 2 || len(kept) == len(tracks) {
+		return tracks, nil, growth
+	}
+	for i, t := range tracks {
+		if slices.Contains(kept, i) {
+			group = append(group, t)
+		} else {
+			others = append(others, t)
+		}
+	}
+	if narrowed := g.judge.growth(group); narrowed.Verdict == Suspect {
+		return group, others, narrowed
+	}
+	return tracks, nil, growth
+}
+
+// oneCall reports whether tracks whose outermost depth frames are the same are parts
+// of one call of a C function: what they share begins in Go and goes on in C.
+func oneCall(tracks []*track, depth int) bool {
+	t := tracks[0]
+	return t.entry >= 0 && len(t.pcs)-depth <= t.entry
+}
+
+// alike reports whether stacks without Go agree in more than they differ.
+func alike(tracks []*track) bool {
+	if slices.ContainsFunc(tracks, func(t *track) bool { return t.entry >= 0 }) {
+		return false
+	}
+	in, out := len(tracks[0].inward), len(tracks[0].outward)
+	for _, t := range tracks[1:] {
+		in = common(tracks[0].inward[:in], t.inward)
+		out = common(tracks[0].outward[:out], t.outward)
+	}
+	differ := 0
+	for _, t := range tracks {
+		differ = max(differ, len(t.pcs)-max(in, t.inner)-out)
+	}
+	agree := max(0, in-tracks[0].inner) + max(0, out-threadFrames)
+	return agree >= minGroupFrames && agree > differ
+}
+
+// common is how long the part is that two keys have in common.
+func common(a, b []uint64) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// merge makes one of suspects that are one leak.
+func (g *grouper) merge() {
+	byCall := make(map[string]int) // index in merged
+	var merged []suspect
+next:
+	for _, s := range g.found {
+		if call := callOf(s.tracks); call != "" {
+			if i, ok := byCall[call]; ok {
+				merged[i] = merged[i].with(s)
+				continue
+			}
+			byCall[call] = len(merged)
+		} else {
+			for i := range merged {
+				if all := slices.Concat(merged[i].tracks, s.tracks); alike(all) {
+					merged[i] = merged[i].with(s)
+					continue next
+				}
+			}
+		}
+		merged = append(merged, s)
+	}
+	g.found = merged
+}
+
+// callOf names the call into C that all tracks are of: by the C function, whoever in
+// Go calls it. Where that only allocates, as C.CString does, it is no leak of the
+// function's, and the callers are part of the name. It is empty for tracks of several
+// calls, or of none.
+func callOf(tracks []*track) string {
+	var call []byte
+	for i, t := range tracks {
+		if t.entry < 0 {
+			return ""
+		}
+		name := t.inward[t.entry : t.entry+1]
+		if !slices.Contains(t.kinds[min(t.inner, t.entry):t.entry], CCode) {
+			name = t.inward[t.entry:]
+		}
+		key := appendKey(nil, name)
+		if i > 0 && string(key) != string(call) {
+			return ""
+		}
+		call = key
+	}
+	return string(call)
+}
+
+// with adds another suspect. Each of them is one by itself, so their figures add up.
+func (s suspect) with(other suspect) suspect {
+	a, b := s.growth, other.growth
+	sum := a
+	sum.Stacks += b.Stacks
+	sum.BytesPerHour += b.BytesPerHour
+	sum.BytesPerHourError = math.Hypot(a.BytesPerHourError, b.BytesPerHourError)
+	sum.ObjectsPerHour += b.ObjectsPerHour
+	sum.Samples += b.Samples
+	sum.Confidence = max(a.Confidence, b.Confidence)
+	sum.Bytes += b.Bytes
+	sum.Objects += b.Objects
+	if b.From.Before(a.From) {
+		sum.From = b.From
+	}
+	if b.FirstSeen.Before(a.FirstSeen) {
+		sum.FirstSeen = b.FirstSeen
+	}
+	if b.LastSeen.After(a.LastSeen) {
+		sum.LastSeen = b.LastSeen
+	}
+	return suspect{slices.Concat(s.tracks, other.tracks), sum}
+}
+
+// weights are how much of the growth comes by each of the tracks: their slopes over
+// the window, those that fall counted as nothing.
+func (g *grouper) weights(tracks []*track, growth Growth) []float64 {
+	from, _ := slices.BinarySearchFunc(g.judge.times, growth.From, time.Time.Compare)
+	hours := g.judge.hours[from:]
+	weights := make([]float64, len(tracks))
+	for i, t := range tracks {
+		points := t.points[from:]
+		weights[i] = max(0, fit(hours, func(i int) float64 { return float64(points[i].bytes) }))
+	}
+	return weights
+}
+
+// shared is how long a part most of the weight has in common, and which tracks those
+// are. A track stays only as long as it goes the way of the others.
+func shared(tracks []*track, weights []float64, key func(*track) []uint64) (depth int, kept []int) {
+	total := 0.0
+	for i := range tracks {
+		kept = append(kept, i)
+		total += weights[i]
+	}
+	for {
+		next := make(map[uint64]float64)
+		best, bestWeight := uint64(0), -1.0
+		for _, i := range kept {
+			if k := key(tracks[i]); len(k) > depth {
+				id := k[depth]
+				next[id] += weights[i]
+				if w := next[id]; w > bestWeight {
+					best, bestWeight = id, w
+				}
+			}
+		}
+		if bestWeight < most*total || bestWeight <= 0 {
+			return depth, kept
+		}
+		kept = slices.DeleteFunc(kept, func(i int) bool { k := key(tracks[i]); return len(k) <= depth || k[depth] != best })
+		depth++
+	}
+}
+
+// learn fills in what grouping has to know of a track's functions.
+func (t *track) learn(code func(pc uint64) Code) {
+	if t.kinds != nil {
+		return
+	}
+	for _, pc := range t.pcs {
+		c := code(pc)
+		t.inward, t.kinds = append(t.inward, c.ID), append(t.kinds, c.Kind)
+	}
+	t.place = placeOf(t.kinds)
+	if t.entry >= t.inner { // it calls the function that has a name
+		t.kinds[t.entry] = CrossingCode
+	}
+	t.outward = slices.Clone(t.inward)
+	slices.Reverse(t.outward)
+}
+
+// appendKey appends numbers as a key of a map.
+func appendKey(key []byte, numbers []uint64) []byte {
+	for _, n := range numbers {
+		key = binary.LittleEndian.AppendUint64(key, n)
+	}
+	return key
+}
+
+// byGrowth sorts suspects first, then by bytes per hour, the fastest first.
+func byGrowth(a, b Growth) int {
+	if x, y := a.Verdict == Suspect, b.Verdict == Suspect; x != y {
+		if x {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Compare(b.BytesPerHour, a.BytesPerHour)
+}

@@ -1,0 +1,233 @@
+package heapprof
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// In these tests an address is ten times its function and the line in it. Functions
+// up to 9 are the allocator's, from 10 on C (from 100 on made by cgo), from 200 on Go.
+func testCode(pc uint64) Code {
+	c := Code{ID: pc / 10}
+	switch {
+	case c.ID < 10:
+		c.Kind = AllocatorCode
+	case c.ID == 200:
+		c.Kind = CrossingCode
+	case c.ID > 200:
+		c.Kind = GoCode
+	}
+	return c
+}
+
+// Functions of the tests.
+const (
+	malloc, dbMalloc, leaky           = 10, 110, 200
+	dbPrepare, dbStep, stubA, stubB   = 300, 310, 1000, 1010
+	stubMalloc, cgocall, driver       = 1020, 2000, 2010
+	serve, goexit, handlerA, handlerB = 2900, 2910, 2500, 2510
+)
+
+func pcsOf(pcs ...uint64) []uint64 { return pcs }
+
+// little is so little on one stack that sampling alone may do it; much is not.
+func little(i int) func(float64) float64 {
+	return func(t float64) float64 { return math.Floor((t + float64(i)*100) / 150) }
+}
+
+func much(int) func(float64) float64 { return func(t float64) float64 { return math.Floor(t / 12) } }
+
+func steady(int) func(float64) float64 { return func(float64) float64 { return 5 } }
+
+type rates = map[*[]uint64]func(float64) float64
+
+func (g Growth) String() string {
+	var links []string
+	for _, l := range g.Chain {
+		if l.PC == 0 {
+			links = append(links, fmt.Sprintf("(%d)", l.Count))
+		} else {
+			links = append(links, fmt.Sprint(l.PC/10))
+		}
+	}
+	cause := uint64(0)
+	if len(g.Chain) > 0 {
+		cause = g.Chain[g.Cause].PC / 10
+	}
+	return fmt.Sprintf("%d stacks by %d: %s", g.Stacks, cause, strings.Join(links, " "))
+}
+
+// What leaks together is one suspect, named by the function that explains it, with
+// both ends: whether each of its stacks is enough for a suspect or only all are.
+func TestGroups(t *testing.T) {
+	caller := func(handler uint64) []uint64 { return pcsOf(cgocall, driver, handler, serve, goexit) }
+	for _, c := range []struct {
+		name string
+		add  func(add func(pcs ...[]uint64))
+		want []string // the suspects
+	}{
+		{"one call, six ways", func(add func(...[]uint64)) {
+			for i := range uint64(6) {
+				add(pcsOf(malloc, dbMalloc, 400+10*i, 410+10*i, dbPrepare, stubA), caller(handlerA))
+			}
+		}, []string{"6 stacks by 30: 1 11 (6) 30 100 200 201 250 290 291"}},
+		{"one call, no more in common inside than malloc", func(add func(...[]uint64)) {
+			for i := range uint64(6) {
+				add(pcsOf(malloc, 400+10*i, 500+10*i, dbPrepare, stubA), caller(handlerA))
+			}
+		}, []string{"6 stacks by 30: 1 (6) 30 100 200 201 250 290 291"}},
+		{"one function, fifty callers", func(add func(...[]uint64)) {
+			for i := range uint64(50) {
+				add(pcsOf(malloc, leaky, stubA, cgocall, driver, 3000+10*i, serve, goexit))
+			}
+		}, []string{"50 stacks by 20: 1 20 100 200 201 (50) 290 291"}},
+		{"one function that allocates twice, fifty callers", func(add func(...[]uint64)) {
+			for i := range uint64(50) {
+				add(pcsOf(malloc, leaky, stubA, cgocall, driver, 3000+10*i, serve, goexit))
+				add(pcsOf(malloc, 210, leaky, stubA, cgocall, driver, 3000+10*i, serve, goexit))
+			}
+		}, []string{"100 stacks by 20: 1 (2) 20 100 200 201 (50) 290 291"}},
+		{"one handler, several lines", func(add func(...[]uint64)) {
+			for i := range uint64(6) {
+				add(pcsOf(malloc, dbMalloc, dbPrepare+i, stubA), caller(handlerA+i))
+			}
+		}, []string{"6 stacks by 11: 1 11 30 100 200 201 250 290 291"}},
+		{"two calls of different functions that allocate by the same wrapper", func(add func(...[]uint64)) {
+			for i := range uint64(6) {
+				add(pcsOf(malloc, dbMalloc, 120, 400+10*i, dbPrepare, stubA), caller(handlerA))
+				add(pcsOf(malloc, dbMalloc, 120, 500+10*i, dbStep, stubB), caller(handlerB))
+			}
+		}, []string{"6 stacks by 30: 1 11 12 (6) 30 100 200 201 250 290 291", "6 stacks by 31: 1 11 12 (6) 31 101 200 201 251 290 291"}},
+		{"a thread of C", func(add func(...[]uint64)) {
+			for i := range uint64(6) {
+				add(pcsOf(malloc, 400+10*i, 600, 610, 620, 630, 640, 650))
+			}
+		}, []string{"6 stacks by 60: 1 (6) 60 61 62 63 64 65"}},
+		{"steady neighbours in the same wrapper", func(add func(...[]uint64)) {
+			for i := range uint64(6) {
+				add(pcsOf(malloc, dbMalloc, 400+10*i, 410+10*i, dbPrepare, stubA), caller(handlerA))
+			}
+		}, []string{"6 stacks by 30: 1 11 (6) 30 100 200 201 250 290 291"}},
+	} {
+		for name, rate := range map[string]func(int) func(float64) float64{"little": little, "much": much} {
+			t.Run(c.name+", "+name, func(t *testing.T) {
+				stacks := rates{}
+				c.add(func(parts ...[]uint64) {
+					pcs := slices.Concat(parts...)
+					stacks[&pcs] = rate(len(stacks))
+				})
+				for i := range uint64(20) { // what else there is: the same wrapper, other callers
+					pcs := pcsOf(malloc, dbMalloc, 700+10*i, 900, 1030, cgocall, 4000+10*i, serve, goexit)
+					stacks[&pcs] = steady(0)
+				}
+				r := NewRanker(RankerConfig{Code: testCode})
+				series(t, r, 600, stacks)
+				expectSuspects(t, r, c.want)
+			})
+		}
+	}
+}
+
+func expectSuspects(t *testing.T, r *Ranker, want []string) {
+	t.Helper()
+	var got []string
+	named := make(map[string]bool)
+	for _, g := range r.Suspects() {
+		got = append(got, g.String())
+		share := 0.0
+		for _, l := range g.Chain {
+			for _, w := range l.Ways {
+				share += w.Share
+				if key := fmt.Sprint(l.Count, w.PCs); named[key] && len(w.PCs) > 3 {
+					t.Errorf("%v is in two suspects", w.PCs)
+				}
+			}
+			if l.PC == 0 && l.Count <= maxWays && math.Abs(share-1) > 0.001 {
+				t.Errorf("the ways make %.3f of the growth", share)
+			}
+			share = 0
+		}
+		if n := slices.IndexFunc(g.Chain, func(l Link) bool { return l.PC == 0 }); n >= 0 && len(g.PCs) != n {
+			t.Errorf("the inner end is %v of %v", g.PCs, g)
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("suspects\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+// What is no one's fault in common stays apart: two handlers that forget what C.CString
+// gave them, and two threads of C whose stacks share no more than that they are threads.
+func TestSeparateSuspects(t *testing.T) {
+	for name, stacks := range map[string][2][]uint64{
+		"C.CString":      {pcsOf(malloc, stubMalloc, cgocall, driver, handlerA, serve, goexit), pcsOf(malloc, stubMalloc, cgocall, driver, handlerB, serve, goexit)},
+		"threads":        {pcsOf(malloc, 400, 600, 610), pcsOf(malloc, 410, 600, 610)},
+		"jobs of a loop": {pcsOf(malloc, 400, 410, 420, 600, 610, 620), pcsOf(malloc, 500, 510, 520, 600, 610, 620)},
+	} {
+		r := NewRanker(RankerConfig{Code: testCode})
+		series(t, r, 600, rates{&stacks[0]: much(0), &stacks[1]: much(0)})
+		if s := r.Suspects(); len(s) != 2 || s[0].Stacks != 1 || s[1].Stacks != 1 {
+			t.Errorf("%s: %v, want two suspects", name, s)
+		}
+	}
+}
+
+// A group that is found by what it calls is narrowed to the caller of most of its growth.
+func TestGroupIsNarrowedToItsCaller(t *testing.T) {
+	stacks := rates{}
+	for i := range uint64(40) {
+		leaks := pcsOf(malloc, dbMalloc, 120, 400+10*i, 1000+10*i, cgocall, handlerA, serve, goexit)
+		stacks[&leaks] = little(int(i))
+		other := pcsOf(malloc, dbMalloc, 120, 410+10*i, 1400+10*i, cgocall, handlerB, serve, goexit)
+		stacks[&other] = steady(0)
+	}
+	r := NewRanker(RankerConfig{Code: testCode})
+	series(t, r, 600, stacks)
+	expectSuspects(t, r, []string{"40 stacks by 250: 1 11 12 (40) 200 250 290 291"})
+}
+
+// The figures of a suspect of several add up, and nine tenths of the growth name it.
+func TestMostOfTheGrowthNamesIt(t *testing.T) {
+	stacks := rates{}
+	for i := range uint64(4) {
+		pcs := pcsOf(malloc, dbMalloc, 400+10*i, dbPrepare, stubA, cgocall, driver, handlerA, serve, goexit)
+		stacks[&pcs] = func(t float64) float64 { return math.Floor(t / 3) }
+	}
+	other := pcsOf(malloc, dbMalloc, 400, dbPrepare, stubA, cgocall, driver, handlerB, serve, goexit)
+	stacks[&other] = func(t float64) float64 { return math.Floor(t / 10) } // 7 % of it
+	r := NewRanker(RankerConfig{Code: testCode})
+	series(t, r, 600, stacks)
+	expectSuspects(t, r, []string{"5 stacks by 30: 1 11 (4) 30 100 200 201 250 290 291"})
+	g := r.Suspects()[0]
+	const samples = 4*200 + 60
+	if math.Abs(g.Samples-samples) > 5 || math.Abs(g.Bytes-samples*simRate) > 10*simRate {
+		t.Errorf("%.0f samples, %.0f bytes live", g.Samples, g.Bytes)
+	}
+	if want := samples * simRate * 6.0; math.Abs(g.BytesPerHour-want) > 0.02*want {
+		t.Errorf("%.0f bytes/h, want %.0f", g.BytesPerHour, want)
+	}
+}
+
+// A stack may be shorter than both ends that the others share.
+func TestShortStackInAChain(t *testing.T) {
+	var tracks []*track
+	for _, pcs := range [][]uint64{
+		pcsOf(malloc, 400, 410, 500, 400, 410, 600), pcsOf(malloc, 400, 410, 510, 400, 410, 600), pcsOf(malloc, 400, 410, 600), pcsOf(malloc),
+	} {
+		track := &track{pcs: pcs}
+		track.learn(testCode)
+		tracks = append(tracks, track)
+	}
+	for n := 2; n <= len(tracks); n++ {
+		for _, weights := range [][]float64{{1, 1, 1, 1}, {100, 1, 1, 1}, {1, 1, 100, 1}, {1, 1, 1, 100}, {0, 0, 0, 0}} {
+			c := chainOf(tracks[:n], weights[:n])
+			if len(c.links) == 0 || c.cause() >= len(c.links) {
+				t.Errorf("%d stacks, weights %v: %+v", n, weights, c.links)
+			}
+		}
+	}
+}
