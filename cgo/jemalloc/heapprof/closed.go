@@ -148,14 +148,15 @@ func (s *Symbolizer) nameClosed(c *closed, found map[uint64][]*Loaded, buf *scra
 }
 
 // either names an address that was on stacks in two libraries, one after the other: by
-// both functions, unless they have one name.
+// both functions, unless they have one name. It has no name if the newer has none, which
+// may get it later.
 func either(newer, older []Frame) []Frame {
 	if len(newer) == 0 {
 		return older
 	}
-	a, b := newer[len(newer)-1].Function, older[len(older)-1].Function
-	if a == b {
+	a, b := newer[len(newer)-1], older[len(older)-1]
+	if a.Function == b.Function {
 		return newer
 	}
-	return []Frame{{Function: a + " or " + b}}
+	return []Frame{{Function: a.Function + " or " + b.Function, Unnamed: a.Unnamed}}
 }

@@ -67,7 +67,7 @@ func TestLocationsWithoutNames(t *testing.T) {
 				switch {
 				case len(l.Line) == 0:
 					bare++
-				case strings.Contains(l.Line[0].Function.Name, "+0x"):
+				case strings.HasPrefix(l.Line[0].Function.Name, "stripped.so+0x"):
 					placed++
 				default:
 					continue
