@@ -45,8 +45,8 @@ type Config struct {
 	// DefaultMaxWaiting.
 	MaxWaiting int
 	// MaxSessions bounds how many sessions the watches are spread over. Once all
-	// are full, further shops are read without being kept. 0 means
-	// DefaultMaxSessions.
+	// are full, further shops are read without being kept, and further members of
+	// pinned sets count as znodes that cannot be read. 0 means DefaultMaxSessions.
 	MaxSessions int
 	// ShrinkGuard is how much of the regions, datacenters, bad-citizen lists, or of
 	// one list's entries may go at once, in percent; what loses more goes on being

@@ -11,9 +11,9 @@
 //     vouched for by the epoch (one ZooKeeper session) its watch was set in.
 //
 // Regions, datacenters and bad-citizen lists are few and shared by every
-// answer: they are pinned, outside ristretto, on the first session. Shops come
-// and go under a bound in bytes, spread over as many sessions as their watches
-// need, because the watches of one session must fit into the one request by
+// answer: they are pinned, outside ristretto, on the first session as far as that has
+// room for their watches. Shops come and go under a bound in bytes. Both are spread
+// over as many sessions as their watches need, because the watches of one session must fit into the one request by
 // which libzookeeper sets them again after a reconnect (zk.WatchBudget).
 //
 // What callers may rely on:

@@ -36,6 +36,8 @@ func TestFreshness(t *testing.T) {
 		{"within that bound", 4 * second, discovery.Stale, true, options{StaleIfError: 4 * second}, "STALE"},
 		{"nothing stale", second, discovery.Stale, true, options{StaleIfError: -1}, "503"},
 		{"nothing stale, and ZooKeeper is there", second, discovery.Stale, false, options{StaleIfError: -1}, "MISS"},
+		{"a change that is being read is not stale", 2 * second, discovery.Updating, true, options{StaleIfError: second}, "UPDATING"},
+		{"nor is it young for that", 2 * second, discovery.Updating, false, options{MaxAge: second}, "MISS"},
 		{"a hit is not stale", 2 * second, discovery.Hit, true, options{StaleIfError: second}, "HIT"},
 		{"not beyond max-stale", 50 * second, discovery.Stale, true, options{Fresh: true, StaleIfError: 90 * second}, "STALE"},
 		{"beyond max-stale", 70 * second, discovery.Stale, true, options{Fresh: true, StaleIfError: 90 * second}, "503"},

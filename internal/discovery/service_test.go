@@ -324,7 +324,7 @@ func TestMeta(t *testing.T) {
 	if got, want := a.Join(b), (discovery.Meta{Zxid: 3, Age: 2, Cache: discovery.Stale}); got != want || b.Join(a) != want {
 		t.Errorf("%+v and %+v, want %+v", got, b.Join(a), want)
 	}
-	for status, want := range map[discovery.CacheStatus]string{discovery.Hit: "HIT", discovery.Miss: "MISS", discovery.Stale: "STALE"} {
+	for status, want := range map[discovery.CacheStatus]string{discovery.Hit: "HIT", discovery.Miss: "MISS", discovery.Updating: "UPDATING", discovery.Stale: "STALE"} {
 		if status.String() != want {
 			t.Errorf("%d is %s, want %s", status, status, want)
 		}
