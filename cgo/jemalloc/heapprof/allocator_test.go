@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// alike are the program's own functions on each stack of testdata/alike.c, outside
+// namesakes are the program's own functions on each stack of testdata/alike.c, outside
 // of the one that is told by the case.
-var alike = []string{"prof_dump", "te_free", "arena_malloc_stats", "je_loop", "thread_event_loop", "main"}
+var namesakes = []string{"prof_dump", "te_free", "arena_malloc_stats", "je_loop", "thread_event_loop", "main"}
 
 // TestAllocatorIsToldByItsPlace: of jemalloc's frames the outermost is left, and of
 // the program's all are, though jemalloc has functions of these names.
@@ -54,12 +54,12 @@ func TestAllocatorIsToldByItsPlace(t *testing.T) {
 				for _, f := range sampleFrames(p.Sample[i]) {
 					shown = append(shown, f.Function)
 				}
-				at := slices.Index(names, alike[0])
+				at := slices.Index(names, namesakes[0])
 				if at < 0 {
 					continue // of a library's start
 				}
-				if !slices.Equal(names[at:at+len(alike)], alike) {
-					t.Errorf("the stack is %q, want %q in it", names, alike)
+				if !slices.Equal(names[at:at+len(namesakes)], namesakes) {
+					t.Errorf("the stack is %q, want %q in it", names, namesakes)
 				}
 				if len(shown) < at || !slices.Equal(shown, names[:len(shown)]) {
 					t.Errorf("in the profile the stack is %q, want %q", shown, names)
@@ -67,7 +67,7 @@ func TestAllocatorIsToldByItsPlace(t *testing.T) {
 				seen[strings.Join(names[:at], " < ")]++
 				program := slices.IndexFunc(s.PCs, func(pc uint64) bool {
 					frames := symbols.Frames(pc)
-					return len(frames) > 0 && frames[len(frames)-1].Function == alike[0]
+					return len(frames) > 0 && frames[len(frames)-1].Function == namesakes[0]
 				})
 				for j, pc := range s.PCs {
 					if got := symbols.Allocator(pc); got != (j < symbols.entry(s.PCs)) && (j < symbols.entry(s.PCs) || j >= program) {

@@ -27,7 +27,7 @@ func testCode(pc uint64) Code {
 const (
 	malloc, dbMalloc, leaky           = 10, 110, 200
 	dbPrepare, dbStep, stubA, stubB   = 300, 310, 1000, 1010
-	stubMalloc, cgocall, driver       = 1020, 2000, 2010
+	stubMalloc, cgocall, sqlDriver    = 1020, 2000, 2010
 	serve, goexit, handlerA, handlerB = 2900, 2910, 2500, 2510
 )
 
@@ -63,7 +63,7 @@ func (g Growth) String() string {
 // What leaks together is one suspect, named by the function that explains it, with
 // both ends: whether each of its stacks is enough for a suspect or only all are.
 func TestGroups(t *testing.T) {
-	caller := func(handler uint64) []uint64 { return pcsOf(cgocall, driver, handler, serve, goexit) }
+	caller := func(handler uint64) []uint64 { return pcsOf(cgocall, sqlDriver, handler, serve, goexit) }
 	for _, c := range []struct {
 		name string
 		add  func(add func(pcs ...[]uint64))
@@ -81,13 +81,13 @@ func TestGroups(t *testing.T) {
 		}, []string{"6 stacks by 30: 1 (6) 30 100 200 201 250 290 291"}},
 		{"one function, fifty callers", func(add func(...[]uint64)) {
 			for i := range uint64(50) {
-				add(pcsOf(malloc, leaky, stubA, cgocall, driver, 3000+10*i, serve, goexit))
+				add(pcsOf(malloc, leaky, stubA, cgocall, sqlDriver, 3000+10*i, serve, goexit))
 			}
 		}, []string{"50 stacks by 20: 1 20 100 200 201 (50) 290 291"}},
 		{"one function that allocates twice, fifty callers", func(add func(...[]uint64)) {
 			for i := range uint64(50) {
-				add(pcsOf(malloc, leaky, stubA, cgocall, driver, 3000+10*i, serve, goexit))
-				add(pcsOf(malloc, 210, leaky, stubA, cgocall, driver, 3000+10*i, serve, goexit))
+				add(pcsOf(malloc, leaky, stubA, cgocall, sqlDriver, 3000+10*i, serve, goexit))
+				add(pcsOf(malloc, 210, leaky, stubA, cgocall, sqlDriver, 3000+10*i, serve, goexit))
 			}
 		}, []string{"100 stacks by 20: 1 (2) 20 100 200 201 (50) 290 291"}},
 		{"one handler, several lines", func(add func(...[]uint64)) {
@@ -164,7 +164,7 @@ func expectSuspects(t *testing.T, r *Ranker, want []string) {
 // gave them, and two threads of C whose stacks share no more than that they are threads.
 func TestSeparateSuspects(t *testing.T) {
 	for name, stacks := range map[string][2][]uint64{
-		"C.CString":      {pcsOf(malloc, stubMalloc, cgocall, driver, handlerA, serve, goexit), pcsOf(malloc, stubMalloc, cgocall, driver, handlerB, serve, goexit)},
+		"C.CString":      {pcsOf(malloc, stubMalloc, cgocall, sqlDriver, handlerA, serve, goexit), pcsOf(malloc, stubMalloc, cgocall, sqlDriver, handlerB, serve, goexit)},
 		"threads":        {pcsOf(malloc, 400, 600, 610), pcsOf(malloc, 410, 600, 610)},
 		"jobs of a loop": {pcsOf(malloc, 400, 410, 420, 600, 610, 620), pcsOf(malloc, 500, 510, 520, 600, 610, 620)},
 	} {
@@ -194,10 +194,10 @@ func TestGroupIsNarrowedToItsCaller(t *testing.T) {
 func TestMostOfTheGrowthNamesIt(t *testing.T) {
 	stacks := rates{}
 	for i := range uint64(4) {
-		pcs := pcsOf(malloc, dbMalloc, 400+10*i, dbPrepare, stubA, cgocall, driver, handlerA, serve, goexit)
+		pcs := pcsOf(malloc, dbMalloc, 400+10*i, dbPrepare, stubA, cgocall, sqlDriver, handlerA, serve, goexit)
 		stacks[&pcs] = func(t float64) float64 { return math.Floor(t / 3) }
 	}
-	other := pcsOf(malloc, dbMalloc, 400, dbPrepare, stubA, cgocall, driver, handlerB, serve, goexit)
+	other := pcsOf(malloc, dbMalloc, 400, dbPrepare, stubA, cgocall, sqlDriver, handlerB, serve, goexit)
 	stacks[&other] = func(t float64) float64 { return math.Floor(t / 10) } // 7 % of it
 	r := NewRanker(RankerConfig{Code: testCode})
 	series(t, r, 600, stacks)

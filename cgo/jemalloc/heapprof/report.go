@@ -259,7 +259,7 @@ func NamePlaces(p *profile.Profile) {
 		if len(l.Line) > 0 {
 			continue
 		}
-		name := place(l)
+		name := placeName(l)
 		f := functions[name]
 		if f == nil {
 			last++
@@ -271,8 +271,8 @@ func NamePlaces(p *profile.Profile) {
 	}
 }
 
-// place names a location by where it is.
-func place(l *profile.Location) string {
+// placeName names a location by where it is.
+func placeName(l *profile.Location) string {
 	m := l.Mapping
 	if m == nil || m.File == "" || m.File == unmappedFile {
 		return offsetName("", l.Address)
