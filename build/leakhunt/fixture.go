@@ -53,7 +53,7 @@ func (f *fixture) check(l *leaks) error {
 
 // checkStack looks for the functions of f.stack.
 func (f *fixture) checkStack(s suspect) error {
-	rest := s.Stack
+	rest := s.frames()
 	for _, want := range f.stack {
 		for len(rest) > 0 && !named(rest[0].Function, want) {
 			rest = rest[1:]
@@ -89,6 +89,32 @@ type suspect struct {
 	BytesPerHour float64 `json:"bytes_per_hour"`
 	Confidence   float64 `json:"confidence"`
 	Stack        []frame `json:"stack"`
+	Chain        []link  `json:"chain"` // of a suspect of several stacks
+}
+
+// link is a function that the stacks of a suspect have in common, or the ways where
+// they differ.
+type link struct {
+	frame
+	Ways []struct {
+		Stack []frame `json:"stack"`
+	} `json:"ways"`
+}
+
+// frames is the stack of a suspect, or of several the one that grew most.
+func (s suspect) frames() []frame {
+	if len(s.Chain) == 0 {
+		return s.Stack
+	}
+	var all []frame
+	for _, l := range s.Chain {
+		if len(l.Ways) > 0 {
+			all = append(all, l.Ways[0].Stack...)
+		} else {
+			all = append(all, l.frame)
+		}
+	}
+	return all
 }
 
 type frame struct {
@@ -98,8 +124,9 @@ type frame struct {
 }
 
 func (s suspect) String() string {
-	names := make([]string, len(s.Stack))
-	for i, f := range s.Stack {
+	frames := s.frames()
+	names := make([]string, len(frames))
+	for i, f := range frames {
 		names[i] = fmt.Sprintf("%s %s:%d", f.Function, f.File, f.Line)
 	}
 	return strings.Join(names, " < ")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -11,6 +12,25 @@ func stackOf(functions ...string) (s suspect) {
 		s.Stack = append(s.Stack, frame{Function: name, File: file, Line: 1})
 	}
 	return s
+}
+
+// A suspect of several stacks has in its chain what they have in common, and the ways
+// where they differ.
+func TestCheckOfSeveralStacks(t *testing.T) {
+	var l leaks
+	const answer = `{"suspects":1,"stacks":[{"stack":[{"function":"calloc"}],"chain":[{"function":"calloc"},
+		{"ways":[{"stack":[{"function":"deserialize_String_vector","file":"g/zookeeper.jute.c","line":1},{"function":"deserialize_GetChildren2Response","file":"g/zookeeper.jute.c","line":2}]},{"stack":[{"function":"other"}]}],"count":2},
+		{"function":"process_sync_completion","file":"src/zookeeper.c","line":3},{"function":"zookeeper_process","file":"src/zookeeper.c","line":4},{"function":"do_io","file":"src/mt_adaptor.c","line":5}]}]}`
+	if err := json.Unmarshal([]byte(answer), &l); err != nil {
+		t.Fatal(err)
+	}
+	if err := fixtures[0].check(&l); err != nil {
+		t.Error(err)
+	}
+	l.Stacks[0].Chain = l.Stacks[0].Chain[:1]
+	if err := fixtures[0].check(&l); err == nil {
+		t.Error("half of the stack is enough")
+	}
 }
 
 func TestCheck(t *testing.T) {
