@@ -44,7 +44,8 @@ type watcher struct {
 }
 
 // look does what is due. A growth dump goes before a light sample: it may be the
-// last thing that the process does.
+// last thing that the process does. It does not go in place of one: on a busy machine
+// a process can have grown by the next step when the dump of one is done.
 func (w *watcher) look(now time.Time) {
 	if w.steps.percent >= 0 {
 		stats, err := jemalloc.ReadStats()
@@ -58,7 +59,6 @@ func (w *watcher) look(now time.Time) {
 		}
 		if due && now.Sub(w.kept) >= w.r.cfg.MinInterval && w.growth.allows(now) {
 			w.grown(now, int64(stats.Allocated))
-			return
 		}
 	}
 	if w.r.cfg.SampleInterval <= 0 || !w.r.sampling.isDue(now) {

@@ -247,6 +247,32 @@ func TestGrowthKeepsDumps(t *testing.T) {
 	}
 }
 
+// A process that has grown by a step at each look has its light samples all the same.
+func TestGrowthDoesNotStarveSamples(t *testing.T) {
+	cfg := quiet(t)
+	cfg.SampleInterval = 15 * time.Second
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := newRecorder(cfg, jemalloc.Dump)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	now := time.Now()
+	w := &watcher{r: r, growth: newBudget(1, now), light: newBudget(1, now), steps: steps{percent: 1, bytes: mib, window: time.Hour}}
+	r.sampling.next(now)
+	for range 5 {
+		w.look(now)
+		now = now.Add(cfg.SampleInterval)
+		defer leaktest.Leak(8, mib).Free()
+	}
+	if _, samples := r.ranker.Span(); samples != 5 || len(ofReason(r, Grown)) != 4 {
+		t.Errorf("%d samples and %d dumps of growth in 5 looks", samples, len(ofReason(r, Grown)))
+	}
+}
+
 // Growth before there is any dump to compare with: what grew is not known, and what
 // holds most is called that.
 func TestGrowthWithNothingBefore(t *testing.T) {
