@@ -113,6 +113,21 @@ func TestDecodeBadCitizens(t *testing.T) {
 	}
 }
 
+// A list of many blocks counts its lines through all of them.
+func TestDecodeManyLines(t *testing.T) {
+	var text []byte
+	for i := range 3000 {
+		if i == 2000 || i == 2900 {
+			text = append(text, "nonsense"...)
+		}
+		text = fmt.Appendf(text, "10.0.%d.%d\n", i>>8, i&255)
+	}
+	list, err := DecodeBadCitizens("l", text, 1)
+	if err != nil || list.Len() != 2998 || list.BadLines != 2 || list.LineErrors[0].Line != 2001 || list.LineErrors[1].Line != 2901 {
+		t.Errorf("%d entries, %d bad lines: %v, %v", list.Len(), list.BadLines, list.LineErrors, err)
+	}
+}
+
 func TestDecodeBadCitizensThatAreNone(t *testing.T) {
 	for _, data := range []string{"", "\n\n", "# nobody"} {
 		if list, err := DecodeBadCitizens("l", []byte(data), 1); err != nil || list.Len() != 0 || list.BadLines != 0 {

@@ -79,9 +79,7 @@ func (e LineError) Unwrap() error { return e.Err }
 // block is what some lines of a list hold that follow one another. A list that has
 // changed is mostly made of the blocks that it was made of before.
 type block struct {
-	// hash and size are those of the lines' bytes.
-	hash uint64
-	size int
+	hash uint64 // of the lines' bytes
 	// entries are in the order of their lines.
 	entries []entry
 	lines   int
@@ -122,7 +120,7 @@ func blockLen(data []byte) int {
 
 // parseBlock parses the lines of a block.
 func parseBlock(hash uint64, data []byte, labels *labels) *block {
-	b := &block{hash: hash, size: len(data)}
+	b := &block{hash: hash}
 	parse := parseLine
 	if !utf8.Valid(data) {
 		parse = ParseBadCitizen // looks at each line, to say which one is not
@@ -187,7 +185,7 @@ func (was BadCitizenList) decode(name string, data []byte, zxid int64) (BadCitiz
 		n := blockLen(data)
 		hash := maphash.Bytes(blockSeed, data[:n])
 		b := known[hash]
-		if b == nil || b.size != n {
+		if b == nil {
 			b = parseBlock(hash, data[:n], labels)
 			known[hash] = b
 		}
