@@ -41,6 +41,9 @@ type serveCommand struct {
 	MaxPolls       int           `placeholder:"N" default:"${max_polls}" help:"How many long polls may wait at once; further ones are refused."`
 	MaxStreams     int           `placeholder:"N" default:"${max_streams}" help:"How many streams may be open at once; further ones are refused."`
 	CORSOrigins    []string      `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may read answers, by GET and HEAD, with commas between: https://shop.example, or * for all. Browsers keep answers from other pages."`
+	AccessLog      string        `placeholder:"FORMAT" enum:"off,json,combined" default:"off" help:"Log each request: json, or combined as Apache does; off is none."`
+	AccessLogFile  string        `placeholder:"FILE" default:"-" help:"Where to: a file, which is appended to, or - for stdout. Lines that come faster than they can be written are dropped."`
+	TrustedProxies []string      `placeholder:"CIDR" help:"Proxies whose X-Forwarded-For or Forwarded the access log believes, with commas between: addresses or prefixes."`
 	StartTimeout   time.Duration `placeholder:"DURATION" default:"30s" help:"How long to wait for ZooKeeper at the start before giving up."`
 	DrainDelay     time.Duration `placeholder:"DURATION" default:"1s" help:"How long to go on serving, with /readyz failing and clients told to close their connections, once told to stop: longer than load balancers take to notice."`
 	Drain          time.Duration `placeholder:"DURATION" default:"30s" help:"How long requests under way may take to end after that; then they are cut off."`
@@ -82,6 +85,9 @@ func (c *serveCommand) Validate() error {
 			return fmt.Errorf("--snapshot: there is no directory %s: create it", filepath.Dir(c.Snapshot))
 		}
 	}
+	if _, err := c.trustedProxies(); err != nil {
+		return err
+	}
 	for _, origin := range c.CORSOrigins {
 		if err := httpapi.CheckOrigin(origin); err != nil {
 			return fmt.Errorf("--cors-origin: %w", err)
@@ -101,7 +107,12 @@ func (c *serveCommand) Run(ctx context.Context, con *console) error {
 		return err
 	}
 	c.logProfiling(log)
-	s, err := c.newServer(ctx, log, con.err)
+	accessLog, err := c.openAccessLog(con.out)
+	if err != nil {
+		return err
+	}
+	defer accessLog.Close() // after the server
+	s, err := c.newServer(ctx, log, con.err, accessLog)
 	if ctx.Err() != nil && err != nil {
 		return nil // told to stop before it began
 	} else if err != nil {
@@ -168,7 +179,7 @@ type server struct {
 	failed   chan error
 }
 
-func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr io.Writer) (s *server, err error) {
+func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr io.Writer, accessLog *accessLogFile) (s *server, err error) {
 	s = &server{serveCommand: c, log: log, stderr: stderr, failed: make(chan error, 2)}
 	defer func() {
 		if err != nil {
@@ -222,7 +233,12 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	if err != nil {
 		return s, err
 	}
+	proxies, err := c.trustedProxies()
+	if err != nil {
+		return s, err
+	}
 	s.api, err = httpapi.New(httpapi.Config{
+		AccessLog: accessLog.writer(), AccessFormat: httpapi.AccessFormat(c.AccessLog), TrustedProxies: proxies,
 		Service: service, Ready: s.ready, Logger: log, Registerer: metrics,
 		RequestTimeout: c.RequestTimeout, DrainDelay: c.DrainDelay, MaxConns: maxConns(),
 		MaxWait: c.MaxWait, MaxPolls: c.MaxPolls, MaxStreams: c.MaxStreams, CORSOrigins: c.CORSOrigins,

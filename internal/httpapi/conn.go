@@ -75,7 +75,7 @@ func (c *conn) Read(b []byte) (int, error) {
 // Write implements [net.Conn].
 func (c *conn) Write(b []byte) (int, error) {
 	if !c.answering {
-		if problem := c.server.inPlaceOf(b); problem != nil {
+		if problem := c.server.inPlaceOf(b, c.RemoteAddr().String()); problem != nil {
 			if _, err := c.Conn.Write(problem); err != nil {
 				return 0, err
 			}
@@ -96,7 +96,7 @@ func (c *conn) CloseWrite() error {
 
 // inPlaceOf returns the answer to send in the place of one of net/http's own; nil
 // if text is none.
-func (s *Server) inPlaceOf(text []byte) []byte {
+func (s *Server) inPlaceOf(text []byte, remote string) []byte {
 	rest, ok := bytes.CutPrefix(text, []byte("HTTP/1.1 "))
 	if !ok || len(rest) < 3 {
 		return nil
@@ -108,16 +108,16 @@ func (s *Server) inPlaceOf(text []byte) []byte {
 	_, said, _ := bytes.Cut(rest, []byte("\r\n\r\n"))
 	_, reason, _ := strings.Cut(string(said), ": ")
 	refusal := s.refusalOf(status, reason)
-	s.elsewhere.metrics.observe(refusal.kind.status, 0)
-
 	id := sequence{next: randomID()}
+	requestID := string(id.appendNext(nil))
 	body := refusal.kind.document(refusal.detail, nil)
+	s.refused(remote, refusal.kind.status, len(body), requestID)
 	res := http.Response{
 		StatusCode: refusal.kind.status, ProtoMajor: 1, ProtoMinor: 1, Close: true,
 		Header: http.Header{
 			"Content-Type": contentProblem,
 			"Date":         {time.Now().UTC().Format(http.TimeFormat)},
-			"X-Request-Id": {string(id.appendNext(nil))},
+			"X-Request-Id": {requestID},
 		},
 		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)),
 	}
@@ -126,6 +126,19 @@ func (s *Server) inPlaceOf(text []byte) []byte {
 		panic(err) // a buffer takes everything
 	}
 	return answer.Bytes()
+}
+
+// refused counts and logs what was answered before there was a request.
+func (s *Server) refused(remote string, status, bytes int, requestID string) {
+	s.elsewhere.metrics.observe(status, 0)
+	if s.access == nil {
+		return
+	}
+	a := access{
+		time: time.Now(), remote: remote, client: s.proxies.client(&http.Request{RemoteAddr: remote}),
+		status: status, bytes: int64(bytes), requestID: requestID, to: otherRoute,
+	}
+	s.access.add(a.append(nil, s.access.format))
 }
 
 // refusalOf says why net/http refused a request with a status; reason is what it

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"magellan/internal/discovery"
 )
@@ -48,11 +49,15 @@ type exchange struct {
 	status int   // 0 until the header is written
 	bytes  int64 // of the body
 	gone   bool  // the client left; there is nobody to answer
+	// cached counts answers that were come by as this one was; nil where nothing is
+	// said of that.
+	cached prometheus.Counter
 
 	id   sequence
 	body []byte // for the handler to compose an answer in
 
 	zipped []byte // for send to compress it in
+	line   []byte // for the access log
 
 	// What the header's values are made of.
 	etagBytes      [2 + 16]byte
@@ -97,7 +102,7 @@ func (x *exchange) begin(w http.ResponseWriter, r *http.Request) {
 	x.w, x.r = w, r
 	x.route = x.server.elsewhere
 	x.start = time.Now()
-	x.status, x.bytes, x.gone, x.waited = 0, 0, false, 0
+	x.status, x.bytes, x.gone, x.waited, x.cached = 0, 0, false, 0, nil
 	if x.ctx == nil {
 		x.ctx = new(lazyContext)
 	}
@@ -153,6 +158,12 @@ func (x *exchange) end() {
 		x.status = statusClientGone
 	}
 	x.route.metrics.observe(x.status, took-x.waited)
+	if x.cached != nil {
+		x.cached.Inc()
+	}
+	if x.server.access != nil {
+		x.logAccess(took)
+	}
 	if logger := x.server.cfg.Logger; logger.Enabled(context.Background(), slog.LevelDebug) {
 		logger.LogAttrs(context.Background(), slog.LevelDebug, "request",
 			x.logID(),
@@ -354,6 +365,7 @@ var youngAges = func() (ages [64][]string) {
 func (x *exchange) setMeta(meta discovery.Meta) {
 	header := x.w.Header()
 	header["X-Cache"] = cacheValues[meta.Cache]
+	x.cached = x.route.metrics.answers[meta.Cache]
 	if seconds := int64(max(meta.Age, 0) / time.Second); seconds < int64(len(youngAges)) {
 		header["Age"] = youngAges[seconds]
 	} else {

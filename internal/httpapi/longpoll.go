@@ -156,6 +156,7 @@ func (x *exchange) again() {
 	delete(header, "Etag")
 	delete(header, "Age")
 	delete(header, "X-Cache")
+	x.cached = nil
 	delete(header, "X-Zxid")
 	if x.ctx == nil || x.ctx.end() {
 		x.ctx = new(lazyContext)

@@ -9,9 +9,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics is the one metric of requests: a histogram counts them as well.
+// otherRoute stands for all requests that no route takes.
+const otherRoute = "other"
+
+// metrics are those of requests: a histogram counts them as well.
 type metrics struct {
 	duration *prometheus.HistogramVec
+	// answers are those that say how they were come by.
+	answers *prometheus.CounterVec
 	// propagation is the time a change takes to those who wait for it.
 	propagation struct{ poll, stream prometheus.Observer }
 	streamEnds  *prometheus.CounterVec
@@ -25,6 +30,10 @@ func newMetrics(s *Server, registerer prometheus.Registerer) (*metrics, error) {
 			"Route \"other\" is no route; code 499: the client left before the answer.",
 		Buckets: []float64{10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 1e-3, 5e-3, 25e-3, 100e-3, 500e-3, 2.5},
 	}, []string{"route", "code"})}
+	m.answers = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "magellan_http_answers_total",
+		Help: "Answers that say how they were come by, by route and by that: the values of X-Cache. Those on streams are not counted.",
+	}, []string{"route", "cache"})
 	propagation := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "magellan_http_propagation_seconds",
 		Help: "Time from a watch event's arrival at the cache to the new bytes being given to who waited for them, " +
@@ -42,7 +51,15 @@ func newMetrics(s *Server, registerer prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.duration, propagation, m.streamEnds,
+		m.duration, m.answers, propagation, m.streamEnds,
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "magellan_http_access_log_dropped_lines_total", Help: "Lines of the access log that could not be written, or came while too many waited for it.",
+		}, func() float64 {
+			if s.access == nil {
+				return 0
+			}
+			return float64(s.access.dropped.Load())
+		}),
 		gauge("magellan_http_polls", "Long polls that wait for a change.", &s.waiting.polls),
 		gauge("magellan_http_streams", "Streams that are open.", &s.waiting.streams),
 		gauge("magellan_http_stream_keys", "Answers that they watch.", &s.waiting.keys),
@@ -58,11 +75,16 @@ func newMetrics(s *Server, registerer prometheus.Registerer) (*metrics, error) {
 type routeMetrics struct {
 	duration prometheus.ObserverVec                   // by code
 	byStatus [600]atomic.Pointer[prometheus.Observer] // of duration; nil until a request ended so
+	answers  [len(cacheValues)]prometheus.Counter     // by [discovery.CacheStatus]
 }
 
 // route returns the metrics of a route.
 func (m *metrics) route(path string) *routeMetrics {
-	return &routeMetrics{duration: m.duration.MustCurryWith(prometheus.Labels{"route": path})}
+	r := &routeMetrics{duration: m.duration.MustCurryWith(prometheus.Labels{"route": path})}
+	for status, value := range cacheValues {
+		r.answers[status] = m.answers.WithLabelValues(path, value[0])
+	}
+	return r
 }
 
 // observe counts one request.

@@ -10,6 +10,7 @@ import (
 
 // route is one path of the API.
 type route struct {
+	path    string
 	metrics *routeMetrics
 	handle  func(*exchange) error
 	// waits: the handler names what its answer depends on, so that a client can
@@ -39,7 +40,7 @@ func (s *Server) addRoutes() {
 		{http.MethodGet, "/readyz", s.getReadiness, false},
 		{http.MethodGet, "/openapi.json", s.getOpenAPI, false},
 	} {
-		route := &route{metrics: s.metrics.route(r.path), handle: r.handle, waits: r.waits}
+		route := &route{path: r.path, metrics: s.metrics.route(r.path), handle: r.handle, waits: r.waits}
 		if r.waits {
 			s.watched[r.path] = route
 		}

@@ -301,6 +301,17 @@ func TestMetrics(t *testing.T) {
 	} {
 		eventually(t, func() bool { return requests(t, registry, tt.route, tt.code) == tt.want })
 	}
+	// How answers were come by, those about absence included; who is refused has none.
+	w.reader.SetStaleness(time.Minute, discovery.Stale)
+	w.get("/v1/shops/42")
+	etag := w.get("/v1/regions").Header.Get("Etag")
+	w.get("/v1/regions", "If-None-Match: "+etag)
+	for answer, want := range map[[2]string]float64{
+		{"/v1/shops/{shop}", "HIT"}: 4, {"/v1/shops/{shop}", "STALE"}: 1, {"/v1/shops/{shop}", "MISS"}: 0,
+		{"/v1/shops/lookup", "HIT"}: 0, {"/v1/regions", "HIT"}: 1, {"/v1/regions", "STALE"}: 2, {"other", "HIT"}: 0,
+	} {
+		eventually(t, func() bool { return answers(t, registry, answer[0], answer[1]) == want })
+	}
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -311,6 +322,24 @@ func TestMetrics(t *testing.T) {
 	if _, err := httpapi.New(httpapi.Config{Service: service(t), Registerer: registry}); err == nil {
 		t.Error("metrics were registered twice")
 	}
+}
+
+// answers reads the number of answers counted by how they were come by.
+func answers(t *testing.T, registry *prometheus.Registry, route, cache string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if l := m.GetLabel(); family.GetName() == "magellan_http_answers_total" && l[0].GetValue() == cache && l[1].GetValue() == route {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	t.Fatalf("there is no counter of %s %s", route, cache)
+	return 0
 }
 
 func service(t *testing.T) *discovery.Service {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,7 +45,7 @@ type Config struct {
 	// every such request and must return at once. nil: always ready.
 	Ready func() error
 	// Logger gets requests at debug level, and what went wrong inside at error
-	// level; nil discards.
+	// level; nil discards. See AccessLog for requests alone.
 	Logger *slog.Logger
 	// Registerer gets the metrics; nil: there are none to be had.
 	Registerer prometheus.Registerer
@@ -89,6 +91,16 @@ type Config struct {
 	// as browsers write them: https://shop.example, http://localhost:3000, or * for
 	// all. See [CheckOrigin]. Empty: none.
 	CORSOrigins []string
+	// AccessLog gets a line for each request that has ended, in AccessFormat; nil:
+	// there is no such log. It is written by one goroutine, which Shutdown ends; if
+	// Serve is not called, Shutdown must be. Requests do not wait for it: of lines that
+	// come faster than it takes them, 1 MiB is kept, and the others are dropped and
+	// counted.
+	AccessLog    io.Writer
+	AccessFormat AccessFormat
+	// TrustedProxies are the addresses of proxies that say in X-Forwarded-For, or in
+	// Forwarded, whose requests they pass on. Others are not believed.
+	TrustedProxies []netip.Prefix
 	// DrainDelay is how long [Server.Shutdown] goes on serving, with /readyz
 	// failing and connections told to close, before it stops accepting: longer
 	// than load balancers take to notice, and than busy clients wait between
@@ -177,6 +189,8 @@ type Server struct {
 	vary struct{ always, encoded []string }
 
 	compressors compressors
+	access      *accessLog // nil: none
+	proxies     proxies
 	// slashes is how many of them a route's path has at most.
 	slashes int
 	// watched are the routes whose answers can be watched, by path.
@@ -195,6 +209,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New(), watched: make(map[string]*route), compressors: newCompressors()}
 	s.drain.init()
+	s.proxies = cfg.TrustedProxies
 	if s.metrics, err = newMetrics(s, cfg.Registerer); err != nil {
 		return nil, err
 	}
@@ -208,7 +223,10 @@ func New(cfg Config) (*Server, error) {
 	for i := range s.badCitizens {
 		s.badCitizens[i].format = &badCitizensFormats[i]
 	}
-	s.elsewhere = &route{metrics: s.metrics.route("other")}
+	s.elsewhere = &route{path: otherRoute, metrics: s.metrics.route(otherRoute)}
+	if s.access, err = newAccessLog(cfg.AccessLog, cfg.AccessFormat, cfg.Logger); err != nil {
+		return nil, err
+	}
 	s.echo.HTTPErrorHandler = func(err error, c echo.Context) { exchangeOf(c).fail(err) }
 	s.addRoutes()
 	s.http = &http.Server{
@@ -290,8 +308,12 @@ func (s *Server) Serve(l net.Listener) error {
 // by then.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.shutdownOnce.Do(func() { s.drain.run(ctx, s.cfg.DrainDelay) })
-	if err := s.http.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("httpapi: requests were cut off: %w", err), s.http.Close())
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("httpapi: requests were cut off: %w", err), s.http.Close())
 	}
-	return nil
+	if s.access != nil {
+		err = errors.Join(err, s.access.close(ctx))
+	}
+	return err
 }

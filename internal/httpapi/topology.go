@@ -20,7 +20,7 @@ const (
 	formatDatacenters
 )
 
-func first[T any](s []T) *T {
+func firstOf[T any](s []T) *T {
 	if len(s) == 0 {
 		return nil
 	}
@@ -53,7 +53,7 @@ func (s *Server) getRegions(x *exchange) error {
 	if err != nil {
 		return x.failWith(dmeta, err)
 	}
-	key := topologyKey{first(regions), first(datacenters)}
+	key := topologyKey{firstOf(regions), firstOf(datacenters)}
 	rendered := s.topology.get(key, formatRegions, func() []byte {
 		dst := append([]byte(nil), `{"regions":[`...)
 		for i := range regions {

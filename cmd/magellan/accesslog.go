@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// accessLogFile is where the access log goes to. A nil one is nowhere.
+type accessLogFile struct {
+	io.Writer
+	file *os.File // nil for stdout
+}
+
+// openAccessLog opens what --access-log-file names, unless there is no such log.
+func (c *serveCommand) openAccessLog(stdout io.Writer) (*accessLogFile, error) {
+	switch {
+	case c.AccessLog == "off":
+		return nil, nil
+	case c.AccessLogFile == "-":
+		// Who reads the log may end before the server does, and must not end it: the
+		// runtime does that to whoever writes to a broken stdout, unless told otherwise.
+		signal.Ignore(syscall.SIGPIPE)
+		return &accessLogFile{Writer: stdout}, nil
+	}
+	file, err := os.OpenFile(c.AccessLogFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fail(exitUsage, "--access-log-file: %w", err)
+	}
+	return &accessLogFile{file, file}, nil
+}
+
+// writer is l where there is one.
+func (l *accessLogFile) writer() io.Writer {
+	if l == nil {
+		return nil
+	}
+	return l.Writer
+}
+
+// Close closes a file.
+func (l *accessLogFile) Close() error {
+	if l == nil || l.file == nil {
+		return nil
+	}
+	return l.file.Close()
+}
+
+// trustedProxies parses --trusted-proxies. An address is a prefix with itself in it.
+func (c *serveCommand) trustedProxies() ([]netip.Prefix, error) {
+	var proxies []netip.Prefix
+	for _, text := range c.TrustedProxies {
+		prefix, err := netip.ParsePrefix(text)
+		if addr, addrErr := netip.ParseAddr(text); addrErr == nil && addr.Zone() == "" {
+			prefix, err = addr.Unmap().Prefix(addr.Unmap().BitLen())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--trusted-proxies: %q is neither an address nor a prefix such as 10.0.0.0/8", text)
+		}
+		proxies = append(proxies, prefix.Masked())
+	}
+	return proxies, nil
+}

@@ -1,0 +1,205 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// access is one line of the access log.
+type access struct {
+	time                                     time.Time // of the request
+	took                                     time.Duration
+	remote                                   string // address and port of the connection
+	client                                   string // address of who asks, as far as known
+	method, uri, proto                       string // empty of what is no HTTP
+	status                                   int
+	bytes                                    int64 // of the body, as it was sent
+	referer, userAgent, requestID, cache, to string
+}
+
+// logAccess adds a line about a request that has ended.
+func (x *exchange) logAccess(took time.Duration) {
+	log := x.server.access
+	header := x.w.Header()
+	a := access{
+		time: x.start, took: took, remote: x.r.RemoteAddr, client: x.server.proxies.client(x.r),
+		method: x.r.Method, uri: x.r.RequestURI, proto: x.r.Proto, status: x.status, bytes: x.bytes,
+		referer: first(x.r.Header["Referer"]), userAgent: first(x.r.Header["User-Agent"]),
+		requestID: first(header["X-Request-Id"]), cache: first(header["X-Cache"]), to: x.route.path,
+	}
+	x.line = a.append(x.line[:0], log.format)
+	log.add(x.line)
+	if cap(x.line) > maxKeptBody {
+		x.line = nil
+	}
+}
+
+// first returns the first value of a header, "" if there is none.
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
+func (a *access) append(dst []byte, format AccessFormat) []byte {
+	if format == AccessCombined {
+		return a.appendCombined(dst)
+	}
+	return a.appendJSON(dst)
+}
+
+// appendJSON leaves out what is empty, but not what every line has.
+func (a *access) appendJSON(dst []byte) []byte {
+	dst = append(dst, `{"time":"`...)
+	dst = a.time.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z07:00")
+	dst = appendString(append(dst, `","client":`...), a.client)
+	dst = appendString(append(dst, `,"remote":`...), a.remote)
+	dst = strconv.AppendInt(append(dst, `,"status":`...), int64(a.status), 10)
+	dst = strconv.AppendInt(append(dst, `,"bytes":`...), a.bytes, 10)
+	dst = strconv.AppendFloat(append(dst, `,"seconds":`...), a.took.Seconds(), 'f', 6, 64)
+	for _, m := range [...]struct{ name, value string }{
+		{"method", a.method}, {"uri", a.uri}, {"proto", a.proto}, {"route", a.to}, {"cache", a.cache},
+		{"request_id", a.requestID}, {"referer", a.referer}, {"user_agent", a.userAgent},
+	} {
+		if m.value != "" {
+			dst = append(append(append(dst, `,"`...), m.name...), `":`...)
+			dst = appendString(dst, m.value)
+		}
+	}
+	return append(dst, "}\n"...)
+}
+
+func (a *access) appendCombined(dst []byte) []byte {
+	dst = appendEscaped(dst, a.client)
+	dst = a.time.AppendFormat(append(dst, " - - ["...), "02/Jan/2006:15:04:05 -0700")
+	dst = append(dst, `] "`...)
+	if a.method == "" {
+		dst = append(dst, '-')
+	} else {
+		dst = appendEscaped(dst, a.method)
+		dst = appendEscaped(append(dst, ' '), a.uri)
+		dst = appendEscaped(append(dst, ' '), a.proto)
+	}
+	dst = strconv.AppendInt(append(dst, `" `...), int64(a.status), 10)
+	dst = append(dst, ' ')
+	if a.bytes == 0 {
+		dst = append(dst, '-')
+	} else {
+		dst = strconv.AppendInt(dst, a.bytes, 10)
+	}
+	for _, s := range [...]string{a.referer, a.userAgent} {
+		dst = append(dst, ` "`...)
+		if s == "" {
+			dst = append(dst, '-')
+		}
+		dst = append(appendEscaped(dst, s), '"')
+	}
+	return append(dst, '\n')
+}
+
+// appendEscaped appends text as Apache does between quotes: nothing that a client
+// sends ends a field or a line, or gives a terminal orders.
+func appendEscaped(dst []byte, s string) []byte {
+	const digits = "0123456789abcdef"
+	for _, c := range []byte(s) {
+		switch {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c < 0x20 || c >= 0x7f:
+			dst = append(dst, '\\', 'x', digits[c>>4], digits[c&15])
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+// proxies are those whose word is taken for whose requests they pass on.
+type proxies []netip.Prefix
+
+func (p proxies) has(addr netip.Addr) bool {
+	for _, prefix := range p {
+		if prefix.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// client returns the address of who sent a request: the connection's, and where that
+// is a trusted proxy's the address that it names, which is the last of those that are
+// not trusted proxies themselves. Before that one stands what anybody could have
+// written.
+//
+// A proxy writes X-Forwarded-For or Forwarded (RFC 7239) and may pass the other on as
+// a client wrote it. So where both are there and do not say the same, neither counts.
+func (p proxies) client(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	addr := peer.Addr().Unmap()
+	if !p.has(addr) {
+		return addr.String()
+	}
+	plain, standard := r.Header["X-Forwarded-For"], r.Header["Forwarded"]
+	byPlain, byStandard := p.last(addr, plain, parseForwardedAddr), p.last(addr, standard, parseForwardedFor)
+	switch {
+	case standard == nil:
+		addr = byPlain
+	case plain == nil || byPlain == byStandard:
+		addr = byStandard
+	}
+	return addr.String()
+}
+
+// last goes through a list of addresses from its end, as long as they are trusted
+// proxies' that passed the request on, and returns where that ends. What is no address
+// ends it as well.
+func (p proxies) last(addr netip.Addr, values []string, parse func(string) (netip.Addr, bool)) netip.Addr {
+	for i := len(values) - 1; i >= 0; i-- {
+		for rest := values[i]; ; {
+			comma := strings.LastIndexByte(rest, ',')
+			next, ok := parse(trimBlanks(rest[comma+1:]))
+			if !ok {
+				return addr
+			}
+			if addr = next; !p.has(addr) {
+				return addr
+			}
+			if comma < 0 {
+				break
+			}
+			rest = rest[:comma]
+		}
+	}
+	return addr
+}
+
+// parseForwardedAddr reads an address, with or without a port.
+func parseForwardedAddr(s string) (netip.Addr, bool) {
+	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil {
+		return addr.Unmap(), addr.Zone() == ""
+	}
+	addr, err := netip.ParseAddrPort(s)
+	return addr.Addr().Unmap(), err == nil && addr.Addr().Zone() == ""
+}
+
+// parseForwardedFor reads the address in an element of the header Forwarded.
+func parseForwardedFor(s string) (netip.Addr, bool) {
+	for part := range strings.SplitSeq(s, ";") {
+		name, value, _ := strings.Cut(trimBlanks(part), "=")
+		if !strings.EqualFold(name, "for") {
+			continue
+		}
+		if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
+			value = value[1 : n-1]
+		}
+		return parseForwardedAddr(value)
+	}
+	return netip.Addr{}, false
+}

@@ -1,0 +1,142 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// AccessFormat is how a line of the access log is written.
+type AccessFormat string
+
+const (
+	// AccessJSON is a JSON object a line.
+	AccessJSON AccessFormat = "json"
+	// AccessCombined is the combined log format of Apache's, which most tools read.
+	AccessCombined AccessFormat = "combined"
+)
+
+const (
+	// accessFlush is how long a line may stay in memory while the log can be written.
+	accessFlush = 200 * time.Millisecond
+	// accessEnough is how many bytes are written at once, without waiting for
+	// accessFlush; accessMost is how many may wait for a writer that is too slow.
+	accessEnough = 64 << 10
+	accessMost   = 1 << 20
+)
+
+// accessLog takes lines and has a goroutine of its own write them, so that no request
+// waits for a disk or for whoever reads a pipe. Lines that come while accessMost wait
+// already are dropped, and counted.
+type accessLog struct {
+	format  AccessFormat
+	out     io.Writer
+	logger  *slog.Logger
+	dropped atomic.Int64 // lines
+
+	mu     sync.Mutex
+	lines  []byte
+	count  int // of lines
+	closed bool
+
+	enough chan struct{} // there is enough to be written at once
+	end    chan struct{} // closed to end the goroutine
+	ended  chan struct{} // closed by it
+}
+
+// newAccessLog begins to write to out. It returns nil where out is nil.
+func newAccessLog(out io.Writer, format AccessFormat, logger *slog.Logger) (*accessLog, error) {
+	if out == nil {
+		return nil, nil
+	}
+	if format != AccessJSON && format != AccessCombined {
+		return nil, fmt.Errorf("httpapi: Config.AccessFormat is %q: want %q or %q", format, AccessJSON, AccessCombined)
+	}
+	l := &accessLog{format: format, out: out, logger: logger, enough: make(chan struct{}, 1), end: make(chan struct{}), ended: make(chan struct{})}
+	go l.run()
+	return l, nil
+}
+
+// close writes what is left, for as long as ctx lasts, and ends the goroutine; one
+// that is stuck in a write ends when that does. Lines that come later are dropped.
+func (l *accessLog) close(ctx context.Context) error {
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.end)
+	}
+	l.mu.Unlock()
+	select {
+	case <-l.ended:
+		return nil
+	default:
+	}
+	select {
+	case <-l.ended:
+		return nil
+	case <-ctx.Done():
+		return errors.New("httpapi: the end of the access log could not be written in time")
+	}
+}
+
+// add takes a line.
+func (l *accessLog) add(line []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || len(l.lines)+len(line) > accessMost {
+		l.dropped.Add(1)
+		return
+	}
+	l.lines = append(l.lines, line...)
+	l.count++
+	if len(l.lines) >= accessEnough {
+		select {
+		case l.enough <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (l *accessLog) run() {
+	defer close(l.ended)
+	tick := time.NewTicker(accessFlush)
+	defer tick.Stop()
+	var spare []byte
+	failing := false
+	for {
+		last := false
+		select {
+		case <-tick.C:
+		case <-l.enough:
+		case <-l.end:
+			last = true
+		}
+		l.mu.Lock()
+		lines, count := l.lines, l.count
+		l.lines, l.count = spare[:0], 0
+		l.mu.Unlock()
+		if len(lines) > 0 {
+			written, err := l.out.Write(lines)
+			if err != nil {
+				// Some of them may have been written.
+				l.dropped.Add(int64(bytes.Count(lines[written:], []byte{'\n'})))
+				if !failing {
+					l.logger.LogAttrs(context.Background(), slog.LevelWarn, "the access log cannot be written", slog.Any("err", err), slog.Int("lines", count))
+				}
+			}
+			failing = err != nil
+		}
+		if spare = lines; cap(spare) > 2*accessEnough {
+			spare = nil // of a time when the writer was slow
+		}
+		if last {
+			return
+		}
+	}
+}
