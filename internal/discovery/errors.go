@@ -29,6 +29,9 @@ var (
 	// ErrUnread: the answer needs a znode that exists and that could never be read,
 	// so that nobody knows what it says. It is an ErrUnavailable.
 	ErrUnread = fmt.Errorf("%w: never read", ErrUnavailable)
+	// ErrTooOld is an ErrUnavailable: something is held, and was last known to be
+	// true longer ago than [Config]'s MaxStale.
+	ErrTooOld = fmt.Errorf("%w", ErrUnavailable)
 	// ErrOverloaded: more reads wait for ZooKeeper than may; try again later.
 	ErrOverloaded = errors.New("overloaded")
 )

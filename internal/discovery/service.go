@@ -507,5 +507,5 @@ func (s *Service) bound(meta Meta, err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: what is held was last known to be true %v ago, and answers older than %v are not given",
-		ErrUnavailable, meta.Age.Round(time.Second), s.maxStale)
+		ErrTooOld, meta.Age.Round(time.Second), s.maxStale)
 }

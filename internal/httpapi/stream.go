@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -212,6 +213,7 @@ func (s *stream) run() string {
 				// What the client has is older than answers may be.
 				return s.end(endUnavailable, err.Error())
 			}
+			s.findTooOld()
 			s.out.WriteString(": heartbeat\n\n")
 		case <-drained:
 			return s.end(endShutdown, "this replica is shutting down")
@@ -228,6 +230,21 @@ func (s *stream) run() string {
 		s.out.Reset() // of a heartbeat
 		if !fullSince.IsZero() && time.Since(fullSince) > cfg.SlowReader {
 			return s.end(endSlowReader, fmt.Sprintf("events were not read for %v", cfg.SlowReader))
+		}
+	}
+}
+
+// findTooOld has those keys looked at whose answers have become too old to be given:
+// nothing tells of that. Regions and datacenters have been seen to.
+func (s *stream) findTooOld() {
+	ctx, cancel := context.WithTimeout(s.x.r.Context(), s.x.server.cfg.RequestTimeout)
+	defer cancel()
+	for _, k := range s.keys {
+		if k.what.known == nil || k.state == 0 {
+			continue
+		}
+		if err := k.what.known(ctx, k.service, k.name); errors.Is(err, discovery.ErrTooOld) {
+			s.changed(k)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"magellan/internal/discovery"
 )
 
 // maxKeptEvent bounds the memory that a stream keeps after a large answer, in
@@ -24,6 +26,13 @@ func (s *stream) look(k *streamKey, event string) (told bool, err error) {
 		err := s.ask(k)
 		if err != nil && err != errUnchanged && passing(err) {
 			k.due = time.Now().Add(k.retryIn())
+			if event != "" && k.state != 0 && errors.Is(err, discovery.ErrTooOld) {
+				// What the client has is no answer any more. The next one is, even if
+				// it is the same.
+				k.state = 0
+				s.inner.fail(err)
+				return true, s.answer(k, "unavailable")
+			}
 			if event != "snapshot" || k.state != 0 {
 				return false, nil
 			}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"slices"
@@ -23,20 +24,33 @@ type watchable struct {
 	// since: the answer is what has changed since the one that the client has.
 	since bool
 	check func(s *Server, x *exchange, name string) error
+	// known returns the error of the answer, where that may be too old although the
+	// regions are not; else it is nil.
+	known func(ctx context.Context, s *discovery.Service, name string) error
+}
+
+func shopKnown(ctx context.Context, s *discovery.Service, name string) error {
+	_, _, err := s.Shop(ctx, name, discovery.ReadOptions{})
+	return err
+}
+
+func blocklistKnown(ctx context.Context, s *discovery.Service, _ string) error {
+	_, _, err := s.BadCitizens(ctx, discovery.ReadOptions{})
+	return err
 }
 
 func checkName(_ *Server, _ *exchange, name string) error { return discovery.ValidateName(name) }
 
 var watchables = [...]watchable{
-	{parameter: "shop", path: "/v1/shops/{shop}", named: true, check: checkName},
+	{parameter: "shop", path: "/v1/shops/{shop}", named: true, check: checkName, known: shopKnown},
 	{parameter: "placement", path: "/v1/placement", named: true, query: true, check: checkName},
 	{parameter: "regions", path: "/v1/regions"},
 	{parameter: "region", path: "/v1/regions/{region}", named: true, check: checkName},
 	{parameter: "datacenters", path: "/v1/datacenters"},
 	{parameter: "datacenter", path: "/v1/datacenters/{datacenter}", named: true, check: checkName},
-	{parameter: "bad-citizens", path: "/v1/bad-citizens"},
-	{parameter: "bad-citizens-delta", path: "/v1/bad-citizens", since: true},
-	{parameter: "bad-citizen", path: "/v1/bad-citizens/{ip}", named: true, check: func(s *Server, x *exchange, ip string) error {
+	{parameter: "bad-citizens", path: "/v1/bad-citizens", known: blocklistKnown},
+	{parameter: "bad-citizens-delta", path: "/v1/bad-citizens", since: true, known: blocklistKnown},
+	{parameter: "bad-citizen", path: "/v1/bad-citizens/{ip}", named: true, known: blocklistKnown, check: func(s *Server, x *exchange, ip string) error {
 		_, _, err := s.service.BadCitizen(x.ctx, ip, discovery.ReadOptions{})
 		if err != nil && passing(err) {
 			return nil // the key is good, and its first event says what is not
