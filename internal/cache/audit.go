@@ -129,7 +129,7 @@ func (a *audit) compare(data []byte, st zk.Stat, err error) {
 	doubted.doubt = newDoubt(1, true)
 	doubted.zxid = min(rec.zxid, st.Mzxid)
 	if a.e.rec.CompareAndSwap(rec, &doubted) {
-		c.reload(hash, a.e, true)
+		c.refresh(hash, a.e)
 	}
 }
 

@@ -105,9 +105,10 @@ type Cache struct {
 		waiting queue[admission]
 		wake    chan struct{}
 	}
-	closing  chan struct{}
-	stopped  sync.WaitGroup
-	isClosed atomic.Bool
+	searching chan struct{} // wakes searchLoop
+	closing   chan struct{}
+	stopped   sync.WaitGroup
+	isClosed  atomic.Bool
 
 	sessions sessions
 }
@@ -142,12 +143,13 @@ func Open(cfg Config) (*Cache, error) {
 		cfg.Logger = slog.Default()
 	}
 	c := &Cache{
-		cfg:      cfg,
-		log:      cfg.Logger,
-		start:    time.Now(),
-		seed:     maphash.MakeSeed(),
-		problems: newProblems(cfg.Logger, cfg.Layout),
-		closing:  make(chan struct{}),
+		cfg:       cfg,
+		log:       cfg.Logger,
+		start:     time.Now(),
+		seed:      maphash.MakeSeed(),
+		problems:  newProblems(cfg.Logger, cfg.Layout),
+		searching: make(chan struct{}, 1),
+		closing:   make(chan struct{}),
 	}
 	c.readmit.wake = make(chan struct{}, 1)
 	c.index.init()
@@ -164,6 +166,7 @@ func Open(cfg Config) (*Cache, error) {
 		}
 	}
 	c.stopped.Go(c.readmitLoop)
+	c.stopped.Go(c.searchLoop)
 	c.snapshot.open(c)
 	c.sessions.mu.Lock()
 	_, err := c.sessions.open(c)
@@ -279,5 +282,4 @@ func (c *Cache) onWatch(s *session, e zk.WatchEvent) {
 // says that its watches are gone.
 func (c *Cache) onReady(s *session, fresh bool) {
 	c.pinned.onReady(s, fresh)
-	c.stopped.Go(func() { c.revalidate(s) })
 }

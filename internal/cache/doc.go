@@ -30,7 +30,9 @@
 //   - A state that has a given transaction in it is answered from memory only if
 //     the session is known to be as far; see zxid.go.
 //   - A change that is announced and not read yet is Updating. While ZooKeeper is away
-//     the last known values are served as Stale; when it is back, entries whose watch is lost are read again, most used first.
+//     the last known values are served as Stale; when it is back, entries whose watch
+//     is lost are read again: those that somebody watches first, then the most used,
+//     and a bounded number at a time.
 //
 // Around that stand a snapshot on disk for a start without ZooKeeper, a guard that
 // takes the sudden loss of most of a pinned set for an accident, and an audit that

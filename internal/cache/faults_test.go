@@ -412,7 +412,7 @@ func TestOverloadForgetsNothing(t *testing.T) {
 	w.eventually(func() string {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.urgent.len() == 0 {
+		if s.waiting[callers].len() == 0 {
 			return "nobody waits"
 		}
 		return ""

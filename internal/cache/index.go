@@ -150,17 +150,17 @@ func (sh *shard) remove(hash uint64) {
 	}
 }
 
-// each calls f for every entry. f must not block: the entry's shard is locked.
+// each calls f for every entry that was there when it came to the entry's shard. It
+// takes no lock: f may block, and an entry may have left when f is called with it.
 func (x *index) each(f func(hash uint64, e *entry)) {
 	for i := range x.shards {
-		sh := &x.shards[i]
-		sh.mu.Lock()
-		for t, i := *sh.table.Load(), 0; i < len(t); i++ {
-			if e := t[i].entry.Load(); e != nil {
-				f(t[i].hash.Load(), e)
+		t := *x.shards[i].table.Load()
+		for i := range t {
+			// An entry without a hash is being put there just now.
+			if e, hash := t[i].entry.Load(), t[i].hash.Load(); e != nil && hash != 0 {
+				f(hash, e)
 			}
 		}
-		sh.mu.Unlock()
 	}
 }
 

@@ -26,10 +26,12 @@ type load struct {
 	e    *entry
 	hash uint64
 	path string
-	// urgent: somebody waits for it, so it goes before revalidation. queued: it has
-	// a place in one of s's queues; it must not have two, or it would end twice.
-	// Both under s.mu.
-	urgent, queued bool
+	// lane is where it waits. queued: it has a place there; it must not have two, or
+	// it would end twice. Both under s.mu.
+	lane   lane
+	queued bool
+	// place is the lane that its place in flight is counted in.
+	place lane
 	// syncFirst: the key may have been served from another session since this
 	// one last synced.
 	syncFirst bool
@@ -158,14 +160,17 @@ func (l *load) retry(err error) {
 		return
 	}
 	l.tries++
+	place := l.place // once it is queued it may get another
 	l.s.submit(l)
-	l.s.release()
+	l.s.vacate(place)
+	l.s.pump()
 }
 
 func (l *load) complete(rec *record, err error) {
 	l.zxid = l.s.client.Zxid()
 	l.s.c.finish(l, rec, err)
-	l.s.release()
+	l.s.vacate(l.place)
+	l.s.pump()
 }
 
 // transient reports whether a read that ended in err may be tried again on the

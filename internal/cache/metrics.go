@@ -38,7 +38,7 @@ func newMetrics(c *Cache) *metrics {
 		unkept:        counter("unkept_reads_total", "Shops that were read without being kept: no session had room for their watch."),
 		watchEvents:   counter("watch_events_total", "Watch events handled."),
 		failedLoads:   counter("failed_reads_total", "Reads of shops that ended without an answer from ZooKeeper."),
-		revalidations: counter("revalidations_total", "Entries read again because their watch was lost."),
+		revalidations: counter("revalidations_total", "Entries read again in the background because no watch vouched for them."),
 		guardTrips:    counter("shrink_guard_trips_total", "Losses that the shrink guard has held back."),
 		audited:       counter("audited_total", "Znodes read again and compared with what is held."),
 		drift: counter("drift_total", "Audits that found another value than the one held, though a watch vouched for it. "+

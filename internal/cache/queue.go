@@ -1,5 +1,8 @@
 package cache
 
+// keepItems is how many items an empty queue keeps room for.
+const keepItems = 1024
+
 // queue is a FIFO that reuses its memory. The zero value is empty.
 type queue[T any] struct {
 	items []T
@@ -19,6 +22,9 @@ func (q *queue[T]) push(item T) {
 
 func (q *queue[T]) pop() (item T, ok bool) {
 	if q.len() == 0 {
+		if cap(q.items) > keepItems {
+			*q = queue[T]{} // a storm is over
+		}
 		q.items, q.head = q.items[:0], 0
 		return item, false
 	}

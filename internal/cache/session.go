@@ -12,14 +12,9 @@ import (
 	"magellan/internal/zk"
 )
 
-const (
-	// grace is how long a read waits for a lost session to come back before it
-	// fails. A fail-over inside the ensemble takes less; an outage takes longer.
-	grace = 2 * time.Second
-	// backgroundInFlight bounds revalidation, so that a read somebody waits for
-	// never stands behind more than this many that nobody waits for.
-	backgroundInFlight = 64
-)
+// grace is how long a read waits for a lost session to come back before it
+// fails. A fail-over inside the ensemble takes less; an outage takes longer.
+const grace = 2 * time.Second
 
 var errAway = fmt.Errorf("%w: ZooKeeper has been out of reach for more than %s", discovery.ErrUnavailable, grace)
 
@@ -35,8 +30,8 @@ type request interface {
 // session is one ZooKeeper session, or rather a row of them: when one expires
 // the client opens the next, and with it a new epoch begins.
 //
-// It bounds how many reads are in flight, lets urgent ones go first, lets many
-// callers share a sync, and counts the watches it carries. Handlers run on the
+// It bounds how many reads are in flight, gives each lane its share of them, lets
+// many callers share a sync, and counts the watches it carries. Handlers run on the
 // client's dispatcher goroutine, one at a time and in ZooKeeper's order.
 type session struct {
 	c      *Cache
@@ -56,12 +51,17 @@ type session struct {
 	generation uint64
 	lostAt     instant
 	closed     bool
-	urgent     queue[request]
-	background queue[*load]
-	inFlight   int
-	timer      *time.Timer
-	syncing    bool
-	syncNext   []func(error)
+	// waiting has what waits for a place in flight: see lanes.go. inFlight is how
+	// many places are taken, behind how many of them by the background, and turn
+	// counts the starts.
+	waiting          [lanes]queue[request]
+	inFlight, behind int
+	turn             int
+	timer            *time.Timer
+	round            round
+	roundTimer       *time.Timer
+	syncing          bool
+	syncNext         []func(error)
 }
 
 // openSession opens a session and returns at once; requests wait until it is live.
@@ -82,6 +82,8 @@ func (c *Cache) openSession(number int) (*session, error) {
 	}
 	s.client = client
 	s.timer = time.AfterFunc(grace, s.failWaiting)
+	s.roundTimer = time.AfterFunc(time.Hour, s.beginRound)
+	s.roundTimer.Stop()
 	return s, nil
 }
 
@@ -106,8 +108,11 @@ func (s *session) onSession(e zk.SessionEvent) {
 		}
 		s.live.Store(true)
 		s.timer.Stop()
+		s.round.lost = true
+		s.revalidate(fresh)
 		s.mu.Unlock()
 		s.c.onReady(s, fresh)
+		s.c.search() // a round that is under way may have been waiting for the session
 		s.pump()
 		return
 	case zk.Expired, zk.AuthFailed, zk.Closed:
@@ -138,17 +143,17 @@ func (s *session) orphan(path string) { s.orphaned.Add(int64(zk.WatchCost(path))
 // flight is free.
 func (s *session) submit(r request) {
 	s.mu.Lock()
+	of := upkeep
 	l, ok := r.(*load)
-	err := s.refusal(ok && l.urgent)
+	if ok {
+		of = l.lane
+	}
+	err := s.refusal(of)
 	if err == nil {
 		if ok {
 			l.queued = true
 		}
-		if ok && !l.urgent {
-			s.background.push(l)
-		} else {
-			s.urgent.push(r)
-		}
+		s.waiting[of].push(r)
 	}
 	s.mu.Unlock()
 	if err != nil {
@@ -158,15 +163,18 @@ func (s *session) submit(r request) {
 	s.pump()
 }
 
-// promote lets a load that waits in the background go with the urgent ones,
-// because somebody has come to wait for it. Its place in the background is
-// passed over. A load that is not in the queue yet will go there as an urgent one.
+// promote lets a load of revalidation go with the reads that callers wait for,
+// because one has come to wait for it. Its place in the other lane is passed over. A
+// load that is not in a queue yet will be queued with the callers'. One of the upkeep
+// stays there: it has as good a place.
 func (s *session) promote(l *load) {
 	s.mu.Lock()
-	waits := l.queued && !l.urgent
-	l.urgent = true
-	if waits {
-		s.urgent.push(l)
+	waits := false
+	if l.lane < upkeep {
+		l.lane = callers
+		if waits = l.queued; waits {
+			s.waiting[callers].push(l)
+		}
 	}
 	s.mu.Unlock()
 	if waits {
@@ -177,13 +185,13 @@ func (s *session) promote(l *load) {
 // refusal says why nothing may be queued now, nil if it may. Only callers' reads
 // can be too many: they ask again, while a change of a pinned set that is not read
 // now, or a watch that is not removed, would be forgotten. s.mu is held.
-func (s *session) refusal(callers bool) error {
+func (s *session) refusal(of lane) error {
 	switch {
 	case s.closed:
 		return errClosed
 	case !s.live.Load() && time.Duration(s.c.now()-s.lostAt) > grace:
 		return errAway
-	case callers && s.urgent.len() >= s.c.cfg.MaxWaiting:
+	case of == callers && s.waiting[callers].len() >= s.c.cfg.MaxWaiting:
 		return errOverloaded
 	}
 	return nil
@@ -202,32 +210,6 @@ func (s *session) pump() {
 	}
 }
 
-// next takes the request that may start now, nil if none may. s.mu is held.
-func (s *session) next() request {
-	if !s.live.Load() || s.inFlight >= s.c.cfg.InFlight {
-		return nil
-	}
-	if r, ok := s.urgent.pop(); ok {
-		s.inFlight++
-		if l, ok := r.(*load); ok {
-			l.queued = false
-		}
-		return r
-	}
-	for s.inFlight < backgroundInFlight {
-		l, ok := s.background.pop()
-		if !ok {
-			break
-		}
-		if !l.urgent {
-			s.inFlight++
-			l.queued = false
-			return l
-		}
-	}
-	return nil
-}
-
 // trust returns the error of an answer to a read, and that of a lost connection
 // where the answer is not to be used: between pump's look at live and the request
 // the session may have been lost, and then it is the next one that answers, before
@@ -239,11 +221,9 @@ func (s *session) trust(err error) error {
 	return err
 }
 
-// release gives back a place in flight and starts what waited for it.
+// release gives back a place in flight of the upkeep and starts what waited for it.
 func (s *session) release() {
-	s.mu.Lock()
-	s.inFlight--
-	s.mu.Unlock()
+	s.vacate(upkeep)
 	s.pump()
 }
 
@@ -252,13 +232,8 @@ func (s *session) failWaiting() {
 	s.mu.Lock()
 	var waiting []request
 	if !s.live.Load() {
-		waiting = s.urgent.drain()
-		for _, l := range s.background.drain() {
-			if !l.urgent {
-				l.queued = false
-				waiting = append(waiting, l)
-			}
-		}
+		waiting = s.drain()
+		s.stopRound()
 	}
 	err := errAway
 	if s.closed {
@@ -319,6 +294,7 @@ func (s *session) close() {
 	s.mu.Lock()
 	s.closed = true
 	s.timer.Stop()
+	s.roundTimer.Stop()
 	s.mu.Unlock()
 	if err := s.client.Close(); err != nil {
 		s.c.log.Warn("closing a ZooKeeper session", "error", err)

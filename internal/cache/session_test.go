@@ -11,21 +11,22 @@ func TestLoadIsQueuedOnce(t *testing.T) {
 		s.epoch.Store(&epoch{session: s})
 		return s
 	}
-	background := func(s *session) *load {
+	unasked := func(s *session) *load {
 		return &load{s: s, e: &entry{name: "42"}, once: true, done: make(chan struct{})}
 	}
 	places := func(s *session) (n int) {
-		n = s.urgent.len()
-		for _, l := range s.background.items[s.background.head:] {
-			if !l.urgent {
-				n++
+		for of := range s.waiting {
+			for _, r := range s.waiting[of].items[s.waiting[of].head:] {
+				if l, ok := r.(*load); ok && l.lane == lane(of) {
+					n++
+				}
 			}
 		}
 		return n
 	}
 
 	s := away()
-	l := background(s)
+	l := unasked(s)
 	s.promote(l) // it is in the shard's loads before it is submitted
 	s.submit(l)
 	s.promote(l)
@@ -34,7 +35,7 @@ func TestLoadIsQueuedOnce(t *testing.T) {
 	}
 
 	s = away()
-	l = background(s)
+	l = unasked(s)
 	s.submit(l)
 	s.promote(l)
 	s.promote(l)
@@ -43,7 +44,7 @@ func TestLoadIsQueuedOnce(t *testing.T) {
 	}
 
 	s = away()
-	l = background(s)
+	l = unasked(s)
 	// Fails first, at which moment somebody comes for the other.
 	s.submit(failing(func() { s.promote(l) }))
 	s.submit(l)
@@ -70,7 +71,7 @@ func TestAnswerBeforeReady(t *testing.T) {
 	s.live.Store(false)
 	var late []*load
 	for _, name := range []string{"42", "none"} {
-		l := &load{s: s, e: &entry{name: name}, path: layout.Shop(name), urgent: true, once: true, done: make(chan struct{})}
+		l := &load{s: s, e: &entry{name: name}, path: layout.Shop(name), lane: callers, once: true, done: make(chan struct{})}
 		late = append(late, l)
 		s.mu.Lock()
 		s.inFlight++

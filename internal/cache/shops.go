@@ -166,7 +166,7 @@ func (c *Cache) serve(e *entry, hash uint64, rec *record, now instant) discovery
 	// What cannot be served is read again once a second at most: a znode that may not
 	// be read has no watch that would tell when it may.
 	if meta.Cache != discovery.Hit && rec.epoch.session.live.Load() && (first || rec.doubt == 0 || rec.restored() && rec.epoch.ended.Load() != 0) {
-		c.reload(hash, e, true)
+		c.refresh(hash, e)
 	}
 	return meta
 }
@@ -220,7 +220,7 @@ func (c *Cache) acquire(ctx context.Context, hash uint64, name string, sync bool
 		if sh.find(hash) == nil && sh.leaving[hash] == nil {
 			// The caller's name may be a piece of a whole request.
 			e = &entry{name: strings.Clone(name)}
-			l = &load{s: s, e: e, hash: hash, path: path, urgent: true, done: make(chan struct{})}
+			l = &load{s: s, e: e, hash: hash, path: path, lane: callers, done: make(chan struct{})}
 			l.syncFirst = sync || c.evicted.last(hash) >= s.verified()
 			sh.insert(hash, e)
 			sh.loads[hash] = l
@@ -239,15 +239,31 @@ func (c *Cache) acquire(ctx context.Context, hash uint64, name string, sync bool
 // or no session has room for its watch.
 func (c *Cache) readOnce(hash uint64, name, path string) reading {
 	s := c.sessions.any()
-	l := &load{s: s, e: &entry{name: name}, hash: hash, path: path, urgent: true, once: true, syncFirst: true, done: make(chan struct{})}
+	l := &load{s: s, e: &entry{name: name}, hash: hash, path: path, lane: callers, once: true, syncFirst: true, done: make(chan struct{})}
 	c.metrics.unkept.Inc()
 	s.submit(l)
 	return reading{e: l.e, l: l, started: true}
 }
 
+// refresh has e read again though no caller waits for it. Where many such reads are
+// queued already it leaves e to revalidation.
+func (c *Cache) refresh(hash uint64, e *entry) {
+	s := e.rec.Load().epoch.session
+	s.mu.Lock()
+	full := s.waiting[upkeep].len() >= maxUpkeep
+	if full {
+		s.revalidate(false)
+	}
+	s.mu.Unlock()
+	if !full {
+		c.reload(hash, e, upkeep)
+	}
+}
+
 // reload reads e again on its own session, which is where its watch was. It
-// returns the read, nil if e has left.
-func (c *Cache) reload(hash uint64, e *entry, urgent bool) *load {
+// returns the read, nil if e has left. The lane is that of a read that is not under
+// way yet; one that is under way is promoted if a caller comes to wait for it.
+func (c *Cache) reload(hash uint64, e *entry, of lane) *load {
 	sh := c.index.shard(hash)
 	sh.mu.Lock()
 	l, rec := sh.loads[hash], e.rec.Load()
@@ -257,14 +273,14 @@ func (c *Cache) reload(hash uint64, e *entry, urgent bool) *load {
 	}
 	start := l == nil
 	if start {
-		l = &load{s: rec.epoch.session, e: e, hash: hash, path: c.cfg.Layout.Shop(e.name), urgent: urgent, done: make(chan struct{})}
+		l = &load{s: rec.epoch.session, e: e, hash: hash, path: c.cfg.Layout.Shop(e.name), lane: of, done: make(chan struct{})}
 		sh.loads[hash] = l
 	}
 	sh.mu.Unlock()
 	switch {
 	case start:
 		l.s.submit(l)
-	case urgent:
+	case of == callers:
 		l.s.promote(l)
 	}
 	return l
@@ -319,7 +335,7 @@ func (c *Cache) fresh(ctx context.Context, hash uint64, name string, minZxid int
 		}
 		kept, l := c.index.entryAndLoad(hash)
 		if kept == r.e && l == nil && !kept.rec.Load().vouched() { // no event tells of its changes
-			if l = c.reload(hash, kept, true); l == nil {
+			if l = c.reload(hash, kept, callers); l == nil {
 				kept = nil
 			}
 		}
@@ -349,7 +365,7 @@ func (c *Cache) invalidate(s *session, name string) {
 	}
 	c.notify.expect(name)
 	e.rec.Store(rec.superseded(s.verified()))
-	c.reload(hash, e, true)
+	c.refresh(hash, e)
 }
 
 // finish installs what a load brought, and wakes those who wait for it: first
@@ -383,6 +399,11 @@ func (c *Cache) finish(l *load, rec *record, err error) {
 	sh.mu.Unlock()
 	if err != nil {
 		c.metrics.failedLoads.Inc()
+		if !first && (errors.Is(err, errOverloaded) || transient(err)) {
+			l.s.mu.Lock() // it may be why a round passed the entry over
+			l.s.revalidate(false)
+			l.s.mu.Unlock()
+		}
 		close(l.done)
 		c.notify.lookAgain(l.e.name)
 	} else {

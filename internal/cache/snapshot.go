@@ -266,9 +266,9 @@ func (p *snapshotter) restoreShops() {
 	}
 	c.log.Info("snapshot read", "shops", n, "age", p.back.Round(time.Second))
 	for _, s := range c.sessions.list() {
-		if s.live.Load() { // its revalidation may have been before all this
-			c.stopped.Go(func() { c.revalidate(s) })
-		}
+		s.mu.Lock()
+		s.revalidate(false) // a search for what to read again may have been before all this
+		s.mu.Unlock()
 	}
 }
 
@@ -326,7 +326,10 @@ func (c *Cache) waitRestored(ctx context.Context) error {
 // renew answers for a shop that the snapshot brought, once its session is live:
 // with what ZooKeeper says, or, where that does not come, with what there is.
 func (c *Cache) renew(ctx context.Context, hash uint64, e *entry, rec *record) (discovery.Shop, discovery.Meta, error) {
-	r, err := c.acquire(ctx, hash, e.name, false)
+	r, err := reading{e: e, l: c.reload(hash, e, callers)}, error(nil)
+	if r.l == nil {
+		r, err = c.acquire(ctx, hash, e.name, false)
+	}
 	shop, meta, err := c.await(ctx, r, err)
 	if err == nil || errors.Is(err, discovery.ErrNotFound) || errors.Is(err, discovery.ErrBadData) || ctx.Err() != nil {
 		return shop, meta, err
