@@ -24,7 +24,8 @@ func (c *Cache) Shop(ctx context.Context, name string, opt discovery.ReadOptions
 	case rec != nil:
 		meta := c.serve(e, hash, rec, c.now())
 		if meta.Cache == discovery.Stale && rec.restored() && rec.epoch.session.live.Load() {
-			return c.renew(ctx, hash, e, rec)
+			r, err := c.renewal(ctx, hash, e)
+			return c.renewed(ctx, e, r, err, rec)
 		}
 		shop, err := rec.shop(e.name)
 		return shop, meta, err
@@ -40,13 +41,19 @@ func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOpt
 		at  int
 		r   reading
 		err error
-		// e and rec are set for what a snapshot has brought.
-		e   *entry
-		rec *record
+		// e and restored are set for what a snapshot has brought.
+		e        *entry
+		restored *record
+		// evicted: it left the cache while it was waited for.
+		evicted bool
 	}
 	var waits []wait
 	var batch batch
+	fresh := opt.Fresh || opt.MinZxid != 0
 	var done syncs
+	if fresh {
+		done = syncs{}
+	}
 	now := c.now()
 	for from := 0; from < len(names); from += len(batch.records) {
 		names, out := names[from:min(from+len(batch.records), len(names))], out[from:]
@@ -62,25 +69,36 @@ func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOpt
 				meta := c.serve(e, batch.hashes[i], rec, now)
 				out[i] = discovery.ShopRead{Shop: shop, Meta: meta, Err: err}
 				if meta.Cache == discovery.Stale && rec.restored() && rec.epoch.session.live.Load() {
-					waits = append(waits, wait{at: from + i, e: e, rec: rec})
+					r, err := c.renewal(ctx, batch.hashes[i], e)
+					waits = append(waits, wait{at: from + i, r: r, err: err, e: e, restored: rec})
 				}
 				continue
 			}
-			r, err := c.acquire(ctx, batch.hashes[i], name, opt.Fresh || opt.MinZxid != 0)
+			r, err := c.acquire(ctx, batch.hashes[i], name, fresh)
+			if err == nil && fresh && (!r.started || opt.MinZxid != 0) {
+				done.start(ctx, r.session(), opt.MinZxid)
+			}
 			waits = append(waits, wait{at: from + i, r: r, err: err})
 		}
 	}
-	if opt.Fresh || opt.MinZxid != 0 {
-		done = syncs{}
+	// Whatever has to be read after the syncs is under way before any of it is
+	// waited for.
+	for i := range waits {
+		if w := &waits[i]; fresh && w.err == nil && w.restored == nil {
+			w.r, w.evicted, w.err = c.confirm(ctx, c.hash(names[w.at]), opt.MinZxid, w.r, done)
+		}
 	}
 	for _, w := range waits {
-		o := &out[w.at]
-		if w.e != nil {
-			o.Shop, o.Meta, o.Err = c.renew(ctx, c.hash(w.e.name), w.e, w.rec)
-		} else if done != nil {
-			name := names[w.at]
-			o.Shop, o.Meta, o.Err = c.fresh(ctx, c.hash(name), name, opt.MinZxid, w.r, w.err, done)
-		} else {
+		o, name := &out[w.at], names[w.at]
+		switch {
+		case w.restored != nil:
+			o.Shop, o.Meta, o.Err = c.renewed(ctx, w.e, w.r, w.err, w.restored)
+		case w.evicted:
+			r, err := c.acquire(ctx, c.hash(name), name, true)
+			o.Shop, o.Meta, o.Err = c.fresh(ctx, c.hash(name), name, opt.MinZxid, r, err, done)
+		case fresh:
+			o.Shop, o.Meta, o.Err = c.confirmed(ctx, opt.MinZxid, w.r, w.err)
+		default:
 			o.Shop, o.Meta, o.Err = c.await(ctx, w.r, w.err)
 		}
 	}
@@ -178,6 +196,14 @@ type reading struct {
 	l *load
 	// started: by this call, not by an earlier one.
 	started bool
+}
+
+// session is the one that the entry belongs to, for good.
+func (r *reading) session() *session {
+	if r.l != nil {
+		return r.l.s
+	}
+	return r.e.rec.Load().epoch.session
 }
 
 // acquire returns the shop's entry and the read to wait for. A read that it
@@ -312,44 +338,64 @@ func (c *Cache) await(ctx context.Context, r reading, err error) (discovery.Shop
 	return shop, meta, err
 }
 
-// fresh answers with what ZooKeeper holds now: by a read that began with a sync,
-// or, where the entry is in memory, by a sync of its session. Once that has
-// completed, the watch events of all earlier changes have been handled: either
-// the entry is as it should be, or its next read is under way.
-//
-// minZxid is as in discovery.ReadOptions; done has the syncs since the call began.
+// fresh answers with what ZooKeeper holds now. r and err are acquire's, minZxid is
+// as in discovery.ReadOptions, and done has the syncs since the call began.
 func (c *Cache) fresh(ctx context.Context, hash uint64, name string, minZxid int64, r reading, err error, done syncs) (discovery.Shop, discovery.Meta, error) {
 	for range maxTries {
-		shop, meta, readErr := c.await(ctx, r, err)
-		if err != nil || ctx.Err() != nil || r.l != nil && r.l.err != nil {
-			return shop, meta, readErr
+		evicted := false
+		if err == nil {
+			r, evicted, err = c.confirm(ctx, hash, minZxid, r, done)
 		}
-		var s *session
-		if !r.started {
-			s = r.e.rec.Load().epoch.session
-		} else if s = r.l.s; r.l.zxid == 0 || r.l.zxid >= minZxid {
-			return reached(minZxid, shop, meta, readErr)
+		if !evicted {
+			return c.confirmed(ctx, minZxid, r, err)
 		}
-		if err := done.catchUp(ctx, s, minZxid); err != nil {
-			return discovery.Shop{}, discovery.Meta{}, err
-		}
-		kept, l := c.index.entryAndLoad(hash)
-		if kept == r.e && l == nil && !kept.rec.Load().vouched() { // no event tells of its changes
-			if l = c.reload(hash, kept, callers); l == nil {
-				kept = nil
-			}
-		}
-		if kept == r.e {
-			shop, meta, err := c.await(ctx, reading{e: kept, l: l}, nil)
-			if meta.Cache == discovery.Hit {
-				meta.Cache = discovery.Miss
-			}
-			return reached(minZxid, shop, meta, err)
-		}
-		// It was evicted meanwhile, so nothing watched it.
 		r, err = c.acquire(ctx, hash, name, true)
 	}
 	return discovery.Shop{}, discovery.Meta{}, errOverloaded
+}
+
+// confirm waits until the state that r is of is known to be new enough: r's own
+// read began with a sync, or, where the entry is in memory, there is a sync of its
+// session. Once that has completed, the watch events of all earlier changes have been
+// handled: the entry is as it should be, or its next read is under way, or begins here.
+// It returns what to answer from. evicted says that there is none: nothing watched
+// the entry while the sync was under way.
+func (c *Cache) confirm(ctx context.Context, hash uint64, minZxid int64, r reading, done syncs) (is reading, evicted bool, err error) {
+	if r.l != nil {
+		select {
+		case <-r.l.done:
+		case <-ctx.Done():
+			return reading{}, false, ctx.Err()
+		}
+		if r.l.err != nil {
+			return reading{}, false, r.l.err
+		}
+		if r.started && (r.l.zxid == 0 || r.l.zxid >= minZxid) {
+			return r, false, nil
+		}
+	}
+	if err := done.wait(ctx, r.session(), minZxid); err != nil {
+		return reading{}, false, err
+	}
+	kept, l := c.index.entryAndLoad(hash)
+	if kept != r.e {
+		return reading{}, true, nil
+	}
+	if l != nil || !kept.rec.Load().vouched() {
+		if l = c.reload(hash, kept, callers); l == nil {
+			return reading{}, true, nil
+		}
+	}
+	return reading{e: kept, l: l}, false, nil
+}
+
+// confirmed answers from what confirm returned.
+func (c *Cache) confirmed(ctx context.Context, minZxid int64, r reading, err error) (discovery.Shop, discovery.Meta, error) {
+	shop, meta, err := c.await(ctx, r, err)
+	if meta.Cache == discovery.Hit {
+		meta.Cache = discovery.Miss
+	}
+	return reached(minZxid, shop, meta, err)
 }
 
 // invalidate handles the watch event of a shop, on s's dispatcher goroutine.

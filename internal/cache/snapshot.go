@@ -323,13 +323,17 @@ func (c *Cache) waitRestored(ctx context.Context) error {
 	return nil
 }
 
-// renew answers for a shop that the snapshot brought, once its session is live:
-// with what ZooKeeper says, or, where that does not come, with what there is.
-func (c *Cache) renew(ctx context.Context, hash uint64, e *entry, rec *record) (discovery.Shop, discovery.Meta, error) {
-	r, err := reading{e: e, l: c.reload(hash, e, callers)}, error(nil)
-	if r.l == nil {
-		r, err = c.acquire(ctx, hash, e.name, false)
+// renewal has a shop that the snapshot brought read, as its session is live.
+func (c *Cache) renewal(ctx context.Context, hash uint64, e *entry) (reading, error) {
+	if l := c.reload(hash, e, callers); l != nil {
+		return reading{e: e, l: l}, nil
 	}
+	return c.acquire(ctx, hash, e.name, false)
+}
+
+// renewed answers with what ZooKeeper says of it, or, where that does not come,
+// with what there is. r and err are renewal's.
+func (c *Cache) renewed(ctx context.Context, e *entry, r reading, err error, rec *record) (discovery.Shop, discovery.Meta, error) {
 	shop, meta, err := c.await(ctx, r, err)
 	if err == nil || errors.Is(err, discovery.ErrNotFound) || errors.Is(err, discovery.ErrBadData) || ctx.Err() != nil {
 		return shop, meta, err

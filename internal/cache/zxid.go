@@ -40,10 +40,14 @@ func (v *view) since(zxid int64) bool {
 	return v.dirty.Load() == 0 && v.ended() == 0
 }
 
-// catchUp is session.catchUp for all that carry something of the view.
+// catchUp is session.catchUp for all that carry something of the view, side by side.
 func (v *view) catchUp(ctx context.Context, minZxid int64) error {
-	for _, e := range *v.epochs.Load() {
-		if err := e.session.catchUp(ctx, minZxid, true); err != nil {
+	epochs, all := *v.epochs.Load(), syncs{}
+	for _, e := range epochs {
+		all.start(ctx, e.session, minZxid)
+	}
+	for _, e := range epochs {
+		if err := all.wait(ctx, e.session, minZxid); err != nil {
 			return err
 		}
 	}
@@ -51,8 +55,7 @@ func (v *view) catchUp(ctx context.Context, minZxid int64) error {
 }
 
 // catchUp syncs s until it has come to minZxid; where that is 0, to what ZooKeeper
-// holds now. It does so for a second at most, and for a caller that is not patient
-// no longer than two round trips.
+// holds now. It does so for a second at most.
 //
 // One sync is not enough. A follower passes it to its leader, and has the answer
 // behind all that the leader has committed. The leader itself answers a client's
@@ -61,7 +64,7 @@ func (v *view) catchUp(ctx context.Context, minZxid int64) error {
 // each right after such a write, 127 came too early, and 7 of those that followed.
 //
 // Where libzookeeper does not tell how far the session is, two syncs have to do.
-func (s *session) catchUp(ctx context.Context, minZxid int64, patient bool) error {
+func (s *session) catchUp(ctx context.Context, minZxid int64) error {
 	const most = 10 // tries, which are a second in all
 	for try := 0; ; try++ {
 		if err := s.syncWait(ctx); err != nil {
@@ -71,7 +74,7 @@ func (s *session) catchUp(ctx context.Context, minZxid int64, patient bool) erro
 		if minZxid != 0 && at >= minZxid || try > 0 && (minZxid == 0 || at == 0) {
 			return nil
 		}
-		if try == most || try > 0 && !patient {
+		if try == most {
 			return fmt.Errorf("%w: ZooKeeper has come to %#x and not to %#x: is that from another ensemble?",
 				discovery.ErrZxidNotReached, at, minZxid)
 		}
@@ -86,21 +89,35 @@ func (s *session) catchUp(ctx context.Context, minZxid int64, patient bool) erro
 	}
 }
 
-// syncs are those of one call: many shops need no sync each. A session that does
-// not come to the transaction is waited for once, and no other one is after it.
-type syncs map[*session]error
+// syncs are those of one call: many shops need no sync each, and the sessions are
+// synced side by side, so that they take as long as the slowest of them and not as
+// long as all of them together.
+type syncs map[*session]*catchingUp
 
-func (y syncs) catchUp(ctx context.Context, s *session, minZxid int64) error {
-	err, done := y[s]
-	if !done {
-		patient := true
-		for _, other := range y {
-			patient = patient && other == nil
-		}
-		err = s.catchUp(ctx, minZxid, patient)
-		y[s] = err
+type catchingUp struct {
+	done chan struct{}
+	err  error // once done is closed
+}
+
+// start begins to sync s, unless this call has done so.
+func (y syncs) start(ctx context.Context, s *session, minZxid int64) *catchingUp {
+	if y[s] == nil {
+		one := &catchingUp{done: make(chan struct{})}
+		y[s] = one
+		go func() {
+			defer close(one.done)
+			one.err = s.catchUp(ctx, minZxid)
+		}()
 	}
-	return err
+	return y[s]
+}
+
+// wait returns once s has caught up, or the reason why it has not. It starts what
+// has not been started.
+func (y syncs) wait(ctx context.Context, s *session, minZxid int64) error {
+	one := y.start(ctx, s, minZxid)
+	<-one.done // which ctx ends as well
+	return one.err
 }
 
 // reached passes on what was read of a state that has the transaction in it, unless
