@@ -40,9 +40,9 @@ type Config struct {
 	// InFlight is how many reads one session has under way at once. 0 means
 	// DefaultInFlight.
 	InFlight int
-	// MaxWaiting is how many reads may wait for a place in flight, per session,
-	// before more are refused with discovery.ErrOverloaded. 0 means
-	// DefaultMaxWaiting.
+	// MaxWaiting is how many reads that callers wait for may wait for a place in
+	// flight, per session, before more are refused with discovery.ErrOverloaded. 0
+	// means DefaultMaxWaiting.
 	MaxWaiting int
 	// MaxSessions bounds how many sessions the watches are spread over. Once all
 	// are full, further shops are read without being kept, and further members of

@@ -282,7 +282,7 @@ func TestSearchGoesOnBehindWhatIsTaken(t *testing.T) {
 // that was held is read again all the same, and whoever watches is told.
 func TestStormDoesNotStarveRevalidation(t *testing.T) {
 	w := newWorld(t)
-	names := make([]string, 150)
+	names := make([]string, 40)
 	for i := range names {
 		names[i] = "held-" + strconv.Itoa(i)
 		w.shop(names[i], "ash1")
