@@ -44,7 +44,7 @@ func TestReadyOnceAllIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := parsed.Selected().Target.Addr().Interface().(*serveCommand)
-	s, err := c.newServer(ctx, slog.New(slog.DiscardHandler), io.Discard)
+	s, err := c.newServer(ctx, slog.New(slog.DiscardHandler), io.Discard, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,8 +74,8 @@ func TestEveryOutputShowsInlinedCallers(t *testing.T) {
 			t.Errorf("%s shows no leakInner < leakOuter < leakHandler:\n%s", url, written(p))
 		}
 	}
-	if second.Grown == nil || !chain(` inline_test\.go:\d+ < `+path).MatchString(second.Grown.String()) {
-		t.Errorf("what grew most: %v", second.Grown)
+	if second.HoldsMost == nil || !chain(` inline_test\.go:\d+ < `+path).MatchString(second.HoldsMost.String()) {
+		t.Errorf("what holds most: %v", second.HoldsMost)
 	}
 	p, err := profile.ParseData(fetch(t, s.URL+"/debug/pprof/native", 200))
 	if err != nil {
