@@ -1,5 +1,7 @@
-// What libzookeeper calls, on its own threads. Each function copies what it was
-// given into one record of the client's queue and returns.
+// What libzookeeper calls, on its own threads: the functions named zk_on_. Each
+// copies what it was given into one record of the client's queue and returns; what
+// Go is not told of ends here. Beside them stands what they share with the files
+// that submit requests: contexts, multis and the names of threads.
 #define _GNU_SOURCE
 #include "internal.h"
 
@@ -16,8 +18,9 @@ const void *zk_context_of(zk_handle *h, uint64_t id)
 		(id & ((1ull << ID_BITS) - 1)));
 }
 
-// handle_of finds the handle of a completion and counts the completion.
-static zk_handle *zk_handle_of(const void *data, uint64_t *id)
+// handle_of finds the handle and the request of a completion. It returns NULL if the
+// handle has been closed since: then nobody waits for the completion.
+static zk_handle *handle_of(const void *data, uint64_t *id)
 {
 	uint64_t bits = (uint64_t)(uintptr_t)data;
 	zk_handle *h = atomic_load(&zk_table[bits >> ID_BITS & (MAX_HANDLES - 1)]);
@@ -27,6 +30,7 @@ static zk_handle *zk_handle_of(const void *data, uint64_t *id)
 	return h;
 }
 
+// complete hands over the record of a completion, and counts the completion.
 static void complete(zk_handle *h)
 {
 	zk_commit(h->q);
@@ -59,7 +63,7 @@ static void set_stat(struct zk_event *e, const struct Stat *s)
 void zk_on_void(int rc, const void *data)
 {
 	uint64_t id;
-	zk_handle *h = zk_handle_of(data, &id);
+	zk_handle *h = handle_of(data, &id);
 	if (h == NULL)
 		return;
 	zk_reserve(h->q, ZK_EV_VOID, id, rc, 0);
@@ -75,7 +79,7 @@ void zk_on_sync(int rc, const char *value, const void *data)
 void zk_on_stat(int rc, const struct Stat *stat, const void *data)
 {
 	uint64_t id;
-	zk_handle *h = zk_handle_of(data, &id);
+	zk_handle *h = handle_of(data, &id);
 	if (h == NULL)
 		return;
 	set_stat(zk_reserve(h->q, ZK_EV_STAT, id, rc, 0), stat);
@@ -85,7 +89,7 @@ void zk_on_stat(int rc, const struct Stat *stat, const void *data)
 void zk_on_data(int rc, const char *value, int len, const struct Stat *stat, const void *data)
 {
 	uint64_t id;
-	zk_handle *h = zk_handle_of(data, &id);
+	zk_handle *h = handle_of(data, &id);
 	if (h == NULL)
 		return;
 	int null = value == NULL || len < 0;
@@ -112,7 +116,7 @@ static size_t string_size(const char *s) { return sizeof(uint32_t) + (s == NULL 
 void zk_on_children(int rc, const struct String_vector *v, const struct Stat *stat, const void *data)
 {
 	uint64_t id;
-	zk_handle *h = zk_handle_of(data, &id);
+	zk_handle *h = handle_of(data, &id);
 	if (h == NULL)
 		return;
 	size_t size = 0;
@@ -131,7 +135,7 @@ void zk_on_children(int rc, const struct String_vector *v, const struct Stat *st
 void zk_on_path(int rc, const char *path, const struct Stat *stat, const void *data)
 {
 	uint64_t id;
-	zk_handle *h = zk_handle_of(data, &id);
+	zk_handle *h = handle_of(data, &id);
 	if (h == NULL)
 		return;
 	size_t n = path == NULL ? 0 : strlen(path);
@@ -145,7 +149,7 @@ void zk_on_path(int rc, const char *path, const struct Stat *stat, const void *d
 void zk_on_acl(int rc, struct ACL_vector *v, struct Stat *stat, const void *data)
 {
 	uint64_t id;
-	zk_handle *h = zk_handle_of(data, &id);
+	zk_handle *h = handle_of(data, &id);
 	if (h == NULL)
 		return;
 	size_t size = 0;
@@ -192,7 +196,7 @@ struct multi *zk_multi_unlink(zk_handle *h, uint64_t id)
 void zk_on_multi(int rc, const void *data)
 {
 	uint64_t id;
-	zk_handle *h = zk_handle_of(data, &id);
+	zk_handle *h = handle_of(data, &id);
 	if (h == NULL)
 		return;
 	struct multi *m = zk_multi_unlink(h, id);

@@ -130,9 +130,8 @@ type client struct {
 	queue  *C.zk_queue
 	wakeup *os.File // the queue's eventfd
 
-	// mu guards handle against being closed under a request. It is held for
-	// reading during each C call that uses the handle, and for writing only
-	// to replace the handle.
+	// mu guards handle against being closed under a call of C, see type handle. It
+	// is held for reading by requests, and for writing to replace the handle.
 	mu      sync.RWMutex
 	handle  *handle
 	gone    Code // why there is no handle
@@ -248,16 +247,15 @@ func (c *client) Close() error {
 	c.mu.Lock()
 	first := !c.closing
 	c.closing = true
-	h := c.handle
-	c.handle = nil
 	c.gone = ErrClosed
+	h := c.handle
+	mine := c.detachLocked(h, ErrClosed)
 	c.mu.Unlock()
 	if first {
 		c.forgetOpener()
 		close(c.quit)
 		c.stopBeat()
-		if h != nil {
-			c.background.Add(1)
+		if mine {
 			go c.closeHandle(h)
 		}
 		c.wakeDispatcher(wakeClosing, 0)

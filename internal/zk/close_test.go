@@ -113,6 +113,52 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 }
 
+// A client whose handle is closed in the moment in which it has been opened must not
+// give its credentials to it: the handle's place may be another client's by then.
+func TestCredentialsStayWithTheirClient(t *testing.T) {
+	s := zktest.Start(t)
+	for range 1000 {
+		alice, err := zk.Open(zk.Config{Servers: []string{s.Addr()}, Auth: []zk.Credential{{Scheme: "digest", Data: "alice:secret"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var nobody *zk.Client
+		hit := alice.DropWhileOpening(func() { nobody = open(t, zk.Config{}, s) })
+		if err := alice.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if !hit {
+			continue
+		}
+		syncNow(t, nobody)
+		_, _, err = nobody.Create(testContext(t), "/a", nil, zk.CreateOptions{Mode: zk.Ephemeral, ACL: zk.CreatorACL()})
+		if !errors.Is(err, zk.ErrInvalidACL) {
+			acl, _, err := nobody.GetACL(testContext(t), "/a")
+			t.Fatalf("a client without credentials has created a znode of %v (%v)", acl, err)
+		}
+		return
+	}
+	t.Fatal("no handle was ever dropped while it was being opened, so nothing was proved")
+}
+
+// What a server says of the end of a session, the caller of a request and of a part
+// of a multi gets as a code that he can try again at.
+func TestAnswersOfDeadSessions(t *testing.T) {
+	c := open(t, zk.Config{}, zktest.Start(t))
+	for rc, want := range map[zk.Code]zk.Code{
+		zk.UnknownSession: zk.ErrSessionExpired, zk.SessionMoved: zk.ErrConnectionLoss, zk.ErrClosed: zk.ErrConnectionLoss,
+		zk.ErrNoAuth: zk.ErrNoAuth,
+	} {
+		if err := c.CompleteVoid(rc); !errors.Is(err, want) {
+			t.Errorf("a request that ends with %d: %v, not %v", rc, err, want)
+		}
+		part, whole := c.CompleteMulti(rc, rc)
+		if !errors.Is(part, want) || !errors.Is(whole, want) {
+			t.Errorf("a multi that ends with %d: %v and %v, not %v", rc, part, whole, want)
+		}
+	}
+}
+
 // The session's end is told, and nothing after it.
 func TestClosedIsTheLastEvent(t *testing.T) {
 	s := zktest.Start(t)

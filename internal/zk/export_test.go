@@ -1,7 +1,9 @@
 package zk
 
 import (
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -54,6 +56,52 @@ func TestCodeOf(t *testing.T) {
 	if got := c.codeOf(int32(ErrClosed)); got != ErrClosed {
 		t.Errorf("while the client is being closed: %v", got)
 	}
+}
+
+// CompleteVoid and CompleteMulti answer a request with a code of the server's, and
+// return what the caller gets: for a multi the errors of the part and of the whole.
+func (c *client) CompleteVoid(rc Code) error { return <-c.completeVoid(rc) }
+
+func (c *client) CompleteMulti(part, rc Code) (ofPart, whole error) {
+	r := <-c.completeMulti(part, rc)
+	if len(r.ops) != 1 {
+		return nil, r.err
+	}
+	return r.ops[0].Err, r.err
+}
+
+// The codes that callers never get.
+const (
+	UnknownSession = unknownSession
+	SessionMoved   = sessionMoved
+)
+
+// DropWhileOpening drops the client's handle in the moment in which it has been
+// opened, as Close and the end of a session may, and calls then before the goroutine
+// that opens it goes on: with the handle closed. It returns false if it came too late.
+func (c *client) DropWhileOpening(then func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.handle
+	for h == nil {
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+		h = c.handle
+	}
+	select {
+	case <-h.opened:
+		return false // what opens it may have gone on
+	default:
+	}
+	_, before, _, _ := Live()
+	c.detachLocked(h, ErrConnectionLoss)
+	go c.closeHandle(h) // it ends after this, because it tells the dispatcher
+	for _, now, _, _ := Live(); now == before; _, now, _, _ = Live() {
+		time.Sleep(time.Millisecond)
+	}
+	then()
+	return true
 }
 
 func TestCheckPath(t *testing.T) {

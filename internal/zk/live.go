@@ -4,8 +4,7 @@ package zk
 #include <malloc.h>
 #include <stdint.h>
 #include <stddef.h>
-#include <zookeeper/zookeeper.h>
-#include "shim.h"
+#include "internal.h"
 
 // There if jemalloc is linked, and with -asan.
 extern int mallctl(const char *, void *, size_t *, void *, size_t) __attribute__((weak));
@@ -28,6 +27,30 @@ static int64_t zk_allocated(const char **source) {
 	*source = "mallinfo2";
 	struct mallinfo2 m = mallinfo2();
 	return (int64_t)(m.uordblks + m.hblkhd);
+}
+
+// zk_complete_multi does what libzookeeper does with the answer to a multi of one
+// part that it took from h: part is the code of the part, rc that of the whole.
+static void zk_complete_multi(zk_handle *h, uint64_t id, int part, int rc) {
+	struct multi *m = zk_must(calloc(1, sizeof *m));
+	m->id = id;
+	m->count = 1;
+	m->results = zk_must(calloc(1, sizeof *m->results));
+	m->paths = zk_must(calloc(1, sizeof *m->paths));
+	m->results[0].err = part;
+	atomic_fetch_add(&zk_live_multis, 1);
+	atomic_fetch_add(&h->outstanding, 1);
+	pthread_mutex_lock(&h->mu);
+	m->next = h->multis;
+	h->multis = m;
+	pthread_mutex_unlock(&h->mu);
+	zk_on_multi(rc, zk_context_of(h, id));
+}
+
+// zk_complete_void does what libzookeeper does with the answer to a delete.
+static void zk_complete_void(zk_handle *h, uint64_t id, int rc) {
+	atomic_fetch_add(&h->outstanding, 1);
+	zk_on_void(rc, zk_context_of(h, id));
 }
 */
 import "C"
@@ -75,4 +98,27 @@ func constantsC() map[string][2]int {
 		"cConnected":              {cConnected, int(C.ZOO_CONNECTED_STATE)},
 		"cReadOnly":               {cReadOnly, int(C.ZOO_READONLY_STATE)},
 	}
+}
+
+// completeVoid has a request be answered with rc, on the way that a completion of
+// libzookeeper takes: the caller stands for libzookeeper's completion thread.
+func (c *client) completeVoid(rc Code) <-chan error {
+	answer := make(chan error, 1)
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	id, _ := c.addCall(call{op: opDelete, handle: c.handle.number, done: func(_ *C.struct_zk_event, err error) { answer <- err }})
+	C.zk_complete_void(c.handle.c, C.uint64_t(id), C.int(rc))
+	return answer
+}
+
+// completeMulti is completeVoid for a multi of one part.
+func (c *client) completeMulti(part, rc Code) <-chan result {
+	answer := make(chan result, 1)
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	id, _ := c.addCall(call{op: opMulti, handle: c.handle.number, done: func(r *C.struct_zk_event, err error) {
+		answer <- c.multiResult(r, err, []Op{CheckOp("/", AnyVersion)})
+	}})
+	C.zk_complete_multi(c.handle.c, C.uint64_t(id), C.int(part), C.int(rc))
+	return answer
 }

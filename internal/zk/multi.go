@@ -86,19 +86,7 @@ func (c *client) Multi(ctx context.Context, ops ...Op) ([]OpResult, error) {
 		return nil, err
 	}
 	ch := waiters.Get().(chan result)
-	id := c.submit(&request{op: opMulti, data: packed}, func(r *C.struct_zk_event, err error) {
-		res := result{err: err}
-		if r != nil {
-			res.ops = c.resultsOf(r, ops)
-		}
-		for _, part := range res.ops {
-			if part.Err != nil && !errors.Is(part.Err, ErrRolledBack) {
-				res.err = part.Err
-				break
-			}
-		}
-		ch <- res
-	})
+	id := c.submit(&request{op: opMulti, data: packed}, func(r *C.struct_zk_event, err error) { ch <- c.multiResult(r, err, ops) })
 	res, err := c.await(ctx, id, opMulti, ops[0].path, ch)
 	return res.ops, err
 }
@@ -114,6 +102,21 @@ func (o Op) check() error {
 		return checkPath(o.op, o.path, false)
 	}
 	return &Error{Op: "multi", Code: ErrBadArguments, Detail: "use CreateOp, SetOp, DeleteOp and CheckOp"}
+}
+
+// multiResult is what an answer says: the error is that of the part that failed.
+func (c *client) multiResult(r *C.struct_zk_event, err error, ops []Op) result {
+	res := result{err: err}
+	if r != nil {
+		res.ops = c.resultsOf(r, ops)
+	}
+	for _, part := range res.ops {
+		if part.Err != nil && !errors.Is(part.Err, ErrRolledBack) {
+			res.err = part.Err
+			break
+		}
+	}
+	return res
 }
 
 // resultsOf copies the parts' results out of C.

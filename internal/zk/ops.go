@@ -244,9 +244,7 @@ func (c *client) AddAuth(ctx context.Context, a Credential) error {
 	c.mu.Lock()
 	if !c.closing {
 		c.auth = append(c.auth, a)
-		if c.handle != nil {
-			c.addAuthLocked(c.handle)
-		}
+		c.addAuthLocked()
 	}
 	c.mu.Unlock()
 	// libzookeeper puts credentials before all that waits to be sent, so the

@@ -57,8 +57,8 @@ void zk_queue_free(zk_queue *q)
 	atomic_fetch_sub(&zk_live_queues, 1);
 }
 
-// reserve returns a zeroed record with room for len bytes of payload. The
-// queue is locked until commit.
+// zk_reserve returns a record, zeroed but for the payload of len bytes behind it. The
+// queue is locked until zk_commit.
 struct zk_event *zk_reserve(zk_queue *q, int kind, uint64_t id, int rc, size_t len)
 {
 	size_t size = (sizeof(struct zk_event) + len + 7) & ~(size_t)7;

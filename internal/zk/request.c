@@ -3,8 +3,9 @@
 
 #include <string.h>
 
-// A reader of what Go packs: little endian integers, strings as u32 length
-// (without the NUL), bytes and a NUL.
+// A reader of what Go packs (packInt and packString in ops.go): 32 bit integers in
+// the byte order of the machine; strings as such an integer, their length without
+// the NUL, then the bytes and a NUL. A length of -1 is NULL, and nothing follows.
 struct reader { const char *p, *end; };
 
 static int32_t read_i32(struct reader *r)
@@ -16,7 +17,7 @@ static int32_t read_i32(struct reader *r)
 	return v;
 }
 
-// read_string returns NULL for a length of -1.
+// read_string returns a pointer into what Go packed, NULL for a length of -1.
 static const char *read_string(struct reader *r, int32_t *len)
 {
 	int32_t n = read_i32(r);
@@ -64,7 +65,7 @@ static int submit_multi(zk_handle *h, zhandle_t *zh, uint64_t id, const void *da
 		const char *value = read_string(&r, &data_len);
 		switch (op) {
 		case ZK_OP_CREATE: {
-			// A sequence number is ten digits, eleven if it is negative.
+			// The server appends a sequence number, of 11 characters at most.
 			int size = path_len + 16;
 			acls[i] = read_acl(&r);
 			m->paths[i] = zk_must(calloc(1, (size_t)size));

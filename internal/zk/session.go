@@ -43,6 +43,13 @@ const (
 )
 
 // handle is one zhandle_t: one session.
+//
+// zk_handle_close frees it, and its place is then another client's. So c is given to
+// C in three places only: by the goroutine that opens the handle, until opened is
+// closed; by whoever holds client.mu and has found the handle in client.handle; and by
+// closeHandle, to which the handle belongs once it has been taken out of
+// client.handle. Methods that need mu for a call of C take no handle as an argument:
+// they find the one that is current.
 type handle struct {
 	c      *C.zk_handle
 	number uint64
@@ -119,61 +126,57 @@ func (c *client) openHandle() error {
 	}
 	rc := C.zk_handle_init(h.c, hosts, C.int(c.cfg.SessionTimeout.Milliseconds()), cert)
 	close(h.opened)
+	c.mu.Lock()
 	if rc == 0 {
-		c.mu.Lock()
-		c.addAuthLocked(h)
+		c.addAuthLocked()
 		c.mu.Unlock()
 		return nil
 	}
-	c.mu.Lock()
-	mine := c.handle == h
-	if mine {
-		c.handle = nil
-		if !c.closing {
-			c.gone = ErrConnectionLoss
-		}
-	}
+	mine := c.detachLocked(h, ErrConnectionLoss)
 	c.mu.Unlock()
 	if mine { // otherwise Close has it
-		c.background.Add(1)
 		c.closeHandle(h)
 	}
 	return &Error{Op: "open", Code: ErrSystem, Detail: fmt.Sprintf("%s: %v (is each host's name known to the resolver?)", servers, syscall.Errno(-rc))}
 }
 
-// addAuthLocked gives libzookeeper those of the client's credentials that it
-// has not taken yet. It refuses them between two connections; then the next
-// connection tries again. Until all are taken requests fail: they would be
-// answered without the rights of the client.
-func (c *client) addAuthLocked(h *handle) {
-	for h.authed < len(c.auth) {
+// addAuthLocked gives libzookeeper those of the client's credentials that the
+// current handle has not taken yet. It refuses them between two connections; then
+// the next connection tries again. Until all are taken requests fail: they would be
+// answered without the rights of the client. mu is held for writing.
+func (c *client) addAuthLocked() {
+	h := c.handle
+	for h != nil && h.authed < len(c.auth) {
 		a := c.auth[h.authed]
-		if rc := addAuth(h, a); rc != 0 {
+		scheme := C.CString(a.Scheme)
+		data := C.CBytes([]byte(a.Data))
+		rc := C.zk_handle_add_auth(h.c, scheme, data, C.int(len(a.Data)))
+		C.free(data)
+		C.free(unsafe.Pointer(scheme))
+		if rc != 0 {
 			return
 		}
 		h.authed++
 	}
 }
 
-func addAuth(h *handle, a Credential) Code {
-	scheme := C.CString(a.Scheme)
-	defer C.free(unsafe.Pointer(scheme))
-	data := C.CBytes([]byte(a.Data))
-	defer C.free(data)
-	return Code(C.zk_handle_add_auth(h.c, scheme, data, C.int(len(a.Data))))
+// detachLocked takes h out of the client, if it is current still, and leaves it to
+// the caller, who must call closeHandle. Requests then fail with why. mu is held for
+// writing.
+func (c *client) detachLocked(h *handle, why Code) (mine bool) {
+	if h == nil || c.handle != h {
+		return false
+	}
+	c.handle = nil
+	c.gone = why
+	c.background.Add(1)
+	return true
 }
 
 // dropHandle ends the session on this side: the handle can do no more.
 func (c *client) dropHandle(h *handle, why Code, wait time.Duration) {
 	c.mu.Lock()
-	mine := c.handle == h
-	if mine {
-		c.handle = nil
-		c.gone = why
-	}
-	if mine {
-		c.background.Add(1)
-	}
+	mine := c.detachLocked(h, why)
 	c.mu.Unlock()
 	if mine {
 		go c.closeHandle(h)
@@ -184,7 +187,7 @@ func (c *client) dropHandle(h *handle, why Code, wait time.Duration) {
 	}
 }
 
-// closeHandle closes a handle that is no longer current. zookeeper_close loses
+// closeHandle closes a handle that detachLocked has given. zookeeper_close loses
 // completions that it is itself the cause of (ZOOKEEPER-3868), and their memory
 // with them: so wait for the answers, and if they do not come, break the
 // connection first, which makes them fail in an orderly way.
@@ -240,9 +243,7 @@ func (c *client) onSession(number uint64, state int, id int64, password []byte) 
 		c.stateMu.Unlock()
 		c.metrics.connections.Inc()
 		c.mu.Lock()
-		if c.handle == h {
-			c.addAuthLocked(h)
-		}
+		c.addAuthLocked()
 		c.mu.Unlock()
 		c.proveContact(connection)
 	case cExpired:
