@@ -261,6 +261,9 @@ build_zookeeper() { # source folder
 	# zoo_amulti frees the path of a request that it has never filled, when the
 	# session is gone by the second operation.
 	run sed -i '/^int zoo_amulti(/,/^}/s/\(struct [A-Za-z]*Request req\);/\1 = {0};/' src/zookeeper.c
+	# After a failure it goes on by two servers instead of one, so that of an even
+	# number it only ever tries half (ZOOKEEPER-2466).
+	run sed -i '/^static void handle_error(/,/^}/{/addrvec_next(/d}' src/zookeeper.c
 	run autoreconf -if
 	# _GNU_SOURCE: the client's own choice, which it forgets once CFLAGS are given.
 	# -Wno-error: a newer compiler's warnings are no reason to stop here, but for

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Shopify/toxiproxy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"magellan/internal/zk"
@@ -197,6 +198,28 @@ func TestUnknownHost(t *testing.T) {
 		t.Error(err)
 	}
 	nothingLeft(t)
+}
+
+// When the server of a client is gone, each of the others is tried.
+func TestEveryServerIsTried(t *testing.T) {
+	if !zk.HasTLS() {
+		t.Skip("this libzookeeper_mt is the distribution's, which of an even number of servers tries half (ZOOKEEPER-2466); build/native.sh makes one that tries all")
+	}
+	s := zktest.Start(t)
+	ways := []*toxiproxy.Proxy{through(t, s), through(t, s)}
+	c := open(t, zk.Config{Servers: []string{ways[0].Listen, ways[1].Listen}})
+	id := c.SessionID()
+	for i := range 6 {
+		gone := ways[i%2]
+		gone.Stop()
+		eventually(t, "the other one is used", func() bool { _, err := c.Exists(testContext(t), "/"); return err == nil })
+		if err := gone.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.SessionID() != id {
+		t.Error("it is another session")
+	}
 }
 
 func TestContext(t *testing.T) {
