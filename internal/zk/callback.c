@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -267,19 +268,34 @@ void zk_on_session(zhandle_t *zh, int type, int state, const char *path, void *c
 // which is given nothing but a line, whose line it is.
 void zk_thread_name(char name[16], uint32_t slot) { snprintf(name, 16, "zookeeper-%u", slot); }
 
+// refused reports whether an error that this thread is about to log is a server's
+// that has closed the connection instead of answering whether the session goes on.
+// libzookeeper tells of that in no other way. It writes the line before it changes
+// the state of the handle, with errno as it was; silence is no refusal.
+static int refused(zk_handle *h, int error)
+{
+	zhandle_t *zh = atomic_load(&h->zh);
+	return zh != NULL && zoo_state(zh) == ZOO_ASSOCIATING_STATE && error != ETIMEDOUT;
+}
+
 void zk_on_log(const char *line)
 {
+	int error = errno;
 	char name[16] = {0};
 	unsigned slot;
 	prctl(PR_GET_NAME, name);
 	if (sscanf(name, "zookeeper-%u", &slot) != 1 || slot >= MAX_HANDLES)
 		return;
 	zk_handle *h = atomic_load(&zk_table[slot]);
-	if (h == NULL || !h->want_log)
+	if (h == NULL)
 		return;
 	// "2026-11-23 01:24:38,123:4711(0x7f..):ZOO_ERROR@function@123: text"
 	const char *at = strstr(line, "):ZOO_");
 	int level = at != NULL && strncmp(at + 6, "ERROR", 5) == 0 ? ZOO_LOG_LEVEL_ERROR : ZOO_LOG_LEVEL_WARN;
+	if (level == ZOO_LOG_LEVEL_ERROR && refused(h, error))
+		zk_post(h->q, ZK_EV_REFUSED, h->number, 0);
+	if (!h->want_log)
+		return;
 	if (at != NULL && (at = strstr(at, ": ")) != NULL)
 		line = at + 2;
 	size_t n = strlen(line);

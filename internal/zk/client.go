@@ -62,6 +62,11 @@ type Config struct {
 	// OnSession gets all changes of the state, in order with the watch events.
 	// It runs on the dispatcher and must not block.
 	OnSession func(SessionEvent)
+	// LostAfter is how long the servers must refuse the session, because they have
+	// lost transactions that it has seen, before the client gives it up and opens
+	// another one; see "Lost transactions" above. 0 is DefaultLostAfter, negative is
+	// never.
+	LostAfter time.Duration
 	// Logger gets changes of the state, and at debug level libzookeeper's own
 	// warnings. nil: nothing is logged.
 	Logger *slog.Logger
@@ -155,6 +160,7 @@ type client struct {
 	verified atomic.Int64 // nanoseconds since started; 0 is never
 	started  time.Time
 	progress progress
+	doubt    atomic.Pointer[doubt] // see refused.go; nil: none
 
 	// Of the dispatcher alone.
 	silent bool // after Closed nothing is delivered but errors
@@ -185,6 +191,9 @@ func Open(cfg Config) (*Client, error) {
 	}
 	if cfg.MaxRequest == 0 {
 		cfg.MaxRequest = DefaultMaxRequest
+	}
+	if cfg.LostAfter == 0 {
+		cfg.LostAfter = DefaultLostAfter
 	}
 	bad := func(format string, args ...any) error {
 		return &Error{Op: "open", Code: ErrBadArguments, Detail: fmt.Sprintf(format, args...)}
@@ -253,6 +262,7 @@ func (c *client) Close() error {
 	c.mu.Unlock()
 	if first {
 		c.forgetOpener()
+		c.endDoubt()
 		close(c.quit)
 		c.stopBeat()
 		if mine {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -325,8 +326,7 @@ func TestTooManyRequests(t *testing.T) {
 func TestLog(t *testing.T) {
 	s := zktest.Start(t)
 	var out lockedBuffer
-	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	c := open(t, zk.Config{Logger: log}, s)
+	c := open(t, zk.Config{Logger: logTo(&out)}, s)
 	quiet := open(t, zk.Config{}, s) // its lines must not end up in the other's log
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
@@ -337,6 +337,11 @@ func TestLog(t *testing.T) {
 			strings.Contains(text, "level=DEBUG") && strings.Contains(text, "libzookeeper: ") && strings.Contains(text, s.Addr())
 	})
 	eventually(t, "both have noticed", func() bool { return c.State() == zk.Disconnected && quiet.State() == zk.Disconnected })
+}
+
+// logTo returns a logger that leaves nothing out.
+func logTo(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // lockedBuffer is a buffer for one writer and one reader.

@@ -18,6 +18,7 @@ const (
 	wakeStop                // nothing can follow
 	wakeHandleClosed        // rc is the number of a handle
 	wakeProve               // rc is the number of a connection to sync again
+	wakeLost                // rc is the number of a handle whose session is lost
 )
 
 // op names a request in metrics and errors.
@@ -238,13 +239,17 @@ func (c *client) deliver(r *C.struct_zk_event) (stop bool) {
 	case C.ZK_EV_SESSION:
 		c.metrics.sessionRecords.Inc()
 		c.onSession(uint64(r.id), int(r.rc), int64(r.session), payload(r))
+	case C.ZK_EV_REFUSED:
+		c.onRefused(uint64(r.id), int64(r.zxid))
 	case C.ZK_EV_LOG:
 		c.log.Log(context.Background(), slog.LevelDebug, "libzookeeper: "+string(payload(r)))
 	case C.ZK_EV_WAKE:
 		return c.wake(int(r.id), int(r.rc))
 	default:
-		c.progress.saw(int64(r.zxid)) // before the answer, after all events that precede it
 		if cl, ok := c.takeCall(uint64(r.id)); ok {
+			if cl.handle == c.progress.handle {
+				c.progress.saw(int64(r.zxid)) // before the answer, after all events that precede it
+			}
 			c.answer(cl, r, c.codeOf(int32(r.rc)))
 		}
 	}
@@ -295,6 +300,8 @@ func (c *client) wake(what, arg int) (stop bool) {
 		if connection := c.progress.connection.Load(); int32(arg) == connection {
 			c.proveContact(connection)
 		}
+	case wakeLost:
+		c.onLost(uint64(arg))
 	case wakeStop:
 		c.callsMu.Lock()
 		c.stopped = true

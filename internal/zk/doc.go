@@ -37,8 +37,20 @@
 // after a sync is it [Ready]. Reads are monotonic within one session only:
 // compare zxids across sessions.
 //
+// # Lost transactions
+//
+// A server refuses a session that has seen a transaction which the server has not.
+// A follower that lags behind does so for a moment, and libzookeeper goes to another
+// server. After a restore from a backup, or with an empty data directory, all servers
+// do so for good: see refused.go. The client notices it, says so ([Client.Refused],
+// the log, metrics), and opens another session once that has lasted for
+// [Config].LostAfter. What it cannot notice is a loss of fewer transactions than are
+// written before it is back: the server then takes the session as if nothing had been.
+//
 // # What is not done
 //
+// Of an even number of addresses the distribution's libzookeeper may try only half
+// once it has lost its server (ZOOKEEPER-2466); build/native.sh mends that.
 // libzookeeper checks no host names in TLS certificates, leaks the names of the
 // certificate files once for each TLS session, and has no persistent watches. A
 // chroot behind the servers' addresses is refused.

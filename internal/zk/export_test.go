@@ -133,6 +133,15 @@ func TestCheckVersion(t *testing.T) {
 func (m *Metrics) Expired() float64        { return value(m.sessionsExpired) }
 func (m *Metrics) SessionRecords() float64 { return value(m.sessionRecords) }
 
+// Refused, Reopened and InDoubt count sessions.
+func (m *Metrics) Refused() float64  { return value(m.sessionsRefused) }
+func (m *Metrics) Reopened() float64 { return value(m.sessionsReopened) }
+func (m *Metrics) InDoubt() float64 {
+	var out dto.Metric
+	_ = m.sessionsInDoubt.Write(&out) // a gauge can always be read
+	return out.GetGauge().GetValue()
+}
+
 func value(c prometheus.Counter) float64 {
 	var m dto.Metric
 	if err := c.Write(&m); err != nil {

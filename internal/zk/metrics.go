@@ -19,7 +19,10 @@ type Metrics struct {
 	sessionsOpened  prometheus.Counter
 	sessionsExpired prometheus.Counter
 	connections     prometheus.Counter
-	batch           prometheus.Histogram
+	// See refused.go.
+	sessionsRefused, sessionsReopened prometheus.Counter
+	sessionsInDoubt                   prometheus.Gauge
+	batch                             prometheus.Histogram
 
 	// A counter looked up by its labels costs more than all else here.
 	ok     [numOps]prometheus.Counter
@@ -30,7 +33,8 @@ type Metrics struct {
 func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 	m := newMetrics()
 	for _, c := range []prometheus.Collector{m.requests, m.inFlight, m.clients, m.watchEvents, m.states,
-		m.sessionRecords, m.sessionsOpened, m.sessionsExpired, m.connections, m.batch} {
+		m.sessionRecords, m.sessionsOpened, m.sessionsExpired, m.connections,
+		m.sessionsRefused, m.sessionsReopened, m.sessionsInDoubt, m.batch} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -57,6 +61,11 @@ func newMetrics() *Metrics {
 		sessionsOpened:  counter("handles_opened_total", "libzookeeper handles opened."),
 		sessionsExpired: counter("sessions_expired_total", "Sessions that the servers let expire."),
 		connections:     counter("connections_total", "Connections made to a server, the first and the later ones."),
+		sessionsRefused: counter("sessions_refused_total", "Connections that a server closed before it answered whether the session goes on: "+
+			"it lags behind what the session has seen, has lost it, has no quorum, or has too many connections of this address."),
+		sessionsReopened: counter("sessions_reopened_total", "Sessions given up for new ones because ZooKeeper had lost transactions that they had seen."),
+		sessionsInDoubt: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "magellan_zk_sessions_in_doubt", Help: "Sessions that no server takes because ZooKeeper has lost transactions that they have seen."}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "magellan_zk_batch_records", Help: "Answers and events taken from C with one call.",
 			Buckets: prometheus.ExponentialBuckets(1, 4, 8)}),

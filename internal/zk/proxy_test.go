@@ -18,8 +18,13 @@ import (
 // through returns a proxy before the server, whose connections can be cut.
 func through(t *testing.T, s *zktest.Server) *toxiproxy.Proxy {
 	t.Helper()
-	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.New(io.Discard)),
-		"zk", "127.0.0.1:0", s.Addr())
+	return proxyAt(t, "127.0.0.1:0", s.Addr())
+}
+
+// proxyAt returns a proxy that listens at an address of its own.
+func proxyAt(t *testing.T, at, to string) *toxiproxy.Proxy {
+	t.Helper()
+	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.New(io.Discard)), "zk", at, to)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

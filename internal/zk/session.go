@@ -175,6 +175,7 @@ func (c *client) detachLocked(h *handle, why Code) (mine bool) {
 
 // dropHandle ends the session on this side: the handle can do no more.
 func (c *client) dropHandle(h *handle, why Code, wait time.Duration) {
+	c.endDoubt()
 	c.mu.Lock()
 	mine := c.detachLocked(h, why)
 	c.mu.Unlock()
@@ -232,8 +233,12 @@ func (c *client) onSession(number uint64, state int, id int64, password []byte) 
 	}
 	switch state {
 	case cConnected, cReadOnly:
+		if c.endDoubt() {
+			c.giveUp(h, "a server takes it back, but what it has seen is lost")
+			return
+		}
 		c.setState(Disconnected) // a change of servers reconnects without a word
-		connection := c.progress.reconnected()
+		connection := c.progress.connected(number)
 		c.stateMu.Lock()
 		if c.sessionID != id {
 			c.session++
@@ -300,11 +305,14 @@ func (c *client) setState(s State) {
 		level = slog.LevelWarn
 	}
 	c.log.Log(context.Background(), level, "zookeeper: "+s.String(),
-		slog.Uint64("session", ev.Session), slog.String("session_id", fmt.Sprintf("%#x", ev.SessionID)))
+		slog.String("session_id", hexID(ev.SessionID)), slog.Uint64("generation", ev.Session))
 	if c.cfg.OnSession != nil {
 		c.cfg.OnSession(ev)
 	}
 }
+
+// hexID writes a session's id as ZooKeeper's own log does.
+func hexID(id int64) string { return fmt.Sprintf("%#x", uint64(id)) }
 
 // ---- heartbeat
 
@@ -369,6 +377,7 @@ func (c *client) SetServers(ctx context.Context, servers []string) error {
 		return &Error{Op: "set servers", Code: ErrClosed}
 	}
 	c.servers = slices.Clone(servers)
+	c.endDoubt() // the new ones may take the session
 	if c.handle == nil || c.handle != h {
 		return nil // the next handle takes them
 	}

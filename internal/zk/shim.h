@@ -17,6 +17,7 @@ enum zk_kind {
 	ZK_EV_MULTI,      // payload is count results, struct zk_op_result + path
 	ZK_EV_WATCH,      // rc is the event type, payload the path
 	ZK_EV_SESSION,    // rc is the state, id the handle's number, session and payload its id and password
+	ZK_EV_REFUSED,    // a server closed a connection before it answered: id is the handle's number
 	ZK_EV_LOG,        // a line of libzookeeper's log: rc is the level
 	ZK_EV_POST,       // from Go itself: rc is the result of request id
 	ZK_EV_WAKE,       // from Go itself: look at what has changed

@@ -12,7 +12,12 @@ import "sync/atomic"
 // an answer is the last one on its connection, as good as always. So what it shows
 // counts for events once another request, issued after it, has been answered on
 // the same connection.
+//
+// It is the session's, and begins anew with each: ZooKeeper may have lost
+// transactions that an earlier session has seen.
 type progress struct {
+	// handle is the number of the session's handle. Of the dispatcher alone.
+	handle uint64
 	// connection counts connections and cuts: a request and its answer are of one
 	// connection if the number is the same.
 	connection atomic.Int32
@@ -45,6 +50,16 @@ func (p *progress) answered(connection int32, shown int64) {
 	}
 }
 
+// connected notes a new connection of a handle, on the dispatcher.
+func (p *progress) connected(handle uint64) (connection int32) {
+	if p.handle != handle {
+		p.handle = handle
+		p.newest.Store(0)
+		p.settled.Store(0)
+	}
+	return p.reconnected()
+}
+
 // reconnected notes a cut or a new connection, on the dispatcher.
 func (p *progress) reconnected() (connection int32) {
 	p.shown.Store(p.settled.Load())
@@ -52,12 +67,12 @@ func (p *progress) reconnected() (connection int32) {
 }
 
 // Zxid returns the newest transaction that an answer has shown, which what is read
-// after that is as new as. It never goes back. It is 0 before the first answer, and
-// always where libzookeeper is linked as a shared library, which keeps it to itself.
+// after that is as new as. It never goes back but with a new session, which begins
+// with 0. It is 0 before the first answer, and always where libzookeeper is linked as a shared library, which keeps it to itself.
 func (c *client) Zxid() int64 { return c.progress.newest.Load() }
 
 // SettledZxid returns a transaction up to which all watch events have been given
 // to OnWatch: the newest that was known when a request was issued that has been
 // answered since. It lags behind Zxid by a round trip or, where nothing is asked,
-// by the heartbeat; it never goes back, and is 0 where Zxid is.
+// by the heartbeat. It goes back, and is 0, where Zxid does and is.
 func (c *client) SettledZxid() int64 { return c.progress.settled.Load() }

@@ -1,6 +1,7 @@
 // Package zktest starts real ZooKeeper servers, from the jars of the
 // distribution's package, and does to them what happens to servers: it stops,
-// kills, pauses and restarts them and expires sessions.
+// kills, pauses and restarts them, loses their data, cuts members of an ensemble off
+// and expires sessions.
 //
 // Tests use [Start] and [StartEnsemble], which end with the test and show the
 // server's log if it fails. Programs use [New]. No server outlives the process

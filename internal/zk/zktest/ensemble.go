@@ -3,6 +3,8 @@ package zktest
 import (
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"strings"
 	"time"
 )
@@ -51,6 +53,18 @@ func (e *Ensemble) Addrs() []string {
 	}
 	return addrs
 }
+
+// Reroute has a member reach another one's quorum port, by which a follower hears of
+// transactions, at another port of the same address: that of a proxy. It takes effect
+// with the member's next start.
+func (e *Ensemble) Reroute(member, other *Server, port int) {
+	member.cluster = slices.Clone(member.cluster)
+	member.cluster[other.id-1] = fmt.Sprintf("server.%d=%s:%d:%d", other.id, other.host, port, electionPort)
+}
+
+// QuorumAddr returns the host:port at which the other members of an ensemble reach
+// the server.
+func (s *Server) QuorumAddr() string { return net.JoinHostPort(s.host, fmt.Sprint(quorumPort)) }
 
 // Leader returns the present leader; it waits for one to be elected.
 func (e *Ensemble) Leader() (*Server, error) {

@@ -415,6 +415,35 @@ func (s *Server) Restart() error {
 	return s.startAndWait()
 }
 
+// Backup copies what the server holds on disk into a directory that does not exist
+// yet. The server may run: what it has answered is in the copy.
+func (s *Server) Backup(dir string) error {
+	if err := os.CopyFS(dir, os.DirFS(s.history())); err != nil {
+		return fmt.Errorf("zktest: %w", err)
+	}
+	return nil
+}
+
+// Restore kills the server, replaces what it holds by a backup, or by nothing if dir
+// is empty, and starts it again. It returns when the server takes sessions, for which
+// it has made two transactions or more.
+func (s *Server) Restore(dir string) error {
+	if err := s.Kill(); err != nil {
+		return err
+	}
+	err := os.RemoveAll(s.history())
+	if err == nil && dir != "" {
+		err = os.CopyFS(s.history(), os.DirFS(dir))
+	}
+	if err != nil {
+		return fmt.Errorf("zktest: %w", err)
+	}
+	return s.startAndWait()
+}
+
+// history is where the server keeps its snapshots and logs.
+func (s *Server) history() string { return filepath.Join(s.dir, "data", "version-2") }
+
 // Start starts a stopped server again, and does not wait: a member of an
 // ensemble takes sessions only when there is a quorum.
 func (s *Server) Start() error { return s.start() }
