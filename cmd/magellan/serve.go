@@ -333,9 +333,12 @@ func (s *server) createRoot(ctx context.Context) error {
 func (s *server) ready() error {
 	age, ok := s.cache.ReadyAge()
 	unread := s.cache.NeverRead()
+	why := s.cache.Refused()
 	switch {
-	case !ok:
+	case !ok && why == nil:
 		return errors.New("ZooKeeper has not been read yet")
+	case !ok:
+		return fmt.Errorf("ZooKeeper has not been read yet: %w", why)
 	case len(unread) > 0:
 		const most = 10
 		more := ""
@@ -344,11 +347,12 @@ func (s *server) ready() error {
 		}
 		return fmt.Errorf("%s%s could never be read: mend it, or go on without it by POST /admin/accept/…; /admin/problems says what is wrong",
 			strings.Join(unread, ", "), more)
-	case s.MaxStale > 0 && age > s.MaxStale:
-		return fmt.Errorf("answers were last known to be true %v ago, more than the %v of --max-stale: ZooKeeper is away, or /admin/problems says why",
-			age.Round(time.Second), s.MaxStale)
+	case s.MaxStale == 0 || age <= s.MaxStale:
+		return nil
+	case why == nil:
+		why = errors.New("ZooKeeper is away, or /admin/problems says why")
 	}
-	return nil
+	return fmt.Errorf("answers were last known to be true %v ago, more than the %v of --max-stale: %w", age.Round(time.Second), s.MaxStale, why)
 }
 
 // writeReadyFile writes the file at once and whole: whoever waits for it reads

@@ -29,7 +29,8 @@ const (
 // Config says where the cache reads and how much it may hold.
 type Config struct {
 	// ZooKeeper opens each of the cache's sessions. OnWatch and OnSession are the
-	// cache's own.
+	// cache's own. LostAfter there is also how long a shop is in doubt before an
+	// older znode is believed.
 	ZooKeeper zk.Config
 	// Layout says where the znodes are. Required.
 	Layout discovery.Layout
@@ -126,6 +127,13 @@ func Open(cfg Config) (*Cache, error) {
 	setDefault(&cfg.MaxWaiting, DefaultMaxWaiting)
 	setDefault(&cfg.MaxSessions, DefaultMaxSessions)
 	setDefault(&cfg.watchBudget, defaultBudget)
+	if _, chroot, err := zk.ParseServers(cfg.ZooKeeper.Servers...); err == nil && chroot != "" {
+		// The chroot stands before each path in the request that sets watches again. What
+		// is counted is the paths alone, so less of it may be counted.
+		shortest := int64(min(zk.WatchCost(cfg.Layout.Region("r")), zk.WatchCost(cfg.Layout.Shop("s"))))
+		cfg.watchBudget = cfg.watchBudget * shortest / (shortest + int64(len(chroot)))
+	}
+	setDefault((*int64)(&cfg.ZooKeeper.LostAfter), int64(zk.DefaultLostAfter))
 	setDefault((*int64)(&cfg.SnapshotInterval), int64(DefaultSnapshotInterval))
 	if cfg.ShrinkGuard < 0 || cfg.ShrinkGuard > 100 {
 		return nil, fmt.Errorf("cache: Config.ShrinkGuard is %d: want a percentage, or 0 for no guard", cfg.ShrinkGuard)
@@ -238,6 +246,17 @@ func (c *Cache) NeverRead() (paths []string) {
 	}
 	slices.Sort(paths)
 	return paths
+}
+
+// Refused says why ZooKeeper refuses a session of the cache, nil if it refuses none:
+// a *[zk.Refusal]. What that session holds is STALE until there is another.
+func (c *Cache) Refused() error {
+	for _, s := range c.sessions.list() {
+		if r := s.client.Refused(); r != nil {
+			return r
+		}
+	}
+	return nil
 }
 
 // Problems lists the znodes that do not parse, may not be read, or have lost too much

@@ -23,7 +23,8 @@
 //   - A key never goes back in time: reads of one session are monotonic, a new
 //     session syncs before it reads, and a key that was evicted is read again
 //     only by a session that has synced since. Only where ZooKeeper itself has,
-//     as after a restore from a backup, it follows, after a minute.
+//     as after a restore from a backup, it follows, after a minute: its servers
+//     then refuse the old sessions, and zk.Client opens others (zk.Refusal).
 //   - At most one read per znode is in flight; waiting callers share it.
 //   - Absence is kept like a value, under an exists watch. What exists and cannot be
 //     read is never taken for absent; see fault.go.

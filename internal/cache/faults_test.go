@@ -544,6 +544,6 @@ func TestHistoryLost(t *testing.T) {
 	if got, _ := w.askWith("42", discovery.ReadOptions{Fresh: true}); got == "ash1" || got == "ash2" {
 		t.Errorf("%s is what ZooKeeper holds now, it says", got)
 	}
-	lost.ended.Add(-int64(lostAfter))
+	lost.ended.Add(-int64(zk.DefaultLostAfter))
 	w.expect("42", "ash2", discovery.Hit)
 }

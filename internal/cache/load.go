@@ -3,7 +3,6 @@ package cache
 import (
 	"errors"
 	"fmt"
-	"time"
 	"unique"
 
 	"magellan/internal/discovery"
@@ -13,10 +12,6 @@ import (
 // maxTries bounds how often one load asks again: after a lost connection, or
 // when the znode comes and goes between get and exists.
 const maxTries = 8
-
-// lostAfter is how long a record is in doubt before an older znode is believed. A
-// leader that is cut off gives up after syncLimit ticks, 10 to 20 s as most have it.
-const lostAfter = time.Minute
 
 // load is one read of one shop's znode, shared by everybody who waits for it.
 // It walks get -> (absent) exists -> done, each with a watch, on its session's
@@ -140,7 +135,7 @@ func (l *load) found(data []byte, st zk.Stat) {
 // for the leader after the others have chosen another.
 func (l *load) lost(old *record) bool {
 	s := l.s
-	if old.meta(s.c.now()).Age < lostAfter {
+	if old.meta(s.c.now()).Age < s.c.cfg.ZooKeeper.LostAfter {
 		return false
 	}
 	if !s.epoch.Load().toldLost.Swap(true) {

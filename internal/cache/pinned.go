@@ -115,6 +115,9 @@ func (p *pinned) onReady(s *session, epochIsNew bool) {
 		p.findRoot()
 		return
 	}
+	if s == p.session && epochIsNew {
+		p.identify()
+	}
 	for _, v := range p.views() {
 		v.onReady(s, epochIsNew)
 	}
@@ -127,8 +130,7 @@ func (p *pinned) findRoot() {
 		switch {
 		case err == nil:
 			p.rootFound = true
-			p.rootCzxid.Store(st.Czxid)
-			p.rootCtime.Store(st.Ctime.UnixMilli())
+			p.root(st)
 			p.compare()
 			p.onReady(p.session, true)
 		case errors.Is(err, zk.ErrNoNode):
@@ -138,6 +140,22 @@ func (p *pinned) findRoot() {
 		default: // the next onReady asks again
 			p.topology.fail(translate(err))
 			p.blocklist.fail(translate(err))
+		}
+	})
+}
+
+// root notes which root it is that is found.
+func (p *pinned) root(st zk.Stat) {
+	p.rootCzxid.Store(st.Czxid)
+	p.rootCtime.Store(st.Ctime.UnixMilli())
+}
+
+// identify looks again which root it is: ZooKeeper may have been emptied, and a
+// snapshot must not be written under the name of what it held before.
+func (p *pinned) identify() {
+	p.session.client.ExistsAsync(p.c.cfg.Layout.Root, false, func(st zk.Stat, err error) {
+		if p.session.trust(err) == nil {
+			p.root(st)
 		}
 	})
 }

@@ -74,6 +74,9 @@ func (c *Cache) openSession(number int) (*session, error) {
 	cfg := c.cfg.ZooKeeper
 	cfg.OnWatch = func(e zk.WatchEvent) { c.onWatch(s, e) }
 	cfg.OnSession = s.onSession
+	if cfg.Logger != nil {
+		cfg.Logger = cfg.Logger.With("session", number)
+	}
 	s.mu.Lock() // the first session event must find client set
 	defer s.mu.Unlock()
 	client, err := zk.Open(cfg)

@@ -236,7 +236,9 @@ func (s *set) onList(names []string, pzxid int64, err error) error {
 			s.v.c.problems.resolve(s.dir)
 		}
 		s.unlist() // what is new in it lags from here on, if not longer
-		s.pzxid = max(s.pzxid, pzxid)
+		if pzxid != 0 {
+			s.pzxid = pzxid // it goes back where ZooKeeper has lost transactions
+		}
 		here := make(map[string]bool, len(names))
 		for _, name := range names {
 			here[name] = true

@@ -59,8 +59,10 @@ func checkPath(o op, path string, sequential bool) error {
 	return nil
 }
 
-// checkSize refuses a request that would make the server cut the connection.
-func (c *client) checkSize(o op, path string, n int) error {
+// checkSize refuses a request that would make the server cut the connection. n is its
+// length but for the chroot before its paths, of which there are so many.
+func (c *client) checkSize(o op, path string, n, paths int) error {
+	n += paths * len(c.chroot)
 	if n <= c.cfg.MaxRequest && n <= math.MaxInt32 {
 		return nil
 	}

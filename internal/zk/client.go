@@ -15,10 +15,8 @@ import "C"
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -41,7 +39,8 @@ const closeTimeout = 10 * time.Second
 
 // Config of a Client. Only Servers is required.
 type Config struct {
-	// Servers are tried in random order: "host:port", IPv6 in brackets.
+	// Servers are tried in random order, see ParseServers. With a chroot behind the
+	// last one all paths, those of errors and events too, are below that znode.
 	Servers []string
 	// SessionTimeout is asked of the server, which may grant less or more.
 	// A silent connection is given up after two thirds of it.
@@ -130,6 +129,7 @@ type client struct {
 	log     *slog.Logger
 	metrics *Metrics
 	tls     string
+	chroot  string // empty for none
 	opener  openerNote
 
 	queue  *C.zk_queue
@@ -201,7 +201,8 @@ func Open(cfg Config) (*Client, error) {
 	if cfg.SessionTimeout < time.Millisecond || cfg.SessionTimeout > time.Hour*24 {
 		return nil, bad("session timeout %v is not between 1 ms and 24 h", cfg.SessionTimeout)
 	}
-	if err := checkServers(cfg.Servers); err != nil {
+	servers, chroot, err := ParseServers(cfg.Servers...)
+	if err != nil {
 		return nil, err
 	}
 	for _, a := range cfg.Auth {
@@ -220,7 +221,8 @@ func Open(cfg Config) (*Client, error) {
 		tls:     tls,
 		gone:    ErrConnectionLoss,
 		auth:    slices.Clone(cfg.Auth),
-		servers: slices.Clone(cfg.Servers),
+		servers: servers,
+		chroot:  chroot,
 		calls:   make(map[uint64]call),
 		changed: make(chan struct{}),
 		started: time.Now(),
@@ -343,33 +345,11 @@ func (c *client) WaitReady(ctx context.Context) error {
 	}
 }
 
-// Servers returns the list now in use.
+// Servers returns the list now in use, without the chroot.
 func (c *client) Servers() []string {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return slices.Clone(c.servers)
-}
-
-func checkServers(servers []string) error {
-	bad := func(format string, args ...any) error {
-		return &Error{Op: "servers", Code: ErrBadArguments, Detail: fmt.Sprintf(format, args...)}
-	}
-	if len(servers) == 0 {
-		return bad("no server is given: at least one host:port is needed")
-	}
-	for _, s := range servers {
-		host, port, err := net.SplitHostPort(s)
-		if err != nil {
-			return bad("server %q is not host:port: %v", s, errors.Unwrap(err))
-		}
-		if host == "" || strings.ContainsAny(s, ", /\x00") {
-			return bad("server %q: the host must be a name or an address, without path, comma or space", s)
-		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return bad("server %q: the port must be a number from 1 to 65535", s)
-		}
-	}
-	return nil
 }
 
 func checkCredential(a Credential) error {

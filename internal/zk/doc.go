@@ -52,8 +52,7 @@
 // Of an even number of addresses the distribution's libzookeeper may try only half
 // once it has lost its server (ZOOKEEPER-2466); build/native.sh mends that.
 // libzookeeper checks no host names in TLS certificates, leaks the names of the
-// certificate files once for each TLS session, and has no persistent watches. A
-// chroot behind the servers' addresses is refused.
+// certificate files once for each TLS session, and has no persistent watches.
 //
 // # Memory
 //

@@ -82,7 +82,7 @@ func (c *client) Multi(ctx context.Context, ops ...Op) ([]OpResult, error) {
 			packed = packACL(packed, o.acl)
 		}
 	}
-	if err := c.checkSize(opMulti, "", size); err != nil {
+	if err := c.checkSize(opMulti, "", size, len(ops)); err != nil {
 		return nil, err
 	}
 	ch := waiters.Get().(chan result)

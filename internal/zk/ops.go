@@ -140,7 +140,7 @@ func (c *client) Create(ctx context.Context, path string, data []byte, opt Creat
 	if acl == nil {
 		acl = OpenACL()
 	}
-	if err := c.checkSize(opCreate, path, headerLen+pathLen(path)+lenLen+len(data)+aclLen(acl)+4+8); err != nil {
+	if err := c.checkSize(opCreate, path, headerLen+pathLen(path)+lenLen+len(data)+aclLen(acl)+4+8, 1); err != nil {
 		return "", Stat{}, err
 	}
 	r := request{op: opCreate, path: path, data: data, null: data == nil, a: int32(opt.Mode), b: ttl, acl: packACL(nil, acl)}
@@ -169,7 +169,7 @@ func (c *client) Set(ctx context.Context, path string, data []byte, version int3
 	if err := checkPath(opSet, path, false); err != nil {
 		return Stat{}, err
 	}
-	if err := c.checkSize(opSet, path, headerLen+pathLen(path)+lenLen+len(data)+4); err != nil {
+	if err := c.checkSize(opSet, path, headerLen+pathLen(path)+lenLen+len(data)+4, 1); err != nil {
 		return Stat{}, err
 	}
 	res, err := c.do(ctx, &request{op: opSet, path: path, data: data, null: data == nil, a: version}, decodeStat)
@@ -228,7 +228,7 @@ func (c *client) SetACL(ctx context.Context, path string, acl []ACL, version int
 	if acl == nil {
 		acl = OpenACL()
 	}
-	if err := c.checkSize(opSetACL, path, headerLen+pathLen(path)+aclLen(acl)+4); err != nil {
+	if err := c.checkSize(opSetACL, path, headerLen+pathLen(path)+aclLen(acl)+4, 1); err != nil {
 		return err
 	}
 	_, err := c.do(ctx, &request{op: opSetACL, path: path, a: version, acl: packACL(nil, acl)}, nil)

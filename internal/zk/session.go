@@ -13,8 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -113,11 +111,11 @@ func (c *client) openHandle() error {
 		return nil
 	}
 	c.handle = h
-	servers := strings.Join(c.servers, ",")
+	servers := hostList(c.servers)
 	c.mu.Unlock()
 	c.metrics.sessionsOpened.Inc()
 
-	hosts := C.CString(servers)
+	hosts := C.CString(servers + c.chroot)
 	defer C.free(unsafe.Pointer(hosts))
 	var cert *C.char
 	if c.tls != "" {
@@ -354,12 +352,16 @@ func (c *client) onBeat() {
 	c.startBeat()
 }
 
-// SetServers changes the list of servers. libzookeeper stays where it is if
+// SetServers changes the list of servers, and not the chroot. libzookeeper stays where it is if
 // that server is in the new list and the load would not be shared better;
 // otherwise it reconnects, with the same session. Requests wait meanwhile.
 func (c *client) SetServers(ctx context.Context, servers []string) error {
-	if err := checkServers(servers); err != nil {
+	servers, chroot, err := ParseServers(servers...)
+	if err != nil {
 		return err
+	}
+	if chroot != "" && chroot != c.chroot {
+		return badServers("the chroot cannot be changed from %q to %q: open another client", c.chroot, chroot)
 	}
 	c.mu.RLock()
 	h := c.handle
@@ -376,7 +378,7 @@ func (c *client) SetServers(ctx context.Context, servers []string) error {
 	if c.closing {
 		return &Error{Op: "set servers", Code: ErrClosed}
 	}
-	c.servers = slices.Clone(servers)
+	c.servers = servers
 	c.endDoubt() // the new ones may take the session
 	if c.handle == nil || c.handle != h {
 		return nil // the next handle takes them
@@ -385,7 +387,7 @@ func (c *client) SetServers(ctx context.Context, servers []string) error {
 	// the answers would then be taken for those of the next connection. So let
 	// them come first. The dispatcher is not needed for that.
 	h.drain(drainTime)
-	hosts := C.CString(strings.Join(servers, ","))
+	hosts := C.CString(hostList(servers))
 	defer C.free(unsafe.Pointer(hosts))
 	if rc := C.zk_handle_set_servers(h.c, hosts); rc != 0 {
 		return &Error{Op: "set servers", Code: Code(rc), Detail: "is each host's name known to the resolver?"}

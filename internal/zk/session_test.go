@@ -321,7 +321,7 @@ func TestSetServers(t *testing.T) {
 	if got := c.Servers(); len(got) != 1 || got[0] != b.Addr() {
 		t.Errorf("servers %v", got)
 	}
-	for _, servers := range [][]string{nil, {"x"}, {"a:1/chroot"}} {
+	for _, servers := range [][]string{nil, {"x:y"}, {"a:1/chroot"}} {
 		if err := c.SetServers(ctx, servers); !errors.Is(err, zk.ErrBadArguments) {
 			t.Errorf("%q: %v", servers, err)
 		}

@@ -212,5 +212,6 @@ type SessionEvent struct {
 // so on for ever.
 const WatchBudget = 1_048_575 - 28
 
-// WatchCost returns the bytes a watch on path takes in that request.
+// WatchCost returns the bytes a watch on path takes in that request. To each watch of
+// a client with a chroot the chroot's length is added.
 func WatchCost(path string) int { return len(path) + 4 }
