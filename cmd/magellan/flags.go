@@ -20,7 +20,7 @@ import (
 
 // zookeeperFlags say where the data is; serve and import share them.
 type zookeeperFlags struct {
-	Servers        []string      `placeholder:"HOST:PORT" default:"127.0.0.1:2181" help:"ZooKeeper's servers, with commas between; tried in random order."`
+	Servers        []string      `placeholder:"HOST:PORT" default:"127.0.0.1:2181" help:"ZooKeeper's servers, with commas between; tried in random order. The port is 2181 if not given; IPv6 stands in brackets. A path behind the last one is the chroot: --root is below it."`
 	Root           string        `placeholder:"PATH" default:"${root}" help:"The znode under which everything stands."`
 	ShopBuckets    int           `placeholder:"N" default:"${shop_buckets}" help:"Number of directories the shops are spread over; 0 is none. It belongs to the data: import and serve must have the same."`
 	SessionTimeout time.Duration `placeholder:"DURATION" default:"10s" help:"Session timeout asked of ZooKeeper. A silent connection is given up after two thirds of it."`
@@ -60,11 +60,32 @@ func (f *zookeeperFlags) config(log *slog.Logger) (zk.Config, error) {
 	return cfg, nil
 }
 
-// unreachable says that ZooKeeper cannot be reached, and why as far as known.
+// servers are ZooKeeper's as they were given.
+func (f *zookeeperFlags) servers() string { return strings.Join(f.Servers, ",") }
+
+// orChroot names what else is to be checked where a znode does not exist: nothing, if
+// there is no chroot.
+func (f *zookeeperFlags) orChroot() string {
+	if _, chroot, err := zk.ParseServers(f.Servers...); err == nil && chroot != "" {
+		return fmt.Sprintf(" and the chroot %s of --servers", chroot)
+	}
+	return ""
+}
+
+// unreachable says that ZooKeeper cannot be used, and why as far as known.
 func (f *zookeeperFlags) unreachable(after time.Duration, err error) error {
-	servers := strings.Join(f.Servers, ",")
+	servers := f.servers()
 	if errors.Is(err, zk.ErrAuthFailed) {
-		return fail(exitUnreachable, "ZooKeeper at %s refuses the credentials: check --auth (MAGELLAN_AUTH)", servers)
+		var schemes []string
+		for _, auth := range f.Auth {
+			scheme, _, _ := strings.Cut(auth, ":")
+			schemes = append(schemes, scheme)
+		}
+		return fail(exitUnreachable, "ZooKeeper at %s refuses the credentials: check --auth (MAGELLAN_AUTH); does it know the scheme %s?", servers, strings.Join(schemes, ", "))
+	}
+	var denied *zk.Error
+	if errors.As(err, &denied) && denied.Code == zk.ErrNoAuth {
+		return fail(exitFailed, "ZooKeeper at %s does not let %s be read: check --auth (MAGELLAN_AUTH) and the ACL of that znode", servers, denied.Path)
 	}
 	return fail(exitUnreachable, "ZooKeeper at %s cannot be reached (tried for %v): check --servers and that it runs", servers, after)
 }
@@ -96,6 +117,11 @@ func (f *zookeeperFlags) connect(ctx context.Context, timeout time.Duration, log
 			return nil, &codedError{code: exitInterrupted}
 		}
 		return nil, f.unreachable(timeout, err)
+	}
+	if _, err := client.Exists(waiting, "/"); errors.Is(err, zk.ErrNoNode) { // there is a root unless it is a chroot
+		client.Close()
+		_, chroot, _ := zk.ParseServers(f.Servers...) // Open has parsed it
+		return nil, fail(exitNotFound, "the chroot %s of --servers does not exist on ZooKeeper: create it, or leave it away and put it before --root", chroot)
 	}
 	return client, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -20,7 +21,9 @@ type healthCommand struct {
 // Run asks, and says in the exit code what the answer was.
 func (c *healthCommand) Run(ctx context.Context, con *console) error {
 	server := remote{flag: "--server", url: c.Server, timeout: c.Timeout}
-	if c.Server == "" {
+	if path, ok := strings.CutPrefix(c.Listen, unixPrefix); ok && c.Server == "" {
+		server.flag, server.url, server.socket = "--listen", "http://localhost", path
+	} else if c.Server == "" {
 		host, port, err := net.SplitHostPort(c.Listen)
 		if err != nil {
 			return fail(exitUsage, "--listen: %w", err)

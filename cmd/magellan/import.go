@@ -23,6 +23,7 @@ type importCommand struct {
 	Kind     string        `env:"MAGELLAN_IMPORT_KIND" enum:",shops,datacenters,regions,bad-citizens" default:"" placeholder:"KIND" help:"What the files hold: shops, datacenters, regions or bad-citizens. Needed only for lists on standard input or in files not called *.txt."`
 	List     string        `env:"MAGELLAN_IMPORT_LIST" placeholder:"NAME" help:"Name of the bad-citizen list, instead of the file's name without its extension."`
 	InFlight int           `env:"MAGELLAN_IMPORT_IN_FLIGHT" default:"1000" placeholder:"N" help:"Number of znodes being written at once."`
+	ACL      string        `name:"acl" env:"MAGELLAN_IMPORT_ACL" placeholder:"ACL" help:"ACL of znodes that are made, directories included; what is there keeps its own. creator: all for the identity of --auth, and nothing for others; world: all for everybody; or entries as zkCli has them, SCHEME:ID:PERMS with commas between, such as auth::cdrwa,world:anyone:r. If not given: creator with --auth, world without."`
 	DryRun   bool          `env:"MAGELLAN_IMPORT_DRY_RUN" help:"Check the files and write nothing. ZooKeeper is not asked."`
 	Timeout  time.Duration `env:"MAGELLAN_IMPORT_TIMEOUT" default:"30s" placeholder:"DURATION" help:"How long ZooKeeper may be out of reach, at the start or later, before import gives up."`
 
@@ -56,6 +57,10 @@ func (c *importCommand) Run(ctx context.Context, con *console) error {
 	if c.Timeout <= 0 {
 		return fail(exitUsage, "--timeout: %v is not a positive duration", c.Timeout)
 	}
+	acl, err := c.newACL(c.ACL)
+	if err != nil {
+		return err
+	}
 	sources, size, closeFiles, err := c.open(con.in)
 	if err != nil {
 		return err
@@ -68,7 +73,7 @@ func (c *importCommand) Run(ctx context.Context, con *console) error {
 			return err
 		}
 		defer client.Close()
-		i.writer = &writer{client: client, patience: c.Timeout}
+		i.writer = &writer{client: client, patience: c.Timeout, acl: acl}
 	}
 	i.bar = newProgress(con.err, size)
 	start := time.Now()
@@ -86,6 +91,8 @@ func (c *importCommand) Run(ctx context.Context, con *console) error {
 		return fmt.Errorf("%w; %s (%w)", c.unreachable(c.Timeout, err), again, err)
 	case errors.Is(err, zk.ErrNoAuth):
 		return fmt.Errorf("%w: give credentials that may write there with --auth (MAGELLAN_AUTH)", err)
+	case errors.Is(err, zk.ErrInvalidACL):
+		return fmt.Errorf("%w: ZooKeeper does not know a scheme of --acl, or has no identity of this client for creator: check --acl and --auth (MAGELLAN_AUTH)", err)
 	case err != nil:
 		return err
 	case i.count.bad > 0:

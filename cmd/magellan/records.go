@@ -127,9 +127,22 @@ func newSource(name string, as kind, list string) (*source, error) {
 }
 
 // records yields what the file holds. Each error is a *lineError; it stands for
-// a line that was left out, or warns.
+// a line that was left out, or warns, or says that there is nothing.
 func (s *source) records() iter.Seq2[record, error] {
-	return func(yield func(record, error) bool) {
+	return func(each func(record, error) bool) {
+		something, stopped := false, false
+		yield := func(r record, err error) bool {
+			var e *lineError
+			something = something || !errors.As(err, &e) || !e.warning
+			stopped = !each(r, err)
+			return !stopped
+		}
+		defer func() {
+			// Who has an export fail has such a file, and thinks that all is well.
+			if !something && !stopped {
+				each(record{}, &lineError{file: s.name, err: errors.New("there is no record in it")})
+			}
+		}()
 		in := bufio.NewReaderSize(s.r, maxLine)
 		switch {
 		case s.kind == badCitizens:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -20,6 +21,7 @@ const maxAnswer = 256 << 20
 type remote struct {
 	flag    string // what names it on the command line
 	url     string
+	socket  string        // in the file system, to connect to instead of the URL's host
 	token   string        // sent as a bearer token if not empty
 	timeout time.Duration // of one request
 }
@@ -55,7 +57,16 @@ func (r remote) ask(ctx context.Context, method, path string, query url.Values, 
 	if r.token != "" {
 		req.Header.Set("Authorization", "Bearer "+r.token)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := http.DefaultClient
+	if r.socket != "" {
+		client = &http.Client{Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", r.socket)
+			},
+		}}
+	}
+	resp, err := client.Do(req)
 	if ctx.Err() != nil {
 		return nil, nil, &codedError{code: exitInterrupted}
 	}

@@ -75,6 +75,7 @@ func TestScriptZooKeeper(t *testing.T) {
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"exits": cmdExits, "ready": cmdReady, "http": cmdHTTP, "until": cmdUntil, "refused": cmdRefused,
 	"signal": cmdSignal, "zookeeper": cmdZooKeeper, "znode": cmdZnode, "shoppath": cmdShopPath,
+	"exists-soon": cmdExistsSoon, "httpunix": cmdHTTPUnix, "deadsocket": cmdDeadSocket,
 	"occupied": cmdOccupied, "children": cmdChildren, "interrupt": cmdInterrupt, "aclreadonly": cmdReadOnly, "generate": cmdGenerate, "errorline": cmdErrorLine,
 }
 
@@ -248,12 +249,17 @@ func cmdZooKeeper(ts *testscript.TestScript, neg bool, args []string) {
 // ownServer is the server that a script has started.
 type ownServer struct{ *zktest.Server }
 
-// znode get|version|set|delete PATH [DATA] speaks to ZooKeeper directly.
+// znode get|version|acl|set|create|delete PATH [DATA] speaks to ZooKeeper directly,
+// with the credential of $MAGELLAN_AUTH, if there is one.
 func cmdZnode(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, len(args) >= 2, "[!] znode get|version|set|create|delete PATH [DATA]")
+	usage(ts, len(args) >= 2, "[!] znode get|version|acl|set|create|delete PATH [DATA]")
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	client, err := zk.Open(zk.Config{Servers: []string{ts.Getenv("MAGELLAN_SERVERS")}})
+	cfg := zk.Config{Servers: []string{ts.Getenv("MAGELLAN_SERVERS")}}
+	if scheme, data, ok := strings.Cut(ts.Getenv("MAGELLAN_AUTH"), ":"); ok {
+		cfg.Auth = []zk.Credential{{Scheme: scheme, Data: data}}
+	}
+	client, err := zk.Open(cfg)
 	ts.Check(err)
 	defer client.Close()
 	ts.Check(client.WaitReady(ctx))
@@ -267,6 +273,13 @@ func cmdZnode(ts *testscript.TestScript, neg bool, args []string) {
 		var stat zk.Stat
 		if stat, err = client.Exists(ctx, args[1]); err == nil {
 			fmt.Fprintln(ts.Stdout(), stat.Version)
+		}
+	case "acl":
+		var acl []zk.ACL
+		if acl, _, err = client.GetACL(ctx, args[1]); err == nil {
+			for _, a := range acl {
+				fmt.Fprintf(ts.Stdout(), "%s:%s:%d\n", a.Scheme, a.ID, a.Perms)
+			}
 		}
 	case "set":
 		_, err = client.Set(ctx, args[1], []byte(args[2]), zk.AnyVersion)
@@ -324,6 +337,43 @@ func cmdShopPath(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 2, "shoppath NAME VARIABLE")
 	layout := discovery.Layout{Root: ts.Getenv("ROOT"), ShopBuckets: discovery.DefaultShopBuckets}
 	ts.Setenv(args[1], layout.Shop(args[0]))
+}
+
+// exists-soon FILE waits for a file and sets PID from it, if it is the ready-file.
+func cmdExistsSoon(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "exists-soon FILE")
+	poll(ts, args[0], func() error {
+		content, err := os.ReadFile(ts.MkAbs(args[0]))
+		var r struct{ Pid int }
+		if err == nil && json.Unmarshal(content, &r) == nil {
+			ts.Setenv("PID", strconv.Itoa(r.Pid))
+		}
+		return err
+	})
+}
+
+// httpunix SOCKET PATH REGEXP asks over a socket in the file system until the answer
+// matches.
+func cmdHTTPUnix(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 3, "httpunix SOCKET PATH REGEXP")
+	want := regexp.MustCompile(args[2])
+	poll(ts, args[1], func() error {
+		r := remote{flag: "socket", url: "http://localhost", socket: args[0], timeout: patience}
+		_, answer, err := r.ask(context.Background(), http.MethodGet, args[1], nil, nil)
+		if err == nil && !want.Match(answer) {
+			err = fmt.Errorf("no match for %q in %s", want, answer)
+		}
+		return err
+	})
+}
+
+// deadsocket PATH leaves a socket that nobody listens on, as a killed process does.
+func cmdDeadSocket(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "deadsocket PATH")
+	l, err := net.Listen("unix", args[0])
+	ts.Check(err)
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	ts.Check(l.Close())
 }
 
 // occupied VARIABLE listens somewhere until the script ends.

@@ -28,7 +28,7 @@ import (
 )
 
 type serveCommand struct {
-	Listen         string        `placeholder:"HOST:PORT" default:":8080" help:"Where to answer requests; port 0 takes a free one."`
+	Listen         string        `placeholder:"HOST:PORT" default:":8080" help:"Where to answer requests; port 0 takes a free one. unix:PATH is a socket in the file system, for a proxy on the same machine."`
 	AdminListen    string        `placeholder:"HOST:PORT" default:"${admin_listen}" help:"Where to answer operators. Anything but a loopback address wants a token."`
 	CacheBytes     byteSize      `placeholder:"SIZE" default:"256MiB" help:"Memory for shops, such as 256MiB or 1GB; regions, datacenters and bad citizens come on top."`
 	MaxStale       time.Duration `placeholder:"DURATION" default:"${max_stale}" help:"Greatest age of an answer while ZooKeeper is away; after that it is 503. 0 is no bound."`
@@ -120,7 +120,7 @@ func (c *serveCommand) Run(ctx context.Context, con *console) error {
 	}
 	defer s.close()
 	s.serve()
-	log.Info("listening", "api", s.listener.Addr(), "admin", s.admin.Addr(), "pid", os.Getpid())
+	log.Info("listening", "api", addressOf(s.listener), "admin", s.admin.Addr(), "pid", os.Getpid())
 
 	if err := s.waitReady(ctx); err != nil {
 		return err
@@ -202,8 +202,8 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	if zookeeper.Metrics, err = zk.NewMetrics(metrics); err != nil {
 		return s, err
 	}
-	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
-		return s, listenFailed("--listen", err)
+	if s.listener, err = listen("--listen", c.Listen); err != nil {
+		return s, err
 	}
 	if s.native, err = c.recorder(log, metrics); err != nil {
 		return s, err
@@ -257,16 +257,6 @@ func maxConns() int {
 	return max(1, int(n-max(min(n/2, 256), n/8)))
 }
 
-// listenFailed says what is wrong with an address: that it is used, mostly.
-func listenFailed(flag string, err error) error {
-	var addr *net.AddrError
-	var dns *net.DNSError
-	if errors.As(err, &addr) || errors.As(err, &dns) {
-		return fail(exitUsage, "%s: %w", flag, err)
-	}
-	return fmt.Errorf("%s: %w", flag, err)
-}
-
 // buildInfo is a metric that is always 1 and tells by its labels what runs.
 func buildInfo() prometheus.Collector {
 	v, commit := buildVersion()
@@ -303,8 +293,8 @@ func (s *server) waitReady(ctx context.Context) error {
 	case err == nil || ctx.Err() != nil:
 		return nil
 	case errors.Is(err, cache.ErrNoRoot):
-		return fail(exitNotFound, "the root znode %s does not exist on ZooKeeper at %v: "+
-			"fill it with magellan import, create it with --create-root, or check --root", s.Root, s.Servers)
+		return fail(exitNotFound, "the root znode %s does not exist on ZooKeeper at %s: "+
+			"fill it with magellan import, create it with --create-root, or check --root%s", s.Root, s.servers(), s.orChroot())
 	case starting.Err() != nil:
 		s.log.Debug("gave up", "error", err)
 		return s.unreachable(s.StartTimeout, err)
@@ -320,10 +310,16 @@ func (s *server) createRoot(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	w := &writer{client: client, patience: s.StartTimeout}
+	acl, err := s.newACL("")
+	if err != nil {
+		return err
+	}
+	w := &writer{client: client, patience: s.StartTimeout, acl: acl}
 	for _, child := range []string{s.layout.Region("-"), s.layout.Datacenter("-"), s.layout.BadCitizenList("-"), s.layout.ShopsDir() + "/-"} {
-		if err := w.makeParents(ctx, child); err != nil {
-			return err
+		if err := w.makeParents(ctx, child); errors.Is(err, zk.ErrNoAuth) {
+			return fmt.Errorf("--create-root: %w: give credentials that may create it with --auth (MAGELLAN_AUTH)", err)
+		} else if err != nil {
+			return fmt.Errorf("--create-root: %w", err)
 		}
 	}
 	return nil
@@ -359,7 +355,7 @@ func (s *server) ready() error {
 // no half of it.
 func (s *server) writeReadyFile() error {
 	content, err := json.Marshal(map[string]any{
-		"listen": s.listener.Addr().String(), "admin": s.admin.Addr().String(), "pid": os.Getpid(),
+		"listen": addressOf(s.listener), "admin": s.admin.Addr().String(), "pid": os.Getpid(),
 	})
 	if err != nil {
 		return err

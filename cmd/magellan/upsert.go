@@ -23,6 +23,9 @@ const (
 // writer brings znodes to what they should hold. It is safe for concurrent use.
 type writer struct {
 	client *zk.Client
+	// acl is that of znodes that are made, parents included; nil is open to all.
+	// What is there keeps its own.
+	acl []zk.ACL
 	// patience is how long ZooKeeper may be away before a write fails.
 	patience time.Duration
 }
@@ -48,7 +51,7 @@ func (w *writer) put(ctx context.Context, path string, data []byte) (outcome, er
 			_, err = w.client.Set(ctx, path, data, stat.Version)
 		case errors.Is(err, zk.ErrNoNode):
 			did = created
-			_, _, err = w.client.Create(ctx, path, data, zk.CreateOptions{})
+			_, _, err = w.client.Create(ctx, path, data, zk.CreateOptions{ACL: w.acl})
 		}
 		switch {
 		case err == nil:
@@ -72,12 +75,12 @@ func (w *writer) makeParents(ctx context.Context, of string) error {
 	if parent == "/" {
 		return nil
 	}
-	_, _, err := w.client.Create(ctx, parent, nil, zk.CreateOptions{})
+	_, _, err := w.client.Create(ctx, parent, nil, zk.CreateOptions{ACL: w.acl})
 	if errors.Is(err, zk.ErrNoNode) {
 		if err = w.makeParents(ctx, parent); err != nil {
 			return err
 		}
-		_, _, err = w.client.Create(ctx, parent, nil, zk.CreateOptions{})
+		_, _, err = w.client.Create(ctx, parent, nil, zk.CreateOptions{ACL: w.acl})
 	}
 	if errors.Is(err, zk.ErrNodeExists) {
 		return nil

@@ -134,14 +134,17 @@ func (p *pinned) findRoot() {
 			p.compare()
 			p.onReady(p.session, true)
 		case errors.Is(err, zk.ErrNoNode):
-			err = fmt.Errorf("%w: %w: %s", discovery.ErrUnavailable, ErrNoRoot, root)
-			p.topology.fail(err)
-			p.blocklist.fail(err)
+			p.fail(fmt.Errorf("%w: %w: %s", discovery.ErrUnavailable, ErrNoRoot, root))
 		default: // the next onReady asks again
-			p.topology.fail(translate(err))
-			p.blocklist.fail(translate(err))
+			p.fail(translate(err))
 		}
 	})
+}
+
+// fail tells those who wait for the first of what is pinned why there is nothing.
+func (p *pinned) fail(err error) {
+	p.topology.fail(err)
+	p.blocklist.fail(err)
 }
 
 // root notes which root it is that is found.

@@ -128,6 +128,9 @@ func (s *session) onSession(e zk.SessionEvent) {
 		}
 	}
 	s.mu.Unlock()
+	if e.State == zk.AuthFailed && s.c.pinned.session == s {
+		s.c.pinned.fail(translate(zk.ErrAuthFailed))
+	}
 }
 
 // endEpoch ends the epoch, if it vouched for anything, and begins the next.

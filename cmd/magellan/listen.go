@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+)
+
+// unixPrefix begins the address of a socket in the file system.
+const unixPrefix = "unix:"
+
+// listen listens at HOST:PORT, or at unix:PATH. A socket that nobody listens on any
+// more, as a killed process leaves it, is replaced. Who may connect to one is said by
+// the permissions of its directory, and it goes with the listener.
+func listen(flag, address string) (net.Listener, error) {
+	path, isUnix := strings.CutPrefix(address, unixPrefix)
+	if !isUnix {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, listenFailed(flag, err)
+		}
+		return l, nil
+	}
+	if path == "" {
+		return nil, fail(exitUsage, "%s: unix: has no path: write unix:/run/magellan.sock", flag)
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fail(exitUsage, "%s: %w", flag, err)
+	case info.Mode().Type() != fs.ModeSocket:
+		return nil, fail(exitUsage, "%s: %s is there already and is no socket", flag, path)
+	default:
+		if conn, err := net.Dial("unix", path); err == nil {
+			conn.Close()
+			return nil, fmt.Errorf("%s: %s: somebody listens there already", flag, path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("%s: %w", flag, err)
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, listenFailed(flag, err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return l, nil
+}
+
+// addressOf is what a listener's address is on the command line.
+func addressOf(l net.Listener) string {
+	if l.Addr().Network() == "unix" {
+		return unixPrefix + l.Addr().String()
+	}
+	return l.Addr().String()
+}
+
+// listenFailed says what is wrong with an address: that it is used, mostly.
+func listenFailed(flag string, err error) error {
+	var addr *net.AddrError
+	var dns *net.DNSError
+	if errors.As(err, &addr) || errors.As(err, &dns) {
+		return fail(exitUsage, "%s: %w", flag, err)
+	}
+	return fmt.Errorf("%s: %w", flag, err)
+}
