@@ -232,7 +232,7 @@ func TestAuthFailed(t *testing.T) {
 func TestBadArguments(t *testing.T) {
 	ctx := testContext(t)
 	for name, cfg := range map[string]zk.Config{
-		"no server": {}, "no port": {Servers: []string{"a"}}, "chroot": {Servers: []string{"a:1/b"}}, "two in one": {Servers: []string{"a:1,b:2"}},
+		"no server": {}, "no port": {Servers: []string{"a:"}}, "chroot": {Servers: []string{"a:1/b", "c:1"}},
 		"port 0": {Servers: []string{"a:0"}}, "no host": {Servers: []string{":2181"}}, "timeout": {Servers: []string{"a:1"}, SessionTimeout: -1},
 		"auth": {Servers: []string{"a:1"}, Auth: []zk.Credential{{}}},
 	} {

@@ -210,7 +210,7 @@ func (p *probe) ask(ctx context.Context, c *client) (zxid int64, err error) {
 			return 0, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.SessionTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.LostAfter)
 	defer cancel()
 	if err = p.client.WaitReady(ctx); err == nil {
 		err = p.client.Sync(ctx, "/")
