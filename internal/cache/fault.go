@@ -57,7 +57,7 @@ func (s *set) explained(name string, n *node) error {
 	case n.fault.accepted:
 		return fmt.Errorf("%s: %w; answers go on without it, as was accepted", path, n.fault.err)
 	case n.value == nil:
-		return fmt.Errorf("%s has never been read: %w; mend it, or POST /admin/accept%s to go on without it", path, n.fault.err, path)
+		return fmt.Errorf("%s exists and has never been read: %w; mend it, or POST /admin/accept%s to go on without it", path, n.fault.err, path)
 	default:
 		return fmt.Errorf("%s: %w; its last good value is served: mend it, or POST /admin/accept%s to go on without it", path, n.fault.err, path)
 	}
@@ -140,7 +140,7 @@ func (s *set) faults() (unread, stale int) {
 }
 
 // neverRead are the paths of what keeps the set from being known: its own where it
-// cannot be listed. v.mu is held.
+// cannot be listed, or is no more than being read. v.mu is held.
 func (s *set) neverRead() (paths []string) {
 	if s.whole {
 		return nil
@@ -152,6 +152,9 @@ func (s *set) neverRead() (paths []string) {
 		if n.value == nil && n.fault.err != nil && !n.fault.accepted {
 			paths = append(paths, s.path(name))
 		}
+	}
+	if len(paths) == 0 {
+		paths = append(paths, s.dir) // what there is of it is being read
 	}
 	return paths
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -447,16 +448,18 @@ func TestUpdating(t *testing.T) {
 	a.expect("shop 42: HIT", "datacenters: HIT")
 	v := &c.pinned.topology.view
 	building := make(chan struct{})
+	build := sync.OnceFunc(func() { close(building) })
+	defer build()
 	v.mu.Lock()
 	collect := v.collect
 	v.collect = func() func() {
-		build := collect()
-		return func() { <-building; build() }
+		made := collect()
+		return func() { <-building; made() }
 	}
 	v.mu.Unlock()
 	w.datacenter("ash1", "us-east1", 77)
 	a.expect("datacenters: UPDATING", "shop 42: UPDATING", "placement: UPDATING", "bad: HIT")
-	close(building)
+	build()
 	a.expect("datacenters: HIT", "shop 42: HIT", "shop 43: HIT")
 
 	s := c.sessions.list()[0]

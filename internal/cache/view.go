@@ -147,7 +147,12 @@ func (v *view) outdate(f func()) {
 
 // change makes a change to the sets and asks for a new snapshot.
 func (v *view) change(f func()) {
-	v.outdate(f)
+	v.outdate(func() {
+		f()
+		for _, s := range v.sets {
+			s.settle()
+		}
+	})
 	select {
 	case v.wake <- struct{}{}:
 	default:
@@ -259,9 +264,6 @@ func (v *view) run() {
 		if !behind {
 			most.version = version + 1
 			v.lost = false
-		}
-		for _, s := range v.sets {
-			s.settle()
 		}
 		v.moved = 0
 		var build func()

@@ -28,7 +28,7 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrUnread: the answer needs a znode that exists and that could never be read,
 	// so that nobody knows what it says. It is an ErrUnavailable.
-	ErrUnread = fmt.Errorf("%w: never read", ErrUnavailable)
+	ErrUnread = fmt.Errorf("%w: not known", ErrUnavailable)
 	// ErrTooOld is an ErrUnavailable: something is held, and was last known to be
 	// true longer ago than [Config]'s MaxStale.
 	ErrTooOld = fmt.Errorf("%w", ErrUnavailable)

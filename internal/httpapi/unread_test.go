@@ -50,7 +50,7 @@ func TestUnread(t *testing.T) {
 		}
 	}
 	a := w.do("POST", "/v1/shops/lookup", `{"shops":["42","60","lost"]}`)
-	for _, want := range []string{`{"status":"found","shop":"42"`, `{"status":"unavailable","shop":"60","detail":"shop \"60\": its datacenter \"sea1\": unavailable: never read`, `{"status":"unreadable","shop":"lost"`} {
+	for _, want := range []string{`{"status":"found","shop":"42"`, `{"status":"unavailable","shop":"60","detail":"shop \"60\": its datacenter \"sea1\": unavailable: not known`, `{"status":"unreadable","shop":"lost"`} {
 		if !strings.Contains(a.body, want) {
 			t.Errorf("a lookup: %s lacks %s", a.body, want)
 		}
