@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -365,5 +366,31 @@ func TestWaitingWithBody(t *testing.T) {
 		if a.StatusCode != 400 || !a.Close {
 			t.Errorf("%s %v", a.Status, a.Header)
 		}
+	}
+}
+
+// TestLongPollUnread: a client that has waited and does not read the answer is given
+// up, as any other is.
+func TestLongPollUnread(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	w := newWorld(t, func(cfg *httpapi.Config) { cfg.WriteTimeout, cfg.Registerer = 100*time.Millisecond, registry })
+	// A pipe holds nothing: what is written has been read.
+	l := &pipes{make(chan net.Conn), make(chan struct{})}
+	served := make(chan error, 1)
+	go func() { served <- w.server.Serve(l) }()
+	conn := l.dial()
+	etag := w.get("/v1/bad-citizens").Header.Get("Etag")
+	if _, err := io.WriteString(conn, "GET /v1/bad-citizens HTTP/1.1\r\nHost: a\r\nPrefer: wait=300\r\nIf-None-Match: "+etag+"\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return w.reader.Watches() == 1 })
+	w.reader.SetBadCitizens("large", largeList(1000)) // more than net/http's own buffer
+	eventually(t, func() bool { return requests(t, registry, "/v1/bad-citizens", "499") == 1 })
+	conn.Close()
+	if err := w.server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }
