@@ -235,12 +235,12 @@ func (s *stream) run() string {
 }
 
 // findTooOld has those keys looked at whose answers have become too old to be given:
-// nothing tells of that. Regions and datacenters have been seen to.
+// nothing tells of that.
 func (s *stream) findTooOld() {
 	ctx, cancel := context.WithTimeout(s.x.r.Context(), s.x.server.cfg.RequestTimeout)
 	defer cancel()
 	for _, k := range s.keys {
-		if k.what.known == nil || k.state == 0 {
+		if k.state == 0 {
 			continue
 		}
 		if err := k.what.known(ctx, k.service, k.name); errors.Is(err, discovery.ErrTooOld) {

@@ -24,13 +24,25 @@ type watchable struct {
 	// since: the answer is what has changed since the one that the client has.
 	since bool
 	check func(s *Server, x *exchange, name string) error
-	// known returns the error of the answer, where that may be too old although the
-	// regions are not; else it is nil.
+	// known returns the error of the answer, or of all that it may need.
 	known func(ctx context.Context, s *discovery.Service, name string) error
 }
 
 func shopKnown(ctx context.Context, s *discovery.Service, name string) error {
 	_, _, err := s.Shop(ctx, name, discovery.ReadOptions{})
+	return err
+}
+
+func datacenterKnown(ctx context.Context, s *discovery.Service, name string) error {
+	_, _, err := s.Datacenter(ctx, name, discovery.ReadOptions{})
+	return err
+}
+
+func topologyKnown(ctx context.Context, s *discovery.Service, _ string) error {
+	if _, _, err := s.Regions(ctx, discovery.ReadOptions{}); err != nil {
+		return err
+	}
+	_, _, err := s.Datacenters(ctx, discovery.ReadOptions{})
 	return err
 }
 
@@ -43,11 +55,11 @@ func checkName(_ *Server, _ *exchange, name string) error { return discovery.Val
 
 var watchables = [...]watchable{
 	{parameter: "shop", path: "/v1/shops/{shop}", named: true, check: checkName, known: shopKnown},
-	{parameter: "placement", path: "/v1/placement", named: true, query: true, check: checkName},
-	{parameter: "regions", path: "/v1/regions"},
-	{parameter: "region", path: "/v1/regions/{region}", named: true, check: checkName},
-	{parameter: "datacenters", path: "/v1/datacenters"},
-	{parameter: "datacenter", path: "/v1/datacenters/{datacenter}", named: true, check: checkName},
+	{parameter: "placement", path: "/v1/placement", named: true, query: true, check: checkName, known: topologyKnown},
+	{parameter: "regions", path: "/v1/regions", known: topologyKnown},
+	{parameter: "region", path: "/v1/regions/{region}", named: true, check: checkName, known: topologyKnown},
+	{parameter: "datacenters", path: "/v1/datacenters", known: topologyKnown},
+	{parameter: "datacenter", path: "/v1/datacenters/{datacenter}", named: true, check: checkName, known: datacenterKnown},
 	{parameter: "bad-citizens", path: "/v1/bad-citizens", known: blocklistKnown},
 	{parameter: "bad-citizens-delta", path: "/v1/bad-citizens", since: true, known: blocklistKnown},
 	{parameter: "bad-citizen", path: "/v1/bad-citizens/{ip}", named: true, known: blocklistKnown, check: func(s *Server, x *exchange, ip string) error {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/httpapi"
 )
 
 // unread is a record that exists and could never be read.
@@ -168,6 +169,38 @@ func TestUpdating(t *testing.T) {
 	for _, target := range []string{"/v1/shops/42", "/v1/datacenters", "/v1/bad-citizens", "/v1/placement?shop=new", "/v1/shops/none"} {
 		if a := w.get(target, "Cache-Control: stale-if-error=0"); a.Header.Get("X-Cache") != "UPDATING" || a.Header.Get("Age") != "1" {
 			t.Errorf("%s: %s %v", target, a.Status, a.Header)
+		}
+	}
+}
+
+// TestStreamOfWhatBecomesTooOld: an answer that is made of all datacenters becomes too
+// old while one of them cannot be read, and nothing but the clock tells. A stream says
+// so of the keys that need them all, and goes on with the others.
+func TestStreamOfWhatBecomesTooOld(t *testing.T) {
+	w := newWorld(t, func(cfg *httpapi.Config) { cfg.Heartbeat = 10 * time.Millisecond })
+	c := w.watch("datacenters&placement=new&datacenter=ash1", "")
+	for range 3 {
+		c.expect("snapshot")
+	}
+	c.expect("synced")
+	broken := unread("sea1")
+	broken[0].Since = time.Now().Add(2*time.Second - time.Hour) // an hour is the bound
+	w.reader.SetDoubts(nil, broken, nil)
+	keys := map[string]bool{}
+	for range 2 {
+		a := c.expect("unavailable").answer(t)
+		if a.Status != 503 || !strings.Contains(string(a.Problem), "sea1") {
+			t.Errorf("%+v", a)
+		}
+		keys[a.Key] = true
+	}
+	if !keys["datacenters"] || !keys["placement=new"] {
+		t.Errorf("too old: %v", keys)
+	}
+	w.reader.SetDoubts(nil, nil, nil)
+	for range 2 {
+		if a := c.expect("change").answer(t); a.Status != 200 || !keys[a.Key] {
+			t.Errorf("%+v", a)
 		}
 	}
 }
