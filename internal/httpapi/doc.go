@@ -13,13 +13,16 @@
 // every new shop, and with it the datacenter's zxid, but not where its other
 // shops live. A hash is the same on every replica and stays when the bytes stay,
 // which is what a conditional request, a long poll and a stream's resumption are
-// for.
+// for. An answer of more than 2 KiB is compressed for who takes that, and its ETag is
+// then the same hash with a suffix.
 //
 // # Waiting for changes
 //
 // A long poll ([poll]) and a stream ([stream]) wait for other bytes, not for
 // events: a handler names what its answer is made of ([dependencies]), and is run
-// again when something of it has changed.
+// again when something of it has changed. Streams that wait for the same share what
+// is computed ([questions]). While the server is being stopped they are let go one
+// after the other ([drain]).
 //
 // # Memory
 //

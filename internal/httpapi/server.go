@@ -189,6 +189,7 @@ type Server struct {
 	vary struct{ always, encoded []string }
 
 	compressors compressors
+	questions   questions
 	access      *accessLog // nil: none
 	proxies     proxies
 	// slashes is how many of them a route's path has at most.
@@ -209,6 +210,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New(), watched: make(map[string]*route), compressors: newCompressors()}
 	s.drain.init()
+	s.questions.init()
 	s.proxies = cfg.TrustedProxies
 	if s.metrics, err = newMetrics(s, cfg.Registerer); err != nil {
 		return nil, err

@@ -146,7 +146,9 @@ func (s *Server) watch(x *exchange) error {
 		return nil
 	}
 	st := newStream(x, keys)
+	s.questions.join(keys)
 	defer func() {
+		s.questions.leave(keys)
 		for _, k := range keys {
 			k.stop()
 		}
@@ -297,6 +299,7 @@ func (s *stream) synced() error {
 	s.event("synced")
 	s.out.WriteString(`{"keys":` + strconv.Itoa(len(s.keys)) + "}\n")
 	s.close(true)
+	defer s.trim()
 	return s.flush(0)
 }
 
@@ -340,6 +343,7 @@ func (s *stream) sendChanges() error {
 		}
 	}
 	s.close(sent)
+	defer s.trim()
 	if s.out.Len() == 0 {
 		return nil
 	}

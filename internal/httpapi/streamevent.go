@@ -17,6 +17,9 @@ import (
 // bytes.
 const maxKeptEvent = 64 << 10
 
+// maxIdleEvent is the same between two rounds of answers.
+const maxIdleEvent = 4 << 10
+
 // look asks for a key's answer and writes an event of the given type if it is
 // another than the client has; with an empty type it only notes which it is. It
 // reports whether there is an event. The error is one of writing.
@@ -83,8 +86,14 @@ func (s *stream) ask(k *streamKey) error {
 		in.r.Header["If-None-Match"] = []string{formatETag(k.state)}
 	}
 	in.again()
-	return k.route.handle(in)
+	if k.question != nil {
+		return s.askInTurn(k)
+	}
+	return s.handle(k)
 }
+
+// handle runs the handler of the key's route.
+func (s *stream) handle(k *streamKey) error { return k.route.handle(s.inner) }
 
 func formatETag(state uint64) string { return `"` + string(appendHex64(nil, state)) + `"` }
 
@@ -177,6 +186,17 @@ func (s *stream) cutOff(err error) string {
 		return endSlowReader
 	}
 	return endClientGone
+}
+
+// trim gives back the memory that a round of many answers took: most of the time a
+// stream has nothing to say.
+func (s *stream) trim() {
+	if s.out.Len() == 0 && s.out.Cap() > maxIdleEvent {
+		s.out = bytes.Buffer{}
+	}
+	if cap(s.inner.body) > maxIdleEvent {
+		s.inner.body, s.recorder.body = nil, nil
+	}
 }
 
 // flush sends what has been written if it is more than over bytes.

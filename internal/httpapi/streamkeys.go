@@ -21,6 +21,8 @@ type watchable struct {
 	path      string
 	named     bool
 	query     bool
+	// topology: the answer is made of regions and datacenters, and of nothing else.
+	topology bool
 	// since: the answer is what has changed since the one that the client has.
 	since bool
 	check func(s *Server, x *exchange, name string) error
@@ -55,11 +57,11 @@ func checkName(_ *Server, _ *exchange, name string) error { return discovery.Val
 
 var watchables = [...]watchable{
 	{parameter: "shop", path: "/v1/shops/{shop}", named: true, check: checkName, known: shopKnown},
-	{parameter: "placement", path: "/v1/placement", named: true, query: true, check: checkName, known: topologyKnown},
-	{parameter: "regions", path: "/v1/regions", known: topologyKnown},
-	{parameter: "region", path: "/v1/regions/{region}", named: true, check: checkName, known: topologyKnown},
-	{parameter: "datacenters", path: "/v1/datacenters", known: topologyKnown},
-	{parameter: "datacenter", path: "/v1/datacenters/{datacenter}", named: true, check: checkName, known: datacenterKnown},
+	{parameter: "placement", topology: true, path: "/v1/placement", named: true, query: true, check: checkName, known: topologyKnown},
+	{parameter: "regions", topology: true, path: "/v1/regions", known: topologyKnown},
+	{parameter: "region", topology: true, path: "/v1/regions/{region}", named: true, check: checkName, known: topologyKnown},
+	{parameter: "datacenters", topology: true, path: "/v1/datacenters", known: topologyKnown},
+	{parameter: "datacenter", topology: true, path: "/v1/datacenters/{datacenter}", named: true, check: checkName, known: datacenterKnown},
 	{parameter: "bad-citizens", path: "/v1/bad-citizens", known: blocklistKnown},
 	{parameter: "bad-citizens-delta", path: "/v1/bad-citizens", since: true, known: blocklistKnown},
 	{parameter: "bad-citizen", path: "/v1/bad-citizens/{ip}", named: true, known: blocklistKnown, check: func(s *Server, x *exchange, ip string) error {
@@ -81,6 +83,9 @@ type streamKey struct {
 	// state is a hash of the answer that the client has: its ETag, or what takes
 	// its place where the answer is that there is none. 0: the client has nothing.
 	state uint64
+	// question is what other streams may ask as well; nil where the answer is made
+	// of more than regions and datacenters.
+	question *question
 	// pending: it stands in the stream's list of what is to be looked at. Under
 	// the stream's lock.
 	pending bool
