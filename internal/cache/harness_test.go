@@ -48,7 +48,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) client(cfg zk.Config) *zk.Client {
 	w.Helper()
-	cfg.Logger, cfg.SessionTimeout = quiet, time.Minute
+	cfg.Logger, cfg.SessionTimeout, cfg.LostAfter = quiet, time.Minute, -1
 	client, err := zk.Open(cfg)
 	w.must(err)
 	w.Cleanup(func() { client.Close() })

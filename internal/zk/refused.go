@@ -156,7 +156,14 @@ func (c *client) investigate(d *doubt) {
 	// says nothing.
 	var behind time.Duration
 	var last time.Time
-	for ctx.Err() == nil {
+	for {
+		// The pause comes first: a server that is being started refuses sessions, too,
+		// and mostly takes them before it is over.
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
 		at, err := p.ask(ctx, c)
 		now := time.Now()
 		switch {
@@ -176,10 +183,6 @@ func (c *client) investigate(d *doubt) {
 		}
 		if behind >= c.cfg.LostAfter {
 			c.wakeDispatcher(wakeLost, int32(d.handle))
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
 		}
 	}
 }
