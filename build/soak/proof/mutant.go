@@ -31,7 +31,7 @@ var Mutants = []Mutant{
 			{"internal/cache/shops.go", "\t\tl.e.rec.Store(rec)\n", `		l.e.rec.Store(rec)
 		if was != nil {
 			older := *was
-			older.since = 0
+			older.doubt = 0
 			c.keep.Del(l.hash)
 			for _, value := range []*record{&older, rec} {
 				e := &entry{name: l.e.name}
