@@ -41,8 +41,8 @@ func TestRecords(t *testing.T) {
 		kind                kind
 		want                []string
 	}{
-		{what: "nothing", name: "shops.csv", content: ""},
-		{what: "header only", name: "shops.csv", content: "shop,datacenter"},
+		{what: "nothing", name: "shops.csv", content: "", want: []string{"shops.csv: there is no record in it"}},
+		{what: "header only", name: "shops.csv", content: "shop,datacenter", want: []string{"shops.csv: there is no record in it"}},
 		{what: "fields in any order, spaces in the header", name: "shops.csv", content: "datacenter, shop\nash1,42\n",
 			want: []string{`2 shops 42 {"datacenter":"ash1"}`}},
 		{what: "byte order mark, CRLF, no end of line at the end", name: "regions.csv", content: "\xef\xbb\xbfregion,open\r\nus,true\r\n\r\neu,false",
