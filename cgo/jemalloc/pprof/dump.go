@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,13 +84,15 @@ type GrownStack struct {
 	Stack   []string `json:"stack"`           // "function file.c:12", the innermost first, the allocator's frames left out
 }
 
-// String is the stack in one line.
+// String is the stack in one line, a very long one without its middle: the inner end
+// says what allocates, and the outer end for whom.
 func (g *GrownStack) String() string {
-	const shown = 12
-	if len(g.Stack) > shown {
-		return strings.Join(g.Stack[:shown], " < ") + " < ..."
+	const inner, outer = 32, 8
+	stack := g.Stack
+	if len(stack) > inner+outer {
+		stack = slices.Concat(stack[:inner], []string{"..."}, stack[len(stack)-outer:])
 	}
-	return strings.Join(g.Stack, " < ")
+	return strings.Join(stack, " < ")
 }
 
 const idLayout = "20060102T150405.000Z"
