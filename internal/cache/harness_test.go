@@ -81,7 +81,7 @@ func (w *world) openUnready(cfg Config) *Cache {
 	w.cache = c
 	w.Cleanup(func() {
 		w.must(c.Close())
-		goleak.VerifyNone(w, before, goleak.IgnoreAnyFunction("magellan/internal/zk/zktest.(*Server).start.func1"))
+		goleak.VerifyNone(w, before, goleak.IgnoreAnyFunction("magellan/internal/childproc.Start.func1"))
 	})
 	return c
 }

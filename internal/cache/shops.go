@@ -439,7 +439,7 @@ func (c *Cache) finish(l *load, rec *record, err error) {
 		kept = false
 		c.sessions.unreserve(l.s, l.path)
 	case !first && !was.vouched():
-		l.e.rec.CompareAndSwap(was, was.unserved(l.s.epoch.Load(), l.s.verified()))
+		l.e.rec.CompareAndSwap(was, was.unserved(l.s.epoch.Load(), 0)) // the record knows since when
 	}
 	removal := l.removal
 	sh.mu.Unlock()
