@@ -202,15 +202,18 @@ func setDefault[T int | int64](v *T, to T) {
 // WaitReady returns nil once the pinned sets have been read, as far as they can be:
 // see [Cache.NeverRead]. Where there was a snapshot it returns nil also once ZooKeeper
 // seems to be away. It returns [ErrNoRoot] as soon as that is known, or ctx's error
-// with what was waited for.
+// with what was waited for. That regions and datacenters may be listed is waited for,
+// too: no shop can be answered without, and mostly the credentials are wrong.
 func (c *Cache) WaitReady(ctx context.Context) error {
 	if c.snapshot.restored() {
 		return c.waitRestored(ctx)
 	}
-	if err := c.pinned.topology.wait(ctx, false); err != nil {
-		return err
+	for _, v := range c.pinned.views() {
+		if err := v.wait(ctx, false); err != nil {
+			return err
+		}
 	}
-	return c.pinned.blocklist.wait(ctx, false)
+	return c.pinned.topology.waitListed(ctx)
 }
 
 // Age is the time since the pinned sets were last known to be true, all of them; ok

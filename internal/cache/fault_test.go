@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -406,7 +407,12 @@ func TestSetThatCannotBeListed(t *testing.T) {
 	for _, dir := range []string{lists, dcs} {
 		w.must(w.zk.SetACL(w.soon(), dir, hidden, -1))
 	}
-	c := w.open(Config{})
+	c := w.openUnready(Config{})
+	short, cancel := context.WithTimeout(w.soon(), 10*time.Millisecond)
+	defer cancel()
+	if err := c.WaitReady(short); err == nil {
+		t.Error("ready without the datacenters")
+	}
 	a := w.answers(0)
 	a.expect("bad: unread", "ip 203.0.113.1: unread", "datacenters: unread", "datacenter ash1: unread", "datacenter none: unread",
 		"shop 42: unread", "lookup 42: unread", "placement: unread", "region us-east1: HIT", "shop none: 404")
@@ -415,6 +421,7 @@ func TestSetThatCannotBeListed(t *testing.T) {
 		w.must(w.zk.SetACL(w.soon(), dir, zk.OpenACL(), -1))
 	}
 	a.expect("bad: HIT", "ip 203.0.113.1: listed HIT", "datacenters: HIT", "datacenter none: 404", "shop 42: HIT", "placement: HIT")
+	w.must(c.WaitReady(w.soon()))
 	w.neverRead()
 	// Once it has been listed, its members are known by their own watches.
 	for _, dir := range []string{lists, dcs} {

@@ -414,6 +414,9 @@ func TestRoundsFollow(t *testing.T) {
 		s.c.notify.init(s.c)
 		s.c.metrics = newMetrics(s.c)
 		s.c.sessions.all.Store(&[]*session{s})
+		for _, v := range s.c.pinned.views() {
+			v.epochs.Store(new([]*epoch)) // none is carried by s
+		}
 		s.inFlight = 1 // nothing starts: there is no client
 		s.timer, s.roundTimer = time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 		t.Cleanup(func() { s.timer.Stop(); s.roundTimer.Stop() })

@@ -333,6 +333,31 @@ func (v *view) wait(ctx context.Context, current bool) error {
 	}
 }
 
+// waitListed waits until each set has been listed.
+func (v *view) waitListed(ctx context.Context) error {
+	for {
+		v.mu.Lock()
+		var denied error
+		for _, s := range v.sets {
+			if s.fault.err != nil && !s.whole {
+				denied = s.unlistable()
+			}
+		}
+		changed := v.changed
+		v.mu.Unlock()
+		if denied == nil {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-v.c.closing:
+			return errClosed
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", discovery.ErrUnavailable, denied)
+		}
+	}
+}
+
 // contact is the time since what ZooKeeper holds was last known, whether that can be
 // served or not; ok is false before it first was.
 func (v *view) contact() (age time.Duration, ok bool) {
