@@ -65,7 +65,7 @@ func (d *Dump) Profile(opts ProfileOptions) *profile.Profile {
 	if !d.Time.IsZero() {
 		p.TimeNanos = d.Time.UnixNano()
 	}
-	if !d.HasAlloc() {
+	if !d.HasAlloc() && len(d.Stacks) > 0 { // without a sample nobody knows
 		p.Comments = append(p.Comments, "alloc_objects and alloc_space are not known: the process runs without prof_accum:true")
 	}
 	if opts.Symbols != nil {

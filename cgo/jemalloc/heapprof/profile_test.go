@@ -221,7 +221,7 @@ func TestResolution(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, l := range p.Location {
-			if len(l.Line) != max(1, c.lines[i]) || c.lines[i] == 0 && l.Line[0].Function.Name != fmt.Sprintf("app+%#x", l.Address-0x1000) {
+			if len(l.Line) != max(1, c.lines[i]) || c.lines[i] == 0 && l.Line[0].Function.Name != fmt.Sprintf("app+%#x", l.Address) {
 				t.Errorf("%s: location %#x is shown as %+v", title, l.Address, l.Line[0].Function)
 			}
 		}
@@ -383,6 +383,24 @@ func TestTotalsAgreeWithJeprof(t *testing.T) {
 			if diff := ours - theirs; diff < 0 || diff > int64(len(p.Sample)) {
 				t.Errorf("%s %s: %d, jeprof says %d", name, st.Type, ours, theirs)
 			}
+		}
+	}
+}
+
+// The place of a location is the address that addr2line takes: in a program that is
+// mapped where it was linked that is its own, whatever its offset in the file.
+func TestPlaceName(t *testing.T) {
+	for _, c := range []struct {
+		m    profile.Mapping
+		addr uint64
+		want string
+	}{
+		{profile.Mapping{Start: 0x800000, Limit: 0xc00000, Offset: 0x3ff000, File: "/bin/prog"}, 0xb3a0cb, "prog+0xb3a0cb"},
+		{profile.Mapping{Start: 0x7f0000001000, Limit: 0x7f0000002000, Offset: 0x1000, File: "/lib/libfoo.so"}, 0x7f000000112b, "libfoo.so+0x112b"},
+		{profile.Mapping{Limit: math.MaxUint64, File: unmappedFile}, 0x1234, "0x1234"},
+	} {
+		if got := placeName(&profile.Location{Address: c.addr, Mapping: &c.m}); got != c.want {
+			t.Errorf("%+v at %#x: %s, want %s", c.m, c.addr, got, c.want)
 		}
 	}
 }

@@ -271,11 +271,18 @@ func NamePlaces(p *profile.Profile) {
 	}
 }
 
-// placeName names a location by where it is.
+// placeName names a location by where it is: by its address in the file as the linker
+// and addr2line have it, as far as a mapping tells. A program that is not position
+// independent is mapped where it was linked, below 4 GiB, where nothing else is. All
+// else is taken to be linked at its offset in the file, as GNU ld does.
 func placeName(l *profile.Location) string {
+	const highestFixed = 1 << 32
 	m := l.Mapping
 	if m == nil || m.File == "" || m.File == unmappedFile {
 		return offsetName("", l.Address)
+	}
+	if m.Start < highestFixed {
+		return offsetName(m.File, l.Address)
 	}
 	return offsetName(m.File, l.Address-m.Start+m.Offset)
 }

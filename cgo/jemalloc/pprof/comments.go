@@ -26,7 +26,7 @@ func comments(d *heapprof.Dump) []string {
 	if known {
 		all = append(all, fmt.Sprintf("C holds %s, as jemalloc counts it", heapprof.Amount(float64(stats.Allocated), "bytes")))
 	}
-	if on, err := jemalloc.Active(); err == nil && !on {
+	if !sampled() {
 		all = append(all, samplingOff)
 	}
 	if known {
@@ -42,6 +42,12 @@ func estimated(rate uint64) string {
 
 // samplingOff is what explains a profile, or a ranking, in which nothing moves.
 const samplingOff = `sampling is off, what is allocated meanwhile is not seen, also not later: PUT active {"active":true} switches it on`
+
+// sampled reports whether allocations are sampled now, unless that is not known.
+func sampled() bool {
+	on, err := jemalloc.Active()
+	return on || err != nil
+}
 
 // missing says why a dump has no live sample, and where that, or less than there
 // should be, is more than chance.

@@ -65,6 +65,9 @@ func TestYoungProcessSaysWhyItsProfileIsEmpty(t *testing.T) {
 	} {
 		saysWhy(t, s.URL, reason)
 	}
+	if text := fetch(t, s.URL+"/debug/pprof/native?debug=1", 200); bytes.Contains(text, []byte("prof_accum")) {
+		t.Errorf("nothing was sampled, so that nobody knows of prof_accum:\n%s", text)
+	}
 }
 
 // What was allocated while sampling was off is never seen, also when it is on again.
@@ -74,6 +77,9 @@ func TestProfileSaysWhatWasNotSampled(t *testing.T) {
 	}
 	s := serve(t, newTestRecorder(t, quiet(t)))
 	saysWhy(t, s.URL, "sampling is off")
+	if page := fetch(t, s.URL+"/debug/jeprof/ui/", 200); !bytes.Contains(page, []byte("sampling is off")) {
+		t.Errorf("the page of all dumps does not say that sampling is off:\n%s", page)
+	}
 	defer leaktest.Leak(64, mib).Free()
 	if err := jemalloc.SetActive(true); err != nil {
 		t.Fatal(err)

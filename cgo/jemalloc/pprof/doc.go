@@ -42,8 +42,14 @@
 //	GET  ui/                          flame graph, graph, top, peek and source of what is kept, in the browser
 //
 // go tool pprof asks for names that a profile lacks at an address beside the one it
-// had the profile from, and fails where nothing answers: net/http/pprof does beside
-// Native, see [Config.SymbolServed], and Handler does for its own profiles (symbolz).
+// had the profile from, by POST, and fails where nothing answers. Handler answers for
+// its own profiles (symbolz). For Native somebody has to: net/http/pprof registers its
+// Symbol for GET only, so that this line is needed beside the three above:
+//
+//	http.HandleFunc("POST /debug/pprof/symbol", gopprof.Symbol) // import gopprof "net/http/pprof"
+//
+// Without it Native names what has no name by where it is ("lib.so+0x1234"), and tools
+// that look for names later, by build-id, leave that as it is; see [Config.SymbolServed].
 //
 // Errors of these are problem documents (RFC 9457); errors of Native are plain
 // text, as go tool pprof prints them.

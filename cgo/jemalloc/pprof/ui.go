@@ -305,6 +305,7 @@ var viewsPage = template.Must(template.New("views").Funcs(template.FuncMap{
 <h1>Native heap dumps</h1>
 <p>stacks: {{.Unwinder}}{{with .Fault}}; kept in memory: {{.}}{{end}}</p>
 {{with .Paused}}<p>Growth is not followed: {{.}}</p>
+{{end}}{{with .Off}}<p>{{.}}</p>
 {{end}}<form method="post" action="../dump"><button>Take a dump now</button></form>
 <form method="get" action="diff">
 <table>
@@ -324,9 +325,13 @@ func (r *Recorder) serveViews(w http.ResponseWriter, _ *http.Request) {
 	dumps, fault := r.store.list()
 	header(w, "text/html; charset=utf-8", "")
 	// An error means that the client is gone.
+	off := ""
+	if !sampled() {
+		off = samplingOff
+	}
 	_ = viewsPage.Execute(w, struct {
-		Dumps           []Dump
-		Unwinder, Fault string
-		Paused          *Paused
-	}{dumps, unwinder(), fault, r.paused(time.Now())})
+		Dumps                []Dump
+		Unwinder, Fault, Off string
+		Paused               *Paused
+	}{dumps, unwinder(), fault, off, r.paused(time.Now())})
 }

@@ -88,6 +88,8 @@ func (w *watcher) grown(now time.Time, live int64) {
 		attrs = append(attrs, "grew_most_bytes_estimated", d.Grown.Bytes, "grew_most", d.Grown.String())
 	case d.Since == "" && d.HoldsMost != nil:
 		attrs = append(attrs, "grew_most", "not known: there is no dump before to compare with", "holds_most_bytes_estimated", d.HoldsMost.Bytes, "holds_most", d.HoldsMost.String())
+	case !sampled():
+		attrs = append(attrs, "grew_most", "not known: "+samplingOff)
 	}
 	w.r.log.Warn("native memory grew", attrs...)
 }
