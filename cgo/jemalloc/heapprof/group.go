@@ -23,12 +23,12 @@ import (
 //     share what they call, are judged as one, the smallest groups first: what is too
 //     little to be told from chance on each way may be enough on all.
 //  3. Suspects that are one leak become one: those whose Go code calls the same C
-//     function, and stacks without Go that agree in more than they differ.
+//     function, and stacks without Go that agree in more than they differ. What else
+//     that C function is called by joins them if it grows as well.
 //
 // Each stack is in one suspect at most.
 type grouper struct {
 	judge *judge
-	out   []Growth // of single stacks that are no suspects
 	found []suspect
 }
 
@@ -47,9 +47,10 @@ const minGroupFrames = 2
 // of it go through is the one to look at.
 const most = 0.9
 
-// rank judges all tracks.
-func (g *grouper) rank(tracks []*track) []Growth {
+// rank judges all tracks: it returns the suspects, and each stack that is in none.
+func (g *grouper) rank(tracks []*track) (all []Growth) {
 	var rest []*track
+	alone := make(map[*track]Growth)
 	for _, t := range tracks {
 		growth := g.judge.growth([]*track{t})
 		if growth.Verdict == Suspect {
@@ -57,18 +58,45 @@ func (g *grouper) rank(tracks []*track) []Growth {
 			continue
 		}
 		growth.PCs = t.pcs
-		g.out = append(g.out, growth)
+		alone[t] = growth
 		rest = append(rest, t)
 	}
 	outer := func(t *track) []uint64 { return t.outward }
 	rest = g.walk(rest, outer, func(tracks []*track, depth int) bool { return oneCall(tracks, depth) || alike(tracks) }, false)
 	inner := func(t *track) []uint64 { return t.inward }
-	g.walk(rest, inner, func(tracks []*track, depth int) bool { return depth-tracks[0].inner >= minGroupFrames }, true)
+	rest = g.walk(rest, inner, func(tracks []*track, depth int) bool { return depth-tracks[0].inner >= minGroupFrames }, true)
 	g.merge()
-	for _, s := range g.found {
-		g.out = append(g.out, g.describe(s))
+	for _, t := range g.complete(rest, alone) {
+		all = append(all, alone[t])
 	}
-	return g.out
+	for _, s := range g.found {
+		all = append(all, g.describe(s))
+	}
+	return all
+}
+
+// complete has stacks join the suspect of the same call into C if they grow: alone they
+// are too little to be told from chance, but it is known already that the call leaks. It
+// returns those that are left.
+func (g *grouper) complete(rest []*track, alone map[*track]Growth) (left []*track) {
+	byCall := make(map[string]int)
+	for i, s := range g.found {
+		if call := callOf(s.tracks); call != "" {
+			byCall[call] = i
+		}
+	}
+	for _, t := range rest {
+		one := []*track{t}
+		i, ok := byCall[callOf(one)]
+		if own := alone[t]; ok && own.BytesPerHour > own.BytesPerHourError {
+			own.Stacks = 1
+			own.Confidence = 0 // that of the others counts
+			g.found[i] = g.found[i].with(suspect{one, own})
+			continue
+		}
+		left = append(left, t)
+	}
+	return left
 }
 
 // walk judges the groups that tracks make by what their keys have in common from the

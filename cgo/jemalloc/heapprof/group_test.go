@@ -231,3 +231,28 @@ func TestShortStackInAChain(t *testing.T) {
 		}
 	}
 }
+
+// A stack that is too little to be told from chance joins the suspect of the same call
+// into C if it grows, and is not listed beside it. One that does not grow stays out.
+func TestTheRestOfACallJoinsItsSuspect(t *testing.T) {
+	call := func(handler uint64) []uint64 {
+		return pcsOf(malloc, leaky, stubA, cgocall, sqlDriver, handler, serve, goexit)
+	}
+	first, few, still := call(3000), call(3010), call(3020)
+	r := NewRanker(RankerConfig{Code: testCode})
+	series(t, r, 600, rates{
+		&first: much(0), &few: func(t float64) float64 { return math.Floor(t / 250) }, // two samples
+		&still: func(float64) float64 { return 3 },
+	})
+	var suspects, others []int
+	for _, g := range r.Ranking() {
+		if g.Verdict == Suspect {
+			suspects = append(suspects, max(1, g.Stacks))
+		} else {
+			others = append(others, max(1, g.Stacks))
+		}
+	}
+	if !slices.Equal(suspects, []int{2}) || !slices.Equal(others, []int{1}) {
+		t.Errorf("suspects of %v stacks and others of %v, want one of 2 and one of 1", suspects, others)
+	}
+}
