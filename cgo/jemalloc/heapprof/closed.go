@@ -101,7 +101,7 @@ func (s *Symbolizer) closedObject(l *Loaded) *object {
 		}
 	}
 	key := objectKey{path: l.File, build: l.BuildID}
-	if e, ok := s.objects[key]; ok && !e.Value.(*object).outdated() {
+	if e, ok := s.objects[key]; ok && !e.Value.(*object).outdated(&s.cfg) {
 		s.used.MoveToFront(e)
 		return e.Value.(*object)
 	} else if ok {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // object is what is kept of one mapped file: its symbols, the ranges of its
@@ -22,6 +23,7 @@ type object struct {
 	buildID   string // hex; empty if the file has none
 	note      string // what is missing, for people
 	info      os.FileInfo
+	looked    time.Time // when a debug file was looked for last
 	segments  []segment
 
 	symbols *symbolTable // nil until needed
@@ -61,7 +63,7 @@ func newObject(cfg *SymbolizerConfig, key objectKey, path string) *object {
 		}
 	}
 	o.buildID = buildID(f.File)
-	o.debugPath = o.findDebugFile(cfg, f.File)
+	o.debugPath, o.looked = o.findDebugFile(cfg, f.File), time.Now()
 	return o
 }
 
@@ -75,14 +77,33 @@ func (o *object) inherit(old *object) {
 	}
 }
 
-// outdated reports whether another file has got the path and the inode since: those
-// of removed files are given again.
-func (o *object) outdated() bool {
+// debugFileLook is how often a debug file is looked for that was not there: somebody
+// may install it to read the profiles of a process that runs already.
+const debugFileLook = time.Minute
+
+// outdated reports whether more is to be learned now: another file has got the path and
+// the inode since (those of removed files are given again), or there is a debug file.
+func (o *object) outdated(cfg *SymbolizerConfig) bool {
 	if o.info == nil || o.key.deleted {
 		return false
 	}
 	now, err := os.Stat(o.path)
-	return err == nil && os.SameFile(o.info, now) && (now.Size() != o.info.Size() || !now.ModTime().Equal(o.info.ModTime()))
+	if err != nil || !os.SameFile(o.info, now) {
+		return false
+	}
+	if now.Size() != o.info.Size() || !now.ModTime().Equal(o.info.ModTime()) {
+		return true
+	}
+	if o.debugPath != "" || time.Since(o.looked) < debugFileLook {
+		return false
+	}
+	o.looked = time.Now()
+	f, err := openELF(o.path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return o.findDebugFile(cfg, f.File) != ""
 }
 
 // addr converts an offset in the file to a link-time address.

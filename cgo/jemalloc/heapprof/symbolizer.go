@@ -24,7 +24,8 @@ type SymbolizerConfig struct {
 	Loaded func() []Loaded
 
 	// DebugDirs are searched for separate debug files, by build-id and by the
-	// name in .gnu_debuglink. Default: /usr/lib/debug.
+	// name in .gnu_debuglink; again after a minute, if there was none. Default:
+	// /usr/lib/debug.
 	DebugDirs []string
 
 	// Root is prepended to the paths of mapped files and of DebugDirs, for
@@ -175,7 +176,7 @@ func unmappedName(m *Mapping, call uint64) string {
 func (s *Symbolizer) object(m *Mapping) *object {
 	key := keyOf(m)
 	if e, ok := s.objects[key]; ok {
-		if o := e.Value.(*object); !o.outdated() {
+		if o := e.Value.(*object); !o.outdated(&s.cfg) {
 			s.used.MoveToFront(e)
 			return o
 		}

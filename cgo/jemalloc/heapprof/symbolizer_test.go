@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // need skips a test whose tool is not installed, except in CI.
@@ -188,8 +189,20 @@ func TestSeparateDebugFile(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, ".build-id", id[:2]), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	running := NewSymbolizer(SymbolizerConfig{DebugDirs: []string{dir}})
+	early := func() string { return programFrames(t, d, running.SymbolizeDump(d), 30)[0] }
+	if got := early(); !strings.HasPrefix(got, "stacks+0x") {
+		t.Errorf("before the debug file is there: %q", got)
+	}
 	if err := os.Symlink(debug, filepath.Join(dir, ".build-id", id[:2], id[2:]+".debug")); err != nil {
 		t.Fatal(err)
+	}
+	// Who looked too early looks again, once a minute.
+	for _, e := range running.objects {
+		e.Value.(*object).looked = time.Now().Add(-debugFileLook)
+	}
+	if got := early(); got != want {
+		t.Errorf("once the debug file is there: %q, want %q", got, want)
 	}
 	if got := frame(SymbolizerConfig{DebugDirs: []string{dir}}); got != want {
 		t.Errorf("by build-id: %q, want %q", got, want)
