@@ -381,7 +381,7 @@ func (s *server) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), s.DrainDelay+s.Drain)
 	defer cancel()
 	if err := s.api.Shutdown(ctx); err != nil {
-		s.log.Warn("requests were cut off", "error", err)
+		s.log.Warn("not everything has ended in time", "error", err)
 	}
 	// Operators may watch the end until there is nothing more to see.
 	if err := s.admin.Shutdown(ctx); err != nil {

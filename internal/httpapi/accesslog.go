@@ -29,6 +29,9 @@ const (
 	// accessFlush; accessMost is how many may wait for a writer that is too slow.
 	accessEnough = 64 << 10
 	accessMost   = 1 << 20
+	// accessLast is how long the last lines may take once the server has ended: whoever
+	// does not read them must not hold up what comes after it, such as the snapshot.
+	accessLast = time.Second
 )
 
 // accessLog takes lines and has a goroutine of its own write them, so that no request
@@ -77,6 +80,8 @@ func (l *accessLog) close(ctx context.Context) error {
 		return nil
 	default:
 	}
+	ctx, cancel := context.WithTimeout(ctx, accessLast)
+	defer cancel()
 	select {
 	case <-l.ended:
 		return nil

@@ -22,7 +22,7 @@ var (
 	corsAny     = []string{"*"}
 	corsMethods = []string{"GET, HEAD"}
 	corsHeaders = []string{"Cache-Control, If-None-Match, Last-Event-ID, Prefer, X-Min-Zxid, X-Request-Id"}
-	corsExposed = []string{"Age, Content-Encoding, ETag, Preference-Applied, Retry-After, X-Cache, X-Request-Id, X-Zxid"}
+	corsExposed = []string{"Age, Content-Encoding, Delta-Base, ETag, Preference-Applied, Retry-After, X-Cache, X-Request-Id, X-Zxid"}
 	// Two hours are the most that browsers take.
 	corsMaxAge = []string{"7200"}
 )
