@@ -22,8 +22,9 @@ const DefaultShrinkGuard = 50
 
 // The shrink guard. A set that loses more than a part of its members within
 // lossWindow, and a bad-citizen list that loses more than that part of its entries
-// at once, are taken for an accident: what was lost goes on being served until it
-// comes back, or an operator accepts the loss. What remains is followed as ever.
+// at once, are taken for an accident: what was lost goes on being served until no more
+// than that part is missing, or an operator accepts the loss. What remains is followed
+// as ever.
 //
 // What is compared with is always what was accepted last. What the guard holds is
 // not what ZooKeeper holds, so it is STALE, its age grows, and past the bound on
