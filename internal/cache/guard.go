@@ -22,9 +22,11 @@ const DefaultShrinkGuard = 50
 
 // The shrink guard. A set that loses more than a part of its members within
 // lossWindow, and a bad-citizen list that loses more than that part of its entries
-// at once, are taken for an accident: what was lost goes on being served until no more
-// than that part is missing, or an operator accepts the loss. What remains is followed
-// as ever.
+// at once, are taken for an accident: what was lost goes on being served until it is
+// back, or an operator accepts the loss. Of a set that is every member, as whoever
+// restores one after the other is not done halfway. A list comes back in one write, and
+// is back once no more than that part of it is missing. What remains is followed as
+// ever.
 //
 // What is compared with is always what was accepted last. What the guard holds is
 // not what ZooKeeper holds, so it is STALE, its age grows, and past the bound on
@@ -97,7 +99,7 @@ func (s *set) judge() {
 		}
 	}
 	total := len(s.nodes) + len(s.lost)
-	if total < minMembers || c.cfg.ShrinkGuard == 0 || len(s.lost)*100 <= c.cfg.ShrinkGuard*total {
+	if !s.lacksTooMany(total) {
 		s.release()
 		return
 	}
@@ -107,12 +109,26 @@ func (s *set) judge() {
 			s.heldSince = l.at
 		}
 	}
-	err := fmt.Errorf("%d of %d members are gone at once; they go on being served: restore them, or POST /admin/accept%s", len(s.lost), total, s.dir)
+	err := fmt.Errorf("%d of %d members are gone since too many went at once; they go on being served: restore all of them, or POST /admin/accept%s", len(s.lost), total, s.dir)
 	if fresh {
 		c.guardTripped(s.dir, err, s.pzxid, s.accepted)
 	} else {
 		c.problems.update(s.dir, err, s.pzxid, s.accepted)
 	}
+}
+
+// lacksTooMany reports whether too many of the set's members have gone: any at all while
+// the guard holds some. v.mu is held.
+func (s *set) lacksTooMany(total int) bool {
+	if s.heldSince == 0 {
+		return total >= minMembers && s.v.c.cfg.ShrinkGuard > 0 && len(s.lost)*100 > s.v.c.cfg.ShrinkGuard*total
+	}
+	for _, l := range s.lost {
+		if !l.alone { // one that is alone is held by itself
+			return true
+		}
+	}
+	return false
 }
 
 // release lets the set be what ZooKeeper says it is. v.mu is held.
