@@ -1,6 +1,10 @@
 package cache
 
-import "sync"
+import (
+	"maps"
+	"slices"
+	"sync"
+)
 
 // absentShare is the part of Config.MaxBytes that may be held on top of it for
 // shops that do not exist.
@@ -18,6 +22,8 @@ type absentees struct {
 	max   int
 	in    map[uint64]*entry
 	order queue[absentee]
+	// due are those that are still to be audited in this round.
+	due []*entry
 }
 
 type absentee struct {
@@ -76,6 +82,21 @@ func (a *absentees) remove(hash uint64, e *entry) bool {
 	}
 	delete(a.in, hash)
 	return true
+}
+
+// next returns up to n of them, the next ones to be audited.
+func (a *absentees) next(n int) []*entry {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.due) == 0 {
+		a.due = slices.Collect(maps.Values(a.in))
+	}
+	n = min(n, len(a.due))
+	next := a.due[:n]
+	if a.due = a.due[n:]; len(a.due) == 0 {
+		a.due = nil
+	}
+	return next
 }
 
 func (a *absentees) len() int {

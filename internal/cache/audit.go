@@ -21,7 +21,10 @@ const maxAuditScan = 1 << 16
 // So znodes are read again, without a watch, by the session whose watch vouches
 // for them. Its answers come in order with its watch events: what is vouched for
 // when the answer is handled must be what the answer says, whatever changes
-// meanwhile. Anything else is drift: a change that no event told of.
+// meanwhile. Anything else is drift: a change that no event told of. What was changed
+// while it could not be read is told apart, as ZooKeeper tells of no such change: see
+// check.go, which finds those of pinned sets sooner. Shops that do not exist are
+// audited more often than others, for the same reason: they are mostly few.
 
 // auditLoop audits a slice of the cache each second, all of it in turn.
 func (c *Cache) auditLoop() {
@@ -37,7 +40,11 @@ func (c *Cache) auditLoop() {
 		for _, e := range at.next(&c.index, c.cfg.AuditRate) {
 			c.auditShop(e)
 		}
+		for _, e := range c.absent.next(c.cfg.AuditRate) {
+			c.auditShop(e)
+		}
 		for _, v := range c.pinned.views() {
+			v.checkSome()
 			v.audit()
 		}
 	}
@@ -79,30 +86,50 @@ type audit struct {
 
 func (c *Cache) auditShop(e *entry) {
 	rec := e.rec.Load()
-	if rec == nil || !rec.vouched() || !rec.epoch.session.live.Load() {
+	if rec == nil || !rec.epoch.session.live.Load() {
 		return
 	}
-	s := rec.epoch.session
-	s.submit(&audit{c, s, e})
+	switch {
+	case rec.vouched():
+		rec.epoch.session.submit(&audit{c, rec.epoch.session, e})
+	case rec.doubt != 0 && !rec.doubt.reading():
+		c.refresh(c.hash(e.name), e) // it may be readable again, which no event tells
+	}
 }
 
 func (a *audit) issue() {
-	a.s.client.GetAsync(a.c.cfg.Layout.Shop(a.e.name), false, func(data []byte, st zk.Stat, err error) {
-		a.compare(data, st, err)
-		a.s.release()
+	path := a.c.cfg.Layout.Shop(a.e.name)
+	a.s.client.GetAsync(path, false, func(data []byte, st zk.Stat, err error) {
+		if !errors.Is(err, zk.ErrNoAuth) {
+			a.compare(data, st, err)
+			a.s.release()
+			return
+		}
+		a.s.client.ExistsAsync(path, false, func(st zk.Stat, err error) {
+			a.compareHidden(st, err)
+			a.s.release()
+		})
 	})
 }
 
 func (a *audit) fail(error) {}
 
-// compare runs on the session's dispatcher, where records are installed and
-// watch events handled.
+// held is the record that the audit is about: nil if its next read is under way, or it
+// has left. It, and what compares it, runs on the session's dispatcher, where records
+// are installed and watch events handled.
+func (a *audit) held() *record {
+	rec := a.e.rec.Load()
+	if rec == nil || rec.epoch.session != a.s || !rec.vouched() || a.c.index.entry(a.c.hash(a.e.name)) != a.e {
+		return nil
+	}
+	return rec
+}
+
 func (a *audit) compare(data []byte, st zk.Stat, err error) {
 	c := a.c
-	hash := c.hash(a.e.name)
-	rec := a.e.rec.Load()
-	if rec == nil || rec.epoch.session != a.s || !rec.vouched() || c.index.entry(hash) != a.e {
-		return // its next read is under way, or it has left
+	rec := a.held()
+	if rec == nil {
+		return
 	}
 	switch {
 	case err == nil:
@@ -123,20 +150,41 @@ func (a *audit) compare(data []byte, st zk.Stat, err error) {
 	default:
 		return
 	}
-	c.drifted(c.cfg.Layout.Shop(a.e.name), rec.zxid, st.Mzxid)
-	// Nobody knows since when: nothing vouches for it, and what is read now counts.
+	c.missed(c.cfg.Layout.Shop(a.e.name), rec.zxid, st.Mzxid, st, err)
+	a.doubt(rec, 1, st.Mzxid)
+}
+
+// compareHidden compares a record with a znode that exists and may not be read. If it
+// is still true, no event will tell when it is no longer.
+func (a *audit) compareHidden(st zk.Stat, err error) {
+	rec := a.held()
+	if rec == nil || passes(err) {
+		return
+	}
+	a.c.metrics.audited.Inc()
+	if err == nil && st.Mzxid == rec.zxid {
+		a.doubt(rec, a.s.verified(), rec.zxid)
+		return
+	}
+	a.c.missed(a.c.cfg.Layout.Shop(a.e.name), rec.zxid, st.Mzxid, st, zk.ErrNoAuth)
+	a.doubt(rec, 1, rec.zxid) // nobody knows since when
+}
+
+// doubt notes that nothing has vouched for the record since then, and has the shop read
+// again: what zxid has written counts, even if it is older.
+func (a *audit) doubt(rec *record, since instant, zxid int64) {
 	doubted := *rec
-	doubted.doubt = newDoubt(1, true)
-	doubted.zxid = min(rec.zxid, st.Mzxid)
+	doubted.doubt = newDoubt(since, true)
+	doubted.zxid = min(rec.zxid, zxid)
 	if a.e.rec.CompareAndSwap(rec, &doubted) {
-		c.refresh(hash, a.e)
+		a.c.refresh(a.c.hash(a.e.name), a.e)
 	}
 }
 
 // drifted raises the alarm.
 func (c *Cache) drifted(path string, held, found int64) {
 	c.metrics.drift.Inc()
-	c.log.Error("drift: a watch vouched for what ZooKeeper does not hold; it is being read again, and this is a bug or a lying server",
+	c.log.Error("drift: a watch vouched for what ZooKeeper does not hold; it is being read again, and this is a bug or a lying server, unless it was deleted while it could not be read",
 		slog.String("path", path), slog.Int64("held_zxid", held), slog.Int64("zxid", found))
 }
 
@@ -179,26 +227,30 @@ func (v *view) audit() {
 
 // auditChild runs on the dispatcher, like auditList.
 func (s *set) auditChild(on *session, name string, data []byte, st zk.Stat, err error) {
-	if err != nil && !errors.Is(err, zk.ErrNoNode) {
+	if passes(err) {
 		return
 	}
 	s.v.mu.Lock()
 	n := s.nodes[name]
-	if n == nil || n.unread || n.fault.unwatched || !s.listed || n.on != on || !on.live.Load() {
+	if n == nil || n.unread || n.fault.unwatched || !s.listed && s.fault.err == nil || n.on != on || !on.live.Load() {
 		s.v.mu.Unlock()
 		return
 	}
 	held := *n
 	s.v.mu.Unlock()
 	s.v.c.metrics.audited.Inc()
-	if err != nil || held.read != st.Mzxid {
-		s.drifted(name, n, &held, st.Mzxid)
+	switch {
+	case errors.Is(err, zk.ErrNoAuth):
+		s.read(name) // which finds out what is still true
+		return
+	case err != nil || held.read != st.Mzxid:
+		s.drifted(name, n, &held, st, err)
 		return
 	}
 	// A large list takes longer to decode than events should wait.
 	s.v.c.stopped.Go(func() {
 		if !s.agrees(&held, name, data, st.Mzxid) {
-			s.drifted(name, n, &held, st.Mzxid)
+			s.drifted(name, n, &held, st, nil)
 		}
 	})
 }
@@ -215,14 +267,14 @@ func (s *set) agrees(held *node, name string, data []byte, mzxid int64) bool {
 }
 
 // drifted has a child read again that is not what it was held to be.
-func (s *set) drifted(name string, n, held *node, mzxid int64) {
-	s.v.c.drifted(s.path(name), held.read, mzxid)
-	s.v.outdate(func() { n.read = min(n.read, mzxid) })
+func (s *set) drifted(name string, n, held *node, st zk.Stat, err error) {
+	s.v.c.missed(s.path(name), held.read, st.Mzxid, st, err)
+	s.v.outdate(func() { n.read = min(n.read, st.Mzxid) })
 	s.read(name)
 }
 
 func (s *set) auditList(names []string, err error) {
-	if err != nil && !errors.Is(err, zk.ErrNoNode) {
+	if passes(err) {
 		return
 	}
 	s.v.mu.Lock()
@@ -242,7 +294,10 @@ func (s *set) auditList(names []string, err error) {
 		return
 	}
 	s.v.c.metrics.audited.Inc()
-	if !same {
+	switch {
+	case errors.Is(err, zk.ErrNoAuth):
+		s.list()
+	case !same:
 		s.v.c.drifted(s.dir, pzxid, 0)
 		s.list()
 	}

@@ -53,8 +53,10 @@ type Config struct {
 	// one list's entries may go at once, in percent; what loses more goes on being
 	// served until [Cache.Accept]. 0 means no guard. See [DefaultShrinkGuard].
 	ShrinkGuard int
-	// AuditRate is how many znodes are read again each second and compared with
-	// what is held. 0 means no audit. See [DefaultAuditRate].
+	// AuditRate is how many shops, and how many of those that do not exist, are read
+	// again each second and compared with what is held. Members of pinned sets are
+	// compared within half a minute, whatever the rate. 0 means none of it. See
+	// [DefaultAuditRate].
 	AuditRate int
 	// Snapshot is the file in which what is held is kept for a start while
 	// ZooKeeper is away; written every SnapshotInterval, 0 meaning
@@ -73,10 +75,6 @@ type Config struct {
 	// Registerer receives the cache's metrics. nil means none.
 	Registerer prometheus.Registerer
 }
-
-// ErrNoRoot is returned by [Cache.WaitReady] where ZooKeeper answers but the
-// root znode does not exist.
-var ErrNoRoot = errors.New("the root znode does not exist")
 
 var (
 	errClosed     = fmt.Errorf("%w: magellan is shutting down", discovery.ErrUnavailable)

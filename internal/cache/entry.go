@@ -42,6 +42,8 @@ type epoch struct {
 	// ended is when the values of this epoch were last known to be true, 0
 	// while it goes on.
 	ended atomic.Int64
+	// rootSeen: the root exists in what this epoch sees.
+	rootSeen atomic.Bool
 	// toldLost: it has been logged that ZooKeeper has lost transactions.
 	toldLost atomic.Bool
 }

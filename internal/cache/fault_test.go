@@ -75,6 +75,8 @@ func (a answers) route(path string, opt discovery.ReadOptions) (string, discover
 		return "404", meta, err
 	case errors.Is(err, discovery.ErrBadData):
 		return "502", meta, err
+	case errors.Is(err, discovery.ErrNoCapacity):
+		return "no capacity", meta, err
 	}
 	return err.Error(), meta, err
 }
@@ -359,6 +361,7 @@ func TestLastGoodValueSurvivesRestarts(t *testing.T) {
 	w.must(c.Close())
 	w.put(list, "198.51.100.1/33\n")
 	w.must(w.zk.SetACL(w.soon(), dc, hidden, -1))
+	w.datacenter("ash1", "us-east1", 11) // else it would be known to be what it was
 	for i := range 3 {
 		clock.pass(10 * time.Minute)
 		away := i == 1

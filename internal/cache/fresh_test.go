@@ -60,11 +60,11 @@ func TestFreshSyncsSideBySide(t *testing.T) {
 	w.eventually(func() string { // none has been answered
 		syncing := 0
 		for s := range of {
-			s.mu.Lock()
-			if s.syncing {
+			s.syncs.mu.Lock()
+			if s.syncs.running {
 				syncing++
 			}
-			s.mu.Unlock()
+			s.syncs.mu.Unlock()
 		}
 		if syncing != len(of) {
 			return fmt.Sprintf("%d of %d sessions are being synced", syncing, len(of))

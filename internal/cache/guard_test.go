@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/zk"
 )
 
 // datacenters is how many datacenters are served, and how well they are known.
@@ -125,14 +126,43 @@ func TestGuardOfASet(t *testing.T) {
 	})
 	w.expectDatacenters(7, discovery.Stale)
 
-	// Growing back resolves it: 3 of 7 are no more than half, so they are gone.
-	w.datacenter("ash3", "us-west1", 1)
-	w.expectDatacenters(4, discovery.Hit)
-	if _, ok := c.problems.get(dir); ok {
+	// While it is restored, one after the other, what is still missing is served: also
+	// when that is no more than half.
+	assigned := func(name string, want int64) {
+		t.Helper()
+		w.eventually(func() string {
+			topology, meta, err := c.Topology(w.soon(), discovery.ReadOptions{})
+			w.must(err)
+			if d, _ := topology.Datacenter(name); d.Assigned != want {
+				return fmt.Sprintf("%s is %+v, %+v", name, d, meta)
+			}
+			return ""
+		})
+	}
+	for i := 3; i <= 5; i++ {
+		w.datacenter(fmt.Sprint("ash", i), "us-west1", i)
+		assigned(fmt.Sprint("ash", i), int64(i))
+		w.expectDatacenters(7, discovery.Stale)
+	}
+	w.eventually(func() string {
+		if p, _ := c.problems.get(dir); !strings.Contains(p.Error, "1 of 7") {
+			return fmt.Sprintf("%+v", p)
+		}
+		return ""
+	})
+	w.datacenter("ash6", "us-west1", 6)
+	assigned("ash6", 6)
+	w.expectDatacenters(7, discovery.Hit)
+	if _, ok := c.problems.get(dir); ok || c.held() != 0 {
 		t.Error("the problem stays")
 	}
 
-	// One more is too much again, until an operator says that it is meant.
+	// Then as many may go as before, and one more is too much again, until an operator
+	// says that it is meant.
+	for i := 4; i <= 6; i++ {
+		w.delete(layout.Datacenter(fmt.Sprint("ash", i)))
+	}
+	w.expectDatacenters(4, discovery.Hit)
 	w.delete(layout.Datacenter("ash3"))
 	w.expectDatacenters(7, discovery.Stale)
 	w.eventually(w.accepts(dir))
@@ -154,6 +184,56 @@ func (w *world) zxidOf(dir string) int64 {
 	_, st, err := w.zk.Children(w.soon(), dir)
 	w.must(err)
 	return st.Pzxid
+}
+
+// TestGuardOfATransaction: what one transaction deletes goes at once, and nobody sees
+// the set without a part of it.
+func TestGuardOfATransaction(t *testing.T) {
+	w := newWorld(t)
+	for i := 3; i <= 8; i++ {
+		w.datacenter(fmt.Sprint("ash", i), "us-east1", 10)
+	}
+	c := w.open(Config{ShrinkGuard: DefaultShrinkGuard})
+	v := &c.pinned.topology
+	stop, seen := make(chan struct{}), make(chan int)
+	go func() {
+		least := 8
+		defer func() { seen <- least }()
+		for {
+			v.mu.Lock()
+			changed := v.changed
+			v.mu.Unlock()
+			least = min(least, len(v.current.Load().Datacenters()))
+			select {
+			case <-changed:
+			case <-stop:
+				return
+			}
+		}
+	}()
+	for range 10 {
+		var gone, back []zk.Op
+		for i := 1; i <= 6; i++ {
+			path := layout.Datacenter(fmt.Sprint("ash", i))
+			gone = append(gone, zk.DeleteOp(path, zk.AnyVersion))
+			back = append(back, zk.CreateOp(path, []byte(`{"region":"us-east1","capacity":1000,"assigned":1,"open":true}`), zk.CreateOptions{}))
+		}
+		for _, ops := range [][]zk.Op{gone, back} {
+			_, err := w.zk.Multi(w.soon(), ops...)
+			w.must(err)
+			w.eventually(func() string {
+				if held := c.held() > 0; held != (&ops[0] == &gone[0]) {
+					return fmt.Sprintf("held: %v", held)
+				}
+				return ""
+			})
+		}
+		w.expectDatacenters(8, discovery.Hit)
+	}
+	close(stop)
+	if n := <-seen; n != 8 {
+		t.Errorf("for a moment there were %d datacenters, want all 8", n)
+	}
 }
 
 // TestGuardOfTwo: the smallest set of which more than half can be lost by mistake.
@@ -223,7 +303,7 @@ func TestGuardOfAList(t *testing.T) {
 		return ""
 	})
 	expect(12, discovery.Stale)
-	w.put(path, lines(6)) // growing back resolves it
+	w.put(path, lines(6)) // half of it is there again
 	expect(8, discovery.Hit)
 	w.put(path, lines(20))
 	expect(22, discovery.Hit)

@@ -14,8 +14,8 @@ import (
 const maxTries = 8
 
 // load is one read of one shop's znode, shared by everybody who waits for it.
-// It walks get -> (absent) exists -> done, each with a watch, on its session's
-// dispatcher goroutine.
+// It walks get -> (absent) root -> exists -> done on its session's dispatcher goroutine,
+// get and exists with a watch: what they say is installed before anything else happens.
 type load struct {
 	s    *session
 	e    *entry
@@ -72,12 +72,24 @@ func (l *load) onGet(data []byte, st zk.Stat, err error) {
 	switch err = l.s.trust(err); {
 	case err == nil:
 		l.found(data, st)
-	case errors.Is(err, zk.ErrNoNode) && l.once:
-		l.absent()
 	case errors.Is(err, zk.ErrNoNode):
-		l.s.client.ExistsAsync(l.path, true, l.onExists)
+		l.s.seeRoot(l.onRoot)
+	case errors.Is(err, zk.ErrNoAuth) && l.e.rec.Load() != nil:
+		l.onDenied(err)
 	default:
 		l.retry(err)
+	}
+}
+
+// onRoot goes on with a znode that does not exist, unless the root does not either.
+func (l *load) onRoot(err error) {
+	switch {
+	case err != nil:
+		l.retry(err)
+	case l.once:
+		l.absent()
+	default:
+		l.s.client.ExistsAsync(l.path, true, l.onExists)
 	}
 }
 
@@ -95,7 +107,49 @@ func (l *load) onExists(_ zk.Stat, err error) {
 	}
 }
 
+// onDenied handles that a shop that was read before may not be read any more. Whether
+// it is still what is held is asked for all the same, as ZooKeeper tells everybody the
+// transaction that wrote a znode.
+func (l *load) onDenied(denied error) {
+	l.s.client.ExistsAsync(l.path, false, func(st zk.Stat, err error) {
+		old := l.e.rec.Load()
+		rec := *old
+		rec.epoch, rec.doubt = l.s.epoch.Load(), newDoubt(l.s.verified(), false)
+		switch err = l.s.trust(err); {
+		case passes(err):
+			l.retry(err)
+			return
+		case errors.Is(err, zk.ErrNoNode): // deleted between the two
+			l.retry(errMoved)
+			return
+		case err == nil && st.Mzxid == old.zxid && old.datacenter != nothing: // still true, without a watch
+		case old.zxid == 0 || old.datacenter == nothing: // it exists, and nothing is known of it
+			rec.zxid, rec.datacenter = max(1, st.Mzxid), nothing
+			l.missed(st, denied)
+		default:
+			l.missed(st, denied)
+			if old.vouched() {
+				rec.epoch, rec.doubt = old.epoch, newDoubt(1, false) // nobody knows since when
+				l.e.rec.CompareAndSwap(old, &rec)
+			}
+			l.retry(denied)
+			return
+		}
+		l.s.c.problems.report(l.path, denied, st.Mzxid, old.zxid)
+		l.complete(&rec, nil)
+	})
+}
+
+// missed notes that what was vouched for until this read has brought something else is
+// nothing that an event has told the end of.
+func (l *load) missed(st zk.Stat, err error) {
+	if old := l.e.rec.Load(); old != nil && old.vouched() && old.zxid != st.Mzxid {
+		l.s.c.missed(l.path, old.zxid, st.Mzxid, st, err)
+	}
+}
+
 func (l *load) absent() {
+	l.missed(zk.Stat{}, zk.ErrNoNode)
 	l.s.c.problems.resolve(l.path)
 	l.complete(&record{epoch: l.s.epoch.Load()}, nil)
 }
@@ -110,9 +164,10 @@ func (l *load) found(data []byte, st zk.Stat) {
 		// snapshot may have been another ensemble's, and an ensemble may be restored
 		// from a backup: then a sync changes nothing.
 		l.syncFirst = true
-		l.retry(zk.ErrConnectionLoss)
+		l.retry(errBehind)
 		return
 	}
+	l.missed(st, nil)
 	rec := &record{zxid: st.Mzxid, epoch: l.s.epoch.Load()}
 	shop, err := discovery.DecodeShop(l.e.name, data, c.pinned.intern)
 	if err == nil {
@@ -168,11 +223,19 @@ func (l *load) complete(rec *record, err error) {
 	l.s.pump()
 }
 
+var (
+	// errBehind: the server says what was true before what has been served.
+	errBehind = errors.New("ZooKeeper tells an older state than has been served; if it was restored from a backup, it is believed within a minute")
+	// errMoved: the znode has changed while it was being read.
+	errMoved = errors.New("the znode changes while it is being read")
+)
+
 // transient reports whether a read that ended in err may be tried again on the
 // same session once that is live.
 func transient(err error) bool {
 	return errors.Is(err, zk.ErrConnectionLoss) || errors.Is(err, zk.ErrSessionExpired) ||
-		errors.Is(err, zk.ErrOperationTimeout) || errors.Is(err, zk.ErrInvalidState)
+		errors.Is(err, zk.ErrOperationTimeout) || errors.Is(err, zk.ErrInvalidState) ||
+		errors.Is(err, errBehind) || errors.Is(err, errMoved)
 }
 
 // translate turns a ZooKeeper error into one of the domain's.

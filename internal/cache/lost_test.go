@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,5 +105,48 @@ func TestServersRefuse(t *testing.T) {
 				t.Errorf("a state with a lost transaction in it: %v", err)
 			}
 		})
+	}
+}
+
+// TestRootIsGone: ZooKeeper comes back empty, and its servers let every session in. That
+// it has nothing says nothing of what was in it.
+func TestRootIsGone(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	file := filepath.Join(t.TempDir(), "snapshot")
+	c := w.open(Config{Snapshot: file, ZooKeeper: zk.Config{SessionTimeout: 30 * time.Second, LostAfter: 3 * time.Second}})
+	a := w.answers(0)
+	a.expect("shop 42: HIT", "ip 203.0.113.1: listed HIT", "ip 203.0.113.9: free HIT", "datacenters: HIT")
+	w.zk.Close() // it would be refused
+	w.must(w.server.Restore(""))
+	w.zk = w.client(zk.Config{Servers: []string{w.server.Addr()}})
+	w.eventually(func() string {
+		if p, ok := c.problems.get(layout.Root); !ok || !strings.Contains(p.Error, "does not exist") {
+			return fmt.Sprintf("problems: %+v, refused: %v", c.Problems(), c.Refused())
+		}
+		return ""
+	})
+	stale := []string{"shop 42: STALE", "shop 99: 503", "ip 203.0.113.1: listed STALE", "ip 203.0.113.9: free STALE", "datacenters: STALE"}
+	a.expect(stale...)
+	if _, _, err := a.route("shop 99", discovery.ReadOptions{}); !errors.Is(err, ErrNoRoot) {
+		t.Errorf("what was never asked for: %v", err)
+	}
+	for _, path := range []string{"shop 42", "datacenters", "ip 203.0.113.1"} {
+		if got, _, err := a.route(path, discovery.ReadOptions{Fresh: true}); got != "503" {
+			t.Errorf("%s, asked for afresh, is %s, %v", path, got, err)
+		}
+	}
+	a.expect(stale...)
+
+	// It is filled again, from the root on.
+	for _, dir := range []string{layout.Root, layout.RegionsDir(), layout.DatacentersDir(), layout.BadCitizensDir(), layout.ShopsDir()} {
+		w.put(dir, "")
+	}
+	w.put(layout.Region("us-east1"), `{"open":true}`)
+	w.datacenter("ash2", "us-east1", 5)
+	w.shop("99", "ash2")
+	a.expect("shop 99: HIT", "shop 42: 404", "datacenters: HIT", "datacenter ash1: 404", "ip 203.0.113.1: free HIT")
+	if p := c.Problems(); len(p) > 0 {
+		t.Errorf("problems left: %+v", p)
 	}
 }

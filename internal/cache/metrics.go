@@ -14,7 +14,7 @@ type metrics struct {
 	evictions, rejections, unkept         prometheus.Counter
 	watchEvents, failedLoads              prometheus.Counter
 	revalidations                         prometheus.Counter
-	guardTrips, audited, drift            prometheus.Counter
+	guardTrips, audited, drift, hidden    prometheus.Counter
 	snapshots, failedSnapshots            prometheus.Counter
 	entries, loading, bytes               *prometheus.Desc
 	problems, droppedProblems             *prometheus.Desc
@@ -43,6 +43,8 @@ func newMetrics(c *Cache) *metrics {
 		audited:       counter("audited_total", "Znodes read again and compared with what is held."),
 		drift: counter("drift_total", "Audits that found another value than the one held, though a watch vouched for it. "+
 			"Alarm at 1: the cache told an untruth."),
+		hidden: counter("hidden_changes_total", "Changes of znodes that could not be read at that moment. ZooKeeper tells nobody of them; "+
+			"until they were found the value before was served."),
 		snapshots:       counter("snapshots_written_total", "Snapshots written to disk."),
 		failedSnapshots: counter("snapshot_failures_total", "Snapshots that could not be written."),
 		held:            gauge("shrink_guard_held", "Sets and lists of which the shrink guard serves what ZooKeeper no longer has."),
@@ -70,7 +72,7 @@ func newMetrics(c *Cache) *metrics {
 
 func (m *metrics) counters() []prometheus.Counter {
 	return []prometheus.Counter{m.evictions, m.rejections, m.unkept, m.watchEvents, m.failedLoads, m.revalidations,
-		m.guardTrips, m.audited, m.drift, m.snapshots, m.failedSnapshots}
+		m.guardTrips, m.audited, m.drift, m.hidden, m.snapshots, m.failedSnapshots}
 }
 
 // Describe implements prometheus.Collector.

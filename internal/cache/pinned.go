@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -26,12 +25,7 @@ type pinned struct {
 		view
 		current atomic.Pointer[discovery.Blocklist]
 	}
-	// rootFound: the root exists; until then nothing below it is asked for.
-	// Of the dispatcher goroutine.
-	rootFound bool
-	// rootCzxid is the transaction that created the root, and rootCtime its time;
-	// 0 until the root has been found.
-	rootCzxid, rootCtime atomic.Int64
+	root root
 	// sets are regions, datacenters and lists, in that order.
 	sets []*set
 }
@@ -111,11 +105,11 @@ func (p *pinned) decodeList(name string, data []byte, zxid int64) (any, error) {
 
 // onReady reads again what the session's watches do not hold true any more.
 func (p *pinned) onReady(s *session, epochIsNew bool) {
-	if s == p.session && !p.rootFound {
+	if s == p.session && !p.root.found {
 		p.findRoot()
 		return
 	}
-	if s == p.session && epochIsNew {
+	if s == p.session {
 		p.identify()
 	}
 	for _, v := range p.views() {
@@ -123,70 +117,10 @@ func (p *pinned) onReady(s *session, epochIsNew bool) {
 	}
 }
 
-// findRoot asks for the root first: where it does not exist, nothing else does.
-func (p *pinned) findRoot() {
-	root := p.c.cfg.Layout.Root
-	p.session.client.ExistsAsync(root, true, func(st zk.Stat, err error) {
-		switch {
-		case err == nil:
-			p.rootFound = true
-			p.root(st)
-			p.compare()
-			p.onReady(p.session, true)
-		case errors.Is(err, zk.ErrNoNode):
-			p.fail(fmt.Errorf("%w: %w: %s", discovery.ErrUnavailable, ErrNoRoot, root))
-		default: // the next onReady asks again
-			p.fail(translate(err))
-		}
-	})
-}
-
-// fail tells those who wait for the first of what is pinned why there is nothing.
-func (p *pinned) fail(err error) {
-	p.topology.fail(err)
-	p.blocklist.fail(err)
-}
-
-// root notes which root it is that is found.
-func (p *pinned) root(st zk.Stat) {
-	p.rootCzxid.Store(st.Czxid)
-	p.rootCtime.Store(st.Ctime.UnixMilli())
-}
-
-// identify looks again which root it is: ZooKeeper may have been emptied, and a
-// snapshot must not be written under the name of what it held before.
-func (p *pinned) identify() {
-	p.session.client.ExistsAsync(p.c.cfg.Layout.Root, false, func(st zk.Stat, err error) {
-		if p.session.trust(err) == nil {
-			p.root(st)
-		}
-	})
-}
-
-// compare drops what a snapshot has brought that is of another ensemble, or of a
-// root that was deleted since: none of it has ever been true here, and the shrink
-// guard must not miss it.
-func (p *pinned) compare() {
-	h := p.c.snapshot.header
-	if h == nil || h.RootCzxid == p.rootCzxid.Load() && h.RootCtime == p.rootCtime.Load() {
-		return
-	}
-	p.c.log.Warn("the snapshot is of another ensemble, or the root has been created anew: it is dropped",
-		"root_czxid", p.rootCzxid.Load(), "snapshot_root_czxid", h.RootCzxid)
-	for _, s := range p.sets {
-		s.v.outdate(func() {
-			s.clear()
-			s.v.published = 0 // nothing is, until all has been read
-		})
-	}
-	p.topology.current.Store(nil)
-	p.blocklist.current.Store(nil)
-}
-
 func (p *pinned) onWatch(s *session, e zk.WatchEvent) {
 	if e.Path == p.c.cfg.Layout.Root {
-		if s == p.session && !p.rootFound {
-			p.findRoot()
+		if s == p.session {
+			p.onRoot()
 		}
 		return
 	}
@@ -218,8 +152,8 @@ func (c *Cache) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*disc
 	return answer(ctx, opt, &v.view, &v.current, (*discovery.Blocklist).Zxid)
 }
 
-// answer reads a view's snapshot: at once what is published, or after a sync
-// where it must be fresh.
+// answer reads a view's snapshot: at once what is published, or after a sync where
+// that does not hold a transaction, or after a sync and a check where it must be fresh.
 func answer[T any](ctx context.Context, opt discovery.ReadOptions, v *view, current *atomic.Pointer[T], zxid func(*T) int64) (*T, discovery.Meta, error) {
 	status := discovery.Hit
 	fresh := opt.Fresh || opt.MinZxid != 0 && !v.since(opt.MinZxid)
@@ -235,6 +169,14 @@ func answer[T any](ctx context.Context, opt discovery.ReadOptions, v *view, curr
 		status = discovery.Miss
 		if err := v.catchUp(ctx, opt.MinZxid); err != nil {
 			return nil, discovery.Meta{}, err
+		}
+		if opt.Fresh {
+			if err := v.check(ctx); err != nil {
+				return nil, discovery.Meta{}, err
+			}
+		}
+		if v.c.pinned.root.gone.Load() { // what is not known waits for it
+			return nil, discovery.Meta{}, translate(v.c.pinned.noRoot())
 		}
 		if err := v.wait(ctx, true); err != nil {
 			return nil, discovery.Meta{}, err

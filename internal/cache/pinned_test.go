@@ -262,7 +262,7 @@ func TestNewMemberLagsAsItsListDid(t *testing.T) {
 	s.lag.since -= instant(10 * time.Second)
 	since := s.lag.since
 	v.mu.Unlock()
-	s.onList([]string{"a", "b"}, s.pzxid+1, nil)
+	s.onList([]string{"a", "b"}, s.pzxid+1)
 	s.read("a") // changed after that
 	v.mu.Lock()
 	most, behind := v.behind()

@@ -60,8 +60,7 @@ type session struct {
 	timer            *time.Timer
 	round            round
 	roundTimer       *time.Timer
-	syncing          bool
-	syncNext         []func(error)
+	syncs            shared
 }
 
 // openSession opens a session and returns at once; requests wait until it is live.
@@ -252,48 +251,16 @@ func (s *session) failWaiting() {
 }
 
 // sync calls done once a sync that was issued after this call has completed.
-// At most one sync is in flight; everybody who comes meanwhile shares the next.
-func (s *session) sync(done func(error)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.syncNext = append(s.syncNext, done)
-	if !s.syncing {
-		s.startSync()
-	}
-}
+func (s *session) sync(done func(error)) { s.syncs.join(s.startSync, done) }
 
-// startSync issues the next sync. s.mu is held: SyncAsync never calls back
-// before it returns.
-func (s *session) startSync() {
-	waiting := s.syncNext
-	s.syncNext = nil
-	s.syncing = true
-	s.client.SyncAsync("/", func(err error) {
-		s.mu.Lock()
-		s.syncing = false
-		if len(s.syncNext) > 0 {
-			s.startSync()
-		}
-		s.mu.Unlock()
-		for _, done := range waiting {
-			done(err)
-		}
-	})
-}
+func (s *session) startSync(done func(error)) { s.client.SyncAsync("/", done) }
 
 // syncWait is sync for a caller that waits.
 func (s *session) syncWait(ctx context.Context) error {
 	if !s.live.Load() {
 		return fmt.Errorf("%w: ZooKeeper is out of reach, so nothing newer than what is held can be had; ask without Cache-Control: no-cache", discovery.ErrUnavailable)
 	}
-	done := make(chan error, 1)
-	s.sync(func(err error) { done <- err })
-	select {
-	case err := <-done:
-		return translate(err)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return joined(ctx, func(done func(error)) { s.sync(func(err error) { done(translate(err)) }) })
 }
 
 func (s *session) close() {

@@ -41,6 +41,11 @@ type set struct {
 	listed bool
 	lag    lag // unless listed
 	fault  fault
+	// seen is the last instant at which the list is known to have been what ZooKeeper
+	// holds without trusting an event to tell of the end of that. See check.go.
+	seen instant
+	// due are children that are still to be checked in this round.
+	due []string
 	// whole: which children there are and what each of them holds has been known at
 	// once, at some time. Until then nothing is said of all of them together.
 	whole bool
@@ -50,8 +55,8 @@ type set struct {
 type node struct {
 	// on is the session that reads and watches it; nil until one has been found.
 	on *session
-	// gone: its session says that it does not exist, and the view's is asked to list
-	// the children once more.
+	// gone: its session says that it does not exist, and the children are being listed
+	// once more.
 	gone bool
 	// value is the last one that parsed, nil if none ever did.
 	value any
@@ -74,6 +79,7 @@ type node struct {
 	lag           lag // while unread
 	// fault says why what it holds now cannot be served.
 	fault fault
+	seen  instant // as set.seen
 }
 
 // accept makes a value the one that is served.
@@ -192,43 +198,85 @@ func (s *set) list() {
 }
 
 func (s *set) readList() {
-	s.v.submit(s.v.session, func(done func(error)) {
-		s.v.session.client.ChildrenAsync(s.dir, true, func(names []string, st zk.Stat, err error) {
-			if err = s.v.session.trust(err); !errors.Is(err, zk.ErrNoNode) {
-				done(s.onList(names, st.Pzxid, err))
+	on := s.v.session
+	s.v.submit(on, func(done func(error)) {
+		on.client.ChildrenAsync(s.dir, true, func(names []string, st zk.Stat, err error) {
+			switch err = on.trust(err); {
+			case err == nil:
+				s.onList(names, st.Pzxid)
+			case errors.Is(err, zk.ErrNoNode):
+				s.awaitDir(done)
+				return
+			case !passes(err):
+				s.onUnlistable(err, done)
 				return
 			}
-			s.v.session.client.ExistsAsync(s.dir, true, func(_ zk.Stat, err error) {
-				switch err = s.v.session.trust(err); {
-				case err == nil:
-					s.list() // it has come into being between the two
-				case errors.Is(err, zk.ErrNoNode):
-					err = s.onList(nil, 0, nil)
-				default:
-					err = s.onList(nil, 0, err)
-				}
-				done(err)
-			})
+			done(err)
 		})
 	})
 }
 
-// onList installs which children there are. It returns the error of a read that is
-// to be tried again.
-func (s *set) onList(names []string, pzxid int64, err error) error {
-	if passes(err) {
-		return err
-	}
-	if err != nil {
+// awaitDir watches for the znode that the children would be in, unless the root does not
+// exist either: then it is not known which there are.
+func (s *set) awaitDir(done func(error)) {
+	on := s.v.session
+	on.seeRoot(func(err error) {
+		if err != nil {
+			if errors.Is(err, ErrNoRoot) { // rootIsBack reads it
+				s.v.fail(translate(err))
+				err = nil
+			}
+			done(err)
+			return
+		}
+		on.client.ExistsAsync(s.dir, true, func(_ zk.Stat, err error) {
+			switch err = on.trust(err); {
+			case err == nil:
+				s.list() // it has come into being between the two
+			case errors.Is(err, zk.ErrNoNode):
+				err = nil
+				s.onList(nil, 0)
+			case !passes(err):
+				s.onUnlistable(err, done)
+				return
+			}
+			done(err)
+		})
+	})
+}
+
+// onUnlistable notes that the children may not be listed. Whether there are others
+// than before is asked for all the same: see onDenied.
+func (s *set) onUnlistable(denied error, done func(error)) {
+	on := s.v.session
+	on.client.ExistsAsync(s.dir, false, func(st zk.Stat, err error) {
+		if err = on.trust(err); passes(err) {
+			done(err)
+			return
+		}
 		s.v.change(func() {
-			if s.fault.err == nil && s.whole {
+			switch {
+			case !s.whole:
+			case err == nil && st.Pzxid == s.pzxid:
+				s.fault.since = on.verified()
+			case s.fault.err == nil:
 				s.fault.since = s.lag.since
 			}
-			s.fault.err, s.fault.unwatched = err, true
+			s.fault.err, s.fault.unwatched = denied, true
+			for name, n := range s.nodes {
+				if n.gone { // no list will tell
+					s.lose(name)
+				}
+			}
+			s.judge()
 			s.v.c.problems.report(s.dir, s.unlistable(), 0, s.accepted)
 		})
-		return nil
-	}
+		done(nil)
+	})
+}
+
+// onList installs which children there are.
+func (s *set) onList(names []string, pzxid int64) {
 	var added []string
 	s.v.change(func() {
 		if s.fault.err != nil {
@@ -258,13 +306,12 @@ func (s *set) onList(names []string, pzxid int64, err error) error {
 				s.lose(name)
 			}
 		}
-		s.listed, s.lag = true, lag{}
+		s.listed, s.lag, s.seen = true, lag{}, s.v.session.verified()
 		s.judge()
 	})
 	for _, name := range added {
 		s.read(name)
 	}
-	return nil
 }
 
 // place puts a child on the view's session if that has room for its watch. v.mu is
@@ -347,6 +394,7 @@ func (s *set) get(name string) {
 	n := s.nodes[name]
 	if n == nil {
 		s.v.mu.Unlock()
+		s.v.change(func() {}) // who asked for this has outdated what is published
 		return
 	}
 	on := n.on
@@ -372,34 +420,33 @@ func (s *set) get(name string) {
 	})
 }
 
-// onGone handles that a child does not exist. On the view's own session it has been
-// deleted since it was listed, so the children watch fires: should the znode be back
-// by then, it is read as a new one. Another session may be behind or ahead of that
-// one, which is asked to list once more.
+// onGone handles that a child does not exist: which children there are is read once
+// more, as others may have gone with it, or another has come in its place. A session
+// that is not the view's own may be behind or ahead of that one, which syncs first.
 func (s *set) onGone(on *session, name string) {
-	if on == s.v.session {
-		s.v.change(func() {
-			if n := s.nodes[name]; n != nil && n.on == on {
-				s.lose(name)
-				s.judge()
-			}
-		})
-		return
-	}
-	s.v.outdate(func() {
+	own := s.v.session
+	known, listing := false, false
+	s.v.change(func() {
 		if n := s.nodes[name]; n != nil && n.on == on {
-			n.gone = true
+			n.gone, known = true, true
+			listing = on == own && !s.listed && s.fault.err == nil
 			s.unlist()
 		}
 	})
-	s.v.submit(s.v.session, func(done func(error)) {
-		s.v.session.sync(func(err error) {
-			if err == nil {
-				s.list()
-			}
-			done(err)
+	switch {
+	case !known, listing: // what has deleted it has told the children watch as well
+	case on == own:
+		s.readList()
+	default:
+		s.v.submit(own, func(done func(error)) {
+			own.sync(func(err error) {
+				if err == nil {
+					s.list()
+				}
+				done(err)
+			})
 		})
-	})
+	}
 }
 
 // onDenied notes that a child may not be read, or cannot be for another reason that
@@ -411,14 +458,19 @@ func (s *set) onDenied(on *session, name string, denied error, done func(error))
 			done(err)
 			return
 		}
+		// What is served may be what it holds still.
+		current := func(n *node) bool { return n.value != nil && n.zxid == st.Mzxid && n.pending == nil }
 		s.v.mu.Lock()
 		n := s.nodes[name]
-		known := n == nil || n.on != on || !n.unread && n.fault.unwatched && n.read == st.Mzxid
+		known := n == nil || n.on != on || !n.unread && n.fault.unwatched && n.read == st.Mzxid && !current(n)
 		s.v.mu.Unlock()
 		if !known { // which askAgain asks for each second
 			s.v.change(func() {
 				if n := s.nodes[name]; n != nil && n.on == on {
 					s.spoil(name, n, denied, st.Mzxid)
+					if current(n) {
+						n.fault.since = on.verified()
+					}
 					n.fault.unwatched = true
 					s.v.vouch(on)
 				}
@@ -465,7 +517,7 @@ func (s *set) onRead(on *session, name string, data []byte, st zk.Stat) {
 			n.again = true
 			return
 		}
-		n.again, n.gone = false, false
+		n.again, n.gone, n.seen = false, false, on.verified()
 		s.v.vouch(on)
 		if s.v.c.cfg.Snapshot == "" {
 			data = nil

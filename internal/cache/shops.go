@@ -20,7 +20,7 @@ func (c *Cache) Shop(ctx context.Context, name string, opt discovery.ReadOptions
 	switch {
 	case opt.Fresh, rec == nil && opt.MinZxid != 0:
 		r, err := c.acquire(ctx, hash, name, true)
-		return c.fresh(ctx, hash, name, opt.MinZxid, r, err, syncs{})
+		return c.fresh(ctx, hash, name, opt, r, err, syncs{})
 	case rec != nil:
 		meta := c.serve(e, hash, rec, c.now())
 		if meta.Cache == discovery.Stale && rec.restored() && rec.epoch.session.live.Load() {
@@ -85,7 +85,7 @@ func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOpt
 	// waited for.
 	for i := range waits {
 		if w := &waits[i]; fresh && w.err == nil && w.restored == nil {
-			w.r, w.evicted, w.err = c.confirm(ctx, c.hash(names[w.at]), opt.MinZxid, w.r, done)
+			w.r, w.evicted, w.err = c.confirm(ctx, c.hash(names[w.at]), opt, w.r, done)
 		}
 	}
 	for _, w := range waits {
@@ -95,7 +95,7 @@ func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOpt
 			o.Shop, o.Meta, o.Err = c.renewed(ctx, w.e, w.r, w.err, w.restored)
 		case w.evicted:
 			r, err := c.acquire(ctx, c.hash(name), name, true)
-			o.Shop, o.Meta, o.Err = c.fresh(ctx, c.hash(name), name, opt.MinZxid, r, err, done)
+			o.Shop, o.Meta, o.Err = c.fresh(ctx, c.hash(name), name, opt, r, err, done)
 		case fresh:
 			o.Shop, o.Meta, o.Err = c.confirmed(ctx, opt.MinZxid, w.r, w.err)
 		default:
@@ -338,16 +338,16 @@ func (c *Cache) await(ctx context.Context, r reading, err error) (discovery.Shop
 	return shop, meta, err
 }
 
-// fresh answers with what ZooKeeper holds now. r and err are acquire's, minZxid is
-// as in discovery.ReadOptions, and done has the syncs since the call began.
-func (c *Cache) fresh(ctx context.Context, hash uint64, name string, minZxid int64, r reading, err error, done syncs) (discovery.Shop, discovery.Meta, error) {
+// fresh answers with what ZooKeeper holds now, or at opt.MinZxid. r and err are
+// acquire's, and done has the syncs since the call began.
+func (c *Cache) fresh(ctx context.Context, hash uint64, name string, opt discovery.ReadOptions, r reading, err error, done syncs) (discovery.Shop, discovery.Meta, error) {
 	for range maxTries {
 		evicted := false
 		if err == nil {
-			r, evicted, err = c.confirm(ctx, hash, minZxid, r, done)
+			r, evicted, err = c.confirm(ctx, hash, opt, r, done)
 		}
 		if !evicted {
-			return c.confirmed(ctx, minZxid, r, err)
+			return c.confirmed(ctx, opt.MinZxid, r, err)
 		}
 		r, err = c.acquire(ctx, hash, name, true)
 	}
@@ -358,9 +358,10 @@ func (c *Cache) fresh(ctx context.Context, hash uint64, name string, minZxid int
 // read began with a sync, or, where the entry is in memory, there is a sync of its
 // session. Once that has completed, the watch events of all earlier changes have been
 // handled: the entry is as it should be, or its next read is under way, or begins here.
+// For opt.Fresh it begins in any case, as there are changes of which no event tells.
 // It returns what to answer from. evicted says that there is none: nothing watched
 // the entry while the sync was under way.
-func (c *Cache) confirm(ctx context.Context, hash uint64, minZxid int64, r reading, done syncs) (is reading, evicted bool, err error) {
+func (c *Cache) confirm(ctx context.Context, hash uint64, opt discovery.ReadOptions, r reading, done syncs) (is reading, evicted bool, err error) {
 	if r.l != nil {
 		select {
 		case <-r.l.done:
@@ -370,18 +371,18 @@ func (c *Cache) confirm(ctx context.Context, hash uint64, minZxid int64, r readi
 		if r.l.err != nil {
 			return reading{}, false, r.l.err
 		}
-		if r.started && (r.l.zxid == 0 || r.l.zxid >= minZxid) {
+		if r.started && (r.l.zxid == 0 || r.l.zxid >= opt.MinZxid) {
 			return r, false, nil
 		}
 	}
-	if err := done.wait(ctx, r.session(), minZxid); err != nil {
+	if err := done.wait(ctx, r.session(), opt.MinZxid); err != nil {
 		return reading{}, false, err
 	}
 	kept, l := c.index.entryAndLoad(hash)
 	if kept != r.e {
 		return reading{}, true, nil
 	}
-	if l != nil || !kept.rec.Load().vouched() {
+	if opt.Fresh || l != nil || !kept.rec.Load().vouched() {
 		if l = c.reload(hash, kept, callers); l == nil {
 			return reading{}, true, nil
 		}

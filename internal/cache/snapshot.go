@@ -472,7 +472,7 @@ func openDraft(name string) (*os.File, error) {
 
 func (p *snapshotter) writeTo(out io.Writer) (int64, error) {
 	c := p.c
-	h := snapshotHeader{Root: c.cfg.Layout.Root, ShopBuckets: c.cfg.Layout.ShopBuckets, RootCzxid: c.pinned.rootCzxid.Load(), RootCtime: c.pinned.rootCtime.Load()}
+	h := snapshotHeader{Root: c.cfg.Layout.Root, ShopBuckets: c.cfg.Layout.ShopBuckets, RootCzxid: c.pinned.root.czxid.Load(), RootCtime: c.pinned.root.ctime.Load()}
 	// The times come before the values: nothing is younger than it says.
 	h.Written = c.cfg.clock.Now().UnixNano()
 	h.Boot, h.Uptime = c.cfg.clock.Boot()

@@ -50,6 +50,8 @@ type view struct {
 	// changed is closed, and made anew, at every publication and failure.
 	changed chan struct{}
 	wake    chan struct{}
+
+	checks shared
 }
 
 func (v *view) init(c *Cache, s *session, sets ...*set) {

@@ -1,0 +1,201 @@
+package cache
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"magellan/internal/discovery"
+	"magellan/internal/zk"
+)
+
+// hide takes the permission to read a znode from everybody.
+func (w *world) hide(path string) {
+	w.Helper()
+	w.must(w.zk.SetACL(w.soon(), path, hidden, -1))
+}
+
+func (w *world) show(path string) {
+	w.Helper()
+	w.must(w.zk.SetACL(w.soon(), path, zk.OpenACL(), -1))
+}
+
+// told asks once for a fresh answer and wants it as it should be.
+func (a answers) told(path string, want ...string) {
+	a.Helper()
+	got, meta, err := a.route(path, discovery.ReadOptions{Fresh: true})
+	for _, one := range want {
+		if got == one {
+			return
+		}
+	}
+	a.Errorf("%s, asked for afresh, is %s (%+v, %v), want %v; problems %+v", path, got, meta, err, want, a.cache.Problems())
+}
+
+// noDrift wants nothing to be called a drift: servers differ in what they tell, so how
+// many changes were hidden is not to be said.
+func (w *world) noDrift() {
+	w.Helper()
+	if n := w.drift(); n != 0 {
+		w.Errorf("%v drifts", n)
+	}
+}
+
+// changes are those that a server may keep from whoever may not read.
+var changes = []struct {
+	name, path string
+	change     func(w *world)
+	// before is an answer that the change makes wrong, after what it is once it can be
+	// read. doubted is what it may be in between, asked for afresh.
+	before, after string
+	doubted       []string
+}{
+	{"a list", layout.BadCitizenList("good"), func(w *world) { w.put(layout.BadCitizenList("good"), "203.0.113.1\n203.0.113.2\n") },
+		"ip 203.0.113.2: free HIT", "ip 203.0.113.2: listed HIT", []string{"free STALE"}},
+	{"a datacenter", layout.Datacenter("ash1"), func(w *world) {
+		w.put(layout.Datacenter("ash1"), `{"region":"none","capacity":1000,"assigned":10,"open":true}`)
+	},
+		"shop 42: HIT", "shop 42: HIT", []string{"STALE"}},
+	{"a region", layout.Region("us-east1"), func(w *world) { w.put(layout.Region("us-east1"), `{"open":false}`) },
+		"placement: HIT", "placement: no capacity", []string{"STALE"}},
+	{"which lists there are", layout.BadCitizensDir(), func(w *world) { w.put(layout.BadCitizenList("new"), "203.0.113.2\n") },
+		"ip 203.0.113.2: free HIT", "ip 203.0.113.2: listed HIT", []string{"free STALE"}},
+	{"which datacenters there are", layout.DatacentersDir(), func(w *world) { w.datacenter("sea1", "us-east1", 1) },
+		"datacenter sea1: 404", "datacenter sea1: HIT", []string{"404"}},
+	{"a shop", layout.Shop("42"), func(w *world) { w.shop("42", "none") },
+		"shop 42: HIT", "shop 42: 502", []string{"503"}},
+}
+
+// TestHiddenChangeAskedAfresh: ZooKeeper tells nothing of a change to who may not read
+// at that moment. Who asks for what it holds now is not told what it held before as if
+// that were so, whether it can be read again or not.
+func TestHiddenChangeAskedAfresh(t *testing.T) {
+	for _, tt := range changes {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.fill()
+			w.open(Config{})
+			a := w.answers(0)
+			a.expect(tt.before)
+			path, after, _ := strings.Cut(tt.after, ": ")
+			after = strings.Replace(after, "HIT", "MISS", 1)
+
+			w.hide(tt.path)
+			tt.change(w)
+			a.told(path, tt.doubted...)
+			if len(w.cache.Problems()) == 0 {
+				t.Error("it is no problem")
+			}
+			w.show(tt.path)
+			a.expect(tt.after)
+
+			// In the time of a few requests, so that nobody sees it closed.
+			w = newWorld(t)
+			w.fill()
+			w.open(Config{})
+			a = w.answers(0)
+			a.expect(tt.before)
+			w.hide(tt.path)
+			tt.change(w)
+			w.show(tt.path)
+			a.told(path, after)
+			a.expect(tt.after)
+			w.noDrift()
+		})
+	}
+}
+
+// TestHiddenChangeIsFound: nobody asks for it afresh, and it is found all the same.
+func TestHiddenChangeIsFound(t *testing.T) {
+	for _, tt := range changes {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.fill()
+			w.open(Config{AuditRate: 10})
+			a := w.answers(0)
+			a.expect(tt.before)
+			path, _, _ := strings.Cut(tt.before, ": ")
+			w.hide(tt.path)
+			tt.change(w)
+			a.eventually(func() string {
+				if got, meta, err := a.route(path, discovery.ReadOptions{}); !strings.HasSuffix(got, "STALE") && got != "404" || len(w.cache.Problems()) == 0 {
+					return fmt.Sprintf("%s is %s: %+v, %v", path, got, meta, err)
+				}
+				return ""
+			})
+			w.show(tt.path)
+			a.expect(tt.after)
+			if p := w.cache.Problems(); len(p) > 0 && tt.path != layout.Datacenter("ash1") {
+				t.Errorf("problems left: %+v", p)
+			}
+			w.noDrift()
+		})
+	}
+}
+
+// TestClosedAndTheSame: what may not be read any more and has not been changed is known
+// to be what it was, for as long as that is so.
+func TestClosedAndTheSame(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	c := w.open(Config{AuditRate: 10})
+	const maxStale = 10 * time.Second
+	a := w.answers(maxStale)
+	a.expect("ip 203.0.113.1: listed HIT", "shop 42: HIT", "datacenters: HIT")
+	paths := []string{layout.BadCitizenList("good"), layout.BadCitizensDir(), layout.Datacenter("ash1"), layout.DatacentersDir(), layout.Shop("42")}
+	for _, path := range paths {
+		w.hide(path)
+	}
+	w.eventually(func() string {
+		if p := c.Problems(); len(p) != len(paths) {
+			return fmt.Sprintf("%d problems: %+v", len(p), p)
+		}
+		return ""
+	})
+	closed := time.Now()
+	want := []string{"ip 203.0.113.1: listed STALE", "ip 203.0.113.9: free STALE", "shop 42: STALE", "datacenters: STALE", "datacenter ash1: STALE"}
+	a.expect(want...)
+	w.eventually(func() string { // long enough that nothing would be left of what is as old as the closing
+		if time.Since(closed) < maxStale+maxStale/4 {
+			return "not long enough"
+		}
+		return ""
+	})
+	a.expect(want...)
+	for _, path := range paths {
+		w.show(path)
+	}
+	a.expect("ip 203.0.113.1: listed HIT", "shop 42: HIT", "datacenters: HIT")
+	w.noDrift()
+}
+
+// TestCreatedHidden: a shop that comes into being closed, as `import --auth` makes it,
+// is not told as absent by what watched for it.
+func TestCreatedHidden(t *testing.T) {
+	w := newWorld(t)
+	owner := w.client(zk.Config{Servers: []string{w.server.Addr()}, Auth: []zk.Credential{{Scheme: "digest", Data: "alice:secret"}}})
+	create := func(name string) {
+		t.Helper()
+		w.put(strings.TrimSuffix(layout.Shop(name), "/"+name), "")
+		_, _, err := owner.Create(w.soon(), layout.Shop(name), []byte(`{"datacenter":"ash1"}`),
+			zk.CreateOptions{ACL: []zk.ACL{{Perms: zk.PermAll, Scheme: "auth"}}})
+		w.must(err)
+	}
+	w.open(Config{})
+	a := w.answers(0)
+	a.expect("shop a: 404", "shop b: 404")
+	create("a")
+	a.told("shop a", "502")
+	a.expect("shop a: 502")
+	w.must(w.cache.Close())
+
+	w.open(Config{AuditRate: 1})
+	a = w.answers(0)
+	a.expect("shop b: 404", "shop c: 404")
+	create("b")
+	a.expect("shop b: 502", "shop c: 404")
+	w.must(owner.SetACL(w.soon(), layout.Shop("b"), zk.OpenACL(), -1))
+	a.expect("shop b: HIT")
+	w.noDrift()
+}

@@ -1,0 +1,147 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"magellan/internal/zk"
+)
+
+// ErrNoRoot is returned by [Cache.WaitReady] where ZooKeeper answers but the
+// root znode does not exist.
+var ErrNoRoot = errors.New("the root znode does not exist")
+
+// root is what is known of the root znode. A ZooKeeper without it was emptied, or is
+// not the one that is meant: that it has nothing below says nothing of shops. So nothing
+// is asked for until the root is found. If it is gone later, nothing is taken for absent
+// because of that: what is held is served, STALE.
+type root struct {
+	// found: it has existed. Of the dispatcher goroutine of the pinned session.
+	found bool
+	// gone: it exists no longer.
+	gone atomic.Bool
+	// czxid is the transaction that created it, and ctime its time; 0 until it has been
+	// found.
+	czxid, ctime atomic.Int64
+}
+
+// findRoot looks for the root before anything is read.
+func (p *pinned) findRoot() {
+	path := p.c.cfg.Layout.Root
+	p.session.client.ExistsAsync(path, true, func(st zk.Stat, err error) {
+		switch {
+		case err == nil:
+			p.root.found = true
+			p.root.is(st)
+			p.compare()
+			p.onReady(p.session, true)
+		case errors.Is(err, zk.ErrNoNode):
+			p.fail(translate(p.noRoot()))
+		default: // the next onReady asks again
+			p.fail(translate(err))
+		}
+	})
+}
+
+func (p *pinned) noRoot() error { return fmt.Errorf("%w: %s", ErrNoRoot, p.c.cfg.Layout.Root) }
+
+// is notes which root it is that is found.
+func (r *root) is(st zk.Stat) {
+	r.czxid.Store(st.Czxid)
+	r.ctime.Store(st.Ctime.UnixMilli())
+}
+
+// onRoot handles that the root has changed, has come or has gone.
+func (p *pinned) onRoot() {
+	if p.root.found {
+		p.identify()
+	} else {
+		p.findRoot()
+	}
+}
+
+// identify looks again whether there is a root, and which: a snapshot must not be
+// written under the name of what ZooKeeper held before.
+func (p *pinned) identify() {
+	p.session.client.ExistsAsync(p.c.cfg.Layout.Root, true, func(st zk.Stat, err error) {
+		switch err = p.session.trust(err); {
+		case err == nil:
+			p.root.is(st)
+			p.rootIsBack()
+		case errors.Is(err, zk.ErrNoNode):
+			p.rootIsGone()
+		}
+	})
+}
+
+func (p *pinned) rootIsGone() {
+	if !p.root.gone.Swap(true) {
+		err := fmt.Errorf("%w; what was read before is served: restore it, or restart magellan if it is to begin with nothing", p.noRoot())
+		p.c.problems.report(p.c.cfg.Layout.Root, err, 0, p.root.czxid.Load())
+	}
+}
+
+// rootIsBack reads what was not believed to be absent.
+func (p *pinned) rootIsBack() {
+	if !p.root.gone.Swap(false) {
+		return
+	}
+	p.c.problems.resolve(p.c.cfg.Layout.Root)
+	for _, v := range p.views() {
+		v.onReady(p.session, false)
+	}
+	for _, s := range p.c.sessions.list() {
+		s.mu.Lock()
+		s.revalidate(true)
+		s.mu.Unlock()
+	}
+}
+
+// seeRoot calls then once it is known whether the root exists, before what the session
+// says is absent is believed; with ErrNoRoot if not. It runs on the dispatcher.
+func (s *session) seeRoot(then func(error)) {
+	e, p := s.epoch.Load(), &s.c.pinned
+	if e.rootSeen.Load() && !p.root.gone.Load() {
+		then(nil)
+		return
+	}
+	s.client.ExistsAsync(s.c.cfg.Layout.Root, false, func(_ zk.Stat, err error) {
+		switch err = s.trust(err); {
+		case errors.Is(err, zk.ErrNoNode):
+			p.rootIsGone()
+			then(p.noRoot())
+		case passes(err):
+			then(err)
+		default:
+			e.rootSeen.Store(true)
+			then(nil)
+		}
+	})
+}
+
+// fail tells those who wait for the first of what is pinned why there is nothing.
+func (p *pinned) fail(err error) {
+	p.topology.fail(err)
+	p.blocklist.fail(err)
+}
+
+// compare drops what a snapshot has brought that is of another ensemble, or of a
+// root that was deleted since: none of it has ever been true here, and the shrink
+// guard must not miss it.
+func (p *pinned) compare() {
+	h := p.c.snapshot.header
+	if h == nil || h.RootCzxid == p.root.czxid.Load() && h.RootCtime == p.root.ctime.Load() {
+		return
+	}
+	p.c.log.Warn("the snapshot is of another ensemble, or the root has been created anew: it is dropped",
+		"root_czxid", p.root.czxid.Load(), "snapshot_root_czxid", h.RootCzxid)
+	for _, s := range p.sets {
+		s.v.outdate(func() {
+			s.clear()
+			s.v.published = 0 // nothing is, until all has been read
+		})
+	}
+	p.topology.current.Store(nil)
+	p.blocklist.current.Store(nil)
+}
