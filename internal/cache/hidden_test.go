@@ -134,6 +134,35 @@ func TestHiddenChangeIsFound(t *testing.T) {
 	}
 }
 
+// TestHiddenChangeAmongMany: it is not left to chance when a member is looked at.
+func TestHiddenChangeAmongMany(t *testing.T) {
+	w := newWorld(t)
+	const members = 2000
+	var ops []zk.Op
+	for i := range members {
+		ops = append(ops, zk.CreateOp(layout.Datacenter(fmt.Sprint("dc-", i)), []byte(`{"region":"us-east1","capacity":1,"assigned":1,"open":true}`), zk.CreateOptions{}))
+	}
+	_, err := w.zk.Multi(w.soon(), ops...)
+	w.must(err)
+	w.open(Config{AuditRate: 1})
+	w.expectDatacenters(members+2, discovery.Hit)
+	for i, path := range []string{layout.Datacenter("dc-7"), layout.DatacentersDir()} {
+		w.hide(path)
+		w.datacenter("dc-7", "us-east1", 100+i)
+		w.datacenter(fmt.Sprint("new-", i), "us-east1", 1)
+		w.show(path)
+	}
+	w.eventually(func() string {
+		topology, _, err := w.cache.Topology(w.soon(), discovery.ReadOptions{})
+		w.must(err)
+		if d, _ := topology.Datacenter("dc-7"); d.Assigned != 101 || len(topology.Datacenters()) != members+4 {
+			return fmt.Sprintf("dc-7 is %+v, of %d", d, len(topology.Datacenters()))
+		}
+		return ""
+	})
+	w.noDrift()
+}
+
 // TestClosedAndTheSame: what may not be read any more and has not been changed is known
 // to be what it was, for as long as that is so.
 func TestClosedAndTheSame(t *testing.T) {
@@ -190,8 +219,15 @@ func TestCreatedHidden(t *testing.T) {
 	a.expect("shop a: 502")
 	w.must(w.cache.Close())
 
+	// Where there are many that exist, their turn is far away.
 	w.open(Config{AuditRate: 1})
 	a = w.answers(0)
+	names := make([]string, 400)
+	for i := range names {
+		names[i] = fmt.Sprint("shop-", i)
+		w.shop(names[i], "ash1")
+	}
+	w.cache.Shops(w.soon(), names, discovery.ReadOptions{}, make([]discovery.ShopRead, len(names)))
 	a.expect("shop b: 404", "shop c: 404")
 	create("b")
 	a.expect("shop b: 502", "shop c: 404")
