@@ -49,18 +49,22 @@ func (l *accessLogFile) Close() error {
 	return l.file.Close()
 }
 
-// trustedProxies parses --trusted-proxies. An address is a prefix with itself in it.
-func (c *serveCommand) trustedProxies() ([]netip.Prefix, error) {
-	var proxies []netip.Prefix
+// trustedProxies parses --trusted-proxies. An address is a prefix with itself in it;
+// unix says that the peers of a unix socket are trusted.
+func (c *serveCommand) trustedProxies() (proxies []netip.Prefix, unix bool, err error) {
 	for _, text := range c.TrustedProxies {
+		if text == "unix" {
+			unix = true
+			continue
+		}
 		prefix, err := netip.ParsePrefix(text)
 		if addr, addrErr := netip.ParseAddr(text); addrErr == nil && addr.Zone() == "" {
 			prefix, err = addr.Unmap().Prefix(addr.Unmap().BitLen())
 		}
 		if err != nil {
-			return nil, fmt.Errorf("--trusted-proxies: %q is neither an address nor a prefix such as 10.0.0.0/8", text)
+			return nil, false, fmt.Errorf("--trusted-proxies: %q is neither an address nor a prefix such as 10.0.0.0/8, nor unix for the peers of a unix socket", text)
 		}
 		proxies = append(proxies, prefix.Masked())
 	}
-	return proxies, nil
+	return proxies, unix, nil
 }

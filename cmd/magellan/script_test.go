@@ -352,14 +352,20 @@ func cmdExistsSoon(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// httpunix SOCKET PATH REGEXP asks over a socket in the file system until the answer
+// httpunix SOCKET PATH REGEXP asks over a socket in the file system, as a proxy of
+// 198.51.100.7 does, until the answer
 // matches.
 func cmdHTTPUnix(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 3, "httpunix SOCKET PATH REGEXP")
 	want := regexp.MustCompile(args[2])
 	poll(ts, args[1], func() error {
-		r := remote{flag: "socket", url: "http://localhost", socket: args[0], timeout: patience}
-		_, answer, err := r.ask(context.Background(), http.MethodGet, args[1], nil, nil)
+		conn, err := net.Dial("unix", args[0])
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "GET %s HTTP/1.0\r\nX-Forwarded-For: 198.51.100.7\r\n\r\n", args[1])
+		answer, err := io.ReadAll(conn)
 		if err == nil && !want.Match(answer) {
 			err = fmt.Errorf("no match for %q in %s", want, answer)
 		}

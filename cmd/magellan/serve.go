@@ -43,7 +43,7 @@ type serveCommand struct {
 	CORSOrigins    []string      `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may read answers, by GET and HEAD, with commas between: https://shop.example, or * for all. Browsers keep answers from other pages."`
 	AccessLog      string        `placeholder:"FORMAT" enum:"off,json,combined" default:"off" help:"Log each request: json, or combined as Apache does; off is none."`
 	AccessLogFile  string        `placeholder:"FILE" default:"-" help:"Where to: a file, which is appended to, or - for stdout. Lines that come faster than they can be written are dropped."`
-	TrustedProxies []string      `placeholder:"CIDR" help:"Proxies whose X-Forwarded-For or Forwarded the access log believes, with commas between: addresses or prefixes."`
+	TrustedProxies []string      `placeholder:"CIDR" help:"Proxies whose X-Forwarded-For or Forwarded the access log believes, with commas between: addresses or prefixes, and unix for whoever connects to the socket of --listen=unix:PATH."`
 	StartTimeout   time.Duration `placeholder:"DURATION" default:"30s" help:"How long to wait for ZooKeeper at the start before giving up."`
 	DrainDelay     time.Duration `placeholder:"DURATION" default:"1s" help:"How long to go on serving, with /readyz failing and clients told to close their connections, once told to stop: longer than load balancers take to notice."`
 	Drain          time.Duration `placeholder:"DURATION" default:"30s" help:"How long requests under way may take to end after that; then they are cut off."`
@@ -85,7 +85,7 @@ func (c *serveCommand) Validate() error {
 			return fmt.Errorf("--snapshot: there is no directory %s: create it", filepath.Dir(c.Snapshot))
 		}
 	}
-	if _, err := c.trustedProxies(); err != nil {
+	if _, _, err := c.trustedProxies(); err != nil {
 		return err
 	}
 	for _, origin := range c.CORSOrigins {
@@ -233,12 +233,12 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	if err != nil {
 		return s, err
 	}
-	proxies, err := c.trustedProxies()
+	proxies, trustUnix, err := c.trustedProxies()
 	if err != nil {
 		return s, err
 	}
 	s.api, err = httpapi.New(httpapi.Config{
-		AccessLog: accessLog.writer(), AccessFormat: httpapi.AccessFormat(c.AccessLog), TrustedProxies: proxies,
+		AccessLog: accessLog.writer(), AccessFormat: httpapi.AccessFormat(c.AccessLog), TrustedProxies: proxies, TrustUnix: trustUnix,
 		Service: service, Ready: s.ready, Logger: log, Registerer: metrics,
 		RequestTimeout: c.RequestTimeout, DrainDelay: c.DrainDelay, MaxConns: maxConns(),
 		MaxWait: c.MaxWait, MaxPolls: c.MaxPolls, MaxStreams: c.MaxStreams, CORSOrigins: c.CORSOrigins,

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -24,8 +25,9 @@ type access struct {
 func (x *exchange) logAccess(took time.Duration) {
 	log := x.server.access
 	header := x.w.Header()
+	localAddr, _ := x.r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	a := access{
-		time: x.start, took: took, remote: x.r.RemoteAddr, client: x.server.proxies.client(x.r),
+		time: x.start, took: took, remote: x.r.RemoteAddr, client: x.server.proxies.client(isUnix(localAddr), x.r.RemoteAddr, x.r.Header),
 		method: x.r.Method, uri: x.r.RequestURI, proto: x.r.Proto, status: x.status, bytes: x.bytes,
 		referer: first(x.r.Header["Referer"]), userAgent: first(x.r.Header["User-Agent"]),
 		requestID: first(header["X-Request-Id"]), cache: first(header["X-Cache"]), to: x.route.path,
@@ -119,10 +121,13 @@ func appendEscaped(dst []byte, s string) []byte {
 }
 
 // proxies are those whose word is taken for whose requests they pass on.
-type proxies []netip.Prefix
+type proxies struct {
+	prefixes []netip.Prefix
+	unix     bool // whoever connects to a unix socket is one
+}
 
 func (p proxies) has(addr netip.Addr) bool {
-	for _, prefix := range p {
+	for _, prefix := range p.prefixes {
 		if prefix.Contains(addr) {
 			return true
 		}
@@ -130,23 +135,40 @@ func (p proxies) has(addr netip.Addr) bool {
 	return false
 }
 
-// client returns the address of who sent a request: the connection's, and where that
-// is a trusted proxy's the address that it names, which is the last of those that are
-// not trusted proxies themselves. Before that one stands what anybody could have
-// written.
+// unixClient is what stands for the address of a unix socket's peer, as in nginx's logs.
+// The peer's own name of its end is not used: it can be any text, such as 192.0.2.1:80.
+const unixClient = "unix:"
+
+func isUnix(addr net.Addr) bool { return addr != nil && addr.Network() == "unix" }
+
+// client returns the address of who sent a request with that header: the connection's,
+// and where that is a trusted proxy's the address that it names, which is the last of
+// those that are not trusted proxies themselves. Before that one stands what anybody
+// could have written. unix: the connection came by a unix socket.
 //
 // A proxy writes X-Forwarded-For or Forwarded (RFC 7239) and may pass the other on as
 // a client wrote it. So where both are there and do not say the same, neither counts.
-func (p proxies) client(r *http.Request) string {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
+func (p proxies) client(unix bool, remote string, header http.Header) string {
+	var addr netip.Addr // stays the zero one for a unix socket
+	if !unix {
+		peer, err := netip.ParseAddrPort(remote)
+		if err != nil {
+			return remote
+		}
+		addr = peer.Addr().Unmap()
 	}
-	addr := peer.Addr().Unmap()
-	if !p.has(addr) {
-		return addr.String()
+	if trusted := unix && p.unix || !unix && p.has(addr); trusted {
+		addr = p.named(addr, header)
 	}
-	plain, standard := r.Header["X-Forwarded-For"], r.Header["Forwarded"]
+	if !addr.IsValid() {
+		return unixClient
+	}
+	return addr.String()
+}
+
+// named returns the address that a trusted proxy names, its own addr if it names none.
+func (p proxies) named(addr netip.Addr, header http.Header) netip.Addr {
+	plain, standard := header["X-Forwarded-For"], header["Forwarded"]
 	byPlain, byStandard := p.last(addr, plain, parseForwardedAddr), p.last(addr, standard, parseForwardedFor)
 	switch {
 	case standard == nil:
@@ -154,7 +176,7 @@ func (p proxies) client(r *http.Request) string {
 	case plain == nil || byPlain == byStandard:
 		addr = byStandard
 	}
-	return addr.String()
+	return addr
 }
 
 // last goes through a list of addresses from its end, as long as they are trusted

@@ -8,7 +8,7 @@ import (
 
 // TestClient: whose address is logged.
 func TestClient(t *testing.T) {
-	trusted := proxies{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
+	trusted := proxies{prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}}
 	for _, tt := range []struct {
 		name, remote        string
 		forwarded, standard []string
@@ -38,14 +38,39 @@ func TestClient(t *testing.T) {
 		{"one of both is forged", "10.0.0.1:4711", []string{"203.0.113.1"}, []string{"for=198.51.100.1"}, "10.0.0.1"},
 		{"no address and port", "@", []string{"203.0.113.1"}, nil, "@"},
 	} {
-		r := &http.Request{RemoteAddr: tt.remote, Header: http.Header{}}
+		header := http.Header{}
 		if tt.forwarded != nil {
-			r.Header["X-Forwarded-For"] = tt.forwarded
+			header["X-Forwarded-For"] = tt.forwarded
 		}
 		if tt.standard != nil {
-			r.Header["Forwarded"] = tt.standard
+			header["Forwarded"] = tt.standard
 		}
-		if got := trusted.client(r); got != tt.want {
+		if got := trusted.client(false, tt.remote, header); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestClientUnix: whose address is logged of what comes by a unix socket.
+func TestClientUnix(t *testing.T) {
+	inner := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	forwarded := http.Header{"X-Forwarded-For": {"198.51.100.1, 10.1.1.1"}}
+	for _, tt := range []struct {
+		name    string
+		trusted proxies
+		remote  string
+		header  http.Header
+		want    string
+	}{
+		{"trusted", proxies{inner, true}, "@", forwarded, "198.51.100.1"},
+		{"trusted, standard", proxies{inner, true}, "@", http.Header{"Forwarded": {"for=198.51.100.1"}}, "198.51.100.1"},
+		{"trusted, says nothing", proxies{inner, true}, "@", nil, "unix:"},
+		{"trusted, nonsense", proxies{inner, true}, "@", http.Header{"X-Forwarded-For": {"unknown"}}, "unix:"},
+		{"trusted, both headers differ", proxies{inner, true}, "@", http.Header{"X-Forwarded-For": {"203.0.113.1"}, "Forwarded": {"for=198.51.100.1"}}, "unix:"},
+		{"not trusted", proxies{inner, false}, "@", forwarded, "unix:"},
+		{"not trusted, with the name of who is", proxies{inner, false}, "10.0.0.1:80", forwarded, "unix:"},
+	} {
+		if got := tt.trusted.client(true, tt.remote, tt.header); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
 	}

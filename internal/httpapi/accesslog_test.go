@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -192,4 +193,46 @@ func plainCounter(t *testing.T, registry *prometheus.Registry, name string) floa
 	}
 	t.Fatalf("there is no %s", name)
 	return 0
+}
+
+// TestAccessLogUnix: a proxy that connects to a unix socket is believed if that is
+// trusted, and nobody is taken for the address that is the name of its socket.
+func TestAccessLogUnix(t *testing.T) {
+	for trust, want := range map[bool]string{true: "198.51.100.1", false: "unix:"} {
+		var log lockedBuffer
+		w := newWorld(t, func(cfg *httpapi.Config) {
+			cfg.AccessLog, cfg.AccessFormat = &log, httpapi.AccessCombined
+			cfg.TrustUnix, cfg.TrustedProxies = trust, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+		})
+		t.Chdir(t.TempDir())
+		l, err := net.Listen("unix", "api.sock")
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() { served <- w.server.Serve(l) }()
+		for i, request := range []string{"GET /v1/shops/42 HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.1\r\nConnection: close\r\n\r\n", "hello\r\n\r\n"} {
+			own := &net.UnixAddr{Name: fmt.Sprintf("10.0.0.1:%d", 80+i), Net: "unix"}
+			c, err := net.DialUnix("unix", own, l.Addr().(*net.UnixAddr))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(c, request); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadAll(c); err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+		}
+		if err := w.server.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		if got := log.String(); !strings.HasPrefix(got, want+" - - [") || !strings.Contains(got, "\nunix: - - [") {
+			t.Errorf("trusted %v: want %s, then unix: in\n%s", trust, want, got)
+		}
+	}
 }

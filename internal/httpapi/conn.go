@@ -75,7 +75,7 @@ func (c *conn) Read(b []byte) (int, error) {
 // Write implements [net.Conn].
 func (c *conn) Write(b []byte) (int, error) {
 	if !c.answering {
-		if problem := c.server.inPlaceOf(b, c.RemoteAddr().String()); problem != nil {
+		if problem := c.server.inPlaceOf(b, c.RemoteAddr()); problem != nil {
 			if _, err := c.Conn.Write(problem); err != nil {
 				return 0, err
 			}
@@ -96,7 +96,7 @@ func (c *conn) CloseWrite() error {
 
 // inPlaceOf returns the answer to send in the place of one of net/http's own; nil
 // if text is none.
-func (s *Server) inPlaceOf(text []byte, remote string) []byte {
+func (s *Server) inPlaceOf(text []byte, remote net.Addr) []byte {
 	rest, ok := bytes.CutPrefix(text, []byte("HTTP/1.1 "))
 	if !ok || len(rest) < 3 {
 		return nil
@@ -129,13 +129,13 @@ func (s *Server) inPlaceOf(text []byte, remote string) []byte {
 }
 
 // refused counts and logs what was answered before there was a request.
-func (s *Server) refused(remote string, status, bytes int, requestID string) {
+func (s *Server) refused(remote net.Addr, status, bytes int, requestID string) {
 	s.elsewhere.metrics.observe(status, 0)
 	if s.access == nil {
 		return
 	}
 	a := access{
-		time: time.Now(), remote: remote, client: s.proxies.client(&http.Request{RemoteAddr: remote}),
+		time: time.Now(), remote: remote.String(), client: s.proxies.client(isUnix(remote), remote.String(), nil),
 		status: status, bytes: int64(bytes), requestID: requestID, to: otherRoute,
 	}
 	s.access.add(a.append(nil, s.access.format))

@@ -32,7 +32,7 @@ func (s *Server) refuseHTTP2(w http.ResponseWriter) {
 		return
 	}
 	defer conn.Close()
-	s.refused(conn.RemoteAddr().String(), http.StatusHTTPVersionNotSupported, 0, "")
+	s.refused(conn.RemoteAddr(), http.StatusHTTPVersionNotSupported, 0, "")
 	_ = conn.SetDeadline(time.Now().Add(goodbyeTime))
 	if _, err := conn.Write(http2Refusal("this is a server of HTTP/1.1 and HTTP/1.0")); err != nil {
 		return

@@ -101,6 +101,9 @@ type Config struct {
 	// TrustedProxies are the addresses of proxies that say in X-Forwarded-For, or in
 	// Forwarded, whose requests they pass on. Others are not believed.
 	TrustedProxies []netip.Prefix
+	// TrustUnix: whoever connects to a unix socket is such a proxy, too. It has no
+	// address; who may connect is said by the permissions of the socket's directory.
+	TrustUnix bool
 	// DrainDelay is how long [Server.Shutdown] goes on serving, with /readyz
 	// failing and connections told to close, before it stops accepting: longer
 	// than load balancers take to notice, and than busy clients wait between
@@ -211,7 +214,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New(), watched: make(map[string]*route), compressors: newCompressors()}
 	s.drain.init()
 	s.questions.init()
-	s.proxies = cfg.TrustedProxies
+	s.proxies = proxies{cfg.TrustedProxies, cfg.TrustUnix}
 	if s.metrics, err = newMetrics(s, cfg.Registerer); err != nil {
 		return nil, err
 	}
