@@ -37,10 +37,10 @@ func (s *Server) getBadCitizens(x *exchange) error {
 		}
 		if delta := edition.delta(from); delta != nil {
 			x.w.Header()["Delta-Base"] = []string{formatETag(from)}
-			return x.sendKept(contentType, delta)
+			return x.sendBody(contentType, delta)
 		}
 	}
-	return x.sendKept(contentType, edition.whole())
+	return x.sendBody(contentType, edition.whole())
 }
 
 // badCitizensQuery returns the index of the format asked for, and the version to

@@ -265,6 +265,12 @@ func (x *exchange) sendKept(contentType []string, r *rendering) error {
 	if had, err := x.clientHas(r.etag); had {
 		return err
 	}
+	return x.sendBody(contentType, r)
+}
+
+// sendBody is what sendKept does for a client that does not have the body: clientHas
+// has been asked.
+func (x *exchange) sendBody(contentType []string, r *rendering) error {
 	header := x.w.Header()
 	header["Content-Type"] = contentType
 	body := r.body

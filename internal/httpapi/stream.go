@@ -237,15 +237,22 @@ func (s *stream) run() string {
 }
 
 // findTooOld has those keys looked at whose answers have become too old to be given:
-// nothing tells of that.
+// nothing tells of that. Keys with the same need stand one behind the other, and what
+// they need is asked for once: the list of bad citizens is not to be looked through for
+// each of 500 addresses.
 func (s *stream) findTooOld() {
 	ctx, cancel := context.WithTimeout(s.x.r.Context(), s.x.server.cfg.RequestTimeout)
 	defer cancel()
+	var last *need
+	var err error
 	for _, k := range s.keys {
 		if k.state == 0 {
 			continue
 		}
-		if err := k.what.known(ctx, k.service, k.name); errors.Is(err, discovery.ErrTooOld) {
+		if needs := k.what.needs; needs.named || needs != last {
+			last, err = needs, needs.known(ctx, k.service, k.name)
+		}
+		if errors.Is(err, discovery.ErrTooOld) {
 			s.changed(k)
 		}
 	}

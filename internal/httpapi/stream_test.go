@@ -398,6 +398,60 @@ func (r *agingReader) Blocklist(ctx context.Context, opt discovery.ReadOptions) 
 	return list, r.age(meta), err
 }
 
+// countingReader counts how often the sets are asked for.
+type countingReader struct {
+	*discoverytest.Reader
+	topologies, blocklists atomic.Int64
+}
+
+func (r *countingReader) Topology(ctx context.Context, opt discovery.ReadOptions) (*discovery.Topology, discovery.Meta, error) {
+	r.topologies.Add(1)
+	return r.Reader.Topology(ctx, opt)
+}
+
+func (r *countingReader) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*discovery.Blocklist, discovery.Meta, error) {
+	r.blocklists.Add(1)
+	return r.Reader.Blocklist(ctx, opt)
+}
+
+// TestStreamHeartbeatAsksOnce: however many keys are made of the topology or of the list
+// of bad citizens, a heartbeat asks for those once.
+func TestStreamHeartbeatAsksOnce(t *testing.T) {
+	const keys, heartbeats = 50, 20
+	var placements, addresses []string
+	for i := range keys {
+		placements = append(placements, fmt.Sprintf("placement=new-%d", i))
+		addresses = append(addresses, fmt.Sprintf("bad-citizen=192.0.2.%d", i))
+	}
+	beat := func(query string) *countingReader {
+		reader := &countingReader{Reader: newReader()}
+		s, err := discovery.New(discovery.Config{Reader: reader, Now: func() time.Time { return now }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWorld(t, func(cfg *httpapi.Config) { cfg.Service, cfg.Heartbeat = s, 10*time.Millisecond })
+		c := w.watch(query, "")
+		for range strings.Count(query, "&") + 1 {
+			c.expect("snapshot")
+		}
+		c.expect("synced")
+		for range heartbeats {
+			c.expect(":")
+		}
+		return reader
+	}
+	// Each heartbeat asks for the topology once to see whether there can be answers at
+	// all. What is counted before the first one is less than five times for each key.
+	r := beat("bad-citizens&bad-citizens-delta&" + strings.Join(addresses, "&"))
+	if lists, all := r.blocklists.Load(), r.topologies.Load(); lists > all+5*keys {
+		t.Errorf("%d heartbeats asked %d times for the list of bad citizens", all, lists)
+	}
+	r = beat("regions&region=us-east1&datacenters&bad-citizens&" + strings.Join(placements, "&"))
+	if topologies, all := r.topologies.Load(), r.blocklists.Load(); topologies > 3*all+5*keys {
+		t.Errorf("%d heartbeats asked %d times for the topology", all, topologies)
+	}
+}
+
 // TestStreamTooOld: a client is told that what it has is too old to be an answer, of
 // those keys of which that is so, once; and what the answer is when there is one.
 func TestStreamTooOld(t *testing.T) {

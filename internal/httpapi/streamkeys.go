@@ -26,45 +26,53 @@ type watchable struct {
 	// since: the answer is what has changed since the one that the client has.
 	since bool
 	check func(s *Server, x *exchange, name string) error
-	// known returns the error of the answer, or of all that it may need.
+	// needs is what the answer may be made of.
+	needs *need
+}
+
+// need is what has to be known for an answer.
+type need struct {
+	// named: it is another one for each name.
+	named bool
+	// known returns why it cannot be told, nil if it can.
 	known func(ctx context.Context, s *discovery.Service, name string) error
 }
 
-func shopKnown(ctx context.Context, s *discovery.Service, name string) error {
-	_, _, err := s.Shop(ctx, name, discovery.ReadOptions{})
-	return err
-}
-
-func datacenterKnown(ctx context.Context, s *discovery.Service, name string) error {
-	_, _, err := s.Datacenter(ctx, name, discovery.ReadOptions{})
-	return err
-}
-
-func topologyKnown(ctx context.Context, s *discovery.Service, _ string) error {
-	if _, _, err := s.Regions(ctx, discovery.ReadOptions{}); err != nil {
+var (
+	needsShop = &need{named: true, known: func(ctx context.Context, s *discovery.Service, name string) error {
+		_, _, err := s.Shop(ctx, name, discovery.ReadOptions{})
 		return err
-	}
-	_, _, err := s.Datacenters(ctx, discovery.ReadOptions{})
-	return err
-}
-
-func blocklistKnown(ctx context.Context, s *discovery.Service, _ string) error {
-	_, _, err := s.BadCitizens(ctx, discovery.ReadOptions{})
-	return err
-}
+	}}
+	needsDatacenter = &need{named: true, known: func(ctx context.Context, s *discovery.Service, name string) error {
+		_, _, err := s.Datacenter(ctx, name, discovery.ReadOptions{})
+		return err
+	}}
+	needsTopology = &need{known: func(ctx context.Context, s *discovery.Service, _ string) error {
+		if _, _, err := s.Regions(ctx, discovery.ReadOptions{}); err != nil {
+			return err
+		}
+		_, _, err := s.Datacenters(ctx, discovery.ReadOptions{})
+		return err
+	}}
+	needsBlocklist = &need{known: func(ctx context.Context, s *discovery.Service, _ string) error {
+		_, _, err := s.BadCitizens(ctx, discovery.ReadOptions{})
+		return err
+	}}
+)
 
 func checkName(_ *Server, _ *exchange, name string) error { return discovery.ValidateName(name) }
 
+// watchables stand in groups of the same need: see [stream.findTooOld].
 var watchables = [...]watchable{
-	{parameter: "shop", path: "/v1/shops/{shop}", named: true, check: checkName, known: shopKnown},
-	{parameter: "placement", topology: true, path: "/v1/placement", named: true, query: true, check: checkName, known: topologyKnown},
-	{parameter: "regions", topology: true, path: "/v1/regions", known: topologyKnown},
-	{parameter: "region", topology: true, path: "/v1/regions/{region}", named: true, check: checkName, known: topologyKnown},
-	{parameter: "datacenters", topology: true, path: "/v1/datacenters", known: topologyKnown},
-	{parameter: "datacenter", topology: true, path: "/v1/datacenters/{datacenter}", named: true, check: checkName, known: datacenterKnown},
-	{parameter: "bad-citizens", path: "/v1/bad-citizens", known: blocklistKnown},
-	{parameter: "bad-citizens-delta", path: "/v1/bad-citizens", since: true, known: blocklistKnown},
-	{parameter: "bad-citizen", path: "/v1/bad-citizens/{ip}", named: true, known: blocklistKnown, check: func(s *Server, x *exchange, ip string) error {
+	{parameter: "shop", path: "/v1/shops/{shop}", named: true, check: checkName, needs: needsShop},
+	{parameter: "placement", topology: true, path: "/v1/placement", named: true, query: true, check: checkName, needs: needsTopology},
+	{parameter: "regions", topology: true, path: "/v1/regions", needs: needsTopology},
+	{parameter: "region", topology: true, path: "/v1/regions/{region}", named: true, check: checkName, needs: needsTopology},
+	{parameter: "datacenters", topology: true, path: "/v1/datacenters", needs: needsTopology},
+	{parameter: "datacenter", topology: true, path: "/v1/datacenters/{datacenter}", named: true, check: checkName, needs: needsDatacenter},
+	{parameter: "bad-citizens", path: "/v1/bad-citizens", needs: needsBlocklist},
+	{parameter: "bad-citizens-delta", path: "/v1/bad-citizens", since: true, needs: needsBlocklist},
+	{parameter: "bad-citizen", path: "/v1/bad-citizens/{ip}", named: true, needs: needsBlocklist, check: func(s *Server, x *exchange, ip string) error {
 		_, _, err := s.service.BadCitizen(x.ctx, ip, discovery.ReadOptions{})
 		if err != nil && passing(err) {
 			return nil // the key is good, and its first event says what is not
