@@ -22,6 +22,9 @@ type healthCommand struct {
 func (c *healthCommand) Run(ctx context.Context, con *console) error {
 	server := remote{flag: "--server", url: c.Server, timeout: c.Timeout}
 	if path, ok := strings.CutPrefix(c.Listen, unixPrefix); ok && c.Server == "" {
+		if err := checkSocket(path); err != nil {
+			return fail(exitUsage, "--listen: %w", err)
+		}
 		server.flag, server.url, server.socket = "--listen", "http://localhost", path
 	} else if c.Server == "" {
 		host, port, err := net.SplitHostPort(c.Listen)

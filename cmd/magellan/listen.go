@@ -7,10 +7,30 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 )
 
-// unixPrefix begins the address of a socket in the file system.
-const unixPrefix = "unix:"
+const (
+	// unixPrefix begins the address of a socket in the file system.
+	unixPrefix = "unix:"
+	// maxSocketPath is how long the path of such a socket may be, in bytes: sun_path of
+	// unix(7) without the zero at its end.
+	maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
+)
+
+// checkSocket says what is wrong with the path of a socket. An abstract one is refused,
+// as no directory's permissions say who may connect to it.
+func checkSocket(path string) error {
+	switch {
+	case path == "":
+		return errors.New("unix: has no path: write unix:/run/magellan.sock")
+	case path[0] == '@':
+		return fmt.Errorf("unix:%s is an abstract socket, to which everybody on this machine could connect: write the path of a file, such as unix:/run/magellan.sock", path)
+	case len(path) > maxSocketPath:
+		return fmt.Errorf("the path of a unix socket has at most %d bytes, and this one %d: take a shorter one, such as unix:/run/magellan.sock", maxSocketPath, len(path))
+	}
+	return nil
+}
 
 // listen listens at HOST:PORT, or at unix:PATH. A socket that nobody listens on any
 // more, as a killed process leaves it, is replaced. Who may connect to one is said by
@@ -24,8 +44,8 @@ func listen(flag, address string) (net.Listener, error) {
 		}
 		return l, nil
 	}
-	if path == "" {
-		return nil, fail(exitUsage, "%s: unix: has no path: write unix:/run/magellan.sock", flag)
+	if err := checkSocket(path); err != nil {
+		return nil, fail(exitUsage, "%s: %w", flag, err)
 	}
 	info, err := os.Lstat(path)
 	switch {

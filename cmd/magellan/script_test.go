@@ -353,8 +353,7 @@ func cmdExistsSoon(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // httpunix SOCKET PATH REGEXP asks over a socket in the file system, as a proxy of
-// 198.51.100.7 does, until the answer
-// matches.
+// 198.51.100.7 does, until the answer matches.
 func cmdHTTPUnix(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 3, "httpunix SOCKET PATH REGEXP")
 	want := regexp.MustCompile(args[2])

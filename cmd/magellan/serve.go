@@ -93,6 +93,9 @@ func (c *serveCommand) Validate() error {
 			return fmt.Errorf("--cors-origin: %w", err)
 		}
 	}
+	if strings.HasPrefix(c.AdminListen, unixPrefix) {
+		return fmt.Errorf("--admin-listen: operators are answered by TCP only: write %s, or another loopback address", admin.DefaultListen)
+	}
 	if c.CacheBytes <= 0 {
 		return errors.New("--cache-bytes: want at least 1")
 	}
