@@ -18,9 +18,9 @@ type accessLogFile struct {
 // openAccessLog opens what --access-log-file names, unless there is no such log.
 func (c *serveCommand) openAccessLog(stdout io.Writer) (*accessLogFile, error) {
 	switch {
-	case c.AccessLog == "off":
+	case c.AccessLog == "" || c.AccessLog == "off":
 		return nil, nil
-	case c.AccessLogFile == "-":
+	case c.AccessLogFile == "" || c.AccessLogFile == "-":
 		// Who reads the log may end before the server does, and must not end it: the
 		// runtime does that to whoever writes to a broken stdout, unless told otherwise.
 		signal.Ignore(syscall.SIGPIPE)

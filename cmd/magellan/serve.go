@@ -41,8 +41,8 @@ type serveCommand struct {
 	MaxPolls       int           `placeholder:"N" default:"${max_polls}" help:"How many long polls may wait at once; further ones are refused."`
 	MaxStreams     int           `placeholder:"N" default:"${max_streams}" help:"How many streams may be open at once; further ones are refused."`
 	CORSOrigins    []string      `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may read answers, by GET and HEAD, with commas between: https://shop.example, or * for all. Browsers keep answers from other pages."`
-	AccessLog      string        `placeholder:"FORMAT" enum:"off,json,combined" default:"off" help:"Log each request: json, or combined as Apache does; off is none."`
-	AccessLogFile  string        `placeholder:"FILE" default:"-" help:"Where to: a file, which is appended to, or - for stdout. Lines that come faster than they can be written are dropped."`
+	AccessLog      string        `placeholder:"FORMAT" enum:",off,json,combined" default:"" help:"Log each request: json, or combined as Apache does; off, or not given, is none."`
+	AccessLogFile  string        `placeholder:"FILE" help:"Where to: a file, which is appended to, or - for stdout, as if not given. --access-log has to say the format. Lines that come faster than they can be written are dropped."`
 	TrustedProxies []string      `placeholder:"CIDR" help:"Proxies whose X-Forwarded-For or Forwarded the access log believes, with commas between: addresses or prefixes, and unix for whoever connects to the socket of --listen=unix:PATH."`
 	StartTimeout   time.Duration `placeholder:"DURATION" default:"30s" help:"How long to wait for ZooKeeper at the start before giving up."`
 	DrainDelay     time.Duration `placeholder:"DURATION" default:"1s" help:"How long to go on serving, with /readyz failing and clients told to close their connections, once told to stop: longer than load balancers take to notice."`
@@ -84,6 +84,9 @@ func (c *serveCommand) Validate() error {
 		if dir, err := os.Stat(filepath.Dir(c.Snapshot)); err != nil || !dir.IsDir() {
 			return fmt.Errorf("--snapshot: there is no directory %s: create it", filepath.Dir(c.Snapshot))
 		}
+	}
+	if c.AccessLogFile != "" && c.AccessLog == "" {
+		return errors.New("--access-log-file: there is no access log without its format: give --access-log=json or --access-log=combined, or --access-log=off for none")
 	}
 	if _, _, err := c.trustedProxies(); err != nil {
 		return err
