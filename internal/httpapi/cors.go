@@ -1,9 +1,12 @@
 package httpapi
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -27,21 +30,57 @@ var (
 	corsMaxAge = []string{"7200"}
 )
 
-// CheckOrigin says what is wrong with a member of [Config]'s CORSOrigins.
+// CheckOrigin says what is wrong with a member of [Config]'s CORSOrigins: one that is not
+// written as browsers send it would never match.
 func CheckOrigin(origin string) error {
 	if origin == "*" {
 		return nil
 	}
 	u, err := url.Parse(origin)
-	switch {
-	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
+	if err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return fmt.Errorf("%q is no origin such as https://shop.example or http://localhost:3000, nor *", origin)
-	case origin != u.Scheme+"://"+strings.ToLower(u.Host):
-		return fmt.Errorf("%q is more than an origin, or not in lower case: want %s://%s", origin, u.Scheme, strings.ToLower(u.Host))
-	case u.Scheme == "http" && u.Port() == "80" || u.Scheme == "https" && u.Port() == "443":
-		return fmt.Errorf("%q: browsers leave out the port that is the scheme's own: want %s://%s", origin, u.Scheme, u.Hostname())
+	}
+	host, err := originHost(u.Hostname())
+	if err != nil {
+		return fmt.Errorf("%q: %w", origin, err)
+	}
+	want := u.Scheme + "://" + host
+	if u.Port() != "" {
+		port, err := strconv.ParseUint(u.Port(), 10, 16)
+		if err != nil {
+			return fmt.Errorf("%q: %s is no port", origin, u.Port())
+		}
+		if standard := map[string]uint64{"http": 80, "https": 443}; port != standard[u.Scheme] {
+			want += ":" + strconv.FormatUint(port, 10)
+		}
+	}
+	if origin != want {
+		return fmt.Errorf("%q is not what browsers send, which is in lower case, without a slash at the end or anything behind it, and without the port that the scheme has by itself: want %s", origin, want)
 	}
 	return nil
+}
+
+// originHost returns a host as browsers write it in an origin.
+func originHost(host string) (string, error) {
+	host = strings.ToLower(host)
+	if addr, err := netip.ParseAddr(host); err == nil && addr.Zone() == "" {
+		switch {
+		case addr.Is4():
+			return host, nil
+		case addr.Is4In6(): // as two groups of hexadecimal digits
+			b := addr.As16()
+			return fmt.Sprintf("[::ffff:%x:%x]", uint16(b[12])<<8|uint16(b[13]), uint16(b[14])<<8|uint16(b[15])), nil
+		}
+		return "[" + addr.String() + "]", nil
+	}
+	const known = "abcdefghijklmnopqrstuvwxyz0123456789-._"
+	if rest := strings.Trim(host, known); rest != "" {
+		return "", errors.New("a host is a name in ASCII (xn--… for other names) or an address, and there is no pattern for many of them: name each origin, or * for all")
+	}
+	if last := host[strings.LastIndexByte(host, '.')+1:]; last != "" && strings.Trim(last, "0123456789") == "" {
+		return "", fmt.Errorf("%s is no IPv4 address as browsers write it, such as 127.0.0.1", host)
+	}
+	return host, nil
 }
 
 // newCORS returns nil where no origin is allowed.

@@ -117,7 +117,7 @@ func TestCrossOrigin(t *testing.T) {
 }
 
 func TestCheckOrigin(t *testing.T) {
-	for _, origin := range []string{"*", shopPage, otherPage, "https://[::1]:8443", "http://127.0.0.1"} {
+	for _, origin := range []string{"*", shopPage, otherPage, "https://[::1]:8443", "http://127.0.0.1", "https://xn--caf-dma.example", "http://a_b.example:8080", "https://shop.example.", "https://shop.example:80", "http://[::ffff:7f00:1]"} {
 		if err := httpapi.CheckOrigin(origin); err != nil {
 			t.Errorf("%s: %v", origin, err)
 		}
@@ -125,6 +125,7 @@ func TestCheckOrigin(t *testing.T) {
 	for _, origin := range []string{
 		"", "null", "shop.example", "https://", "https://shop.example/", "https://Shop.example", "HTTPS://shop.example", "ftp://shop.example",
 		"https://u@shop.example", "https://*.shop.example/x", "https://shop.example:443", "http://shop.example:80", "https://shop.example?", "//shop.example",
+		"https://:443", "https://shop.example:99999", "https://*.shop.example", "https://café.example", "http://127.1", "http://127.0.0.01", "http://[fe80::1%25eth0]:80",
 	} {
 		if err := httpapi.CheckOrigin(origin); err == nil {
 			t.Errorf("%q is taken", origin)
@@ -135,6 +136,29 @@ func TestCheckOrigin(t *testing.T) {
 		}
 		if _, err := httpapi.New(httpapi.Config{Service: service, CORSOrigins: []string{origin}}); err == nil || !strings.HasPrefix(err.Error(), "httpapi: Config.CORSOrigins: ") {
 			t.Errorf("%q: %v", origin, err)
+		}
+	}
+}
+
+// TestCheckOriginSays: the message has the form that browsers send.
+func TestCheckOriginSays(t *testing.T) {
+	for origin, want := range map[string]string{
+		"https://shop.example/":             "https://shop.example",
+		"https://shop.example/cart?a=b#c":   "https://shop.example",
+		"HTTPS://Shop.Example:443/":         "https://shop.example",
+		"http://shop.example:80":            "http://shop.example",
+		"http://shop.example:":              "http://shop.example",
+		"http://shop.example:08080":         "http://shop.example:8080",
+		"http://[::1]:80":                   "http://[::1]",
+		"http://[0:0::1]:3000":              "http://[::1]:3000",
+		"https://[::FFFF:127.0.0.1]":        "https://[::ffff:7f00:1]",
+		"https://somebody@shop.example:444": "https://shop.example:444",
+	} {
+		err := httpapi.CheckOrigin(origin)
+		if err == nil || !strings.HasSuffix(err.Error(), ": want "+want) {
+			t.Errorf("%s: %v, want %s", origin, err, want)
+		} else if err := httpapi.CheckOrigin(want); err != nil {
+			t.Error(err)
 		}
 	}
 }
