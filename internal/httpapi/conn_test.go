@@ -93,7 +93,7 @@ func TestHeadBound(t *testing.T) {
 		return before + strings.Repeat("x", n-len(before)-len(after)) + after
 	}
 	for _, form := range []struct{ before, after string }{
-		{"GET /v1/shops/42?x=", " HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"GET /v1/bad-citizens?since=", " HTTP/1.1\r\nHost: a\r\n\r\n"},
 		{"GET /v1/shops/42 HTTP/1.1\r\nHost: a\r\nX-Long: ", "\r\n\r\n"},
 		{"GET /v1/shops/42 HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("X-Short: y\r\n", 1000) + "X: ", "\r\n\r\n"},
 		{"GET /v1/shops/42 HTTP/1.1\r\nX-Long: ", "\r\nHost: a\r\n\r\n"},

@@ -16,6 +16,9 @@ func (x *exchange) query(known ...string) (url.Values, error) {
 	}
 	for name := range values {
 		if !slices.Contains(known, name) {
+			if len(known) == 0 {
+				return nil, badRequest(fmt.Sprintf("unknown query parameter %q: this path takes none", name))
+			}
 			return nil, badRequest(fmt.Sprintf("unknown query parameter %q; known here: %s", name, strings.Join(known, ", ")))
 		}
 	}

@@ -16,31 +16,37 @@ type route struct {
 	// waits: the handler names what its answer depends on, so that a client can
 	// wait for another.
 	waits bool
+	// bare: it takes no query parameter.
+	bare bool
 }
 
 // addRoutes is the list of all routes, the paths as openapi.json has them. Where
 // GET is, there is HEAD.
+//
+// A query parameter that is not known is refused wherever the answer is about data: who
+// asks for /v1/regions?format=text, or for a shop with ?max-age=5, believes that it
+// counts. /healthz and its like take any: nothing depends on it there.
 func (s *Server) addRoutes() {
 	for _, r := range []struct {
 		method, path string
 		handle       func(*exchange) error
-		waits        bool
+		waits, bare  bool
 	}{
-		{http.MethodGet, "/v1/shops/{shop}", s.getShop, true},
-		{http.MethodPost, "/v1/shops/lookup", s.lookupShops, false},
-		{http.MethodGet, "/v1/placement", s.getPlacement, true},
-		{http.MethodGet, "/v1/regions", s.getRegions, true},
-		{http.MethodGet, "/v1/regions/{region}", s.getRegion, true},
-		{http.MethodGet, "/v1/datacenters", s.getDatacenters, true},
-		{http.MethodGet, "/v1/datacenters/{datacenter}", s.getDatacenter, true},
-		{http.MethodGet, "/v1/bad-citizens", s.getBadCitizens, true},
-		{http.MethodGet, "/v1/bad-citizens/{ip}", s.getBadCitizen, true},
-		{http.MethodGet, "/v1/watch", s.watch, false},
-		{http.MethodGet, "/healthz", s.getHealth, false},
-		{http.MethodGet, "/readyz", s.getReadiness, false},
-		{http.MethodGet, "/openapi.json", s.getOpenAPI, false},
+		{http.MethodGet, "/v1/shops/{shop}", s.getShop, true, true},
+		{http.MethodPost, "/v1/shops/lookup", s.lookupShops, false, true},
+		{http.MethodGet, "/v1/placement", s.getPlacement, true, false},
+		{http.MethodGet, "/v1/regions", s.getRegions, true, true},
+		{http.MethodGet, "/v1/regions/{region}", s.getRegion, true, true},
+		{http.MethodGet, "/v1/datacenters", s.getDatacenters, true, true},
+		{http.MethodGet, "/v1/datacenters/{datacenter}", s.getDatacenter, true, true},
+		{http.MethodGet, "/v1/bad-citizens", s.getBadCitizens, true, false},
+		{http.MethodGet, "/v1/bad-citizens/{ip}", s.getBadCitizen, true, true},
+		{http.MethodGet, "/v1/watch", s.watch, false, false},
+		{http.MethodGet, "/healthz", s.getHealth, false, false},
+		{http.MethodGet, "/readyz", s.getReadiness, false, false},
+		{http.MethodGet, "/openapi.json", s.getOpenAPI, false, false},
 	} {
-		route := &route{path: r.path, metrics: s.metrics.route(r.path), handle: r.handle, waits: r.waits}
+		route := &route{path: r.path, metrics: s.metrics.route(r.path), handle: r.handle, waits: r.waits, bare: r.bare}
 		if r.waits {
 			s.watched[r.path] = route
 		}
@@ -49,6 +55,11 @@ func (s *Server) addRoutes() {
 		handler := func(c echo.Context) error {
 			x := exchangeOf(c)
 			x.route, x.echo = route, c
+			if route.bare && x.r.URL.RawQuery != "" {
+				if _, err := x.query(); err != nil {
+					return err
+				}
+			}
 			err := route.handle(x)
 			if err == errUnchanged {
 				err = x.longPoll()

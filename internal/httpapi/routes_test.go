@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -28,7 +29,7 @@ func TestAnswers(t *testing.T) {
 		{"shop-lookup.json", "GET", "/v1/shops/lookup", ""},
 		{"shop-percent.json", "GET", "/v1/shops/%252F", ""}, // decoded once
 		{"shop.json", "GET", "/v1/shops/%34%32", ""},
-		{"shop.json", "GET", "/v1/shops/42?ignored=1", ""},
+		{"shop.json", "GET", "/v1/shops/42?", ""},
 		{"lookup.json", "POST", "/v1/shops/lookup", `{"shops":["42","nope","lost","away","","a/b","42"]}`},
 		{"lookup-empty.json", "POST", "/v1/shops/lookup", `{"shops":[]}`},
 		{"lookup-empty.json", "POST", "/v1/shops/lookup", ` {"other":{"shops":[1]}, "shops":[ ] , "more":null} `},
@@ -84,6 +85,52 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("If-None-Match: status %d, body %q, header %v", again.StatusCode, again.body, again.Header)
 			}
 		})
+	}
+}
+
+// TestUnknownParameter: whatever openapi.json has under /v1 refuses a query parameter
+// that it has not; /healthz and its like take any.
+func TestUnknownParameter(t *testing.T) {
+	text, err := os.ReadFile("openapi.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document struct {
+		Paths map[string]map[string]struct{ OperationID string }
+	}
+	if err := json.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, nil)
+	name := strings.NewReplacer("{shop}", "42", "{region}", "us-east1", "{datacenter}", "ash1", "{ip}", "203.0.113.7")
+	operations := 0
+	for path, methods := range document.Paths {
+		for method := range methods {
+			operations++
+			body := ""
+			if method == "post" {
+				body = `{"shops":["42"]}`
+			}
+			data := strings.HasPrefix(path, "/v1/")
+			for _, query := range []string{"bogus=1", "bogus", "%62ogus", "Shop=42&bogus"} {
+				target := name.Replace(path) + "?" + query
+				a := w.do(strings.ToUpper(method), target, body)
+				switch {
+				case !data && a.StatusCode != http.StatusOK:
+					t.Errorf("%s %s: %s %s", method, target, a.Status, a.body)
+				case data && (a.StatusCode != http.StatusBadRequest || !strings.Contains(a.body, "invalid-request") || !strings.Contains(a.body, "unknown query parameter")):
+					t.Errorf("%s %s: %s %s", method, target, a.Status, a.body)
+				}
+			}
+			if data && method == "get" {
+				if a := w.do("HEAD", name.Replace(path)+"?bogus", ""); a.StatusCode != http.StatusBadRequest {
+					t.Errorf("HEAD %s: %s", path, a.Status)
+				}
+			}
+		}
+	}
+	if operations < 13 {
+		t.Errorf("%d operations", operations)
 	}
 }
 
