@@ -7,8 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"net"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -87,7 +90,33 @@ func (f *zookeeperFlags) unreachable(after time.Duration, err error) error {
 	if errors.As(err, &denied) && denied.Code == zk.ErrNoAuth {
 		return fail(exitFailed, "ZooKeeper at %s does not let %s be read: check --auth (MAGELLAN_AUTH) and the ACL of that znode", servers, denied.Path)
 	}
-	return fail(exitUnreachable, "ZooKeeper at %s cannot be reached (tried for %v): check --servers and that it runs", servers, after)
+	why := "check --servers and that it runs"
+	if names := f.unresolved(); len(names) > 0 {
+		why = strings.Join(names, "; ") + ": check --servers and the DNS"
+	}
+	return fail(exitUnreachable, "ZooKeeper at %s cannot be reached (tried for %v): %s", servers, after, why)
+}
+
+// unresolved says which of the servers' names have no address, and why.
+func (f *zookeeperFlags) unresolved() []string {
+	const patience = 2 * time.Second
+	servers, _, _ := zk.ParseServers(f.Servers...) // Open has parsed them
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	said := make([]string, len(servers))
+	var lookups sync.WaitGroup
+	for i, server := range servers {
+		lookups.Go(func() {
+			host, _, _ := net.SplitHostPort(server) // ParseServers has joined them
+			_, err := net.DefaultResolver.LookupHost(ctx, host)
+			if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
+				said[i] = fmt.Sprintf("the name %s does not resolve (%s)", host, dns.Err)
+			}
+		})
+	}
+	lookups.Wait()
+	slices.Sort(said) // several ports may be of one name
+	return slices.DeleteFunc(slices.Compact(said), func(s string) bool { return s == "" })
 }
 
 // openFailed turns an error of zk.Open, or of what opens one, into one that says
