@@ -23,7 +23,7 @@ type importCommand struct {
 	Kind     string        `env:"MAGELLAN_IMPORT_KIND" enum:",shops,datacenters,regions,bad-citizens" default:"" placeholder:"KIND" help:"What the files hold: shops, datacenters, regions or bad-citizens. Needed only for lists on standard input or in files not called *.txt."`
 	List     string        `env:"MAGELLAN_IMPORT_LIST" placeholder:"NAME" help:"Name of the bad-citizen list, instead of the file's name without its extension."`
 	InFlight int           `env:"MAGELLAN_IMPORT_IN_FLIGHT" default:"1000" placeholder:"N" help:"Number of znodes being written at once."`
-	ACL      string        `name:"acl" env:"MAGELLAN_IMPORT_ACL" placeholder:"ACL" help:"ACL of znodes that are made, directories included; what is there keeps its own. creator: all for the identity of --auth, and nothing for others; world: all for everybody; or entries as zkCli has them, SCHEME:ID:PERMS with commas between, such as auth::cdrwa,world:anyone:r. If not given: creator with --auth, world without."`
+	ACL      string        `name:"acl" env:"MAGELLAN_IMPORT_ACL" placeholder:"ACL" help:"ACL of znodes that are made, directories included; what is there keeps its own. creator: all for the identity of --auth, and nothing for others; world: all for everybody; or entries as zkCli has them, SCHEME:ID:PERMS with commas between, such as auth::cdrwa,world:anyone:r, of which some have to let import itself create, read and write. If not given: creator with --auth, world without."`
 	DryRun   bool          `env:"MAGELLAN_IMPORT_DRY_RUN" help:"Check the files and write nothing. ZooKeeper is not asked."`
 	Timeout  time.Duration `env:"MAGELLAN_IMPORT_TIMEOUT" default:"30s" placeholder:"DURATION" help:"How long ZooKeeper may be out of reach, at the start or later, before import gives up."`
 
@@ -74,6 +74,11 @@ func (c *importCommand) Run(ctx context.Context, con *console) error {
 		}
 		defer client.Close()
 		i.writer = &writer{client: client, patience: c.Timeout, acl: acl}
+		if c.ACL != "" {
+			if missing := i.writer.lockedOut(ctx, layout.Root); missing != "" {
+				return fail(exitUsage, "--acl: import could not %s what it makes itself: add an entry for its own identity, such as auth::cdrwa for that of --auth; nothing has been written", missing)
+			}
+		}
 	}
 	i.bar = newProgress(con.err, size)
 	start := time.Now()

@@ -68,6 +68,36 @@ func (w *writer) put(ctx context.Context, path string, data []byte) (outcome, er
 	return unchanged, fmt.Errorf("%q is changed by others all the time", path)
 }
 
+// lockedOut returns what w's ACL would not let w itself do: create znodes below those
+// that it has made, or write or read them. It is empty if nothing is missing, or if that
+// cannot be told.
+//
+// Only the server knows which entries are for whom, so it is asked: in a transaction
+// that tries all of it, and that its last part always has undone.
+func (w *writer) lockedOut(ctx context.Context, root string) string {
+	at := path.Join(root, "acl-check")
+	for above := root; above != "/"; above = path.Dir(above) {
+		if _, err := w.client.Exists(ctx, above); !errors.Is(err, zk.ErrNoNode) {
+			break
+		}
+		at = above
+	}
+	below := at + "/below"
+	opt := zk.CreateOptions{ACL: w.acl}
+	parts, _ := w.client.Multi(ctx,
+		zk.CreateOp(at, nil, opt),
+		zk.CreateOp(below, nil, opt),
+		zk.SetOp(below, nil, 0),
+		zk.CheckOp(below, 1), // takes the permission to read
+		zk.CheckOp(below, 0)) // fails
+	for i, missing := range []string{"", "create znodes below", "write", "read"} {
+		if i < len(parts) && errors.Is(parts[i].Err, zk.ErrNoAuth) {
+			return missing
+		}
+	}
+	return ""
+}
+
 // makeParents creates what is missing above a path. It is not an error to be
 // outrun by another.
 func (w *writer) makeParents(ctx context.Context, of string) error {
