@@ -31,7 +31,8 @@ type conn struct {
 	answering bool
 	// read is how many bytes have come since the last request was handed to a
 	// handler. net/http reads on another goroutine as well.
-	read atomic.Int64
+	read    atomic.Int64
+	framing framing
 }
 
 // ours returns c as one of our connections, nil if it is none.
@@ -69,6 +70,7 @@ func (l listener) Accept() (net.Conn, error) {
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.read.Add(int64(n))
+	c.framing.look(b[:n])
 	return n, err
 }
 

@@ -67,6 +67,62 @@ func TestNotHTTP(t *testing.T) {
 	}
 }
 
+// TestDoubtfulFraming: a connection ends with the answer to a request of which a proxy
+// may see another end, so that what stands behind it is no request of anybody's; and it
+// goes on behind all others.
+func TestDoubtfulFraming(t *testing.T) {
+	w := newWorld(t, nil)
+	const (
+		body    = `{"shops":["42"]}`
+		next    = "GET /v1/shops/43 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+		post    = "POST /v1/shops/lookup HTTP/1.1\r\nHost: a\r\n"
+		chunked = "Transfer-Encoding: chunked\r\n"
+		length  = "Content-Length: 16\r\n"
+		chunks  = "10\r\n" + body + "\r\n0\r\n\r\n"
+		old     = "GET /v1/shops/42 HTTP/1.0\r\nConnection: keep-alive\r\n"
+	)
+	for _, tt := range []struct {
+		name, sent string
+		answers    int
+	}{
+		{"a length", post + length + "\r\n" + body + next, 2},
+		{"chunks", post + chunked + "\r\n" + chunks + next, 2},
+		{"both", post + length + chunked + "\r\n" + chunks + next, 1},
+		{"both the other way round", post + chunked + length + "\r\n" + chunks + next, 1},
+		{"both in other letters", post + "transfer-encoding: Chunked\r\nCONTENT-LENGTH: 26\r\n\r\n" + chunks + next, 1},
+		{"both of a GET", "GET /v1/shops/42 HTTP/1.1\r\nHost: a\r\n" + chunked + length + "\r\n0\r\n\r\n" + next, 1},
+		{"both of what no route takes", "PUT /v2 HTTP/1.1\r\nHost: a\r\n" + chunked + length + "\r\n0\r\n\r\n" + next, 1},
+		{"a dash before", post + chunked + "X: --Length-Length\r\n" + length + "\r\n" + chunks + next, 1},
+		{"HTTP/1.0", old + "\r\n" + next, 2},
+		{"HTTP/1.0 with a length", "POST /v1/shops/lookup HTTP/1.0\r\nConnection: keep-alive\r\n" + length + "\r\n" + body + next, 2},
+		{"HTTP/1.0 with chunks", old + chunked + "\r\n" + next, 1},
+		{"HTTP/1.0 with both", old + length + chunked + "\r\n" + body + next, 1},
+	} {
+		for _, cut := range []int{len(tt.sent), 1} { // bytes that are sent at once
+			conn, err := net.Dial("tcp", w.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				for rest := tt.sent; rest != ""; rest = rest[cut:] {
+					if _, err := io.WriteString(conn, rest[:cut]); err != nil {
+						return // it has been closed, mostly because it had to be
+					}
+				}
+			}()
+			// What was sent in vain may reset the connection once the answer has come.
+			got, _ := io.ReadAll(conn)
+			conn.Close()
+			if answers := strings.Count(string(got), "HTTP/1."); answers != tt.answers {
+				t.Errorf("%s: %d answers, want %d:\n%s", tt.name, answers, tt.answers, got)
+			}
+		}
+	}
+}
+
 // TestLooksLikeNotHTTP: an answer of a route's is sent as it is, however much it
 // looks like one of net/http's own.
 func TestLooksLikeNotHTTP(t *testing.T) {

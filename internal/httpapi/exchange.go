@@ -108,10 +108,13 @@ func (x *exchange) begin(w http.ResponseWriter, r *http.Request) {
 	}
 	x.ctx.parent, x.ctx.deadline = r.Context(), x.start.Add(x.server.cfg.RequestTimeout)
 
+	header := w.Header()
 	if x.conn != nil {
 		x.conn.answering = true
+		if x.conn.framing.doubtful(r) {
+			header["Connection"] = closeConnection
+		}
 	}
-	header := w.Header()
 	header["X-Request-Id"] = x.requestIDOf(r)
 	if c := x.server.cors; c != nil {
 		c.setHeader(header, r)
