@@ -149,6 +149,7 @@ func TestDecodeBadCitizensThatAreNone(t *testing.T) {
 func FuzzParseBadCitizens(f *testing.F) {
 	f.Add([]byte("# c\n203.0.113.0/24 expires=2026-12-01T00:00:00Z reason=\"credential stuffing\"\r\n"))
 	f.Add([]byte("::ffff:1.2.3.4/120 reason=\"\\u00fc\\\\\\\"\" x=y\n2001:db8::/32 expires=2026-12-01T00:00:00.5+23:59"))
+	f.Add([]byte(bom + "1.2.3.4\n"))
 	f.Add([]byte("0.0.0.0/0\n::/0\n1.2.3.4 reason=a=\"b"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		list, err := DecodeBadCitizens("l", data, 1)

@@ -181,7 +181,7 @@ func (was BadCitizenList) decode(name string, data []byte, zxid int64) (BadCitiz
 	}
 	labels := newLabels(name)
 	lines := 0
-	for len(data) > 0 {
+	for data = bytes.TrimPrefix(data, []byte(bom)); len(data) > 0; {
 		n := blockLen(data)
 		hash := maphash.Bytes(blockSeed, data[:n])
 		b := known[hash]

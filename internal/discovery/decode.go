@@ -83,6 +83,10 @@ func DecodeDatacenter(name string, data []byte, zxid int64) (Datacenter, error) 
 	return d, nil
 }
 
+// bom is what some editors and programs put at the start of a UTF-8 text. It is no part of
+// what a znode holds.
+const bom = "\xef\xbb\xbf"
+
 // object reads the fields of a JSON object, each of which must stand there
 // exactly once. It is stricter than json.Unmarshal, which takes the last of two
 // equal keys, "Open" for "open" and null for false: of a record that can be read
@@ -96,6 +100,7 @@ type object struct {
 
 func openObject(record, name string, data []byte) object {
 	o := object{record: record, znode: name}
+	data = bytes.TrimPrefix(data, []byte(bom))
 	switch {
 	case len(data) == 0:
 		o.fail("", "the znode holds no data")

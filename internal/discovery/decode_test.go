@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -26,6 +27,37 @@ func TestDecodeShop(t *testing.T) {
 		if _, err := DecodeShop("42", []byte(data), nil); err != nil {
 			t.Errorf("%s: %v", data, err)
 		}
+	}
+}
+
+// TestByteOrderMark: what an editor puts before a record changes nothing of it.
+func TestByteOrderMark(t *testing.T) {
+	for _, mark := range []string{"", "\ufeff"} {
+		shop, err := DecodeShop("42", []byte(mark+`{"datacenter":"ash1"}`), nil)
+		if err != nil || shop.Datacenter != "ash1" {
+			t.Errorf("%q: %+v, %v", mark, shop, err)
+		}
+		region, err := DecodeRegion("r", []byte(mark+" {\"open\":true}"), 1)
+		if err != nil || !region.Open {
+			t.Errorf("%q: %+v, %v", mark, region, err)
+		}
+		dc, err := DecodeDatacenter("d", []byte(mark+`{"region":"r","capacity":7,"assigned":1,"open":true}`), 1)
+		if err != nil || dc.Region != "r" || dc.Capacity != 7 {
+			t.Errorf("%q: %+v, %v", mark, dc, err)
+		}
+		list, err := DecodeBadCitizens("l", []byte(mark+"203.0.113.0/24\nx\n203.0.113.7\n"), 1)
+		if err != nil || list.Len() != 2 || list.BadLines != 1 || list.LineErrors[0].Line != 2 {
+			t.Errorf("%q: %d entries, %v, %v", mark, list.Len(), list.LineErrors, err)
+		}
+		if list, err := DecodeBadCitizens("l", []byte(mark), 1); err != nil || list.Len() != 0 || list.BadLines != 0 {
+			t.Errorf("%q alone: %d entries, %v", mark, list.Len(), err)
+		}
+		if _, err := DecodeShop("42", []byte(mark), nil); err == nil || !strings.Contains(err.Error(), "no data") {
+			t.Errorf("%q alone: %v", mark, err)
+		}
+	}
+	if _, err := DecodeShop("42", []byte("{\"datacenter\":\"ash1\"}\ufeff"), nil); err == nil {
+		t.Error("a byte order mark at the end is taken")
 	}
 }
 
@@ -126,6 +158,7 @@ func FuzzDecodeShop(f *testing.F) {
 	f.Add([]byte(` { "datacenter" : "ash1" , "x" : [1,{"datacenter":2}] } `))
 	f.Add([]byte(`{"datacenter":"\u0061"}`))
 	f.Add([]byte(`{"datacenter":"a"}{`))
+	f.Add([]byte(bom + `{"datacenter":"a"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		shop, err := DecodeShop("42", data, nil)
 		checkDecoded(t, data, err, map[string]any{"datacenter": shop.Datacenter})
@@ -168,6 +201,7 @@ func checkDecoded(t *testing.T, data []byte, err error, fields map[string]any) {
 		}
 		return
 	}
+	data = bytes.TrimPrefix(data, []byte(bom)) // encoding/json does not take it
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(data, &object); err != nil {
 		t.Fatalf("accepted what is no JSON object: %v", err)
