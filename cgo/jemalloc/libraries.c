@@ -90,6 +90,14 @@ static void read_build_id(const char *notes, size_t size, struct gojemalloc_libr
 	}
 }
 
+/* FNV-1a by words. heapprof makes the same of a file's headers. */
+static uint64_t hash(uint64_t hash, const void *words, size_t size)
+{
+	for (const uint64_t *word = words; size >= sizeof *word; size -= sizeof *word)
+		hash = (hash ^ *word++) * 0x100000001b3;
+	return hash;
+}
+
 /* Describes the library that has the code at pc, by its headers in memory. */
 static bool describe(uintptr_t pc, struct gojemalloc_library *library)
 {
@@ -117,6 +125,9 @@ static bool describe(uintptr_t pc, struct gojemalloc_library *library)
 		library->limit = (start + segment->p_memsz + page - 1) & -page;
 		library->offset = segment->p_offset & -page;
 	}
+	if (library->build_id_len == 0)
+		library->headers = hash(hash(0, header, sizeof *header),
+			(const char *)header + header->e_phoff, header->e_phnum * sizeof *segment);
 	strncpy(library->path, found.dlfo_link_map->l_name, sizeof library->path - 1);
 	return library->limit != 0;
 }
@@ -124,7 +135,7 @@ static bool describe(uintptr_t pc, struct gojemalloc_library *library)
 static bool same(const struct gojemalloc_library *a, const struct gojemalloc_library *b)
 {
 	return a->start == b->start && a->limit == b->limit && a->build_id_len == b->build_id_len &&
-		memcmp(a->build_id, b->build_id, a->build_id_len) == 0 && strcmp(a->path, b->path) == 0;
+		memcmp(a->build_id, b->build_id, a->build_id_len) == 0 && a->headers == b->headers && strcmp(a->path, b->path) == 0;
 }
 
 /* The entry of a library, a new one if need be. Two threads may make one each, which
@@ -196,11 +207,14 @@ unsigned gojemalloc_libraries_len(void)
 	return len < GOJEMALLOC_LIBRARIES ? len : GOJEMALLOC_LIBRARIES;
 }
 
+bool gojemalloc_libraries_more(void) { return atomic_load(&entries_len) > GOJEMALLOC_LIBRARIES; }
+
 #else /* not known without a lock: nothing is noted */
 
 void gojemalloc_libraries_start(void) {}
 void gojemalloc_libraries_note(void *const *pcs, unsigned len) { (void)pcs, (void)len; }
 unsigned gojemalloc_libraries_len(void) { return 0; }
+bool gojemalloc_libraries_more(void) { return false; }
 unsigned gojemalloc_libraries_get(unsigned i, struct gojemalloc_library *library, uintptr_t *pcs, bool *full)
 {
 	(void)i, (void)library, (void)pcs, (void)full;

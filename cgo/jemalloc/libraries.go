@@ -16,6 +16,7 @@ type Library struct {
 	Offset       uint64 // of Start in the file
 	File         string // as it was opened; another file may be there now
 	BuildID      string // GNU build-id in hex; empty if it has none
+	Headers      uint64 // of one without a build-id: a hash of its ELF headers, which tells its builds apart
 	// PCs are the return addresses in it that were on sampled stacks. All is false if
 	// there are more.
 	PCs []uint64
@@ -24,12 +25,11 @@ type Library struct {
 
 // Libraries lists the libraries that sampled allocations were made by and that the
 // program can close, in the order in which they were first seen. At most 128 are
-// noted, later ones are not. It needs a C library that says where an address is
+// noted; more says whether there were others. It needs a C library that says where an address is
 // without taking a lock, which glibc 2.35 does, and an [Unwinder] other than the stock
 // one; elsewhere the list is empty. Their pieces are noted one by one: a library with two
 // executable segments is listed twice.
-func Libraries() []Library {
-	var all []Library
+func Libraries() (all []Library, more bool) {
 	var library C.struct_gojemalloc_library
 	var pcs [C.GOJEMALLOC_LIBRARY_PCS]C.uintptr_t
 	for i := range C.gojemalloc_libraries_len() {
@@ -37,7 +37,7 @@ func Libraries() []Library {
 		n := C.gojemalloc_libraries_get(i, &library, &pcs[0], &full)
 		l := Library{
 			Start: uint64(library.start), Limit: uint64(library.limit), Offset: uint64(library.offset),
-			File: filePath(C.GoString(&library.path[0])), All: !bool(full),
+			File: filePath(C.GoString(&library.path[0])), Headers: uint64(library.headers), All: !bool(full),
 		}
 		if l.File == "" {
 			continue
@@ -52,7 +52,7 @@ func Libraries() []Library {
 		}
 		all = append(all, l)
 	}
-	return all
+	return all, bool(C.gojemalloc_libraries_more())
 }
 
 // filePath is a path as the memory map has it: absolute, and without symbolic links.

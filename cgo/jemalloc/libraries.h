@@ -16,6 +16,7 @@ struct gojemalloc_library {
 	uintptr_t start, limit, offset;
 	uint32_t build_id_len;
 	unsigned char build_id[32];
+	uint64_t headers; /* of one without a build-id: a hash that tells its builds apart */
 	char path[512]; /* as the dynamic linker has it: it may be relative */
 };
 
@@ -31,6 +32,7 @@ void gojemalloc_libraries_note(void *const *pcs, unsigned len);
  * which has room for GOJEMALLOC_LIBRARY_PCS; gives how many. *full: there were more.
  * A library without a path is being noted at this moment. */
 unsigned gojemalloc_libraries_len(void);
+bool gojemalloc_libraries_more(void); /* not all were noted */
 unsigned gojemalloc_libraries_get(unsigned i, struct gojemalloc_library *library, uintptr_t *pcs, bool *full);
 
 #endif

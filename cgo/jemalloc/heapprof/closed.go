@@ -2,9 +2,11 @@ package heapprof
 
 import (
 	"fmt"
+	"math"
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Loaded is a library as it was when allocations were sampled. Most are still there
@@ -13,27 +15,25 @@ import (
 type Loaded struct {
 	Mapping        // of its code
 	BuildID string // in hex; empty if it has none
+	Headers uint64 // of one without a build-id: a hash of its ELF headers, which tells its builds apart
 	// PCs are its return addresses that were on sampled stacks. All: there are no more.
 	PCs []uint64
 	All bool
 }
 
+func (l *Loaded) identity() string { return identity(l.BuildID, l.Headers) }
+
 // here reports whether the library is what the memory map has at its place.
 func (s *Symbolizer) here(maps []Mapping, l *Loaded) bool {
 	m := findMapping(maps, l.Start)
-	if m == nil || !m.Exec || !m.hasFile() || m.Start != l.Start {
-		return false
-	}
-	if l.BuildID == "" {
-		return m.File == l.File
-	}
-	return s.object(m).buildID == l.BuildID
+	return m != nil && m.Exec && m.hasFile() && m.Start == l.Start && s.object(m).identity == l.identity()
 }
 
 // closed are the libraries that are not in the memory map any more.
 type closed struct {
-	all  []Loaded // the newest first
+	all  []Loaded // the one that was seen first is the last
 	here []bool
+	more bool // there were more
 }
 
 // closedIn compares what was loaded with the memory map.
@@ -41,7 +41,8 @@ func (s *Symbolizer) closedIn(maps []Mapping) closed {
 	if s.cfg.Loaded == nil {
 		return closed{}
 	}
-	c := closed{all: s.cfg.Loaded()}
+	var c closed
+	c.all, c.more = s.cfg.Loaded()
 	slices.Reverse(c.all)
 	gone := false
 	for i := range c.all {
@@ -49,58 +50,53 @@ func (s *Symbolizer) closedIn(maps []Mapping) closed {
 		gone = gone || !c.here[i]
 	}
 	if !gone {
-		return closed{}
+		c.all = nil
 	}
 	return c
 }
 
-// find returns the libraries that a return address was in, if one of them was
-// closed, the newest first: more than one if it was on stacks in each. The newest is nil
-// if it is what is mapped there now.
+// stillHere stands for what the memory map has, among closed libraries.
+var stillHere *Loaded
+
+// find returns the libraries that a return address may have been in when it was on a
+// stack, if one of them was closed. There are several if it was on stacks in each, or if
+// nobody knows because one had too many addresses to note them all. What is there now
+// comes first.
 func (c *closed) find(pc uint64, mapped bool) []*Loaded {
 	var found []*Loaded
+	here := mapped && c.more
 	for i := range c.all {
 		l := &c.all[i]
-		if !l.contains(pc-1) || !slices.Contains(l.PCs, pc) {
-			continue
-		}
 		switch {
-		case slices.ContainsFunc(found, l.same):
-		case c.here[i] && len(found) == 0:
-			found = append(found, nil)
-		case !c.here[i]:
+		case !l.contains(pc-1) || l.All && !slices.Contains(l.PCs, pc):
+		case c.here[i]:
+			here = true
+		case !slices.ContainsFunc(found, l.same):
 			found = append(found, l)
 		}
 	}
-	if len(found) > 0 || mapped {
-		return found
+	if here && len(found) > 0 {
+		found = slices.Insert(found, 0, stillHere)
 	}
-	for i := range c.all {
-		if l := &c.all[i]; !c.here[i] && !l.All && l.contains(pc-1) {
-			return []*Loaded{l}
-		}
-	}
-	return nil
+	return found
 }
 
 // same reports whether two are one library, at one place.
 func (l *Loaded) same(other *Loaded) bool {
-	return other != nil && l.File == other.File && l.BuildID == other.BuildID && l.Start == other.Start
+	return l.File == other.File && l.identity() == other.identity() && l.Start == other.Start
 }
 
 // closedObject returns what is known of a closed library's file: of one that is
 // still mapped elsewhere or was named before, or of the file at its path if that is
 // the same build.
 func (s *Symbolizer) closedObject(l *Loaded) *object {
-	if l.BuildID != "" {
-		for e := s.used.Front(); e != nil; e = e.Next() {
-			if o := e.Value.(*object); o.buildID == l.BuildID && o.key.path == l.File && len(o.segments) > 0 {
-				s.used.MoveToFront(e)
-				return o
-			}
+	for e := s.used.Front(); e != nil; e = e.Next() {
+		if o := e.Value.(*object); o.identity == l.identity() && o.key.path == l.File && len(o.segments) > 0 {
+			s.used.MoveToFront(e)
+			return o
 		}
 	}
-	key := objectKey{path: l.File, build: l.BuildID}
+	key := objectKey{path: l.File, build: l.identity()}
 	if e, ok := s.objects[key]; ok && !e.Value.(*object).outdated(&s.cfg) {
 		s.used.MoveToFront(e)
 		return e.Value.(*object)
@@ -108,8 +104,8 @@ func (s *Symbolizer) closedObject(l *Loaded) *object {
 		s.used.Remove(e)
 	}
 	o := newObject(&s.cfg, key, filepath.Join(s.cfg.Root, l.File))
-	if o.buildID != l.BuildID {
-		o = &object{key: key, info: o.info, path: o.path, note: "another file has its path now: what was not named before has no name", frames: make(map[uint64][]Frame)}
+	if o.info != nil && o.identity != l.identity() {
+		o.segments, o.note = nil, "another file has its path now: what was not named before has no name"
 	}
 	s.objects[key] = s.used.PushFront(o)
 	return o
@@ -117,6 +113,14 @@ func (s *Symbolizer) closedObject(l *Loaded) *object {
 
 // nameClosed names the addresses that were found to be in closed libraries.
 func (s *Symbolizer) nameClosed(c *closed, found map[uint64][]*Loaded, buf *scratch, out *Symbols) {
+	names := make(map[uint64][][]Frame, len(found)) // in each of the libraries
+	for pc, libraries := range found {
+		if libraries[0] == stillHere {
+			names[pc] = append(names[pc], out.frames[pc])
+		}
+	}
+	var objects []*object // each once, however often it was loaded
+	addresses := make(map[*object]int)
 	for i := range c.all {
 		l := &c.all[i]
 		var places []located
@@ -129,34 +133,55 @@ func (s *Symbolizer) nameClosed(c *closed, found map[uint64][]*Loaded, buf *scra
 			continue
 		}
 		o := s.closedObject(l)
+		if addresses[o] == 0 {
+			objects = append(objects, o)
+		}
+		addresses[o] += len(places)
 		these := newSymbols(len(places))
 		if o.resolve(&s.cfg, places, buf, these) {
 			out.DebugRead++
 		}
-		note := fmt.Sprintf("it was closed since; %d of its addresses are on stacks", len(places))
+		for _, at := range places {
+			names[at.pc] = append(names[at.pc], these.frames[at.pc])
+		}
+	}
+	for pc, libraries := range found {
+		frames, sure := anyOf(names[pc])
+		out.frames[pc], out.closed[pc] = frames, libraries[0]
+		if !sure {
+			out.closed[pc] = ambiguous
+		}
+	}
+	for _, o := range objects {
+		note := fmt.Sprintf("it was closed since; %d of its addresses are on stacks", addresses[o])
 		if o.note != "" {
 			note += "; " + o.note
 		}
-		out.Notes = append(out.Notes, path.Base(l.File)+": "+note)
-		for _, at := range places {
-			if found[at.pc][0] == l {
-				out.closed[at.pc] = l
-			}
-			out.frames[at.pc] = either(out.frames[at.pc], these.frames[at.pc])
-		}
+		out.Notes = append(out.Notes, path.Base(o.key.path)+": "+note)
+	}
+	if c.more {
+		out.Notes = append(out.Notes, "more libraries were opened than are remembered: what some allocated that were closed since may have the names of those at their place now")
 	}
 }
 
-// either names an address that was on stacks in two libraries, one after the other: by
-// both functions, unless they have one name. It has no name if the newer has none, which
-// may get it later.
-func either(newer, older []Frame) []Frame {
-	if len(newer) == 0 {
-		return older
+// ambiguous is the place of addresses of which nobody knows in which library they were.
+// No file has it, so that whoever reads the profile later does not name them by one of
+// the libraries.
+var ambiguous = &Loaded{Mapping: Mapping{File: "[ambiguous]", Limit: math.MaxUint64}}
+
+// anyOf names an address that was in one of several libraries, by the functions of all.
+// sure is that they do not differ.
+func anyOf(libraries [][]Frame) (frames []Frame, sure bool) {
+	first := libraries[0]
+	differs := func(other []Frame) bool { return !named(other) || !slices.Equal(other, first) }
+	if len(libraries) == 1 || !slices.ContainsFunc(libraries, differs) {
+		return first, true
 	}
-	a, b := newer[len(newer)-1], older[len(older)-1]
-	if a.Function == b.Function {
-		return newer
+	var names []string
+	for _, frames := range libraries {
+		if name := frames[len(frames)-1].Function; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
-	return []Frame{{Function: a.Function + " or " + b.Function, Unnamed: a.Unnamed}}
+	return []Frame{{Function: strings.Join(names, " or ")}}, false
 }

@@ -2,6 +2,7 @@ package heapprof
 
 import (
 	"debug/elf"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type object struct {
 	path      string // of the file, with the root
 	debugPath string // of the file with the DWARF: path, or a separate one
 	buildID   string // hex; empty if the file has none
+	identity  string // the same for no other build: the build-id, or a hash of the headers
 	note      string // what is missing, for people
 	info      os.FileInfo
 	looked    time.Time // when a debug file was looked for last
@@ -63,6 +65,7 @@ func newObject(cfg *SymbolizerConfig, key objectKey, path string) *object {
 		}
 	}
 	o.buildID = buildID(f.File)
+	o.identity = identity(o.buildID, headers(f.file))
 	o.debugPath, o.looked = o.findDebugFile(cfg, f.File), time.Now()
 	return o
 }
@@ -71,7 +74,7 @@ const noteDeleted = "the file was removed or replaced while the process runs: wh
 
 // inherit takes over what was known of the file before it was removed.
 func (o *object) inherit(old *object) {
-	o.segments, o.buildID, o.symbols, o.units, o.frames, o.strings = old.segments, old.buildID, old.symbols, old.units, old.frames, old.strings
+	o.segments, o.buildID, o.identity, o.symbols, o.units, o.frames, o.strings = old.segments, old.buildID, old.identity, old.symbols, old.units, old.frames, old.strings
 	if old.debugPath != old.path { // its build-id was compared
 		o.debugPath = old.debugPath
 	}
@@ -305,6 +308,35 @@ func buildID(f *elf.File) string {
 		}
 	}
 	return ""
+}
+
+// headers returns a hash of the ELF headers of a 64-bit file, which say among others
+// where its sections end; 0 if it cannot be read.
+func headers(file io.ReaderAt) uint64 {
+	header := make([]byte, 64)
+	if _, err := file.ReadAt(header, 0); err != nil {
+		return 0
+	}
+	order := binary.LittleEndian
+	const segment = 56 // bytes
+	segments := make([]byte, segment*int(order.Uint16(header[56:])))
+	if _, err := file.ReadAt(segments, int64(order.Uint64(header[32:]))); err != nil {
+		return 0
+	}
+	const prime = 0x100000001b3
+	var hash uint64
+	for words := append(header, segments...); len(words) > 0; words = words[8:] {
+		hash = (hash ^ order.Uint64(words)) * prime
+	}
+	return hash
+}
+
+// identity tells builds of one file apart; it is empty if nothing does.
+func identity(buildID string, headers uint64) string {
+	if buildID == "" && headers != 0 {
+		return fmt.Sprintf("headers %x", headers)
+	}
+	return buildID
 }
 
 // debugLink returns the file name in .gnu_debuglink.

@@ -19,9 +19,9 @@ type SymbolizerConfig struct {
 
 	// Loaded lists libraries of the process, in the order in which they were first
 	// seen, among them those that were closed since: what they allocated is still named
-	// then. Nil: addresses in closed libraries have no names. It must not call the
-	// Symbolizer.
-	Loaded func() []Loaded
+	// then. If there were more that it does not know of, it says so. Nil: addresses in
+	// closed libraries have no names. It must not call the Symbolizer.
+	Loaded func() (all []Loaded, more bool)
 
 	// DebugDirs are searched for separate debug files, by build-id and by the
 	// name in .gnu_debuglink; again after a minute, if there was none. Default:
@@ -59,7 +59,7 @@ type objectKey struct {
 	path    string
 	inode   uint64
 	deleted bool   // what is at path is another file, if anything
-	build   string // build-id, of a library that is mapped no longer
+	build   string // which one it was, of a library that is mapped no longer
 }
 
 func keyOf(m *Mapping) objectKey { return objectKey{path: m.File, inode: m.Inode, deleted: m.Deleted} }
@@ -110,7 +110,7 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 		m := findMapping(maps, call)
 		if l := closed.find(pc, m != nil && m.hasFile()); len(l) > 0 {
 			gone[pc] = l
-			if l[0] != nil {
+			if l[0] != stillHere {
 				continue
 			}
 		}
@@ -146,13 +146,13 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 			out.Notes = append(out.Notes, path.Base(m.File)+": "+o.note)
 		}
 	}
-	s.nameClosed(&closed, gone, &scratch, out)
 	// Addresses in mappings that are not executable come from a damaged stack.
 	for key, rest := range wanted {
 		for _, at := range rest {
 			out.frames[at.pc] = unnamed(offsetName(key.path, at.offset))
 		}
 	}
+	s.nameClosed(&closed, gone, &scratch, out)
 	s.evict()
 	return out
 }

@@ -422,14 +422,14 @@ func TestReplacedFile(t *testing.T) {
 
 // library builds a library with one function of the given name, and returns where
 // in the file that is.
-func library(t *testing.T, path, function string) (offset uint64) {
+func library(t *testing.T, path, function string, flags ...string) (offset uint64) {
 	t.Helper()
 	need(t, "gcc", "gcc")
 	source := path + ".c"
 	if err := os.WriteFile(source, []byte("int "+function+"(int n) { return n * n + 1; }\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, exec.Command("gcc", "-g", "-O2", "-shared", "-fPIC", "-o", path, source))
+	run(t, exec.Command("gcc", append(flags, "-g", "-O2", "-shared", "-fPIC", "-o", path, source)...))
 	f, err := openELF(path)
 	if err != nil {
 		t.Fatal(err)

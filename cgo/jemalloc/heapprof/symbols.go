@@ -45,7 +45,7 @@ type Symbols struct {
 	buildIDs  map[objectKey]string
 	frames    map[uint64][]Frame
 	allocator map[uint64]bool    // addresses in jemalloc's code, true; and in what that called, false
-	closed    map[uint64]*Loaded // the libraries of addresses that are mapped no longer
+	closed    map[uint64]*Loaded // the libraries of addresses that are mapped no longer, or ambiguous
 	goText    span               // this process's Go code, where Go's own names were asked for
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // plugin builds a library in which function calls inner, which calls malloc.
-func plugin(t *testing.T, path, function, inner string) {
+func plugin(t *testing.T, path, function, inner string, flags ...string) {
 	t.Helper()
 	source := strings.TrimSuffix(path, ".so") + ".c"
 	text := `#include <stdlib.h>
@@ -28,7 +28,7 @@ void *` + function + `(size_t n) { void *volatile p = ` + inner + `(n); return p
 	if err := os.WriteFile(source, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tool(t, "gcc", "gcc", "-g", "-O2", "-shared", "-fPIC", "-Wl,--build-id", "-o", path, source)
+	tool(t, "gcc", append([]string{"gcc", "-g", "-O2", "-shared", "-fPIC", "-Wl,--build-id", "-o", path, source}, flags...)...)
 }
 
 // leakIn opens a library, leaks in it, and says where its code is.
@@ -43,12 +43,13 @@ func leakIn(t *testing.T, path, function string) (leaktest.Library, jemalloc.Lib
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { leaktest.FreeBlock(block) })
-	for _, l := range jemalloc.Libraries() {
+	all, _ := jemalloc.Libraries()
+	for _, l := range all {
 		if l.File == path {
 			return lib, l
 		}
 	}
-	t.Fatalf("%s was not noted: %+v", path, jemalloc.Libraries())
+	t.Fatalf("%s was not noted: %+v", path, all)
 	return lib, jemalloc.Library{}
 }
 
@@ -170,5 +171,25 @@ func TestClosedLibraries(t *testing.T) {
 	}
 	if strings.Contains(b.String(), "in_second") {
 		t.Errorf("nothing changed:\n%s", &b)
+	}
+}
+
+// One without a build-id is known again by its headers, which are the same in memory
+// and in its file.
+func TestClosedLibraryWithoutBuildID(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "plain.so")
+	// The addresses are others than those of libraries that have been at this place.
+	plugin(t, path, "leak_plain", "in_plain", "-Wl,--build-id=none", "-falign-functions=256")
+	lib, was := leakIn(t, path, "leak_plain")
+	if was.BuildID != "" || was.Headers == 0 {
+		t.Errorf("noted is %+v", was)
+	}
+	lib.Close()
+	body, err := newTestRecorder(t, quiet(t)).now(t.Context(), false, writeText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(body, []byte("\n    in_plain plain.c:2\n    leak_plain plain.c:3\n")) {
+		t.Errorf("%s", body)
 	}
 }

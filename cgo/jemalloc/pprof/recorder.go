@@ -326,13 +326,13 @@ func (r *Recorder) symbolize(maps []heapprof.Mapping, pcs []uint64) *heapprof.Sy
 }
 
 // loaded is what package jemalloc noted of libraries that the program can close.
-func loaded() []heapprof.Loaded {
-	var all []heapprof.Loaded
-	for _, l := range jemalloc.Libraries() {
+func loaded() (all []heapprof.Loaded, more bool) {
+	libraries, more := jemalloc.Libraries()
+	for _, l := range libraries {
 		m := heapprof.Mapping{Start: l.Start, Limit: l.Limit, Offset: l.Offset, Exec: true, File: l.File}
-		all = append(all, heapprof.Loaded{Mapping: m, BuildID: l.BuildID, PCs: l.PCs, All: l.All})
+		all = append(all, heapprof.Loaded{Mapping: m, BuildID: l.BuildID, Headers: l.Headers, PCs: l.PCs, All: l.All})
 	}
-	return all
+	return all, more
 }
 
 // unwinder says which stacks there are, and why not better ones.
