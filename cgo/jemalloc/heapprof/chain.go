@@ -19,7 +19,9 @@ type Link struct {
 	Ways  []Way
 	Count int
 
-	kind Kind
+	id      uint64 // of the function
+	kind    Kind
+	unnamed bool
 }
 
 // Way is how some of the stacks get from one common function to the next.
@@ -61,7 +63,7 @@ func (g *grouper) describe(s suspect) Growth {
 		}
 		growth.PCs = append(growth.PCs, l.PC)
 	}
-	growth.Cause = c.cause()
+	growth.Cause = c.cause(g.steady)
 	return growth
 }
 
@@ -133,7 +135,8 @@ func (c *chain) of(indexes []int) []*track {
 func (c *chain) run(tracks []*track, n int, at func(t *track, i int) int) {
 	for i := range n {
 		where := at(tracks[0], i)
-		l := Link{PC: tracks[0].pcs[where], kind: tracks[0].kinds[where]}
+		t := tracks[0]
+		l := Link{PC: t.pcs[where], id: t.inward[where], kind: t.kinds[where], unnamed: t.unnamed[where]}
 		lines := make(map[uint64]bool)
 		for _, t := range tracks {
 			lines[t.pcs[at(t, i)]] = true
@@ -176,23 +179,52 @@ func (c *chain) gap(in, out int, part func(*track) (from, to int)) {
 	c.links = append(c.links, l)
 }
 
-// cause is the index of the function that explains the growth.
-func (c *chain) cause() int {
+// cause is the index of the function that explains the growth. steady are stacks that do
+// not grow.
+func (c *chain) cause(steady []*track) int {
 	gap := slices.IndexFunc(c.links, func(l Link) bool { return l.PC == 0 })
 	names := func(l Link) bool { return l.PC != 0 && (l.kind == CCode || l.kind == GoCode) }
 	inner := slices.IndexFunc(c.links, names)
 	if gap < 0 {
-		return max(inner, 0)
+		return c.beyondWrappers(max(inner, 0), len(c.links), steady)
 	}
 	// Where the ways part in Go, the C function is what they have in common; where they
 	// part in C, it is who calls.
 	if t := c.tracks[0]; inner >= 0 && inner < gap && gap > t.entry && t.entry >= 0 {
-		return inner
+		return c.beyondWrappers(inner, gap, steady)
 	}
 	if after := slices.IndexFunc(c.links[gap:], names); after >= 0 {
 		return gap + after
 	}
 	return max(inner, 0)
+}
+
+// minCallers is how many other callers make a wrapper of a function.
+const minCallers = 2
+
+// beyondWrappers passes over functions by which a program calls malloc, as xmalloc or
+// sqlite3MemMalloc. They are on all stacks and explain none. Names do not tell which
+// they are, but other callers do: if several allocate in the very same way without
+// growing, what grows is explained by its own caller. It returns the index of that, of
+// those below end, or from if there are no wrappers.
+func (c *chain) beyondWrappers(from, end int, steady []*track) int {
+	cause := from
+	var way []uint64 // from malloc on
+	for i := from; i+1 < end && c.links[i].kind == CCode; i++ {
+		way = append(way, c.links[i].id)
+		next := c.links[i+1]
+		callers := make(map[uint64]bool)
+		for _, t := range steady {
+			outside := t.inward[t.inner:]
+			if at := t.inner + len(way); len(outside) > len(way) && slices.Equal(outside[:len(way)], way) && outside[len(way)] != next.id && !t.unnamed[at] {
+				callers[outside[len(way)]] = true
+			}
+		}
+		if len(callers) >= minCallers && !next.unnamed && (next.kind == CCode || next.kind == GoCode) {
+			cause = i + 1
+		}
+	}
+	return cause
 }
 
 // Link names a link: the frames of its address, or where the stacks go through several

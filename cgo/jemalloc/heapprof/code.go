@@ -12,6 +12,9 @@ type Code struct {
 	// different lines of the same functions are two ways of one thing.
 	ID   uint64
 	Kind Kind
+	// Unnamed: no name of the function is known, and each of its addresses has an ID of
+	// its own.
+	Unnamed bool
 }
 
 // Kind says whose a function is.
@@ -30,12 +33,12 @@ const (
 func (s *Symbols) Code(pc uint64, isGo bool) Code {
 	frames := s.Frames(pc)
 	if len(frames) == 0 {
-		return Code{ID: pc}
+		return Code{ID: pc, Unnamed: true}
 	}
 	compiled := frames[len(frames)-1]
 	hash := fnv.New64a()
 	hash.Write([]byte(compiled.Function + "\x00" + compiled.File))
-	code := Code{ID: hash.Sum64()}
+	code := Code{ID: hash.Sum64(), Unnamed: compiled.Unnamed}
 	switch {
 	case compiled.Function == "runtime.asmcgocall", compiled.Function == "runtime.cgocall":
 		code.Kind = CrossingCode

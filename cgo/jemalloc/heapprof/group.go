@@ -28,8 +28,9 @@ import (
 //
 // Each stack is in one suspect at most.
 type grouper struct {
-	judge *judge
-	found []suspect
+	judge  *judge
+	found  []suspect
+	steady []*track // that do not grow
 }
 
 // suspect is stacks that leak together.
@@ -68,6 +69,9 @@ func (g *grouper) rank(tracks []*track) (all []Growth) {
 	g.merge()
 	for _, t := range g.complete(rest, alone) {
 		all = append(all, alone[t])
+		if alone[t].BytesPerHour <= alone[t].BytesPerHourError {
+			g.steady = append(g.steady, t)
+		}
 	}
 	for _, s := range g.found {
 		all = append(all, g.describe(s))
@@ -317,7 +321,7 @@ func (t *track) learn(code func(pc uint64) Code) {
 	}
 	for _, pc := range t.pcs {
 		c := code(pc)
-		t.inward, t.kinds = append(t.inward, c.ID), append(t.kinds, c.Kind)
+		t.inward, t.kinds, t.unnamed = append(t.inward, c.ID), append(t.kinds, c.Kind), append(t.unnamed, c.Unnamed)
 	}
 	t.place = placeOf(t.kinds)
 	if t.entry >= t.inner { // it calls the function that has a name

@@ -94,7 +94,7 @@ func TestGroups(t *testing.T) {
 			for i := range uint64(6) {
 				add(pcsOf(malloc, dbMalloc, dbPrepare+i, stubA), caller(handlerA+i))
 			}
-		}, []string{"6 stacks by 11: 1 11 30 100 200 201 250 290 291"}},
+		}, []string{"6 stacks by 30: 1 11 30 100 200 201 250 290 291"}},
 		{"two calls of different functions that allocate by the same wrapper", func(add func(...[]uint64)) {
 			for i := range uint64(6) {
 				add(pcsOf(malloc, dbMalloc, 120, 400+10*i, dbPrepare, stubA), caller(handlerA))
@@ -157,6 +157,66 @@ func expectSuspects(t *testing.T, r *Ranker, want []string) {
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
 		t.Errorf("suspects\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+// A function that others allocate by in the same way without growing is a wrapper of
+// malloc, and explains nothing.
+func TestWrappersArePassedOver(t *testing.T) {
+	const inWrapper, alsoInWrapper, unnamed = 120, 130, 990
+	leak := func(wrappers ...uint64) []uint64 {
+		return slices.Concat(pcsOf(malloc), wrappers, pcsOf(dbPrepare, dbStep, stubA, cgocall, handlerA, serve, goexit))
+	}
+	held := func(caller uint64, wrappers ...uint64) []uint64 {
+		return slices.Concat(pcsOf(malloc), wrappers, pcsOf(caller, 800, stubB, cgocall, handlerB, serve, goexit))
+	}
+	growing := func(t float64) float64 { return math.Floor(t / 150) }
+	for name, c := range map[string]struct {
+		leak   []uint64
+		others [][]uint64
+		rate   func(float64) float64
+		want   uint64
+	}{
+		"no others":                     {leak(dbMalloc), nil, nil, dbMalloc},
+		"two others":                    {leak(dbMalloc), [][]uint64{held(400, dbMalloc), held(410, dbMalloc)}, steady(0), dbPrepare},
+		"one other":                     {leak(dbMalloc), [][]uint64{held(400, dbMalloc)}, steady(0), dbMalloc},
+		"one other at two lines":        {leak(dbMalloc), [][]uint64{held(400, dbMalloc), held(401, dbMalloc)}, steady(0), dbMalloc},
+		"one other of two callers":      {leak(dbMalloc), [][]uint64{held(400, dbMalloc), append(held(400, dbMalloc), 2520)}, steady(0), dbMalloc},
+		"others without a name":         {leak(dbMalloc), [][]uint64{held(unnamed, dbMalloc), held(unnamed+1, dbMalloc)}, steady(0), dbMalloc},
+		"others grow":                   {leak(dbMalloc), [][]uint64{held(400, dbMalloc), held(410, dbMalloc)}, growing, dbMalloc},
+		"others use malloc itself":      {leak(dbMalloc), [][]uint64{held(400), held(410)}, steady(0), dbMalloc},
+		"a wrapper in a wrapper":        {leak(dbMalloc, inWrapper), [][]uint64{held(400, dbMalloc, inWrapper), held(410, dbMalloc, inWrapper)}, steady(0), dbPrepare},
+		"others use the inner one only": {leak(dbMalloc, inWrapper), [][]uint64{held(400, dbMalloc), held(410, dbMalloc)}, steady(0), inWrapper},
+		"its caller has no name":        {leak(dbMalloc, unnamed), [][]uint64{held(400, dbMalloc), held(410, dbMalloc)}, steady(0), dbMalloc},
+		"its caller is Go":              {pcsOf(malloc, dbMalloc, stubMalloc, cgocall, handlerA, serve, goexit), [][]uint64{held(400, dbMalloc), held(410, dbMalloc)}, steady(0), dbMalloc},
+		"others allocate another way":   {leak(dbMalloc, inWrapper), [][]uint64{held(400, alsoInWrapper, inWrapper), held(410, alsoInWrapper, inWrapper)}, steady(0), dbMalloc},
+	} {
+		for where, other := range map[string]uint64{"another line": serve, "another caller": handlerA} {
+			t.Run(name+", "+where, func(t *testing.T) {
+				second := slices.Clone(c.leak) // of the same suspect
+				if at := &second[slices.Index(second, other)]; other == serve {
+					*at++
+				} else {
+					*at += 10
+				}
+				stacks := rates{&c.leak: much(0), &second: much(0)}
+				for i := range c.others {
+					stacks[&c.others[i]] = c.rate
+				}
+				r := NewRanker(RankerConfig{Code: func(pc uint64) Code {
+					code := testCode(pc)
+					if code.Unnamed = code.ID == unnamed/10; code.Unnamed {
+						code.ID = pc
+					}
+					return code
+				}})
+				series(t, r, 600, stacks)
+				suspects := r.Suspects()
+				if len(suspects) != 1 || suspects[0].Stacks != 2 || suspects[0].Chain[suspects[0].Cause].PC != c.want {
+					t.Errorf("suspects %v, want one by %d", suspects, c.want/10)
+				}
+			})
+		}
 	}
 }
 
@@ -225,7 +285,7 @@ func TestShortStackInAChain(t *testing.T) {
 	for n := 2; n <= len(tracks); n++ {
 		for _, weights := range [][]float64{{1, 1, 1, 1}, {100, 1, 1, 1}, {1, 1, 100, 1}, {1, 1, 1, 100}, {0, 0, 0, 0}} {
 			c := chainOf(tracks[:n], weights[:n])
-			if len(c.links) == 0 || c.cause() >= len(c.links) {
+			if len(c.links) == 0 || c.cause(nil) >= len(c.links) {
 				t.Errorf("%d stacks, weights %v: %+v", n, weights, c.links)
 			}
 		}

@@ -64,6 +64,7 @@ type track struct {
 	// What grouping knows of the functions on the stack, see learn.
 	place
 	kinds           []Kind
+	unnamed         []bool
 	inward, outward []uint64 // their IDs from the innermost on, and from the outermost
 }
 
@@ -228,7 +229,8 @@ type Growth struct {
 	// that most of the growth has in common, and Chain is all that it has in common.
 	// It is empty for a single stack. Cause is the index in Chain of the function that
 	// explains the growth: the innermost that all calls go through before their ways
-	// part, or where they part in the callers only, the innermost outside of malloc.
+	// part, or where they part in the callers only, the innermost outside of malloc and
+	// of what other callers allocate by that do not grow.
 	Stacks int
 	PCs    []uint64
 	Chain  []Link
