@@ -1,8 +1,12 @@
 package heapprof
 
 import (
+	"bytes"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -57,6 +61,62 @@ func TestMangledNames(t *testing.T) {
 	for _, fn := range d.Profile(ProfileOptions{Symbols: symbols}).Function {
 		if fn.Name == "shop::cache::put" && fn.SystemName != "_ZN4shop5cacheINS_6recordEE3putEPKS1_i" {
 			t.Errorf("system name %q", fn.SystemName)
+		}
+	}
+}
+
+// TestSplitFunction: a function that GCC has split is on a stack once, with its debug
+// information and without, and whether the rest of it was inlined or not.
+func TestSplitFunction(t *testing.T) {
+	need(t, "gcc", "gcc and libjemalloc-dev")
+	source, err := os.ReadFile("testdata/split.c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(source), "// MARK load\n")
+	mark := fmt.Sprintf("load split.c:%d", 1+strings.Count(line, "\n"))
+	for name, debug := range map[string]string{"lines": "-g", "no lines": "-g0"} {
+		t.Run(name, func(t *testing.T) {
+			binary := filepath.Join(t.TempDir(), "split")
+			run(t, exec.Command("gcc", debug, "-O2", "-fno-optimize-sibling-calls", "-Wall", "-Werror", "-o", binary, "testdata/split.c", "-ljemalloc"))
+			d := mustParse(t, takeDump(t, binary))
+			symbols := NewSymbolizer(SymbolizerConfig{}).SymbolizeDump(d)
+			var profile bytes.Buffer
+			if err := WriteStacks(&profile, d.Profile(ProfileOptions{Symbols: symbols}), TopOptions{Type: "alloc_objects"}); err != nil {
+				t.Fatal(err)
+			}
+			var growth bytes.Buffer
+			split := false
+			for _, s := range d.Stacks {
+				if err := WriteGrowth(&growth, []Growth{{PCs: s.PCs}}, symbols); err != nil {
+					t.Fatal(err)
+				}
+				for _, f := range symbols.Stack(s.PCs) {
+					split = split || f.Function == "load" && f.Symbol == "load.part.0"
+				}
+			}
+			if !split {
+				t.Fatalf("GCC has not split load: %s", &profile)
+			}
+			load := regexp.QuoteMeta(mark)
+			if debug == "-g0" {
+				load = "load"
+			}
+			for _, text := range []string{profile.String(), growth.String()} {
+				for _, caller := range []string{"load_all", "main"} {
+					if !regexp.MustCompile(`\n    ` + load + `\n    ` + caller).MatchString(text) {
+						t.Errorf("no %s < %s in\n%s", load, caller, text)
+					}
+				}
+				if regexp.MustCompile(`load(\.part\.\d+| split.*)?\n    load(\.part\.\d+| split.*)?\n`).MatchString(text) {
+					t.Errorf("load is there twice:\n%s", text)
+				}
+			}
+		})
+	}
+	for name, want := range map[string]string{"load.part.0": "load", "load.isra.0.part.12": "load.isra.0", "load.part.0.cold": "load", "load": "", ".part.0": "", "main.part.func1": "", "load.party": ""} {
+		if function, ok := splitFrom(name); ok != (want != "") || ok && function != want {
+			t.Errorf("%s is a part of %q, %v, want %q", name, function, ok, want)
 		}
 	}
 }

@@ -171,6 +171,12 @@ func (o *object) lookup(cfg *SymbolizerConfig, addrs []uint64, buf *scratch) {
 		if outer.Function == "" || name != "" && underscores(name) < underscores(outer.Function) {
 			outer.Function = name
 		}
+		if whole, ok := splitFrom(name); ok {
+			if outer.Function == name {
+				outer.Function = whole
+			}
+			outer.Symbol = name
+		}
 		if outer.Function == "" {
 			outer.Function, outer.Unnamed = offsetName(o.key.path, addr), true
 		}

@@ -52,7 +52,7 @@ func (d *Dump) Profile(opts ProfileOptions) *profile.Profile {
 		maps:      d.Mappings,
 		mappings:  make(map[*Mapping]*profile.Mapping),
 		closed:    make(map[*Loaded]*profile.Mapping),
-		locations: make(map[uint64]*profile.Location),
+		locations: make(map[locationKey]*profile.Location),
 		functions: make(map[functionKey]*profile.Function),
 		out: &profile.Profile{
 			DefaultSampleType: sampleTypes[InuseSpace].Type,
@@ -86,6 +86,13 @@ type functionKey struct {
 	name, file string
 }
 
+// locationKey is an address, with its innermost frame or without, which then is part of
+// the call before.
+type locationKey struct {
+	pc     uint64
+	within bool
+}
+
 type converter struct {
 	symbols   *Symbols
 	maps      []Mapping
@@ -94,7 +101,7 @@ type converter struct {
 	goCode    *profile.Mapping // the part of the program's mapping that is Go's
 	mappings  map[*Mapping]*profile.Mapping
 	closed    map[*Loaded]*profile.Mapping
-	locations map[uint64]*profile.Location
+	locations map[locationKey]*profile.Location
 	functions map[functionKey]*profile.Function
 }
 
@@ -177,9 +184,13 @@ func named(frames []Frame) bool { return len(frames) > 1 || len(frames) == 1 && 
 
 func (c *converter) addStack(d *Dump, s *Stack, threads bool) {
 	pcs := s.PCs[c.entry(s.PCs):]
-	locations := make([]*profile.Location, len(pcs))
+	locations := make([]*profile.Location, 0, len(pcs))
 	for i, pc := range pcs {
-		locations[i] = c.location(pc)
+		within := i > 0 && c.symbols.partOf(pcs[i-1], pc)
+		if within && len(c.symbols.shown(pc)) == 1 {
+			continue
+		}
+		locations = append(locations, c.location(locationKey{pc, within}))
 	}
 	if !threads || len(s.Threads) == 0 {
 		c.addSample(locations, d.Rate, s.Inuse, s.Alloc, nil)
@@ -221,15 +232,19 @@ func (c *converter) entry(pcs []uint64) int {
 	}, func(uint64) bool { return true })
 }
 
-func (c *converter) location(pc uint64) *profile.Location {
-	if l := c.locations[pc]; l != nil {
+func (c *converter) location(key locationKey) *profile.Location {
+	if l := c.locations[key]; l != nil {
 		return l
 	}
+	pc := key.pc
 	call := max(pc, 1) - 1 // 0 comes from a damaged stack
 	l := &profile.Location{ID: uint64(len(c.out.Location) + 1), Address: call, Mapping: c.mapping(pc, call)}
-	c.locations[pc] = l
+	c.locations[key] = l
 	c.out.Location = append(c.out.Location, l)
 	frames := c.symbols.shown(pc)
+	if key.within {
+		frames = frames[1:]
+	}
 	if named(frames) {
 		for _, f := range frames {
 			l.Line = append(l.Line, profile.Line{Function: c.function(f), Line: int64(f.Line)})
