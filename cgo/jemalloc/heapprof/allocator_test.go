@@ -48,7 +48,7 @@ func TestAllocatorIsToldByItsPlace(t *testing.T) {
 			seen := make(map[string]int)
 			for i, s := range d.Stacks {
 				var names, shown []string
-				for _, f := range symbols.Callers(s.PCs) {
+				for _, f := range symbols.Callers(s.PCs, nil) {
 					names = append(names, f.Function)
 				}
 				for _, f := range sampleFrames(p.Sample[i]) {

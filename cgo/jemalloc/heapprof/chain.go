@@ -14,6 +14,9 @@ type Link struct {
 	PC    uint64
 	Lines int
 
+	// Times is how often the function is there in a row, at most, if more than once.
+	Times int
+
 	// Ways are those of a gap, by their part of the growth; Count is how many there
 	// are. PC is then 0. No more than maxWays are listed.
 	Ways  []Way
@@ -27,6 +30,7 @@ type Link struct {
 // Way is how some of the stacks get from one common function to the next.
 type Way struct {
 	PCs   []uint64 // the innermost first; none: one function calls the other directly
+	Times []int    // as in Growth
 	Share float64  // of the growth, 0 to 1
 }
 
@@ -51,7 +55,7 @@ func (g *Growth) Addresses() []uint64 {
 func (g *grouper) describe(s suspect) Growth {
 	growth := s.growth
 	if len(s.tracks) == 1 {
-		growth.PCs = s.tracks[0].pcs
+		growth.PCs, growth.Times = s.tracks[0].pcs, s.tracks[0].times
 		return growth
 	}
 	c := chainOf(s.tracks, g.weights(s.tracks, growth))
@@ -140,6 +144,9 @@ func (c *chain) run(tracks []*track, n int, at func(t *track, i int) int) {
 		lines := make(map[uint64]bool)
 		for _, t := range tracks {
 			lines[t.pcs[at(t, i)]] = true
+			if times := timesOf(t.times, at(t, i), at(t, i)+1); times != nil && times[0] > 1 {
+				l.Times = max(l.Times, times[0])
+			}
 		}
 		l.Lines = len(lines)
 		c.links = append(c.links, l)
@@ -162,7 +169,7 @@ func (c *chain) gap(in, out int, part func(*track) (from, to int)) {
 		key := string(appendKey(nil, t.inward[from:to]))
 		w := byKey[key]
 		if w == nil {
-			w = &way{Way: Way{PCs: t.pcs[from:to]}}
+			w = &way{Way: Way{PCs: t.pcs[from:to], Times: timesOf(t.times, from, to)}}
 			byKey[key] = w
 			ways = append(ways, w)
 		}
@@ -233,10 +240,10 @@ func (s *Symbols) Link(l Link) []Frame {
 	if l.PC == 0 {
 		return nil
 	}
-	frames := s.Callers([]uint64{l.PC})
+	frames := s.Callers([]uint64{l.PC}, []int{l.Times})
 	if l.Lines > 1 && len(frames) > 0 {
 		compiled := frames[len(frames)-1]
-		return []Frame{{Function: compiled.Function, Symbol: compiled.Symbol}}
+		return []Frame{{Function: compiled.Function, Symbol: compiled.Symbol, Times: compiled.Times}}
 	}
 	return frames
 }

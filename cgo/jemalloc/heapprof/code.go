@@ -15,6 +15,9 @@ type Code struct {
 	// Unnamed: no name of the function is known, and each of its addresses has an ID of
 	// its own.
 	Unnamed bool
+	// Part: it is a part of a function that is called by the rest of it, or a wrapper
+	// around it, which has the same ID.
+	Part bool
 }
 
 // Kind says whose a function is.
@@ -37,8 +40,11 @@ func (s *Symbols) Code(pc uint64, isGo bool) Code {
 	}
 	compiled := frames[len(frames)-1]
 	hash := fnv.New64a()
-	hash.Write([]byte(compiled.Function + "\x00" + compiled.File))
-	code := Code{ID: hash.Sum64(), Unnamed: compiled.Unnamed}
+	hash.Write([]byte(compiled.Function + "\x00"))
+	if !isGo { // in Go the name is enough, and wrappers are in no file
+		hash.Write([]byte(compiled.File))
+	}
+	code := Code{ID: hash.Sum64(), Unnamed: compiled.Unnamed, Part: compiled.isSplit() || compiled.isWrapper()}
 	switch {
 	case compiled.Function == "runtime.asmcgocall", compiled.Function == "runtime.cgocall":
 		code.Kind = CrossingCode

@@ -33,6 +33,7 @@
 // leak are one suspect: the ways by which one call of a C function allocates, and all
 // callers of a C function that leaks. [Growth.Chain] shows what they have in common at
 // both ends and where they differ.
+// A recursive function counts once, whatever its depth is.
 //
 // # What it is not for
 //

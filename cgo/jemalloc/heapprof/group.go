@@ -58,7 +58,7 @@ func (g *grouper) rank(tracks []*track) (all []Growth) {
 			g.found = append(g.found, suspect{[]*track{t}, growth})
 			continue
 		}
-		growth.PCs = t.pcs
+		growth.PCs, growth.Times = t.pcs, t.times
 		alone[t] = growth
 		rest = append(rest, t)
 	}

@@ -91,6 +91,16 @@ func TestSplitFunction(t *testing.T) {
 				if err := WriteGrowth(&growth, []Growth{{PCs: s.PCs}}, symbols); err != nil {
 					t.Fatal(err)
 				}
+				var f folder // as the ranking has it
+				pcs, times := f.fold(s.PCs, func(pc uint64) Code { return symbols.Code(pc, false) })
+				if err := WriteGrowth(&growth, []Growth{{PCs: pcs, Times: times}}, symbols); err != nil {
+					t.Fatal(err)
+				}
+				for i := range pcs[1:] {
+					if symbols.Code(pcs[i], false).ID == symbols.Code(pcs[i+1], false).ID {
+						t.Errorf("%v has a function twice", symbols.Callers(pcs[i:], nil))
+					}
+				}
 				for _, f := range symbols.Stack(s.PCs) {
 					split = split || f.Function == "load" && f.Symbol == "load.part.0"
 				}
@@ -110,6 +120,9 @@ func TestSplitFunction(t *testing.T) {
 				}
 				if regexp.MustCompile(`load(\.part\.\d+| split.*)?\n    load(\.part\.\d+| split.*)?\n`).MatchString(text) {
 					t.Errorf("load is there twice:\n%s", text)
+				}
+				if strings.Contains(text, "times)") {
+					t.Errorf("it is not recursive:\n%s", text)
 				}
 			}
 		})

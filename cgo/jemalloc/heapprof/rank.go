@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"sync"
@@ -28,7 +29,7 @@ type RankerConfig struct {
 	Allocator func(pc uint64) bool
 
 	// Code tells the function that a return address lies in; see Symbols.Code. It is
-	// asked once for each address of a stack. Default: each address is a function of
+	// asked for all addresses of each dump, so it has to be quick. Default: each address is a function of
 	// its own, in C or in the allocator, so that what stacks have in common are
 	// addresses, and Go's part of them is not known.
 	Code func(pc uint64) Code
@@ -52,11 +53,13 @@ type Ranker struct {
 	times  []time.Time // of the dumps that are kept, rising
 	tracks map[string]*track
 	maps   []Mapping // of the last dump
+	folder folder
 }
 
 // track is one stack's history, a point for each of Ranker.times.
 type track struct {
-	pcs         []uint64
+	pcs         []uint64 // folded, see folder
+	times       []int    // how often each is there; nil: once
 	points      []point
 	objects     float64 // now, unbiased
 	first, last time.Time
@@ -119,19 +122,35 @@ func (r *Ranker) Add(d *Dump) error {
 		t.points = append(t.points, point{})
 		t.objects = 0
 	}
+	code := r.cfg.Code
+	if code == nil {
+		code = func(pc uint64) Code { return Code{ID: pc} }
+	}
 	var key []byte
-	var fresh []int
+	var fresh []newcomer
+	seed, seen := maphash.MakeSeed(), make(map[uint64]int) // fresh, by their keys
 	for i := range d.Stacks {
 		s := &d.Stacks[i]
 		if s.Inuse.Objects == 0 {
 			continue
 		}
-		key = appendKey(key[:0], s.PCs)
+		pcs, times := r.folder.fold(s.PCs, code)
+		key = appendKey(key[:0], pcs)
 		if t := r.tracks[string(key)]; t != nil {
-			t.set(d, s)
-		} else {
-			fresh = append(fresh, i)
+			t.add(d, s, times)
+			continue
 		}
+		hash := maphash.Bytes(seed, key)
+		n, ok := seen[hash]
+		if !ok {
+			n = len(fresh)
+			seen[hash] = n
+			if times != nil { // else they are the dump's
+				pcs = slices.Clone(pcs)
+			}
+			fresh = append(fresh, newcomer{pcs: pcs})
+		}
+		fresh[n].add(d, s, times)
 	}
 	r.admit(d, fresh)
 	if len(r.times) > maxPoints {
@@ -140,40 +159,52 @@ func (r *Ranker) Add(d *Dump) error {
 	return nil
 }
 
-// set writes the last point.
-func (t *track) set(d *Dump, s *Stack) {
-	e := s.Inuse.Unbias(d.Rate)
-	n := float32(s.Inuse.Objects)
-	t.points[len(t.points)-1] = point{bytes: float32(e.Bytes), samples: n, peak: n}
-	t.objects = e.Objects
+// add adds a stack to the last point: several may be one when they are folded.
+func (t *track) add(d *Dump, s *Stack, times []int) {
+	t.points[len(t.points)-1].add(d, s)
+	t.objects += s.Inuse.Unbias(d.Rate).Objects
+	t.times = deeper(t.times, times)
 	t.last = d.Time
+}
+
+func (p *point) add(d *Dump, s *Stack) {
+	p.bytes += float32(s.Inuse.Unbias(d.Rate).Bytes)
+	p.samples += float32(s.Inuse.Objects)
+	p.peak = p.samples
+}
+
+// newcomer is a stack that was not seen before, or is not followed.
+type newcomer struct {
+	pcs     []uint64
+	times   []int
+	point   point
+	objects float64
+}
+
+func (n *newcomer) add(d *Dump, s *Stack, times []int) {
+	n.point.add(d, s)
+	n.objects += s.Inuse.Unbias(d.Rate).Objects
+	n.times = deeper(n.times, times)
 }
 
 // admit begins to follow new stacks. If there are too many, those that hold
 // the least are left out or forgotten; at the same size the new ones, so that
 // what comes and goes does not push out what grows slowly.
-func (r *Ranker) admit(d *Dump, fresh []int) {
+func (r *Ranker) admit(d *Dump, fresh []newcomer) {
 	if excess := len(r.tracks) + len(fresh) - r.cfg.MaxStacks; excess > 0 {
-		fresh = r.choose(d, fresh, excess)
+		fresh = r.choose(fresh, excess)
 	}
-	var key []byte
-	for _, i := range fresh {
-		s := &d.Stacks[i]
-		key = appendKey(key[:0], s.PCs)
-		t := &track{pcs: slices.Clone(s.PCs), points: make([]point, len(r.times), maxPoints+1), first: d.Time}
-		t.set(d, s)
-		r.tracks[string(key)] = t
+	for _, n := range fresh {
+		t := &track{pcs: slices.Clone(n.pcs), times: n.times, points: make([]point, len(r.times), maxPoints+1), objects: n.objects, first: d.Time, last: d.Time}
+		t.points[len(t.points)-1] = n.point
+		r.tracks[string(appendKey(nil, n.pcs))] = t
 	}
 }
 
 // choose drops excess stacks, of those that are followed and the fresh ones,
 // and returns the fresh ones that are left.
-func (r *Ranker) choose(d *Dump, fresh []int, excess int) []int {
-	size := make(map[int]float32, len(fresh))
-	for _, i := range fresh {
-		size[i] = float32(d.Stacks[i].Inuse.Unbias(d.Rate).Bytes)
-	}
-	slices.SortFunc(fresh, func(a, b int) int { return cmp.Compare(size[b], size[a]) })
+func (r *Ranker) choose(fresh []newcomer, excess int) []newcomer {
+	slices.SortFunc(fresh, func(a, b newcomer) int { return cmp.Compare(b.point.bytes, a.point.bytes) })
 
 	type held struct {
 		key   string
@@ -189,7 +220,7 @@ func (r *Ranker) choose(d *Dump, fresh []int, excess int) []int {
 	})
 	for ; excess > 0; excess-- {
 		last := len(fresh) - 1
-		if last < 0 || len(followed) > 0 && followed[0].bytes < size[fresh[last]] {
+		if last < 0 || len(followed) > 0 && followed[0].bytes < fresh[last].point.bytes {
 			delete(r.tracks, followed[0].key)
 			followed = followed[1:]
 		} else {
@@ -231,8 +262,12 @@ type Growth struct {
 	// explains the growth: the innermost that all calls go through before their ways
 	// part, or where they part in the callers only, the innermost outside of malloc and
 	// of what other callers allocate by that do not grow.
+	//
+	// Functions that call themselves, or each other in turn, are there once. Times is
+	// how often each of PCs is there in a row, at most; it is nil if all are once.
 	Stacks int
 	PCs    []uint64
+	Times  []int
 	Chain  []Link
 	Cause  int
 

@@ -178,7 +178,7 @@ func WriteGrowth(w io.Writer, growth []Growth, symbols *Symbols) error {
 		fmt.Fprintf(out, "live: ~%s in ~%.0f objects; first seen %s, last seen %s\n", Amount(g.Bytes, "bytes"), g.Objects,
 			g.FirstSeen.UTC().Format(time.RFC3339), g.LastSeen.UTC().Format(time.RFC3339))
 		if len(g.Chain) == 0 {
-			for _, f := range symbols.Callers(g.PCs) {
+			for _, f := range symbols.Callers(g.PCs, g.Times) {
 				fmt.Fprintf(out, "    %s\n", f)
 			}
 			continue
@@ -206,7 +206,7 @@ func writeLink(out io.Writer, l Link, symbols *Symbols) {
 	}
 	fmt.Fprintf(out, "    ... %d ways ...\n", l.Count)
 	for _, way := range l.Ways {
-		names := shorten(symbols.Callers(way.PCs))
+		names := shorten(symbols.Callers(way.PCs, way.Times))
 		if len(names) == 0 {
 			names = []string{"(directly)"}
 		}
@@ -335,12 +335,17 @@ func sampleFrames(s *profile.Sample) []Frame {
 	return frames
 }
 
-// String returns "function file.c:12", or the function alone.
+// String returns "function file.c:12", or the function alone; of a recursive one also
+// how often it is there.
 func (f Frame) String() string {
-	if f.File == "" {
-		return f.Function
+	text := f.Function
+	if f.File != "" {
+		text = fmt.Sprintf("%s %s:%d", f.Function, path.Base(f.File), f.Line)
 	}
-	return fmt.Sprintf("%s %s:%d", f.Function, path.Base(f.File), f.Line)
+	if f.Times > 1 {
+		text += fmt.Sprintf(" (up to %d times)", f.Times)
+	}
+	return text
 }
 
 // Amount writes a value with its unit for people: "1.5MiB", "12" objects.

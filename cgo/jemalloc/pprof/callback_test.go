@@ -4,8 +4,10 @@ package pprof
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"magellan/cgo/jemalloc/heapprof"
 	"magellan/cgo/jemalloc/internal/stitchtest"
@@ -15,7 +17,9 @@ import (
 // runtime's function of the same name.
 func TestCallbackIsShownWithoutWrapper(t *testing.T) {
 	r := newTestRecorder(t, quiet(t))
-	stitchtest.Plan{Steps: []stitchtest.Step{{}, {}}}.Run(16 * mib) // so large that it is sampled
+	for _, onThread := range []bool{false, true} { // two stacks, of one suspect
+		stitchtest.Plan{OnThread: onThread, Steps: []stitchtest.Step{{}, {}}}.Run(16 * mib) // so large that it is sampled
+	}
 	_, heap, err := r.takeNow()
 	if err != nil {
 		t.Fatal(err)
@@ -35,6 +39,22 @@ func TestCallbackIsShownWithoutWrapper(t *testing.T) {
 	if err := heapprof.WriteGrowth(&text, growth, r.symbolize(heap.Mappings, pcs)); err != nil {
 		t.Fatal(err)
 	}
+	// As the ranking has it, where each stack counts as a function once.
+	for i := range 24 {
+		d := *heap
+		d.Time, d.Stacks = heap.Time.Add(time.Duration(i)*15*time.Second), slices.Clone(heap.Stacks)
+		for j := range d.Stacks {
+			n := uint64(20 * (i + 1))
+			d.Stacks[j].Inuse = heapprof.Count{Objects: n, Bytes: n << 10}
+		}
+		if err := r.rank(&d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text.Write(fetch(t, serve(t, r).URL+"/debug/jeprof/leaks?format=text", 200))
+	if strings.Contains(text.String(), "times)") {
+		t.Errorf("the callback is not recursive:\n%s", &text)
+	}
 	const name = "    runtime.cgocallbackg "
 	before := ""
 	seen := 0
@@ -47,7 +67,7 @@ func TestCallbackIsShownWithoutWrapper(t *testing.T) {
 		}
 		before = line
 	}
-	if seen != 2 {
-		t.Errorf("seen %d times, want one in each text", seen)
+	if seen != 7 || !strings.Contains(text.String(), ", on 2 stacks") {
+		t.Errorf("seen %d times, want three in the profile, three in the stacks (the thread's own call is one) and one in the suspect:\n%s", seen, &text)
 	}
 }

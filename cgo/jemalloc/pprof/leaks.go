@@ -138,6 +138,7 @@ type link struct {
 	Function string `json:"function,omitempty"`
 	File     string `json:"file,omitempty"`
 	Line     int    `json:"line,omitempty"`
+	Times    int    `json:"times,omitempty"`  // as in frame
 	Places   int    `json:"places,omitempty"` // in the function, if the stacks go through several
 	Ways     []way  `json:"ways,omitempty"`   // those that most of the growth goes, the first one most
 	Count    int    `json:"count,omitempty"`  // of all ways
@@ -154,6 +155,7 @@ type frame struct {
 	Function string `json:"function"`
 	File     string `json:"file,omitempty"`
 	Line     int    `json:"line,omitempty"`
+	Times    int    `json:"times,omitempty"` // how often in a row, at most, if it is recursive
 }
 
 // maxRows bounds a ranking without a bound of its own, which would name all
@@ -210,7 +212,7 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 			Verdict: g.Verdict, BytesPerHour: g.BytesPerHour, BytesPerHourError: g.BytesPerHourError,
 			ObjectsPerHour: g.ObjectsPerHour, Confidence: g.Confidence, GrowthSamples: g.Samples,
 			LiveBytes: g.Bytes, LiveObjects: g.Objects, FirstSeen: g.FirstSeen, LastSeen: g.LastSeen,
-			Ways: max(1, g.Stacks), Stack: frames(symbols.Callers(g.PCs)),
+			Ways: max(1, g.Stacks), Stack: frames(symbols.Callers(g.PCs, g.Times)),
 		}
 		l.describe(g, symbols)
 		out.Stacks = append(out.Stacks, l)
@@ -252,7 +254,7 @@ func (l *leak) describe(g heapprof.Growth, symbols *heapprof.Symbols) {
 		if c.PC == 0 {
 			gap := link{Count: c.Count}
 			for _, w := range c.Ways {
-				gap.Ways = append(gap.Ways, way{w.Share, frames(symbols.Callers(w.PCs))})
+				gap.Ways = append(gap.Ways, way{w.Share, frames(symbols.Callers(w.PCs, w.Times))})
 			}
 			l.Chain = append(l.Chain, gap)
 			l.Callers, inner = nil, false
@@ -264,7 +266,7 @@ func (l *leak) describe(g heapprof.Growth, symbols *heapprof.Symbols) {
 			places = c.Lines
 		}
 		for _, f := range named {
-			l.Chain = append(l.Chain, link{Function: f.Function, File: f.File, Line: f.Line, Places: places})
+			l.Chain = append(l.Chain, link{Function: f.Function, File: f.File, Line: f.Line, Times: f.Times, Places: places})
 		}
 		if inner {
 			l.Stack = append(l.Stack, named...)
@@ -281,7 +283,7 @@ func (l *leak) describe(g heapprof.Growth, symbols *heapprof.Symbols) {
 func frames(named []heapprof.Frame) []frame {
 	out := []frame{}
 	for _, f := range named {
-		out = append(out, frame{Function: f.Function, File: f.File, Line: f.Line})
+		out = append(out, frame{Function: f.Function, File: f.File, Line: f.Line, Times: f.Times})
 	}
 	return out
 }

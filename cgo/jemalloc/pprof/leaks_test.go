@@ -3,6 +3,7 @@
 package pprof
 
 import (
+	"bytes"
 	"math"
 	"runtime"
 	"slices"
@@ -148,6 +149,31 @@ func TestRankingOfOddSamples(t *testing.T) {
 		if want := []int{1, 2, 3, 1}[i]; k.samples != want || len(k.stacks) != len(d.Stacks) || k.suspects() != 0 {
 			t.Errorf("sample %d: %+v", i, k)
 		}
+	}
+}
+
+// A recursive function is one suspect whatever its depth, and says how deep it was.
+func TestRecursionInLeaks(t *testing.T) {
+	r := newTestRecorder(t, quiet(t))
+	at := time.Now()
+	for i := range uint64(24) {
+		d := heapprof.Dump{Rate: 1 << 19, Time: at.Add(time.Duration(i) * 15 * time.Second)}
+		for depth := range uint64(30) {
+			pcs := append(slices.Repeat([]uint64{0x10}, int(depth+1)), 0x20)
+			d.Stacks = append(d.Stacks, heapprof.Stack{PCs: pcs, Inuse: heapprof.Count{Objects: i + 1, Bytes: (i + 1) << 20}})
+		}
+		if err := r.rank(&d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url := serve(t, r).URL + "/debug/jeprof/leaks"
+	found := fromJSON[leaks](t, fetch(t, url, 200))
+	want := []frame{{Function: "0xf", Times: 30}, {Function: "0x1f"}}
+	if found.Suspects != 1 || !slices.Equal(found.Stacks[0].Stack, want) {
+		t.Errorf("%+v, want one suspect %+v", found.Stacks, want)
+	}
+	if text := fetch(t, url+"?format=text", 200); !bytes.Contains(text, []byte("    0xf (up to 30 times)\n    0x1f\n")) {
+		t.Errorf("%s", text)
 	}
 }
 
