@@ -35,7 +35,8 @@
 //	GET  diff?from=ID&to=ID           what grew between two: format=pprof or text
 //	GET  leaks?format=json|text       what leaks, ranked by growth: stacks, and those that are one leak together,
 //	                                  with the function that explains it and both ends of their stacks;
-//	                                  &all=1 for stacks that are no suspects as well
+//	                                  &all=1 for stacks that are no suspects as well. Numbers are estimates
+//	                                  from samples: text marks them with ~, json says so in "estimated"
 //	GET, PUT active                   whether allocations are sampled: {"active":true}
 //	GET  pprof/heap, symbol, cmdline  jeprof's remote protocol: jeprof http://HOST/debug/jeprof/pprof/heap;
 //	                                  go tool pprof cannot read that, and is told to ask Native

@@ -17,6 +17,7 @@ type ranking struct {
 	samples int           // that are kept of them
 	stacks  []heapprof.Growth
 	maps    []heapprof.Mapping
+	rate    uint64 // bytes between two samples, on average
 }
 
 // suspects is how many of them are suspects; those come first.
@@ -40,7 +41,7 @@ func (r *Recorder) rank(d *heapprof.Dump) error {
 	if err != nil {
 		return err
 	}
-	k := ranking{at: d.Time, maps: d.Mappings}
+	k := ranking{at: d.Time, maps: d.Mappings, rate: d.Rate}
 	k.span, k.samples = r.ranker.Span()
 	if d.Live().Objects > 0 { // or there is nothing to rank
 		k.stacks = r.ranker.Ranking()
@@ -97,6 +98,9 @@ type leaks struct {
 	Time        time.Time `json:"time,omitzero"`
 	SpanSeconds float64   `json:"span_seconds"`
 	Samples     int       `json:"samples"`
+	// Estimated says that all numbers of bytes and objects are estimates, and from what.
+	// Missing: each allocation was sampled, or nothing yet.
+	Estimated string `json:"estimated,omitempty"`
 	// Unwinder says which stacks there are, see package jemalloc.
 	Unwinder string `json:"unwinder"`
 	// Suspects is how many of the stacks grow as a leak does. They come first.
@@ -108,7 +112,7 @@ type leaks struct {
 	Note string `json:"note,omitempty"`
 }
 
-// leak is one stack and how it grows.
+// leak is one stack and how it grows, see leaks.Estimated.
 type leak struct {
 	Verdict           heapprof.Verdict `json:"verdict"`
 	BytesPerHour      float64          `json:"bytes_per_hour"`
@@ -206,6 +210,9 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 	out := leaks{
 		Time: k.at, SpanSeconds: k.span.Seconds(), Samples: k.samples, Unwinder: unwinder(),
 		Suspects: k.suspects(), Stacks: []leak{}, Paused: paused, Note: r.note(k, paused),
+	}
+	if k.rate > 1 {
+		out.Estimated = estimated(k.rate)
 	}
 	for _, g := range shown {
 		l := leak{

@@ -43,6 +43,9 @@ func TestLeaks(t *testing.T) {
 	if found.Suspects != 1 || len(found.Stacks) != 1 || found.Samples != 24 || found.SpanSeconds != 345 {
 		t.Fatalf("%+v", found)
 	}
+	if found.Estimated != "all values are estimates: one allocation in each 512.0KiB is sampled" {
+		t.Errorf("estimated: %q", found.Estimated)
+	}
 	top := found.Stacks[0]
 	// 24 blocks of 1 KiB objects are 98 MB, of which one in 512 KiB is sampled: 188
 	// samples, with a standard error of 7.3 %. Six of them are once in 500 million.
@@ -157,7 +160,7 @@ func TestRecursionInLeaks(t *testing.T) {
 	r := newTestRecorder(t, quiet(t))
 	at := time.Now()
 	for i := range uint64(24) {
-		d := heapprof.Dump{Rate: 1 << 19, Time: at.Add(time.Duration(i) * 15 * time.Second)}
+		d := heapprof.Dump{Rate: 1, Time: at.Add(time.Duration(i) * 15 * time.Second)} // all is sampled
 		for depth := range uint64(30) {
 			pcs := append(slices.Repeat([]uint64{0x10}, int(depth+1)), 0x20)
 			d.Stacks = append(d.Stacks, heapprof.Stack{PCs: pcs, Inuse: heapprof.Count{Objects: i + 1, Bytes: (i + 1) << 20}})
@@ -169,7 +172,7 @@ func TestRecursionInLeaks(t *testing.T) {
 	url := serve(t, r).URL + "/debug/jeprof/leaks"
 	found := fromJSON[leaks](t, fetch(t, url, 200))
 	want := []frame{{Function: "0xf", Times: 30}, {Function: "0x1f"}}
-	if found.Suspects != 1 || !slices.Equal(found.Stacks[0].Stack, want) {
+	if found.Suspects != 1 || !slices.Equal(found.Stacks[0].Stack, want) || found.Estimated != "" {
 		t.Errorf("%+v, want one suspect %+v", found.Stacks, want)
 	}
 	if text := fetch(t, url+"?format=text", 200); !bytes.Contains(text, []byte("    0xf (up to 30 times)\n    0x1f\n")) {
