@@ -102,6 +102,7 @@ type converter struct {
 	mappings  map[*Mapping]*profile.Mapping
 	closed    map[*Loaded]*profile.Mapping
 	locations map[locationKey]*profile.Location
+	nowhere   *profile.Location // of stacks without frames
 	functions map[functionKey]*profile.Function
 }
 
@@ -163,6 +164,10 @@ func (c *converter) mapping(pc, addr uint64) *profile.Mapping {
 	if m := findMapping(c.maps, addr); m != nil && m.Exec {
 		return c.mappings[m]
 	}
+	return c.unmappedMapping()
+}
+
+func (c *converter) unmappedMapping() *profile.Mapping {
 	if c.unmapped == nil {
 		// It holds every address, and the same ones in each profile, so that profiles
 		// can be compared: an address is known by its distance from the start.
@@ -191,6 +196,9 @@ func (c *converter) addStack(d *Dump, s *Stack, threads bool) {
 			continue
 		}
 		locations = append(locations, c.location(locationKey{pc, within}))
+	}
+	if len(locations) == 0 {
+		locations = append(locations, c.noFrames())
 	}
 	if !threads || len(s.Threads) == 0 {
 		c.addSample(locations, d.Rate, s.Inuse, s.Alloc, nil)
@@ -231,6 +239,21 @@ func (c *converter) entry(pcs []uint64) int {
 		return m != nil && jemallocFile(m.File)
 	}, func(uint64) bool { return true })
 }
+
+// noFrames is the location of a stack without any, as of what the C library allocates
+// before stacks can be unwound. Readers of profiles count a sample without a location
+// in the total and show it nowhere.
+func (c *converter) noFrames() *profile.Location {
+	if c.nowhere == nil {
+		c.nowhere = &profile.Location{ID: uint64(len(c.out.Location) + 1), Mapping: c.unmappedMapping()}
+		c.nowhere.Line = []profile.Line{{Function: c.function(Frame{Function: noFrames})}}
+		c.out.Location = append(c.out.Location, c.nowhere)
+	}
+	return c.nowhere
+}
+
+// noFrames stands for the frames of a stack that has none.
+const noFrames = "[no frames]"
 
 func (c *converter) location(key locationKey) *profile.Location {
 	if l := c.locations[key]; l != nil {

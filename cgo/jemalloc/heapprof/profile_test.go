@@ -2,6 +2,7 @@ package heapprof
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -401,6 +402,46 @@ func TestPlaceName(t *testing.T) {
 	} {
 		if got := placeName(&profile.Location{Address: c.addr, Mapping: &c.m}); got != c.want {
 			t.Errorf("%+v at %#x: %s, want %s", c.m, c.addr, got, c.want)
+		}
+	}
+}
+
+// A stack without frames is shown as such, by us and by others, and counts.
+func TestStackWithoutFrames(t *testing.T) {
+	d := &Dump{Rate: 1, Stacks: []Stack{{Inuse: Count{10, 1000}}, {PCs: []uint64{2}, Inuse: Count{20, 3000}}}, Mappings: []Mapping{{Start: 1, Limit: 0x1000, Exec: true, File: "/a"}}}
+	for name, symbols := range map[string]*Symbols{"with symbols": NewSymbolizer(SymbolizerConfig{}).SymbolizeDump(d), "without": nil} {
+		p := d.Profile(ProfileOptions{Symbols: symbols})
+		if err := p.CheckValid(); err != nil {
+			t.Fatal(err)
+		}
+		var stacks, top, collapsed, growth bytes.Buffer
+		err := errors.Join(WriteStacks(&stacks, p, TopOptions{}), WriteTop(&top, p, TopOptions{}), WriteCollapsed(&collapsed, p, ""),
+			WriteGrowth(&growth, []Growth{{Bytes: 1000}}, symbols))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for text, want := range map[*bytes.Buffer]string{&stacks: "\n1000B 25.0%\n    [no frames]\n", &top: "1000B  25.0% 100.0%      1000B  25.0%  [no frames]\n", &collapsed: "[no frames] 1000\n", &growth: "\n    [no frames]\n"} {
+			if !strings.Contains(text.String(), want) {
+				t.Errorf("%s: no %q in\n%s", name, want, text)
+			}
+		}
+		bare := p.Copy() // as others write it
+		bare.Sample[0].Location = nil
+		var again bytes.Buffer
+		if err := WriteStacks(&again, bare, TopOptions{}); err != nil || again.String() != stacks.String() {
+			t.Errorf("%s: %v\n%s\nwant\n%s", name, err, &again, &stacks)
+		}
+		path := filepath.Join(t.TempDir(), "heap.pb.gz")
+		f, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(p.Write(f), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		need(t, "go", "Go")
+		if out := run(t, exec.Command("go", "tool", "pprof", "-symbolize=none", "-traces", path)); !regexp.MustCompile(`1000B +\[no frames\]\n`).MatchString(out) {
+			t.Errorf("%s: go tool pprof shows\n%s", name, out)
 		}
 	}
 }

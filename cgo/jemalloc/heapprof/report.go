@@ -151,7 +151,7 @@ func WriteCollapsed(w io.Writer, p *profile.Profile, valueType string) error {
 	}
 	lines := make([]string, 0, len(sums))
 	for stack, v := range sums {
-		if v != 0 && stack != "" {
+		if v != 0 {
 			lines = append(lines, fmt.Sprintf("%s %d\n", stack, v))
 		}
 	}
@@ -178,7 +178,11 @@ func WriteGrowth(w io.Writer, growth []Growth, symbols *Symbols) error {
 		fmt.Fprintf(out, "live: ~%s in ~%.0f objects; first seen %s, last seen %s\n", Amount(g.Bytes, "bytes"), g.Objects,
 			g.FirstSeen.UTC().Format(time.RFC3339), g.LastSeen.UTC().Format(time.RFC3339))
 		if len(g.Chain) == 0 {
-			for _, f := range symbols.Callers(g.PCs, g.Times) {
+			callers := symbols.Callers(g.PCs, g.Times)
+			if len(callers) == 0 {
+				callers = []Frame{{Function: noFrames}}
+			}
+			for _, f := range callers {
 				fmt.Fprintf(out, "    %s\n", f)
 			}
 			continue
@@ -331,6 +335,9 @@ func sampleFrames(s *profile.Sample) []Frame {
 		for _, line := range l.Line {
 			frames = append(frames, Frame{Function: line.Function.Name, File: line.Function.Filename, Line: int(line.Line)})
 		}
+	}
+	if len(frames) == 0 { // from elsewhere, see converter.noFrames
+		return []Frame{{Function: noFrames}}
 	}
 	return frames
 }
