@@ -305,7 +305,8 @@ func (p *snapshotter) giveUp(err error) {
 }
 
 // waitRestored waits for ZooKeeper for as long as a session may be away without
-// its absence showing, and is content with the snapshot then.
+// its absence showing, or until ctx's deadline if that is earlier, and is content with
+// the snapshot then.
 func (c *Cache) waitRestored(ctx context.Context) error {
 	first, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
@@ -313,7 +314,7 @@ func (c *Cache) waitRestored(ctx context.Context) error {
 		err := v.wait(first, true)
 		switch {
 		case err == nil:
-		case errors.Is(err, ErrNoRoot) || ctx.Err() != nil:
+		case errors.Is(err, ErrNoRoot) || errors.Is(ctx.Err(), context.Canceled):
 			return err
 		default:
 			c.log.Warn("ZooKeeper is out of reach: answers come from the snapshot, STALE, until it is back", "age", c.snapshot.back.Round(time.Second))
