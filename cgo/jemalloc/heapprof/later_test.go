@@ -53,18 +53,35 @@ func TestNamedLater(t *testing.T) {
 			}
 
 			// By the build-id, with what google/pprof does by itself. It wants the whole
-			// program: in a file of objcopy --only-keep-debug the segments' offsets are others.
-			debug := t.TempDir()
-			if err := os.MkdirAll(filepath.Join(debug, m.BuildID), 0o700); err != nil {
-				t.Fatal(err)
+			// program: in a file of objcopy --only-keep-debug the segments' offsets are
+			// others, unless the program has one segment.
+			byBuildID := func(objcopy ...string) string {
+				t.Helper()
+				dir := t.TempDir()
+				if err := os.MkdirAll(filepath.Join(dir, m.BuildID), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				run(t, exec.Command("objcopy", append(objcopy, full, filepath.Join(dir, m.BuildID, "another-name"))...))
+				t.Setenv("PPROF_BINARY_PATH", dir)
+				return binutilsTop(t, path)
 			}
-			run(t, exec.Command("objcopy", full, filepath.Join(debug, m.BuildID, "another-name")))
-			t.Setenv("PPROF_BINARY_PATH", debug)
-			if out := binutilsTop(t, path); !named.MatchString(out) {
+			if out := byBuildID(); !named.MatchString(out) {
 				t.Errorf("pprof with PPROF_BINARY_PATH:\n%s", out)
 			}
-			// By the path: the same build is there again, with its symbols.
+			// If it can use a debug file as well, doc.go of package pprof has to say so.
+			if out := byBuildID("--only-keep-debug"); named.MatchString(out) != (name == "one segment") {
+				t.Errorf("pprof with a debug file in PPROF_BINARY_PATH:\n%s", out)
+			}
+			// By the path: a debug file of the same build, which go tool pprof can read, and
+			// the build itself, with its symbols.
 			t.Setenv("PPROF_BINARY_PATH", t.TempDir())
+			if err := os.Remove(binary); err != nil {
+				t.Fatal(err)
+			}
+			run(t, exec.Command("objcopy", "--only-keep-debug", full, binary))
+			if out := top(); !named.MatchString(out) {
+				t.Errorf("go tool pprof with a debug file at its place:\n%s", out)
+			}
 			if err := os.Rename(full, binary); err != nil {
 				t.Fatal(err)
 			}

@@ -52,6 +52,13 @@
 // Without it Native names what has no name by where it is ("lib.so+0x1234"), and tools
 // that look for names later, by build-id, leave that as it is; see [Config.SymbolServed].
 //
+// A debug file of objcopy --only-keep-debug, as distributions have them in
+// /usr/lib/debug/.build-id, gives a Recorder functions and lines; see [Config]. Of the
+// tools that read a profile without names later, go tool pprof can use one that lies at
+// the program's own path. google/pprof, which looks for build-ids in PPROF_BINARY_PATH,
+// cannot: give it the whole program, which eu-unstrip puts together from the stripped
+// one and its debug file.
+//
 // Errors of these are problem documents (RFC 9457); errors of Native are plain
 // text, as go tool pprof prints them.
 //
