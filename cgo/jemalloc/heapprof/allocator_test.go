@@ -121,9 +121,18 @@ func TestMarkAllocator(t *testing.T) {
 		"a prefix": slices.Concat(
 			[]function{{"malloc", "", 0, false}, {"mallocx", "", 0, false}, {"imalloc", "wrap.c", 1, false}},
 			entries("_rjem_"),
-			[]function{{"imalloc", "jemalloc.c", 1, true}, {"_rjem_mallocx", "", 0, true}, {"_rjem_own", "", 0, false}},
+			[]function{{"imalloc", "jemalloc.c", 1, true}, {"_rjem_mallocx", "", 0, true}, {"_rjem_own", "", 0, false}, {"je_malloc_default", "", 0, true}},
 		),
-		"another malloc": {{"malloc", "", 0, false}, {"mallctl", "", 0, false}, {"imalloc", "jemalloc.c", 1, false}, {"calloc", "", 0, false}},
+		// Of files that the program calls jemalloc.c as well.
+		"static functions of others beside it": slices.Concat(
+			[]function{{"main", "", 0, false}, {"before", "jemalloc.c", 1, false}},
+			entries(""),
+			[]function{{"user", "", 0, false}, {"after_user", "jemalloc.c", 2, false}, {"mallocx", "", 0, true}, {"last", "jemalloc.c", 3, false}},
+		),
+		"another malloc":           {{"malloc", "", 0, false}, {"mallctl", "", 0, false}, {"imalloc", "jemalloc.c", 1, false}, {"calloc", "", 0, false}},
+		"without mallctlbymib":     {{"malloc", "", 0, false}, {"mallctl", "", 0, false}, {"mallctlnametomib", "", 0, false}},
+		"without mallctlnametomib": {{"malloc", "", 0, false}, {"mallctl", "", 0, false}, {"mallctlbymib", "", 0, false}},
+		"without malloc":           {{"calloc", "", 0, false}, {"mallctl", "", 0, false}, {"mallctlnametomib", "", 0, false}, {"mallctlbymib", "", 0, false}},
 		"optimized as a whole": slices.Concat(
 			entries(""),
 			[]function{{"user", "<artificial>", 1, false}, {"mallocx", "", 0, true}},
