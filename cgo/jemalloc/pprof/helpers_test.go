@@ -19,7 +19,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/pprof/profile"
+
 	"magellan/cgo/jemalloc"
+	"magellan/cgo/jemalloc/heapprof"
 	"magellan/cgo/jemalloc/internal/leaktest"
 )
 
@@ -244,6 +247,63 @@ func take(t *testing.T, r *Recorder) Dump {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// sample takes a light sample into account, see rankAs.
+func sample(t *testing.T, r *Recorder, i int) {
+	t.Helper()
+	_, heap, err := r.takeNow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rankAs(t, r, i, heap)
+}
+
+// rankAs takes a dump into account as the i-th light sample of some that are said to be
+// 15 seconds apart, and are taken one right after the other.
+func rankAs(t *testing.T, r *Recorder, i int, d *heapprof.Dump) {
+	t.Helper()
+	d.Time = time.Unix(1_000_000_000, 0).Add(time.Duration(i) * 15 * time.Second)
+	if err := r.rank(d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expectStack wants a stack with these functions, the innermost first, whatever else is
+// between them.
+func expectStack(t *testing.T, text []byte, want ...string) {
+	t.Helper()
+	p, err := profile.ParseData(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range p.Sample {
+		left := want
+		for _, l := range s.Location {
+			for _, line := range l.Line {
+				if len(left) > 0 && line.Function.Name == left[0] {
+					left = left[1:]
+				}
+			}
+		}
+		if len(left) == 0 {
+			return
+		}
+	}
+	t.Errorf("no stack has %v:\n%v", want, p)
+}
+
+// mustRun runs a program to its end and gives what it wrote to standard output.
+func mustRun(t *testing.T, env []string, name string, args ...string) []byte {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.Command(name, args...)
+	cmd.Env, cmd.Stderr = env, &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(fmt.Errorf("%v: %w\n%s", cmd, err, &stderr))
+	}
+	return out
 }
 
 // eventually waits for something to become true.

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/pprof/profile"
 
@@ -30,17 +29,9 @@ func leakInner(n int) leaktest.Block { return leaktest.Leak(n, 16*mib) }
 func TestEveryOutputShowsInlinedCallers(t *testing.T) {
 	r := newTestRecorder(t, quiet(t))
 	s := serve(t, r)
-	start := time.Now()
 	for i := range 24 {
 		defer leakHandler(4).Free()
-		_, heap, err := r.takeNow()
-		if err != nil {
-			t.Fatal(err)
-		}
-		heap.Time = start.Add(time.Duration(i) * 15 * time.Second)
-		if err := r.rank(heap); err != nil {
-			t.Fatal(err)
-		}
+		sample(t, r, i)
 	}
 	first := take(t, r)
 	defer leakHandler(8).Free()

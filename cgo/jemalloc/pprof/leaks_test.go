@@ -25,19 +25,11 @@ func TestLeaks(t *testing.T) {
 		t.Errorf("before any sample: %+v", none)
 	}
 	defer leaktest.Untouched(64 * mib).Free() // held, and no leak
-	start := time.Now()
 	for i := range 24 {
 		block := leaktest.Leak(4000, 1000)
 		defer block.Free()
 		leaktest.Leak(4000, 1000).Free()
-		_, heap, err := r.takeNow()
-		if err != nil {
-			t.Fatal(err)
-		}
-		heap.Time = start.Add(time.Duration(i) * 15 * time.Second)
-		if err := r.rank(heap); err != nil {
-			t.Fatal(err)
-		}
+		sample(t, r, i)
 	}
 	found := fromJSON[leaks](t, fetch(t, url, 200))
 	if found.Suspects != 1 || len(found.Stacks) != 1 || found.Samples != 24 || found.SpanSeconds != 345 {
@@ -88,19 +80,11 @@ func leakFromC(n int) leaktest.Block { return leaktest.Leak(n, 1000) }
 func TestLeakOfSeveralCallers(t *testing.T) {
 	r := newTestRecorder(t, quiet(t))
 	url := serve(t, r).URL + "/debug/jeprof/leaks"
-	start := time.Now()
 	for i := range 24 {
 		for _, leak := range []func(int) leaktest.Block{leakFromA, leakFromB, leakFromC} {
 			defer leak(4000).Free()
 		}
-		_, heap, err := r.takeNow()
-		if err != nil {
-			t.Fatal(err)
-		}
-		heap.Time = start.Add(time.Duration(i) * 15 * time.Second)
-		if err := r.rank(heap); err != nil {
-			t.Fatal(err)
-		}
+		sample(t, r, i)
 	}
 	found := fromJSON[leaks](t, fetch(t, url, 200))
 	if found.Suspects != 1 || found.Stacks[0].Ways != 3 {
@@ -158,16 +142,13 @@ func TestRankingOfOddSamples(t *testing.T) {
 // A recursive function is one suspect whatever its depth, and says how deep it was.
 func TestRecursionInLeaks(t *testing.T) {
 	r := newTestRecorder(t, quiet(t))
-	at := time.Now()
 	for i := range uint64(24) {
-		d := heapprof.Dump{Rate: 1, Time: at.Add(time.Duration(i) * 15 * time.Second)} // all is sampled
+		d := &heapprof.Dump{Rate: 1} // all is sampled
 		for depth := range uint64(30) {
 			pcs := append(slices.Repeat([]uint64{0x10}, int(depth+1)), 0x20)
 			d.Stacks = append(d.Stacks, heapprof.Stack{PCs: pcs, Inuse: heapprof.Count{Objects: i + 1, Bytes: (i + 1) << 20}})
 		}
-		if err := r.rank(&d); err != nil {
-			t.Fatal(err)
-		}
+		rankAs(t, r, int(i), d)
 	}
 	url := serve(t, r).URL + "/debug/jeprof/leaks"
 	found := fromJSON[leaks](t, fetch(t, url, 200))

@@ -4,15 +4,10 @@ package pprof
 
 import (
 	"bytes"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/google/pprof/profile"
 )
 
 // ristretto -tags jemalloc calls jemalloc under names with a prefix, and wants
@@ -58,15 +53,7 @@ func TestBesideRistrettosJemalloc(t *testing.T) {
 				env = append(env, "CGO_CFLAGS=-g -O2 -DJEMALLOC_NO_DEMANGLE", "CGO_LDFLAGS=-g -O2 -L"+jemallocDir(t))
 			}
 			mustRun(t, env, "go", "build", "-modfile="+elsewhere(t, dir, place), "-tags=jemalloc", "-o", program, "./testdata/prefixed")
-
-			p, err := profile.Parse(bytes.NewReader(mustRun(t, nil, program)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := []string{"runtime.asmcgocall", "github.com/dgraph-io/ristretto/v2/z.Calloc", "main.handler", "main.main"}
-			if !slices.ContainsFunc(p.Sample, func(s *profile.Sample) bool { return inOrder(functionsOf(s), want) }) {
-				t.Errorf("no stack has %v:\n%v", want, p)
-			}
+			expectStack(t, mustRun(t, nil, program), "runtime.asmcgocall", "github.com/dgraph-io/ristretto/v2/z.Calloc", "main.handler", "main.main")
 		})
 	}
 }
@@ -123,17 +110,4 @@ func writeSource(t *testing.T, name, text string) {
 	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// mustRun runs a program to its end and gives what it wrote to standard output.
-func mustRun(t *testing.T, env []string, name string, args ...string) []byte {
-	t.Helper()
-	var stderr bytes.Buffer
-	cmd := exec.Command(name, args...)
-	cmd.Env, cmd.Stderr = env, &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(fmt.Errorf("%v: %w\n%s", cmd, err, &stderr))
-	}
-	return out
 }
