@@ -35,7 +35,7 @@ type serveCommand struct {
 	Snapshot       string        `placeholder:"FILE" help:"Keep what is held there, and serve it, STALE, when starting while ZooKeeper is away. A file for each server."`
 	SnapshotEvery  time.Duration `placeholder:"DURATION" default:"${snapshot_every}" help:"How often to write the snapshot."`
 	ShrinkGuard    int           `placeholder:"PERCENT" default:"${shrink_guard}" help:"Go on serving datacenters, regions and bad citizens of which more than this part is lost at once, until an operator accepts it; 0 is no guard."`
-	AuditRate      int           `placeholder:"N" default:"${audit_rate}" help:"How many shops, and how many of those that do not exist, to read again each second and compare with what is held; regions, datacenters and lists are compared within 30 s. 0 is none of it."`
+	AuditRate      int           `placeholder:"N" default:"${audit_rate}" help:"How many shops, and how many of those that do not exist, to read again each second and compare with what is held; regions, datacenters and lists are compared within a minute. 0 is none of it."`
 	RequestTimeout time.Duration `placeholder:"DURATION" default:"${request_timeout}" help:"How long a request may wait for ZooKeeper; after that it is 504."`
 	MaxWait        time.Duration `placeholder:"DURATION" default:"${max_wait}" help:"How long a long poll may wait, whatever its client prefers."`
 	MaxPolls       int           `placeholder:"N" default:"${max_polls}" help:"How many long polls may wait at once; further ones are refused."`

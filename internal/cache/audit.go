@@ -150,7 +150,7 @@ func (a *audit) compare(data []byte, st zk.Stat, err error) {
 	default:
 		return
 	}
-	c.missed(c.cfg.Layout.Shop(a.e.name), rec.zxid, st.Mzxid, st, err)
+	a.s.missed(c.cfg.Layout.Shop(a.e.name), rec.zxid, st.Mzxid, st, err)
 	a.doubt(rec, 1, st.Mzxid)
 }
 
@@ -166,7 +166,7 @@ func (a *audit) compareHidden(st zk.Stat, err error) {
 		a.doubt(rec, a.s.verified(), rec.zxid)
 		return
 	}
-	a.c.missed(a.c.cfg.Layout.Shop(a.e.name), rec.zxid, st.Mzxid, st, zk.ErrNoAuth)
+	a.s.missed(a.c.cfg.Layout.Shop(a.e.name), rec.zxid, st.Mzxid, st, zk.ErrNoAuth)
 	a.doubt(rec, 1, rec.zxid) // nobody knows since when
 }
 
@@ -227,7 +227,7 @@ func (v *view) audit() {
 
 // auditChild runs on the dispatcher, like auditList.
 func (s *set) auditChild(on *session, name string, data []byte, st zk.Stat, err error) {
-	if passes(err) {
+	if err != nil && !errors.Is(err, zk.ErrNoNode) && !errors.Is(err, zk.ErrNoAuth) {
 		return
 	}
 	s.v.mu.Lock()
@@ -244,13 +244,13 @@ func (s *set) auditChild(on *session, name string, data []byte, st zk.Stat, err 
 		s.read(name) // which finds out what is still true
 		return
 	case err != nil || held.read != st.Mzxid:
-		s.drifted(name, n, &held, st, err)
+		s.drifted(on, name, n, &held, st, err)
 		return
 	}
 	// A large list takes longer to decode than events should wait.
 	s.v.c.stopped.Go(func() {
 		if !s.agrees(&held, name, data, st.Mzxid) {
-			s.drifted(name, n, &held, st, nil)
+			s.drifted(on, name, n, &held, st, nil)
 		}
 	})
 }
@@ -267,14 +267,14 @@ func (s *set) agrees(held *node, name string, data []byte, mzxid int64) bool {
 }
 
 // drifted has a child read again that is not what it was held to be.
-func (s *set) drifted(name string, n, held *node, st zk.Stat, err error) {
-	s.v.c.missed(s.path(name), held.read, st.Mzxid, st, err)
+func (s *set) drifted(on *session, name string, n, held *node, st zk.Stat, err error) {
+	on.missed(s.path(name), held.read, st.Mzxid, st, err)
 	s.v.outdate(func() { n.read = min(n.read, st.Mzxid) })
 	s.read(name)
 }
 
 func (s *set) auditList(names []string, err error) {
-	if passes(err) {
+	if err != nil && !errors.Is(err, zk.ErrNoNode) && !errors.Is(err, zk.ErrNoAuth) {
 		return
 	}
 	s.v.mu.Lock()

@@ -55,7 +55,7 @@ type Config struct {
 	ShrinkGuard int
 	// AuditRate is how many shops, and how many of those that do not exist, are read
 	// again each second and compared with what is held. Members of pinned sets are
-	// compared within half a minute, whatever the rate. 0 means none of it. See
+	// compared within a minute, whatever the rate. 0 means none of it. See
 	// [DefaultAuditRate].
 	AuditRate int
 	// Snapshot is the file in which what is held is kept for a start while

@@ -41,8 +41,8 @@
 //
 // What no watch can tell: a server sends no event for a znode to a session that
 // may not read it at that moment. Such a change is found by who asks for a fresh
-// answer, and by the audit: within half a minute where it is of a pinned set, in its
-// turn where it is of a shop. Until then the value before is served as if it were true.
+// answer, and by the audit: within a minute where it is of a pinned set, in its turn
+// where it is of a shop. Until then the value before is served as if it were true.
 // See check.go.
 //
 // A [Cache] satisfies discovery.Reader and is safe for concurrent use.

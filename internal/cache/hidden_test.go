@@ -235,3 +235,64 @@ func TestCreatedHidden(t *testing.T) {
 	a.expect("shop b: HIT")
 	w.noDrift()
 }
+
+// TestFollowedThroughHiding: who follows a shop is told of what it has become once it
+// can be read again, although its watch was spent without a word.
+func TestFollowedThroughHiding(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	w.open(Config{})
+	w.expect("42", "ash1", discovery.Hit)
+	followed := make(chan string, 1)
+	go func() { followed <- w.follow(w.soon(), "42", "ash2") }()
+	w.eventually(func() string {
+		if !w.cache.notify.feed.Watched(discovery.ShopTopic("42")) {
+			return "nobody follows"
+		}
+		return ""
+	})
+	w.hide(layout.Shop("42"))
+	w.askWith("42", discovery.ReadOptions{Fresh: true}) // which finds it closed
+	w.shop("42", "ash2")
+	w.show(layout.Shop("42"))
+	if got := <-followed; got != "ash2" {
+		t.Errorf("42 is %s for who follows it", got)
+	}
+}
+
+// TestManyClosedMembers: they are asked for again and again, and never twice at a time.
+func TestManyClosedMembers(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	const members = 150
+	for i := range members {
+		w.put(layout.BadCitizenList(fmt.Sprint("list-", i)), fmt.Sprintf("198.51.100.%d\n", i))
+	}
+	for i := range members {
+		w.hide(layout.BadCitizenList(fmt.Sprint("list-", i)))
+	}
+	c := w.open(Config{})
+	s, a := c.pinned.session, w.answers(0)
+	a.expect("bad: unread")
+	w.must(w.server.Pause())
+	defer w.server.Resume()
+	asked := time.Now()
+	w.eventually(func() string { // several rounds of askAgain
+		if time.Since(asked) < 4*time.Second {
+			return "not long enough"
+		}
+		return ""
+	})
+	s.mu.Lock()
+	waiting := s.waiting[upkeep].len() + s.inFlight
+	s.mu.Unlock()
+	if waiting > members {
+		t.Errorf("%d reads of %d members", waiting, members)
+	}
+	w.must(w.server.Resume())
+	for i := range members {
+		w.show(layout.BadCitizenList(fmt.Sprint("list-", i)))
+	}
+	a.expect("bad: HIT", "ip 198.51.100.149: listed HIT")
+	w.neverRead()
+}

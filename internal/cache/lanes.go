@@ -10,8 +10,9 @@ const (
 	// watched has the entries to be revalidated that long polls or streams watch.
 	watched
 	// upkeep keeps true what is held: it has reads of changed znodes, pinned sets,
-	// audits, and the removal of watches. No caller waits for them, and none of
-	// them is ever refused because too many callers wait.
+	// audits and checks, and the removal of watches. No caller waits for them but who
+	// asks for a fresh answer, and none of them is ever refused because too many
+	// callers wait.
 	upkeep
 	// callers has the reads that callers wait for.
 	callers

@@ -32,6 +32,8 @@ type load struct {
 	syncFirst bool
 	// synced: it has synced.
 	synced bool
+	// unwatched: no event tells when what it has brought changes.
+	unwatched bool
 	// once: for its callers only, without a watch, and not kept.
 	once  bool
 	tries int
@@ -132,10 +134,12 @@ func (l *load) onDenied(denied error) {
 				rec.epoch, rec.doubt = old.epoch, newDoubt(1, false) // nobody knows since when
 				l.e.rec.CompareAndSwap(old, &rec)
 			}
-			l.retry(denied)
+			l.s.c.problems.report(l.path, denied, st.Mzxid, old.zxid)
+			l.complete(nil, translate(denied))
 			return
 		}
 		l.s.c.problems.report(l.path, denied, st.Mzxid, old.zxid)
+		l.unwatched = true
 		l.complete(&rec, nil)
 	})
 }
@@ -144,7 +148,7 @@ func (l *load) onDenied(denied error) {
 // nothing that an event has told the end of.
 func (l *load) missed(st zk.Stat, err error) {
 	if old := l.e.rec.Load(); old != nil && old.vouched() && old.zxid != st.Mzxid {
-		l.s.c.missed(l.path, old.zxid, st.Mzxid, st, err)
+		l.s.missed(l.path, old.zxid, st.Mzxid, st, err)
 	}
 }
 

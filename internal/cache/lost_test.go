@@ -150,3 +150,21 @@ func TestRootIsGone(t *testing.T) {
 		t.Errorf("problems left: %+v", p)
 	}
 }
+
+// TestRootIsBack: a session that is behind says that there is no root when the others
+// have seen it come back. That ends with the next that sees it.
+func TestRootIsBack(t *testing.T) {
+	w := newWorld(t)
+	w.fill()
+	c := w.open(Config{})
+	a := w.answers(0)
+	a.expect("shop 42: HIT", "shop none: 404")
+	c.pinned.rootIsGone()
+	a.expect("shop other: 404")
+	w.eventually(func() string {
+		if got, _, err := a.route("datacenters", discovery.ReadOptions{Fresh: true}); got != "MISS" || len(c.Problems()) > 0 {
+			return fmt.Sprintf("%s, %v; problems %+v", got, err, c.Problems())
+		}
+		return ""
+	})
+}

@@ -107,9 +107,14 @@ func (s *session) seeRoot(then func(error)) {
 		return
 	}
 	s.client.ExistsAsync(s.c.cfg.Layout.Root, false, func(_ zk.Stat, err error) {
-		switch err = s.trust(err); {
+		err = s.trust(err)
+		// Only the pinned session decides that it is gone, and that it is back: its watch
+		// tells of what comes next, and another session may be behind.
+		if errors.Is(err, zk.ErrNoNode) || err == nil && p.root.gone.Load() {
+			p.identify()
+		}
+		switch {
 		case errors.Is(err, zk.ErrNoNode):
-			p.rootIsGone()
 			then(p.noRoot())
 		case passes(err):
 			then(err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"magellan/internal/zk"
 )
@@ -46,6 +47,8 @@ type set struct {
 	seen instant
 	// due are children that are still to be checked in this round.
 	due []string
+	// relists are lists that a session other than the view's has given reason for.
+	relists shared
 	// whole: which children there are and what each of them holds has been known at
 	// once, at some time. Until then nothing is said of all of them together.
 	whole bool
@@ -80,6 +83,8 @@ type node struct {
 	// fault says why what it holds now cannot be served.
 	fault fault
 	seen  instant // as set.seen
+	// asking: it is being asked for once more, as no event tells when it can be read.
+	asking bool
 }
 
 // accept makes a value the one that is served.
@@ -104,6 +109,7 @@ func (s *set) refresh(on *session, epochIsNew bool) {
 	find := func() {
 		for name, n := range s.nodes {
 			if n.on == on || own && n.on == nil {
+				n.asking = false // it may have been cut short
 				if epochIsNew {
 					n.outdate(s.v.lagging())
 				}
@@ -254,10 +260,18 @@ func (s *set) onUnlistable(denied error, done func(error)) {
 			done(err)
 			return
 		}
+		s.v.mu.Lock()
+		current := err == nil && s.whole && st.Pzxid == s.pzxid
+		known := s.fault.err != nil && s.v.dirty.Load() == 0 && !(current && on.provesLater(s.fault.since))
+		s.v.mu.Unlock()
+		if known { // which askAgain asks for each second
+			done(nil)
+			return
+		}
 		s.v.change(func() {
 			switch {
 			case !s.whole:
-			case err == nil && st.Pzxid == s.pzxid:
+			case current:
 				s.fault.since = on.verified()
 			case s.fault.err == nil:
 				s.fault.since = s.lag.since
@@ -438,14 +452,14 @@ func (s *set) onGone(on *session, name string) {
 	case on == own:
 		s.readList()
 	default:
-		s.v.submit(own, func(done func(error)) {
-			own.sync(func(err error) {
+		s.relists.join(func(done func(error)) {
+			own.sync(func(err error) { // where it fails, the next onReady lists
 				if err == nil {
 					s.list()
 				}
 				done(err)
 			})
-		})
+		}, func(error) {})
 	}
 }
 
@@ -462,7 +476,10 @@ func (s *set) onDenied(on *session, name string, denied error, done func(error))
 		current := func(n *node) bool { return n.value != nil && n.zxid == st.Mzxid && n.pending == nil }
 		s.v.mu.Lock()
 		n := s.nodes[name]
-		known := n == nil || n.on != on || !n.unread && n.fault.unwatched && n.read == st.Mzxid && !current(n)
+		known := n == nil || n.on != on || !n.unread && n.fault.unwatched && n.read == st.Mzxid && !(current(n) && on.provesLater(n.fault.since))
+		if n != nil {
+			n.asking = false
+		}
 		s.v.mu.Unlock()
 		if !known { // which askAgain asks for each second
 			s.v.change(func() {
@@ -480,6 +497,16 @@ func (s *set) onDenied(on *session, name string, denied error, done func(error))
 	})
 }
 
+// maxAsked is how many members of a set are asked for again in a second.
+const maxAsked = 100
+
+// provenEvery is how often it is published that what may not be read is what it was.
+const provenEvery = 5 * time.Second
+
+// provesLater reports whether what the session says now is worth publishing as proof of
+// what was proved last at an instant.
+func (s *session) provesLater(last instant) bool { return s.verified()-last >= instant(provenEvery) }
+
 // askAgain reads what could not be read, as no event tells when it can be. It runs
 // on the view's goroutine.
 func (s *set) askAgain() {
@@ -487,7 +514,8 @@ func (s *set) askAgain() {
 	list := s.fault.unwatched && s.v.session.live.Load()
 	var names []string
 	for name, n := range s.nodes {
-		if n.fault.unwatched && !n.unread && (n.on == nil || n.on.live.Load()) {
+		if len(names) < maxAsked && n.fault.unwatched && !n.unread && !n.asking && (n.on == nil || n.on.live.Load()) {
+			n.asking = n.on != nil
 			names = append(names, name)
 		}
 	}
@@ -517,7 +545,7 @@ func (s *set) onRead(on *session, name string, data []byte, st zk.Stat) {
 			n.again = true
 			return
 		}
-		n.again, n.gone, n.seen = false, false, on.verified()
+		n.again, n.gone, n.asking, n.seen = false, false, false, on.verified()
 		s.v.vouch(on)
 		if s.v.c.cfg.Snapshot == "" {
 			data = nil

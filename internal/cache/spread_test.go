@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"magellan/internal/discovery"
 	"magellan/internal/zk"
 )
@@ -114,6 +116,36 @@ func TestMembersAreSpread(t *testing.T) {
 		return ""
 	})
 	w.within()
+}
+
+// TestSpreadMembersGoTogether: that many members have gone is found out by their
+// sessions, one by one, and which are left is read a few times only.
+func TestSpreadMembersGoTogether(t *testing.T) {
+	w := newWorld(t)
+	const members = 200
+	var create, remove []zk.Op
+	for i := range members {
+		path := layout.Datacenter(fmt.Sprintf("dc-%d-%s", i, strings.Repeat("x", 50)))
+		create = append(create, zk.CreateOp(path, []byte(`{"region":"us-east1","capacity":1,"assigned":1,"open":true}`), zk.CreateOptions{}))
+		remove = append(remove, zk.DeleteOp(path, zk.AnyVersion))
+	}
+	_, err := w.zk.Multi(w.soon(), create...)
+	w.must(err)
+	registry := prometheus.NewRegistry()
+	metrics, err := zk.NewMetrics(registry)
+	w.must(err)
+	c := w.open(Config{watchBudget: 9000, ZooKeeper: zk.Config{Metrics: metrics}})
+	w.expectDatacenters(members+2, discovery.Hit)
+	if n := len(c.sessions.list()); n < 3 {
+		t.Fatalf("%d sessions", n)
+	}
+	before := requests(t, registry, "children")
+	_, err = w.zk.Multi(w.soon(), remove...)
+	w.must(err)
+	w.expectDatacenters(2, discovery.Hit)
+	if n := requests(t, registry, "children") - before; n > members/4 {
+		t.Errorf("the children were read %d times when %d went at once", n, members)
+	}
 }
 
 // TestNoRoomForMembers: where no session has room for the watch of a member, that is

@@ -52,6 +52,8 @@ type view struct {
 	wake    chan struct{}
 
 	checks shared
+	// nextCheck is when the next check may begin. Under mu.
+	nextCheck instant
 }
 
 func (v *view) init(c *Cache, s *session, sets ...*set) {
@@ -124,7 +126,11 @@ func (v *view) onWatch(on *session, path string) bool {
 
 // outdate notes that the sets are known to be behind, before the read that will
 // bring them up to date.
-func (v *view) outdate(f func()) {
+func (v *view) outdate(f func()) { v.outdateSince(0, f) }
+
+// outdateSince is outdate where it is known since when: what is published has not been
+// known to be true after at. 0 is not known.
+func (v *view) outdateSince(at instant, f func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	last := v.ended()
@@ -133,9 +139,12 @@ func (v *view) outdate(f func()) {
 	} else {
 		v.lost = true
 	}
+	last = earlier(last, at)
 	is := doubt(v.dirty.Load())
 	if is == 0 {
 		is = newDoubt(last, true)
+	} else if at != 0 {
+		is = newDoubt(earlier(is.since(), at), is.reading())
 	}
 	if v.lost {
 		is = is.stuck()
