@@ -261,6 +261,26 @@ func (b *Blocklist) Lookup(addr netip.Addr, now time.Time) (BadCitizen, bool) {
 	return BadCitizen{}, false
 }
 
+// holding yields all entries of all lists that hold addr, an address as Lookup has
+// it, and have not expired: the longest prefix first, and those of one prefix in the
+// order in which they count.
+func (b *Blocklist) holding(addr netip.Addr, now time.Time) iter.Seq[BadCitizen] {
+	return func(yield func(BadCitizen) bool) {
+		at := momentOf(now)
+		for prefix, r := range b.table.Supernets(netip.PrefixFrom(addr, addr.BitLen())) {
+			facts := []fact{r.fact}
+			if r.others != nil {
+				facts = append(facts, *r.others...)
+			}
+			for _, f := range facts {
+				if !f.expired(at) && !yield(f.badCitizen(prefix)) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Entries yields all entries that have not expired, IPv4 before IPv6, ordered by
 // address, shorter prefixes first.
 func (b *Blocklist) Entries(now time.Time) iter.Seq[BadCitizen] {

@@ -422,7 +422,7 @@ type BadCitizenAnswer struct {
 	Addr   netip.Addr
 	Listed bool
 	// Entry is the matching entry with the longest prefix, where Listed: of the
-	// lists that could be read.
+	// lists that are known as well as the request asks.
 	Entry BadCitizen
 	// Now is the time the answer is for: Entry may have expired later.
 	Now time.Time
@@ -433,15 +433,16 @@ type BadCitizenAnswer struct {
 // a zone. An address that is not listed is an answer, no error. Meta.Zxid is
 // that of the whole union.
 //
-// One list is enough to say that an address is listed. That it is not takes all of
-// them: see [ErrUnread].
+// One list is enough to say that an address is listed: if the list of the longest
+// prefix may not be answered from, as it was last known too long ago, another one's
+// entry is the answer. That an address is not listed takes all lists: see [ErrUnread].
 func (s *Service) BadCitizen(ctx context.Context, ip string, opt ReadOptions) (BadCitizenAnswer, Meta, error) {
 	addr, err := netip.ParseAddr(ip)
 	if err != nil || addr.Zone() != "" {
 		return BadCitizenAnswer{}, Meta{}, fmt.Errorf("%w: %q is not an IP address without a zone, such as 203.0.113.7 or 2001:db8::7", ErrInvalidRequest, ip)
 	}
-	return within(opt, func(opt ReadOptions) (BadCitizenAnswer, Meta, error) {
-		b, meta, err := s.readBlocklist(ctx, opt)
+	return within(opt, func(read ReadOptions) (BadCitizenAnswer, Meta, error) {
+		b, meta, err := s.readBlocklist(ctx, read)
 		if err != nil {
 			return BadCitizenAnswer{}, meta, err
 		}
@@ -451,7 +452,16 @@ func (s *Service) BadCitizen(ctx context.Context, ip string, opt ReadOptions) (B
 		if answer.Listed {
 			doubt = b.doubts.byName[answer.Entry.List]
 		}
-		known, err := s.allow(doubt, opt)
+		known, err := s.allow(doubt, read)
+		if answer.Listed && (err != nil || !opt.takes(known)) {
+			for entry := range b.holding(answer.Addr, answer.Now) {
+				other, otherErr := s.allow(b.doubts.byName[entry.List], read)
+				if otherErr == nil && opt.takes(other) {
+					answer.Entry, known, err = entry, other, nil
+					break
+				}
+			}
+		}
 		if meta = meta.Join(known); err != nil {
 			return BadCitizenAnswer{}, meta, err
 		}

@@ -318,6 +318,52 @@ func TestServiceBadCitizensExpireByThemselves(t *testing.T) {
 	})
 }
 
+// TestBadCitizenOfAnotherList: where the list that counts may not be answered from, any
+// other that holds the address says as well that it is listed.
+func TestBadCitizenOfAnotherList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newService(t, discovery.Config{MaxStale: time.Hour})
+		soon := " expires=" + time.Now().Add(3*time.Hour).Format(time.RFC3339)
+		zxid := r.SetBadCitizens("aaa", "198.18.0.7\n198.18.1.0/24\n198.18.2.7")
+		r.SetBadCitizens("good", "198.18.0.7\n198.18.0.0/24\n198.18.1.0/24"+soon+"\n198.18.2.0/24")
+		r.SetBadCitizens("worse", "198.18.0.0/16")
+		r.SetDoubts(nil, nil, []discovery.Doubt{
+			{Name: "aaa", Reason: "aaa is broken", Held: true, Since: time.Now(), Zxid: zxid},
+			{Name: "worse", Reason: "worse is broken", Held: true, Since: time.Now(), Zxid: zxid},
+		})
+		listed := func(ip string, opt discovery.ReadOptions, want string, status discovery.CacheStatus) {
+			t.Helper()
+			answer, meta, err := s.BadCitizen(t.Context(), ip, opt)
+			if want == "" {
+				if !errors.Is(err, discovery.ErrUnavailable) {
+					t.Errorf("%s, %+v: %+v, %v; want none", ip, opt, answer, err)
+				}
+				return
+			}
+			if got := answer.Entry.List + " " + answer.Entry.Prefix.String(); err != nil || !answer.Listed || got != want || meta.Cache != status {
+				t.Errorf("%s, %+v: %s, %v, %v; want %s, %v", ip, opt, got, meta.Cache, err, want, status)
+			}
+		}
+		others := func(opt discovery.ReadOptions) {
+			t.Helper()
+			listed("198.18.0.7", opt, "good 198.18.0.7/32", discovery.Hit)
+			listed("198.18.1.7", opt, "good 198.18.1.0/24", discovery.Hit) // which counts after aaa's
+			listed("198.18.2.7", opt, "good 198.18.2.0/24", discovery.Hit)
+			listed("198.18.3.7", opt, "", 0) // of worse alone
+		}
+		time.Sleep(time.Minute)
+		listed("198.18.0.7", take, "aaa 198.18.0.7/32", discovery.Stale)
+		listed("198.18.3.7", take, "worse 198.18.0.0/16", discovery.Stale)
+		others(discovery.ReadOptions{MinZxid: zxid + 1})
+		others(discovery.ReadOptions{MaxAge: time.Minute - 1})
+		others(discovery.ReadOptions{StaleIfError: -1})
+		time.Sleep(time.Hour)
+		others(take)
+		time.Sleep(2 * time.Hour)
+		listed("198.18.1.7", take, "", 0) // good's has expired
+	})
+}
+
 func TestMeta(t *testing.T) {
 	a := discovery.Meta{Zxid: 1, Age: 2, Cache: discovery.Stale}
 	b := discovery.Meta{Zxid: 3, Age: 1, Cache: discovery.Miss}
