@@ -55,11 +55,7 @@ func listen(flag, address string) (net.Listener, error) {
 	case info.Mode().Type() != fs.ModeSocket:
 		return nil, fail(exitUsage, "%s: %s is there already and is no socket", flag, path)
 	default:
-		if conn, err := net.Dial("unix", path); err == nil {
-			conn.Close()
-			return nil, fmt.Errorf("%s: %s: somebody listens there already", flag, path)
-		}
-		if err := os.Remove(path); err != nil {
+		if err := removeDead(path); err != nil {
 			return nil, fmt.Errorf("%s: %w", flag, err)
 		}
 	}
@@ -72,6 +68,26 @@ func listen(flag, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	return l, nil
+}
+
+// removeDead removes a socket that nobody listens on any more. Only a connection that
+// is refused says that of a socket: any other error may be a living one's, whose
+// datagrams are no connections, whose queue is full, or whose owner keeps us out.
+func removeDead(path string) error {
+	conn, err := net.Dial("unix", path)
+	switch {
+	case err == nil:
+		conn.Close()
+		return fmt.Errorf("%s: somebody listens there already", path)
+	case errors.Is(err, fs.ErrNotExist): // it has gone meanwhile
+		return nil
+	case !errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%s is there already, and may be in use (%w): take another path, or remove it if nobody uses it", path, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // addressOf is what a listener's address is on the command line.
