@@ -92,6 +92,8 @@ func TestDoubtfulFraming(t *testing.T) {
 		{"both in other letters", post + "transfer-encoding: Chunked\r\nCONTENT-LENGTH: 26\r\n\r\n" + chunks + next, 1},
 		{"both of a GET", "GET /v1/shops/42 HTTP/1.1\r\nHost: a\r\n" + chunked + length + "\r\n0\r\n\r\n" + next, 1},
 		{"both of what no route takes", "PUT /v2 HTTP/1.1\r\nHost: a\r\n" + chunked + length + "\r\n0\r\n\r\n" + next, 1},
+		{"HTTP/1.0 keep-alive with Accept-Encoding keeps its connection", old + "Accept-Encoding: gzip\r\nContent-Encoding: identity\r\n\r\n" + next, 2},
+		{"chunks and another length", post + chunked + "X-Body-Length: 1\r\n\r\n" + chunks + next, 2},
 		{"a dash before", post + chunked + "X: --Length-Length\r\n" + length + "\r\n" + chunks + next, 1},
 		{"HTTP/1.0", old + "\r\n" + next, 2},
 		{"HTTP/1.0 with a length", "POST /v1/shops/lookup HTTP/1.0\r\nConnection: keep-alive\r\n" + length + "\r\n" + body + next, 2},

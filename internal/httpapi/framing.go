@@ -13,54 +13,65 @@ import (
 // connection has to end (RFC 9112, 6.1 and 6.3).
 //
 // All bytes are searched for the ends of those names, bodies included. Whoever has sent
-// one elsewhere loses a connection at most.
+// one elsewhere loses a connection at most. The letter before the dash belongs to an end:
+// most clients send Accept-Encoding.
 type framing struct {
-	word    string // that is being matched
+	last    byte   // that has come
+	word    string // that is being matched, "" before a dash
 	matched int    // how many bytes of it have come
 	// length and encoding: the word has come. net/http reads on another goroutine as well.
 	length, encoding atomic.Bool
 }
 
 const (
-	wordLength   = "-length"
-	wordEncoding = "-encoding"
+	wordLength   = "t-length"
+	wordEncoding = "r-encoding"
 )
 
 // look takes what has come, however it is cut in pieces.
 func (f *framing) look(b []byte) {
 	for i := 0; i < len(b); i++ {
-		if f.matched == 0 {
+		if f.word == "" {
 			dash := bytes.IndexByte(b[i:], '-')
 			if dash < 0 {
+				f.last = b[len(b)-1]
 				return
 			}
-			i += dash
-			f.matched = 1
-			continue
+			if i += dash; i > 0 {
+				f.last = b[i-1]
+			}
 		}
-		c := b[i] | 0x20 // in lower case
-		if f.matched == 1 {
+		f.step(b[i])
+	}
+}
+
+// step takes the next byte.
+func (f *framing) step(c byte) {
+	last := f.last
+	f.last = c
+	switch lower := c | 0x20; {
+	case c == '-':
+		f.matched = len("t-")
+		switch last | 0x20 {
+		case wordLength[0]:
 			f.word = wordLength
-			if c == wordEncoding[1] {
-				f.word = wordEncoding
-			}
-		}
-		switch {
-		case c == f.word[f.matched]:
-			f.matched++
-		case c == '-':
-			f.matched = 1
+		case wordEncoding[0]:
+			f.word = wordEncoding
 		default:
-			f.matched = 0
+			f.word = ""
 		}
-		if f.matched == len(f.word) {
-			f.matched = 0
-			if f.word == wordLength {
-				f.length.Store(true)
-			} else {
-				f.encoding.Store(true)
-			}
+	case lower == f.word[f.matched]:
+		f.matched++
+	default:
+		f.word = ""
+	}
+	if f.word != "" && f.matched == len(f.word) {
+		if f.word == wordLength {
+			f.length.Store(true)
+		} else {
+			f.encoding.Store(true)
 		}
+		f.word = ""
 	}
 }
 
