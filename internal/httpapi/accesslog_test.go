@@ -29,6 +29,7 @@ func TestAccessLog(t *testing.T) {
 	etag := w.get("/v1/shops/43").Header.Get("Etag")
 	w.get("/v1/shops/43", "If-None-Match: "+etag)
 	w.do("POST", "/v1/shops/lookup", `{"shops":["42"]}`)
+	w.do("HEAD", "/v1/shops/42", "")
 	w.get("/v2?a=b")
 	w.raw("hello\r\n\r\n", "GET")
 	if err := w.server.Shutdown(t.Context()); err != nil {
@@ -68,6 +69,7 @@ func TestAccessLog(t *testing.T) {
 		{Client: "127.0.0.1", Method: "GET", URI: "/v1/shops/43", Proto: "HTTP/1.1", Status: 200, Bytes: 54, Route: "/v1/shops/{shop}", Cache: "HIT"},
 		{Client: "127.0.0.1", Method: "GET", URI: "/v1/shops/43", Proto: "HTTP/1.1", Status: 304, Route: "/v1/shops/{shop}", Cache: "HIT"},
 		{Client: "127.0.0.1", Method: "POST", URI: "/v1/shops/lookup", Proto: "HTTP/1.1", Status: 200, Bytes: 85, Route: "/v1/shops/lookup", Cache: "HIT"},
+		{Client: "127.0.0.1", Method: "HEAD", URI: "/v1/shops/42", Proto: "HTTP/1.1", Status: 200, Route: "/v1/shops/{shop}", Cache: "HIT"},
 		{Client: "127.0.0.1", Method: "GET", URI: "/v2?a=b", Proto: "HTTP/1.1", Status: 404, Bytes: 155, Route: "other"},
 		{Client: "127.0.0.1", Status: 400, Bytes: 130, Route: "other"},
 	}

@@ -47,7 +47,7 @@ type exchange struct {
 	name    string        // the path's parameter where there is no echo
 
 	status int   // 0 until the header is written
-	bytes  int64 // of the body
+	bytes  int64 // of the body, as far as it is sent
 	gone   bool  // the client left; there is nobody to answer
 	// cached counts answers that were come by as this one was; nil where nothing is
 	// said of that.
@@ -215,7 +215,9 @@ func (x *exchange) Write(b []byte) (int, error) {
 		x.WriteHeader(http.StatusOK)
 	}
 	n, err := x.w.Write(b)
-	x.bytes += int64(n)
+	if x.r.Method != http.MethodHead { // of which net/http sends the header only
+		x.bytes += int64(n)
+	}
 	return n, err
 }
 
