@@ -185,7 +185,10 @@ func (p proxies) named(addr netip.Addr, header http.Header) netip.Addr {
 func (p proxies) last(addr netip.Addr, values []string, parse func(string) (netip.Addr, bool)) netip.Addr {
 	for i := len(values) - 1; i >= 0; i-- {
 		for rest := values[i]; ; {
-			comma := strings.LastIndexByte(rest, ',')
+			comma, ok := lastOutside(rest, ',')
+			if !ok {
+				return addr
+			}
 			next, ok := parse(trimBlanks(rest[comma+1:]))
 			if !ok {
 				return addr
@@ -202,6 +205,33 @@ func (p proxies) last(addr netip.Addr, values []string, parse func(string) (neti
 	return addr
 }
 
+// lastOutside returns the place of the last sep in s that stands in no quoted string, -1
+// if there is none: a proxy writes between quotes what a client has sent. ok is false if
+// a quote behind that place has no other one.
+//
+// The search begins at the end, where the nearest proxy writes. So a quote that a client
+// has opened further in front takes nothing of it in.
+func lastOutside(s string, sep byte) (at int, ok bool) {
+	quoted := false
+	for i := len(s) - 1; i >= 0; i-- {
+		switch c := s[i]; {
+		case c == sep && !quoted:
+			return i, true
+		case c != '"':
+		case !escaped(s[:i]):
+			quoted = !quoted
+		case !quoted:
+			return -1, false // it ends no string
+		}
+	}
+	return -1, !quoted
+}
+
+// escaped reports whether what follows s, in a quoted string, has a backslash before it.
+func escaped(s string) bool {
+	return (len(s)-len(strings.TrimRight(s, `\`)))%2 == 1
+}
+
 // parseForwardedAddr reads an address, with or without a port.
 func parseForwardedAddr(s string) (netip.Addr, bool) {
 	if addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil {
@@ -211,17 +241,26 @@ func parseForwardedAddr(s string) (netip.Addr, bool) {
 	return addr.Addr().Unmap(), err == nil && addr.Addr().Zone() == ""
 }
 
-// parseForwardedFor reads the address in an element of the header Forwarded.
-func parseForwardedFor(s string) (netip.Addr, bool) {
-	for part := range strings.SplitSeq(s, ";") {
-		name, value, _ := strings.Cut(trimBlanks(part), "=")
-		if !strings.EqualFold(name, "for") {
-			continue
+// parseForwardedFor reads the address in an element of the header Forwarded, which has
+// one at most.
+func parseForwardedFor(s string) (addr netip.Addr, ok bool) {
+	for more := true; more; {
+		at, balanced := lastOutside(s, ';')
+		name, value, _ := strings.Cut(trimBlanks(s[at+1:]), "=")
+		switch is := strings.EqualFold(name, "for"); {
+		case !balanced, is && ok:
+			return netip.Addr{}, false
+		case is:
+			if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
+				value = value[1 : n-1]
+			}
+			if addr, ok = parseForwardedAddr(value); !ok {
+				return netip.Addr{}, false
+			}
 		}
-		if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
-			value = value[1 : n-1]
+		if more = at >= 0; more {
+			s = s[:at]
 		}
-		return parseForwardedAddr(value)
 	}
-	return netip.Addr{}, false
+	return addr, ok
 }
