@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -50,19 +52,30 @@ func (l *accessLogFile) Close() error {
 }
 
 // trustedProxies parses --trusted-proxies. An address is a prefix with itself in it;
-// unix says that the peers of a unix socket are trusted.
+// unix says that the peers of a unix socket are trusted. What can match nobody is an
+// error.
 func (c *serveCommand) trustedProxies() (proxies []netip.Prefix, unix bool, err error) {
 	for _, text := range c.TrustedProxies {
 		if text == "unix" {
+			if !strings.HasPrefix(c.Listen, unixPrefix) {
+				return nil, false, errors.New("--trusted-proxies: unix is for whoever connects to a unix socket, and there is none: give --listen=unix:PATH as well, or leave unix away")
+			}
 			unix = true
 			continue
 		}
 		prefix, err := netip.ParsePrefix(text)
 		if addr, addrErr := netip.ParseAddr(text); addrErr == nil && addr.Zone() == "" {
-			prefix, err = addr.Unmap().Prefix(addr.Unmap().BitLen())
+			prefix, err = addr.Prefix(addr.BitLen())
 		}
 		if err != nil {
 			return nil, false, fmt.Errorf("--trusted-proxies: %q is neither an address nor a prefix such as 10.0.0.0/8, nor unix for the peers of a unix socket", text)
+		}
+		if prefix.Addr().Is4In6() { // clients' addresses are compared as IPv4
+			const mapped = 128 - 32
+			if prefix.Bits() < mapped {
+				return nil, false, fmt.Errorf("--trusted-proxies: %q covers more than the IPv4-mapped addresses: write an IPv4 prefix such as 10.0.0.0/8, or /%d or longer", text, mapped)
+			}
+			prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-mapped)
 		}
 		proxies = append(proxies, prefix.Masked())
 	}
