@@ -66,9 +66,10 @@ func newAccessLog(out io.Writer, format AccessFormat, logger *slog.Logger) (*acc
 	return l, nil
 }
 
-// close writes what is left, for as long as ctx lasts, and ends the goroutine; one
-// that is stuck in a write ends when that does. Lines that come later are dropped.
-func (l *accessLog) close(ctx context.Context) error {
+// close writes what is left, for as long as ctx lasts and no longer than most, and ends
+// the goroutine; one that is stuck in a write ends when that does. Lines that come
+// later are dropped.
+func (l *accessLog) close(ctx context.Context, most time.Duration) error {
 	l.mu.Lock()
 	if !l.closed {
 		l.closed = true
@@ -80,7 +81,7 @@ func (l *accessLog) close(ctx context.Context) error {
 		return nil
 	default:
 	}
-	ctx, cancel := context.WithTimeout(ctx, accessLast)
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	select {
 	case <-l.ended:

@@ -150,10 +150,12 @@ func TestAccessLogStuck(t *testing.T) {
 		}
 	}
 	// It does not hold up the end either.
+	httpapi.SetAccessLast(w.server, time.Millisecond)
 	if err := w.server.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "access log") {
 		t.Errorf("Shutdown: %v", err)
 	}
 	close(log.goOn)
+	httpapi.SetAccessLast(w.server, patience)
 	if err := w.server.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // ConnContext gives tests the context of a connection to a Server; other
@@ -42,3 +43,10 @@ func ProblemTypes() []string {
 
 // SlowReaderPause is slowReaderPause.
 var SlowReaderPause = slowReaderPause
+
+// SetGoodbyeTime sets how long a client of HTTP/2 may go on writing, before s serves.
+func SetGoodbyeTime(s *Server, d time.Duration) { s.goodbyeTime = d }
+
+// SetAccessLast sets how long the last lines of the access log may take, before
+// Shutdown.
+func SetAccessLast(s *Server, d time.Duration) { s.accessLast = d }

@@ -94,36 +94,60 @@ func TestTooManyConnections(t *testing.T) {
 	const most = 10
 	w := newWorld(t, func(cfg *httpapi.Config) { cfg.MaxConns = most })
 	const request = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
-	served := func(conn net.Conn) bool {
-		if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			t.Fatal(err)
-		}
-		n, err := conn.Read(make([]byte, 1))
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatal("neither served nor closed")
-		}
-		return n > 0
-	}
 	conns := w.hold(most, request)
 	for _, conn := range conns {
-		if !served(conn) {
+		if !served(t, conn) {
 			t.Fatal("closed, with room for it")
 		}
 	}
-	one := func() bool {
-		conn, err := net.Dial("tcp", w.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		_, _ = io.WriteString(conn, request) // it may be closed already
-		return served(conn)
-	}
-	if one() {
+	if w.servesOne() {
 		t.Error("served beyond the bound")
 	}
 	conns[0].Close()
-	eventually(t, one)
+	eventually(t, w.servesOne)
+}
+
+// TestTooManyConnectionsHTTP2: a connection that is refused for HTTP/2 counts until it is
+// closed.
+func TestTooManyConnectionsHTTP2(t *testing.T) {
+	w := newWorld(t, func(cfg *httpapi.Config) { cfg.MaxConns = 1 })
+	conn := w.hold(1, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")[0]
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(conn); err != nil || len(got) == 0 {
+		t.Fatalf("%q, %v", got, err)
+	}
+	if w.servesOne() { // the server still reads what the client may send
+		t.Error("served beyond the bound")
+	}
+	conn.Close()
+	eventually(t, w.servesOne)
+}
+
+// served reports whether something comes on a connection before its end.
+func served(t testing.TB, conn net.Conn) bool {
+	t.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	n, err := conn.Read(make([]byte, 1))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal("neither served nor closed")
+	}
+	return n > 0
+}
+
+// servesOne reports whether a new connection is served.
+func (w *world) servesOne() bool {
+	w.t.Helper()
+	conn, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n") // it may be closed already
+	return served(w.t, conn)
 }
 
 // TestHugeHeaders: a megabyte of header is refused before it has been read.

@@ -31,9 +31,14 @@ func (s *Server) refuseHTTP2(w http.ResponseWriter) {
 		w.WriteHeader(http.StatusHTTPVersionNotSupported)
 		return
 	}
-	defer conn.Close()
+	defer func() {
+		conn.Close()
+		if ours(conn) != nil {
+			s.conns.Add(-1)
+		}
+	}()
 	s.refused(conn.RemoteAddr(), http.StatusHTTPVersionNotSupported, 0, "")
-	_ = conn.SetDeadline(time.Now().Add(goodbyeTime))
+	_ = conn.SetDeadline(time.Now().Add(s.goodbyeTime))
 	if _, err := conn.Write(http2Refusal("this is a server of HTTP/1.1 and HTTP/1.0")); err != nil {
 		return
 	}

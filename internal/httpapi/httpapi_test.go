@@ -119,6 +119,8 @@ func newWorld(t testing.TB, change func(*httpapi.Config)) *world {
 	if w.server, err = httpapi.New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	httpapi.SetGoodbyeTime(w.server, patience)
+	httpapi.SetAccessLast(w.server, patience)
 	l := listen(t)
 	w.addr = l.Addr().String()
 	transport := &http.Transport{DisableCompression: true} // tests ask for it themselves

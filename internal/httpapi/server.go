@@ -185,6 +185,8 @@ type Server struct {
 	drain        drain
 	shutdownOnce sync.Once
 	conns        atomic.Int64 // that are open
+	// goodbyeTime and accessLast are the constants of these names, but in tests.
+	goodbyeTime, accessLast time.Duration
 	// waiting counts those who wait for changes.
 	waiting struct{ polls, streams, keys atomic.Int64 }
 	cors    *cors
@@ -211,7 +213,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New(), watched: make(map[string]*route), compressors: newCompressors()}
+	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New(), watched: make(map[string]*route), compressors: newCompressors(), goodbyeTime: goodbyeTime, accessLast: accessLast}
 	s.drain.init()
 	s.questions.init()
 	s.proxies = proxies{cfg.TrustedProxies, cfg.TrustUnix}
@@ -264,7 +266,7 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 		if c := ours(c); c != nil {
 			c.answering = false
 		}
-	case http.StateClosed, http.StateHijacked:
+	case http.StateClosed: // refuseHTTP2, which alone hijacks, counts by itself
 		s.conns.Add(-1)
 	}
 }
@@ -318,7 +320,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = errors.Join(fmt.Errorf("httpapi: requests were cut off: %w", err), s.http.Close())
 	}
 	if s.access != nil {
-		err = errors.Join(err, s.access.close(ctx))
+		err = errors.Join(err, s.access.close(ctx, s.accessLast))
 	}
 	return err
 }
