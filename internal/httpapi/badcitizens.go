@@ -25,7 +25,12 @@ func (s *Server) getBadCitizens(x *exchange) error {
 			x.depends.expires(at, answer.Now)
 		}
 	}
-	edition := s.badCitizens[format].edition(answer)
+	edition, isNew := s.badCitizens[format].edition(answer)
+	if isNew {
+		for i := range s.badCitizens {
+			s.badCitizens[i].forget(answer.Version)
+		}
+	}
 	contentType := badCitizensFormats[format].contentType
 	x.setMeta(meta)
 	if had, err := x.clientHas(edition.etag); had {

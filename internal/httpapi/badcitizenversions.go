@@ -64,19 +64,19 @@ const (
 )
 
 // edition returns the version that is the answer, or a newer one that somebody else
-// has been given already.
-func (v *badCitizensVersions) edition(answer discovery.BadCitizensAnswer) *badCitizensEdition {
+// has been given already. isNew: nobody has been given it before.
+func (v *badCitizensVersions) edition(answer discovery.BadCitizensAnswer) (e *badCitizensEdition, isNew bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	e := &badCitizensEdition{versions: v, answer: answer}
+	e = &badCitizensEdition{versions: v, answer: answer}
 	switch {
 	case v.current == nil:
 		v.begin(e)
 	case v.current.answer.Version == answer.Version:
-		return v.current
+		return v.current, false
 	default:
 		if _, older := v.current.answer.Version.Since(answer.Version); older {
-			return v.current
+			return v.current, false
 		}
 		steps, known := answer.Version.Since(v.current.answer.Version)
 		if !known {
@@ -96,7 +96,21 @@ func (v *badCitizensVersions) edition(answer discovery.BadCitizensAnswer) *badCi
 	}
 	e.etag = []string{formatETag(e.hash)}
 	v.current = e
-	return e
+	return e, true
+}
+
+// forget drops the bodies of the current version where another is newer: nobody may ever
+// ask for this format again. What the next version's hash is made from stays.
+func (v *badCitizensVersions) forget(newest discovery.Version) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.current == nil {
+		return
+	}
+	if _, asNew := v.current.answer.Version.Since(newest); !asNew {
+		e := v.current // requests may still read it
+		v.current = &badCitizensEdition{versions: v, answer: e.answer, hash: e.hash, count: e.count, etag: e.etag}
+	}
 }
 
 // begin hashes all entries, and finds from there what the hashes of the versions
