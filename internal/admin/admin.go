@@ -179,7 +179,7 @@ func (s *Server) handler(cfg Config) http.Handler {
 	}, cfg.Routes...)
 	if cfg.Accepter != nil {
 		routes = append(routes, Route{[]string{http.MethodPost}, "/admin/accept/*",
-			"let a loss through that the shrink guard holds back: /admin/accept/ and the znode's path", acceptHandler(cfg.Accepter)})
+			"let a loss through that the shrink guard holds back, or have answers go on without a znode that cannot be read: /admin/accept/ and the znode's path", acceptHandler(cfg.Accepter)})
 	}
 	routes = append(routes, Route{get, "/", "this page", indexHandler(routes)})
 	for _, r := range routes {
