@@ -350,9 +350,10 @@ func TestRevalidationGoesOn(t *testing.T) {
 	names := w.fillAbsent(3 * piece)
 	s := c.sessions.list()[0]
 	for range 4 {
+		before := counted(c.metrics.revalidations)
 		w.expire(s)
 		w.eventually(func() string { // it has begun
-			if n := w.unvouched(); n == len(names) {
+			if counted(c.metrics.revalidations) == before {
 				return "nothing has been read again"
 			}
 			return ""
@@ -398,7 +399,32 @@ func TestCloseDuringRevalidation(t *testing.T) {
 				}
 				return ""
 			})
+			// What waits for a place gets an answer, too.
+			asked := make(chan string)
+			waits := 0
+			if when == "held back" {
+				waits = 3
+				for i := range waits {
+					go func() {
+						got, _ := w.ask(fmt.Sprint("new-", i))
+						asked <- got
+					}()
+				}
+				w.eventually(func() string {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					if n := s.waiting[callers].len(); n < waits {
+						return fmt.Sprintf("%d reads wait", n)
+					}
+					return ""
+				})
+			}
 			w.must(c.Close())
+			for range waits {
+				if got := <-asked; got != errClosed.Error() {
+					t.Errorf("a read that waited: %s", got)
+				}
+			}
 			if _, loading := c.index.len(); loading > 0 {
 				t.Errorf("%d reads are left", loading)
 			}
