@@ -98,26 +98,44 @@ static uint64_t hash(uint64_t hash, const void *words, size_t size)
 	return hash;
 }
 
-/* Describes the library that has the code at pc, by its headers in memory. */
+/* Whether the dynamic linker has mapped [start, start + size) of a library, and it may
+ * be read. */
+static bool readable(uintptr_t start, size_t size, uintptr_t bias, const ElfW(Phdr) *segments, int len)
+{
+	for (const ElfW(Phdr) *p = segments; p < segments + len; p++) {
+		uintptr_t at = start - bias - p->p_vaddr;
+
+		if (p->p_type == PT_LOAD && (p->p_flags & PF_R) && at <= p->p_memsz && size <= p->p_memsz - at)
+			return true;
+	}
+	return false;
+}
+
+/* Describes the library that has the code at pc, by its headers in memory. It fails if
+ * the program headers are not in the library's first page, where linkers put them: ELF
+ * allows them to be anywhere in the file, and then they may not be in memory. */
 static bool describe(uintptr_t pc, struct gojemalloc_library *library)
 {
 	struct dl_find_object found;
 	const ElfW(Ehdr) *header;
-	const ElfW(Phdr) *segment;
+	const ElfW(Phdr) *segments;
 	uintptr_t bias;
 
 	if (_dl_find_object((void *)pc, &found) != 0)
 		return false;
 	header = found.dlfo_map_start;
-	if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_phentsize != sizeof *segment)
+	if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_phentsize != sizeof *segments)
+		return false;
+	if (header->e_phoff > page || header->e_phnum * sizeof *segments > page - header->e_phoff)
 		return false;
 	memset(library, 0, sizeof *library);
 	bias = found.dlfo_link_map->l_addr;
-	segment = (const void *)((const char *)header + header->e_phoff);
-	for (int i = 0; i < header->e_phnum; i++, segment++) {
+	segments = (const void *)((const char *)header + header->e_phoff);
+	for (const ElfW(Phdr) *segment = segments; segment < segments + header->e_phnum; segment++) {
 		uintptr_t start = bias + segment->p_vaddr;
 
-		if (segment->p_type == PT_NOTE && library->build_id_len == 0)
+		if (segment->p_type == PT_NOTE && library->build_id_len == 0 &&
+			readable(start, segment->p_memsz, bias, segments, header->e_phnum))
 			read_build_id((const char *)start, segment->p_memsz, library);
 		if (segment->p_type != PT_LOAD || !(segment->p_flags & PF_X) || pc - start >= segment->p_memsz)
 			continue;
@@ -126,8 +144,7 @@ static bool describe(uintptr_t pc, struct gojemalloc_library *library)
 		library->offset = segment->p_offset & -page;
 	}
 	if (library->build_id_len == 0)
-		library->headers = hash(hash(0, header, sizeof *header),
-			(const char *)header + header->e_phoff, header->e_phnum * sizeof *segment);
+		library->headers = hash(hash(0, header, sizeof *header), segments, header->e_phnum * sizeof *segments);
 	strncpy(library->path, found.dlfo_link_map->l_name, sizeof library->path - 1);
 	return library->limit != 0;
 }

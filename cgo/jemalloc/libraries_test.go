@@ -1,0 +1,101 @@
+package jemalloc_test
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// noteLibraries has libraries noted in a process of their own: a crash there, or a full
+// table, is not this one's.
+func noteLibraries(t *testing.T, paths ...string) (out string) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "libraries")
+	compile(t, "-o", program, filepath.Join("testdata", "libraries.c"), "-ldl")
+	text, err := exec.Command(program, paths...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return string(text)
+}
+
+func compile(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("gcc", append([]string{"-O2", "-g"}, args...)...).CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v\n%s", err, out)
+	}
+}
+
+// smallLibrary returns a library with a function f.
+func smallLibrary(t *testing.T, path string) (image []byte) {
+	t.Helper()
+	source := path + ".c"
+	if err := os.WriteFile(source, []byte("int f(int n) { return n * n + 1; }\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	compile(t, "-shared", "-fPIC", "-Wl,--build-id=sha1", "-o", path, source)
+	image, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+// The hook reads a library's headers where the dynamic linker has mapped them. What ELF
+// lets a file say of them may be elsewhere in memory, or nowhere.
+func TestLibrariesWithHeadersElsewhere(t *testing.T) {
+	order := binary.LittleEndian
+	const atHeaders, sizeofHeader = 32, 56 // e_phoff, and the size of an entry
+	segments := func(image []byte) []byte {
+		n := int(order.Uint16(image[56:]))
+		return image[order.Uint64(image[atHeaders:]):][:n*sizeofHeader]
+	}
+	for name, c := range map[string]struct {
+		change func(image []byte) []byte
+		want   string // after the path; empty: it is not noted
+	}{
+		"as it is": {func(image []byte) []byte { return image }, ": 20 bytes of build-id, 1 addresses\n"},
+		"the program headers at the end of the file": {func(image []byte) []byte {
+			moved := append([]byte(nil), segments(image)...)
+			clear(segments(image))
+			image = append(image, make([]byte, 16<<20-len(image))...)
+			order.PutUint64(image[atHeaders:], uint64(len(image)))
+			return append(image, moved...)
+		}, ""},
+		"notes in no mapping": {func(image []byte) []byte {
+			for s := segments(image); len(s) > 0; s = s[sizeofHeader:] {
+				const address, align = 16, 48
+				if elf.ProgType(order.Uint32(s)) == elf.PT_NOTE && order.Uint64(s[align:]) == 4 {
+					order.PutUint64(s[address:], 1<<30)
+				}
+			}
+			return image
+		}, ": 0 bytes of build-id, 1 addresses\n"},
+		"notes longer than their mapping": {func(image []byte) []byte {
+			for s := segments(image); len(s) > 0; s = s[sizeofHeader:] {
+				const size, align = 40, 48
+				if elf.ProgType(order.Uint32(s)) == elf.PT_NOTE && order.Uint64(s[align:]) == 4 {
+					order.PutUint64(s[size:], 1<<63)
+				}
+			}
+			return image
+		}, ": 0 bytes of build-id, 1 addresses\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "f.so")
+			if err := os.WriteFile(path, c.change(smallLibrary(t, path)), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			want := "all\n"
+			if c.want != "" {
+				want = path + c.want + want
+			}
+			if out := noteLibraries(t, path); out != want {
+				t.Errorf("%q, want %q", out, want)
+			}
+		})
+	}
+}
