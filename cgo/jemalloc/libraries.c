@@ -38,7 +38,8 @@ struct entry {
 };
 
 static struct entry entries[GOJEMALLOC_LIBRARIES];
-static atomic_uint entries_len; /* may be above: those were not noted */
+static atomic_uint entries_len; /* may be above when several threads add the last one */
+static atomic_bool more;        /* libraries were not noted, as there was no room */
 static uintptr_t page;
 
 static int note_fixed(struct dl_phdr_info *info, size_t size, void *arg)
@@ -164,8 +165,10 @@ static struct entry *entry_of(const struct gojemalloc_library *library)
 	for (unsigned i = 0; i < len && i < GOJEMALLOC_LIBRARIES; i++)
 		if (atomic_load(&entries[i].ready) && same(&entries[i].library, library))
 			return &entries[i];
-	if (len >= GOJEMALLOC_LIBRARIES || (len = atomic_fetch_add(&entries_len, 1)) >= GOJEMALLOC_LIBRARIES)
+	if (len >= GOJEMALLOC_LIBRARIES || (len = atomic_fetch_add(&entries_len, 1)) >= GOJEMALLOC_LIBRARIES) {
+		atomic_store(&more, true);
 		return NULL;
+	}
 	entries[len].library = *library;
 	atomic_store(&entries[len].ready, true);
 	return &entries[len];
@@ -224,7 +227,7 @@ unsigned gojemalloc_libraries_len(void)
 	return len < GOJEMALLOC_LIBRARIES ? len : GOJEMALLOC_LIBRARIES;
 }
 
-bool gojemalloc_libraries_more(void) { return atomic_load(&entries_len) > GOJEMALLOC_LIBRARIES; }
+bool gojemalloc_libraries_more(void) { return atomic_load(&more); }
 
 #else /* not known without a lock: nothing is noted */
 

@@ -3,9 +3,11 @@ package jemalloc_test
 import (
 	"debug/elf"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -97,5 +99,28 @@ func TestLibrariesWithHeadersElsewhere(t *testing.T) {
 				t.Errorf("%q, want %q", out, want)
 			}
 		})
+	}
+}
+
+// Whether a library was left out is known as soon as there is one too many.
+func TestMoreLibrariesThanAreRemembered(t *testing.T) {
+	dir := t.TempDir()
+	image := smallLibrary(t, filepath.Join(dir, "f.so"))
+	var paths []string
+	for i := range 129 {
+		path := filepath.Join(dir, fmt.Sprintf("f%d.so", i))
+		if err := os.WriteFile(path, image, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, path)
+	}
+	more := func(paths []string) bool {
+		return strings.HasSuffix(noteLibraries(t, append(paths, paths[0])...), "\nmore\n")
+	}
+	if more(paths[:128:128]) {
+		t.Error("as many as there is room for, and more are said to be")
+	}
+	if !more(paths) {
+		t.Error("one more than there is room for, and nothing is said of it")
 	}
 }
