@@ -105,7 +105,7 @@ func (s *Symbolizer) closedObject(l *Loaded) *object {
 	}
 	o := newObject(&s.cfg, key, filepath.Join(s.cfg.Root, l.File))
 	if o.info != nil && o.identity != l.identity() {
-		o.segments, o.note = nil, "another file has its path now: what was not named before has no name"
+		o.segments, o.note = nil, errReplaced.Error()
 	}
 	s.objects[key] = s.used.PushFront(o)
 	return o

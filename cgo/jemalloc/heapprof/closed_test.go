@@ -172,3 +172,53 @@ func TestClosedLibraryWithoutBuildID(t *testing.T) {
 		t.Errorf("notes %q", symbols.Notes)
 	}
 }
+
+// A library that was looked at while it was open, and has been closed and replaced since,
+// is not named by the file that has its path now: neither what was never named before,
+// nor what is asked for beside an address that was.
+func TestClosedLibraryIsNotNamedByItsSuccessor(t *testing.T) {
+	for name, flags := range map[string][]string{"with a build-id": {"-Wl,--build-id"}, "without": {"-Wl,--build-id=none"}} {
+		for _, before := range []string{"looked at", "named"} {
+			t.Run(name+", "+before, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "plugin.so")
+				offset := library(t, path, "of_the_first_build", flags...)
+				f, err := openELF(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				m := Mapping{Start: 0x10000, Limit: 0x20000, Exec: true, File: path, Inode: 1}
+				pc1, pc2 := m.Start+offset+1, m.Start+offset+3
+				loaded := []Loaded{{Mapping: m, BuildID: buildID(f.File), Headers: headers(f.file), PCs: []uint64{pc1, pc2}, All: true}}
+				f.Close()
+				s := NewSymbolizer(SymbolizerConfig{Loaded: func() ([]Loaded, bool) { return slices.Clone(loaded), false }})
+				var pcs []uint64
+				if before == "named" {
+					pcs = append(pcs, pc1)
+				}
+				s.Symbolize([]Mapping{m}, pcs)
+
+				other := filepath.Join(filepath.Dir(path), "other.so")
+				library(t, other, "of_the_second_build", flags...)
+				if err := os.Rename(other, path); err != nil {
+					t.Fatal(err)
+				}
+				symbols := s.Symbolize(nil, []uint64{pc1, pc2})
+				want := "plugin.so+0x"
+				if before == "named" {
+					want = "of_the_first_build" // its symbols are in memory
+				}
+				for _, pc := range []uint64{pc1, pc2} {
+					if f := symbols.Frames(pc); len(f) != 1 || !strings.HasPrefix(f[0].Function, want) {
+						t.Errorf("%#x: %+v, want %s", pc, f, want)
+					}
+				}
+				if f := symbols.Frames(pc2); f[0].File != "" {
+					t.Errorf("%#x has a line of another file: %+v", pc2, f)
+				}
+				if notes := strings.Join(symbols.Notes, "\n"); !strings.Contains(notes, "another file has its path now") {
+					t.Errorf("nothing is said of it: %q", notes)
+				}
+			})
+		}
+	}
+}

@@ -94,7 +94,7 @@ func (o *object) outdated(cfg *SymbolizerConfig) bool {
 	if err != nil || !os.SameFile(o.info, now) {
 		return false
 	}
-	if now.Size() != o.info.Size() || !now.ModTime().Equal(o.info.ModTime()) {
+	if !unchanged(o.info, now) {
 		return true
 	}
 	if o.debugPath != "" || time.Since(o.looked) < debugFileLook {
@@ -196,7 +196,7 @@ func (o *object) readLines(limit int64, addrs []uint64, buf *scratch) (lines map
 	if o.debugPath == "" {
 		return nil, nil // said in o.note, or nothing to say
 	}
-	f, err := openELF(o.debugPath)
+	f, err := o.open(o.debugPath)
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +214,32 @@ func (o *object) readLines(limit int64, addrs []uint64, buf *scratch) (lines map
 		o.units = data.index()
 	}
 	return data.frames(o.units, addrs), nil
+}
+
+// open opens the file again, or its debug file. It fails if another build has that path
+// by now: its names are those of other addresses.
+func (o *object) open(path string) (*elfFile, error) {
+	f, err := openELF(path)
+	if err != nil {
+		return nil, err
+	}
+	same := buildID(f.File) == o.buildID
+	if path == o.path {
+		now, err := f.file.Stat()
+		same = err == nil && unchanged(o.info, now) || identity(buildID(f.File), headers(f.file)) == o.identity
+	}
+	if !same {
+		f.Close()
+		return nil, errReplaced
+	}
+	return f, nil
+}
+
+var errReplaced = errors.New("another file has its path now: what was not named before has no name")
+
+// unchanged reports whether a file is the one that it was, with what it had in it.
+func unchanged(was, is os.FileInfo) bool {
+	return os.SameFile(was, is) && is.Size() == was.Size() && is.ModTime().Equal(was.ModTime())
 }
 
 // bytes is about what the object keeps in memory.

@@ -44,7 +44,7 @@ func (o *object) readSymbols(cfg *SymbolizerConfig) (*symbolTable, error) {
 		if src.path == "" {
 			continue
 		}
-		err := table.read(src.path, src.kind, cfg.MaxDebugBytes, cfg.Go != nil)
+		err := table.read(o, src.path, src.kind, cfg.MaxDebugBytes, cfg.Go != nil)
 		if len(table.symbols) > 0 {
 			return table, nil
 		}
@@ -55,8 +55,8 @@ func (o *object) readSymbols(cfg *SymbolizerConfig) (*symbolTable, error) {
 	return table, firstErr
 }
 
-func (t *symbolTable) read(path string, kind elf.SectionType, limit int64, withoutGo bool) error {
-	f, err := openELF(path)
+func (t *symbolTable) read(o *object, path string, kind elf.SectionType, limit int64, withoutGo bool) error {
+	f, err := o.open(path)
 	if err != nil {
 		return err
 	}
