@@ -111,6 +111,16 @@ func (s *Symbolizer) closedObject(l *Loaded) *object {
 	return o
 }
 
+// at reports whether what is at the library's path is that library.
+func (o *object) at(l *Loaded) bool {
+	f, err := o.open(o.path)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return o.identity == l.identity()
+}
+
 // nameClosed names the addresses that were found to be in closed libraries.
 func (s *Symbolizer) nameClosed(c *closed, found map[uint64][]*Loaded, buf *scratch, out *Symbols) {
 	names := make(map[uint64][][]Frame, len(found)) // in each of the libraries
@@ -137,6 +147,7 @@ func (s *Symbolizer) nameClosed(c *closed, found map[uint64][]*Loaded, buf *scra
 			objects = append(objects, o)
 		}
 		addresses[o] += len(places)
+		out.replaced[l] = !o.at(l)
 		these := newSymbols(len(places))
 		if o.resolve(&s.cfg, places, buf, these) {
 			out.DebugRead++

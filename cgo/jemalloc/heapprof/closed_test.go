@@ -2,11 +2,14 @@ package heapprof
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/pprof/profile"
 )
 
 // TestClosedLibrary: addresses of a library that is mapped no longer, at whose place
@@ -67,7 +70,7 @@ func TestClosedLibrary(t *testing.T) {
 		"of both, both unknown":              {nil, unknown, [2]string{noSecond + " or " + noFirst, ""}, "[ambiguous]"},
 		"noted twice":                        {nil, twice, [2]string{"first", "second"}, first},
 		"not noted":                          {nil, nil, [2]string{"", ""}, unmappedFile},
-		"another build":                      {nil, []Loaded{other}, [2]string{"", ""}, first},
+		"another build":                      {nil, []Loaded{other}, [2]string{"", ""}, first + " (deleted)"},
 		"too many to note":                   {nil, []Loaded{many}, [2]string{"first", "first"}, first},
 		"too many, and another is there now": {[]Mapping{at(second)}, []Loaded{many, loaded[1]}, [2]string{"first", "second or first"}, first},
 	} {
@@ -221,4 +224,94 @@ func TestClosedLibraryIsNotNamedByItsSuccessor(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Who reads a profile later looks names up in what is at the paths in it, and go tool
+// pprof does so whatever the build-id says. A file that is not at its path any more is
+// not written as if it were.
+func TestReplacedFileNamesNothingLater(t *testing.T) {
+	for name, flag := range map[string]string{"with a build-id": "-Wl,--build-id", "without": "-Wl,--build-id=none"} {
+		t.Run(name, func(t *testing.T) { testReplacedFile(t, flag) })
+	}
+}
+
+func testReplacedFile(t *testing.T, flag string) {
+	path := filepath.Join(t.TempDir(), "plugin.so")
+	offset := library(t, path, "of_the_first_build", flag)
+	f, err := openELF(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, sum := buildID(f.File), headers(f.file)
+	f.Close()
+	const start, page = 0x7f0000010000, 0x1000 // the segment of the code begins with a page
+	at := offset &^ (page - 1)
+	m := Mapping{Start: start + at, Limit: start + at + page, Offset: at, Exec: true, File: path, Inode: 1}
+	deleted := m
+	deleted.Deleted = true
+	pc := start + offset + 1
+	loaded := []Loaded{{Mapping: m, BuildID: id, Headers: sum, PCs: []uint64{pc, pc + 2}, All: true}}
+	var closed []Loaded
+	cfg := SymbolizerConfig{Loaded: func() ([]Loaded, bool) { return slices.Clone(closed), false }}
+	profileOf := func(s *Symbolizer, maps []Mapping, loaded []Loaded) *profile.Profile {
+		closed = loaded
+		d := &Dump{Rate: 1, Mappings: maps, Stacks: []Stack{{PCs: []uint64{pc}, Inuse: Count{1, 8 << 20}}}}
+		return d.Profile(ProfileOptions{Symbols: s.SymbolizeDump(d)})
+	}
+	expect := func(when string, p *profile.Profile, file string) {
+		t.Helper()
+		if got := p.Location[0].Mapping; got.File != file {
+			t.Errorf("%s: its mapping is %+v, want the file %s", when, got, file)
+		}
+	}
+	known := NewSymbolizer(cfg)
+	mapped := profileOf(known, []Mapping{m}, nil)
+	expect("mapped", mapped, path)
+	expect("closed", profileOf(NewSymbolizer(cfg), nil, loaded), path)
+
+	other := filepath.Join(filepath.Dir(path), "other.so")
+	library(t, other, "of_the_second_build", flag)
+	if err := os.Rename(other, path); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		when   string
+		maps   []Mapping
+		loaded []Loaded
+	}{
+		{"closed and replaced", nil, loaded},
+		{"mapped and replaced", []Mapping{deleted}, nil},
+	} {
+		p := profileOf(NewSymbolizer(cfg), c.maps, c.loaded)
+		expect(c.when, p, path+" (deleted)")
+		if out := goToolTop(t, p); strings.Contains(out, "of_the_second_build") {
+			t.Errorf("%s: pprof has names of another file:\n%s", c.when, out)
+		}
+		NamePlaces(p)
+		if name := p.Location[0].Line[0].Function.Name; name != offsetName(path, pc-1-start) {
+			t.Errorf("%s: its place is %s", c.when, name)
+		}
+		if d, err := Delta(mapped, profileOf(known, c.maps, c.loaded)); err != nil || len(d.Sample) != 0 {
+			t.Errorf("%s: nothing has changed: %v\n%v", c.when, err, d)
+		}
+	}
+}
+
+// goToolTop is what go tool pprof prints for a profile.
+func goToolTop(t *testing.T, p *profile.Profile) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "heap.pb.gz")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := p.Write(f); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "tool", "pprof", "-top", path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
 }

@@ -113,7 +113,8 @@ func (c *converter) addMappings() {
 		if !m.Exec {
 			continue
 		}
-		out := profile.Mapping{Start: m.Start, Limit: m.Limit, Offset: m.Offset, File: m.File, BuildID: c.symbols.BuildID(m)}
+		out := profile.Mapping{Start: m.Start, Limit: m.Limit, Offset: m.Offset, BuildID: c.symbols.BuildID(m)}
+		out.File = fileOf(m, m.Deleted)
 		c.mappings[m] = c.addMapping(out)
 		if c.symbols != nil && m.contains(c.symbols.goText.start) && c.symbols.goText.end < m.Limit {
 			out.Limit = c.symbols.goText.end
@@ -141,6 +142,17 @@ func (c *converter) addGoCode() {
 		}
 	}
 	c.goCode = c.addMapping(*c.goCode)
+}
+
+// fileOf is the file of a mapping, for those who read the profile later. They look
+// names up in what is at its path then, which may be another build: go tool pprof does
+// not compare build-ids. So the path of a file that is not there any more is written as
+// the kernel writes it, which is the path of nothing.
+func fileOf(m *Mapping, deleted bool) string {
+	if deleted {
+		return m.File + deletedSuffix
+	}
+	return m.File
 }
 
 func (c *converter) addMapping(m profile.Mapping) *profile.Mapping {
@@ -179,7 +191,10 @@ func (c *converter) unmappedMapping() *profile.Mapping {
 // closedMapping is that of a library that was closed, as it was before.
 func (c *converter) closedMapping(l *Loaded) *profile.Mapping {
 	if c.closed[l] == nil {
-		c.closed[l] = c.addMapping(profile.Mapping{Start: l.Start, Limit: l.Limit, Offset: l.Offset, File: l.File, BuildID: l.BuildID})
+		c.closed[l] = c.addMapping(profile.Mapping{
+			Start: l.Start, Limit: l.Limit, Offset: l.Offset, BuildID: l.BuildID,
+			File: fileOf(&l.Mapping, c.symbols.replaced[l]),
+		})
 	}
 	return c.closed[l]
 }
@@ -334,12 +349,25 @@ func Merge(profiles ...*profile.Profile) (*profile.Profile, error) {
 	return m, nil
 }
 
+// renameDeleted has mappings whose files were replaced since named as they are now, so
+// that what did not change is not taken for something new. See fileOf.
+func renameDeleted(before, now []*profile.Mapping) {
+	for _, m := range before {
+		for _, n := range now {
+			if n.File == m.File+deletedSuffix && n.Start == m.Start && n.Limit == m.Limit && n.Offset == m.Offset {
+				m.File = n.File
+			}
+		}
+	}
+}
+
 // Delta returns what changed from one profile to another, to minus from, per
 // stack; stacks that did not change are left out. Its time is that of to, its
 // duration the time between them. Both are left as they are.
 func Delta(from, to *profile.Profile) (*profile.Profile, error) {
 	minus := from.Copy()
 	minus.Scale(-1)
+	renameDeleted(minus.Mapping, to.Mapping)
 	d, err := profile.Merge([]*profile.Profile{minus, to})
 	if err != nil {
 		return nil, fmt.Errorf("delta of heap profiles: %w", err)

@@ -285,10 +285,11 @@ func placeName(l *profile.Location) string {
 	if m == nil || m.File == "" || m.File == unmappedFile {
 		return offsetName("", l.Address)
 	}
+	file := strings.TrimSuffix(m.File, deletedSuffix)
 	if m.Start < highestFixed {
-		return offsetName(m.File, l.Address)
+		return offsetName(file, l.Address)
 	}
-	return offsetName(m.File, l.Address-m.Start+m.Offset)
+	return offsetName(file, l.Address-m.Start+m.Offset)
 }
 
 // prepare copies a profile, hides its DropFrames, names what has no name, and finds

@@ -79,6 +79,7 @@ type Symbols struct {
 	frames    map[uint64][]Frame
 	allocator map[uint64]bool    // addresses in jemalloc's code, true; and in what that called, false
 	closed    map[uint64]*Loaded // the libraries of addresses that are mapped no longer, or ambiguous
+	replaced  map[*Loaded]bool   // those of them that are not at their paths any more
 	goText    span               // this process's Go code, where Go's own names were asked for
 }
 
@@ -88,6 +89,7 @@ func newSymbols(addresses int) *Symbols {
 		frames:    make(map[uint64][]Frame, addresses),
 		allocator: make(map[uint64]bool),
 		closed:    make(map[uint64]*Loaded),
+		replaced:  make(map[*Loaded]bool),
 	}
 }
 
