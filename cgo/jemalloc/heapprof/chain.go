@@ -186,8 +186,8 @@ func (c *chain) gap(in, out int, part func(*track) (from, to int)) {
 	c.links = append(c.links, l)
 }
 
-// cause is the index of the function that explains the growth. steady are stacks that do
-// not grow.
+// cause is the index of the function that explains the growth. steady are stacks that are
+// known not to grow.
 func (c *chain) cause(steady []*track) int {
 	gap := slices.IndexFunc(c.links, func(l Link) bool { return l.PC == 0 })
 	names := func(l Link) bool { return l.PC != 0 && (l.kind == CCode || l.kind == GoCode) }

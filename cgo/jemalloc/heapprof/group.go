@@ -30,7 +30,7 @@ import (
 type grouper struct {
 	judge  *judge
 	found  []suspect
-	steady []*track // that do not grow
+	steady []*track // that do not grow, and would have shown it
 }
 
 // suspect is stacks that leak together.
@@ -69,7 +69,7 @@ func (g *grouper) rank(tracks []*track) (all []Growth) {
 	g.merge()
 	for _, t := range g.complete(rest, alone) {
 		all = append(all, alone[t])
-		if alone[t].BytesPerHour <= alone[t].BytesPerHourError {
+		if isSteady(t, alone[t]) {
 			g.steady = append(g.steady, t)
 		}
 	}
@@ -77,6 +77,15 @@ func (g *grouper) rank(tracks []*track) (all []Growth) {
 		all = append(all, g.describe(s))
 	}
 	return all
+}
+
+// isSteady reports whether it is known of a stack that it does not grow: it has samples
+// enough for a suspect, and even growth that its samples may hide, two standard
+// deviations, explains less than half of what it holds. A stack with fewer may leak as
+// well, only that it is seldom called.
+func isSteady(t *track, growth Growth) bool {
+	most := growth.BytesPerHour + 2*growth.BytesPerHourError
+	return t.points[len(t.points)-1].samples >= minSamples && most*growth.To.Sub(growth.From).Hours() < growth.Bytes/2
 }
 
 // complete has stacks join the suspect of the same call into C if they grow: alone they

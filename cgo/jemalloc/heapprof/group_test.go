@@ -40,7 +40,7 @@ func little(i int) func(float64) float64 {
 
 func much(int) func(float64) float64 { return func(t float64) float64 { return math.Floor(t / 12) } }
 
-func steady(int) func(float64) float64 { return func(float64) float64 { return 5 } }
+func steady(int) func(float64) float64 { return func(float64) float64 { return 15 } }
 
 type rates = map[*[]uint64]func(float64) float64
 
@@ -171,6 +171,9 @@ func TestWrappersArePassedOver(t *testing.T) {
 		return slices.Concat(pcsOf(malloc), wrappers, pcsOf(caller, 800, stubB, cgocall, handlerB, serve, goexit))
 	}
 	growing := func(t float64) float64 { return math.Floor(t / 150) }
+	once := func(t float64) float64 { return min(1, math.Floor(t/20)) }
+	late := func(t float64) float64 { return min(1, math.Floor(t/500)) }
+	unsteady := func(t float64) float64 { return 14 + 8*math.Mod(math.Floor(t/12), 2) }
 	for name, c := range map[string]struct {
 		leak   []uint64
 		others [][]uint64
@@ -184,6 +187,9 @@ func TestWrappersArePassedOver(t *testing.T) {
 		"one other of two callers":      {leak(dbMalloc), [][]uint64{held(400, dbMalloc), append(held(400, dbMalloc), 2520)}, steady(0), dbMalloc},
 		"others without a name":         {leak(dbMalloc), [][]uint64{held(unnamed, dbMalloc), held(unnamed+1, dbMalloc)}, steady(0), dbMalloc},
 		"others grow":                   {leak(dbMalloc), [][]uint64{held(400, dbMalloc), held(410, dbMalloc)}, growing, dbMalloc},
+		"others have one sample":        {leak(dbMalloc), [][]uint64{held(400, dbMalloc), held(410, dbMalloc)}, once, dbMalloc},
+		"others have one late sample":   {leak(dbMalloc), [][]uint64{held(400, dbMalloc), held(410, dbMalloc)}, late, dbMalloc},
+		"others may grow unseen":        {leak(dbMalloc), [][]uint64{held(400, dbMalloc), held(410, dbMalloc)}, unsteady, dbMalloc},
 		"others use malloc itself":      {leak(dbMalloc), [][]uint64{held(400), held(410)}, steady(0), dbMalloc},
 		"a wrapper in a wrapper":        {leak(dbMalloc, inWrapper), [][]uint64{held(400, dbMalloc, inWrapper), held(410, dbMalloc, inWrapper)}, steady(0), dbPrepare},
 		"others use the inner one only": {leak(dbMalloc, inWrapper), [][]uint64{held(400, dbMalloc), held(410, dbMalloc)}, steady(0), inWrapper},
