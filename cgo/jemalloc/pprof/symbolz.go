@@ -44,7 +44,9 @@ func (r *Recorder) symbolServed(q *http.Request) bool {
 	ask := q.Clone(q.Context())
 	ask.Method, ask.URL.Path, ask.URL.RawPath = http.MethodPost, pprofAsks(q.URL.Path), ""
 	_, pattern := mux.Handler(ask)
-	return pattern != "" && pattern != "/" && !strings.HasSuffix(pattern, " /")
+	// What answers for a whole tree of paths, as net/http/pprof.Index does, may know
+	// nothing of this one.
+	return strings.HasSuffix(pattern, ask.URL.Path)
 }
 
 // writePlaces is writeProfile for where nobody is asked for names.

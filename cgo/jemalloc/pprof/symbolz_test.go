@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -40,6 +41,8 @@ func TestLocationsWithoutNames(t *testing.T) {
 		}
 		return m
 	}
+	index := mux(r)
+	index.HandleFunc("/debug/pprof/", pprof.Index)
 	wrapped := func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) { h.ServeHTTP(w, q) })
 	}
@@ -48,8 +51,10 @@ func TestLocationsWithoutNames(t *testing.T) {
 		bare    bool // locations without a name have no lines
 	}{
 		"alone":                        {mux(r), false},
+		"beside pprof.Index":           {index, false}, // which knows profiles only
 		"beside net/http/pprof":        {mux(r, "/debug/pprof/symbol"), true},
 		"of one method":                {mux(r, "POST /debug/pprof/symbol"), true},
+		"of one host":                  {mux(r, "127.0.0.1/debug/pprof/symbol"), true},
 		"of another method":            {mux(r, "PUT /debug/pprof/symbol"), false},
 		"a page for all other paths":   {mux(r, "/"), false},
 		"behind a middleware":          {wrapped(mux(r, "/debug/pprof/symbol")), false},
