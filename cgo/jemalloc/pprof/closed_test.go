@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -17,11 +18,25 @@ import (
 	"magellan/cgo/jemalloc/internal/leaktest"
 )
 
-// plugin builds a library in which function calls inner, which calls malloc.
-func plugin(t *testing.T, path, function, inner string, flags ...string) {
+// places is how many places in libraries were given away.
+var places int
+
+// newPlace returns a place for the code of a library, in its text, at which no other
+// library of this process has code, also if this test runs again: wherever they are
+// loaded, no address is one of several.
+func newPlace() int {
+	const size, page = 64, 4096
+	places++
+	return places * size % page
+}
+
+// plugin builds a library in which function calls inner, which calls malloc. Their code is
+// at the given place, see newPlace.
+func plugin(t *testing.T, path, function, inner string, place int, flags ...string) {
 	t.Helper()
 	source := strings.TrimSuffix(path, ".so") + ".c"
 	text := `#include <stdlib.h>
+__asm__(".text\n.skip ` + strconv.Itoa(place) + `");
 __attribute__((noinline)) static void *` + inner + `(size_t n) { void *volatile p = malloc(n); return p; }
 void *` + function + `(size_t n) { void *volatile p = ` + inner + `(n); return p; }
 `
@@ -70,11 +85,12 @@ func TestClosedLibraries(t *testing.T) {
 		return string(body)
 	}
 	stack := func(file, function, inner string) *regexp.Regexp {
-		return regexp.MustCompile(`\n    ` + inner + ` ` + file + `\.c:2\n    ` + function + ` ` + file + `\.c:3\n`)
+		return regexp.MustCompile(`\n    ` + inner + ` ` + file + `\.c:3\n    ` + function + ` ` + file + `\.c:4\n`)
 	}
 	first, second := filepath.Join(dir, "first.so"), filepath.Join(dir, "second.so")
-	plugin(t, first, "leak_first", "in_first", "-falign-functions=64") // no address of it is one of the others
-	plugin(t, second, "leak_second", "in_second")
+	shared := newPlace() // of the second library and the third
+	plugin(t, first, "leak_first", "in_first", newPlace())
+	plugin(t, second, "leak_second", "in_second", shared)
 
 	lib, was := leakIn(t, first, "leak_first")
 	if was.BuildID == "" || len(was.PCs) != 2 || !was.All {
@@ -110,7 +126,7 @@ func TestClosedLibraries(t *testing.T) {
 
 	// The kernel puts the next one where the last one was, if nothing comes between.
 	third := filepath.Join(dir, "third.so")
-	plugin(t, third, "leak_third", "in_third")
+	plugin(t, third, "leak_third", "in_third", shared)
 	lib1, was := leakIn(t, third, "leak_third")
 	lib1.Close()
 	lib2, is := leakIn(t, second, "leak_second")
@@ -134,7 +150,7 @@ func TestClosedLibraries(t *testing.T) {
 	// A new build of the same name: at the same place the addresses are other functions.
 	older := r
 	r = newTestRecorder(t, quiet(t)) // to which the first build is new
-	plugin(t, filepath.Join(dir, "new.so"), "leak_first", "in_other")
+	plugin(t, filepath.Join(dir, "new.so"), "leak_first", "in_other", newPlace())
 	if err := os.Rename(filepath.Join(dir, "new.so"), first); err != nil {
 		t.Fatal(err)
 	}
@@ -178,8 +194,7 @@ func TestClosedLibraries(t *testing.T) {
 // and in its file.
 func TestClosedLibraryWithoutBuildID(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "plain.so")
-	// The addresses are others than those of libraries that have been at this place.
-	plugin(t, path, "leak_plain", "in_plain", "-Wl,--build-id=none", "-falign-functions=256")
+	plugin(t, path, "leak_plain", "in_plain", newPlace(), "-Wl,--build-id=none")
 	lib, was := leakIn(t, path, "leak_plain")
 	if was.BuildID != "" || was.Headers == 0 {
 		t.Errorf("noted is %+v", was)
@@ -189,7 +204,7 @@ func TestClosedLibraryWithoutBuildID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Contains(body, []byte("\n    in_plain plain.c:2\n    leak_plain plain.c:3\n")) {
+	if !bytes.Contains(body, []byte("\n    in_plain plain.c:3\n    leak_plain plain.c:4\n")) {
 		t.Errorf("%s", body)
 	}
 }

@@ -21,8 +21,7 @@ import (
 // without, so that others name it later.
 func TestLocationsWithoutNames(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "stripped.so")
-	// The addresses are others than those of libraries that have been at this place.
-	plugin(t, path, "leak_stripped", "inner", "-falign-functions=1024")
+	plugin(t, path, "leak_stripped", "inner", newPlace())
 	tool(t, "binutils", "strip", path)
 	lib, _ := leakIn(t, path, "leak_stripped")
 	defer lib.Close()
