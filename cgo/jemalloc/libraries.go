@@ -6,6 +6,7 @@ import "C"
 import (
 	"encoding/hex"
 	"path/filepath"
+	"sync"
 )
 
 // Library is the code of a library that was loaded after the program's start and
@@ -14,7 +15,7 @@ import (
 type Library struct {
 	Start, Limit uint64 // addresses [Start, Limit), as they were in the memory map
 	Offset       uint64 // of Start in the file
-	File         string // as it was opened; another file may be there now
+	File         string // its path when it was first listed; another file may be there now
 	BuildID      string // GNU build-id in hex; empty if it has none
 	Headers      uint64 // of one without a build-id: a hash of its ELF headers, which tells its builds apart
 	// PCs are the return addresses in it that were on sampled stacks. All is false if
@@ -37,7 +38,7 @@ func Libraries() (all []Library, more bool) {
 		n := C.gojemalloc_libraries_get(i, &library, &pcs[0], &full)
 		l := Library{
 			Start: uint64(library.start), Limit: uint64(library.limit), Offset: uint64(library.offset),
-			File: filePath(C.GoString(&library.path[0])), Headers: uint64(library.headers), All: !bool(full),
+			File: files.path(i, C.GoString(&library.path[0])), Headers: uint64(library.headers), All: !bool(full),
 		}
 		if l.File == "" {
 			continue
@@ -53,6 +54,25 @@ func Libraries() (all []Library, more bool) {
 		all = append(all, l)
 	}
 	return all, bool(C.gojemalloc_libraries_more())
+}
+
+// files has the paths of the libraries, as they were when they were first listed: later
+// a symbolic link may lead to another file.
+var files filePaths
+
+type filePaths struct {
+	mu    sync.Mutex
+	paths [C.GOJEMALLOC_LIBRARIES]string
+}
+
+// path returns that of the i-th library, which the dynamic linker has as opened.
+func (f *filePaths) path(i C.uint, opened string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.paths[i] == "" {
+		f.paths[i] = filePath(opened)
+	}
+	return f.paths[i]
 }
 
 // filePath is a path as the memory map has it: absolute, and without symbolic links.

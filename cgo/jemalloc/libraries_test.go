@@ -1,3 +1,5 @@
+//go:build !asan
+
 package jemalloc_test
 
 import (
@@ -9,6 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"magellan/cgo/jemalloc"
+	"magellan/cgo/jemalloc/internal/leaktest"
 )
 
 // noteLibraries has libraries noted in a process of their own: a crash there, or a full
@@ -122,5 +127,62 @@ func TestMoreLibrariesThanAreRemembered(t *testing.T) {
 	}
 	if !more(paths) {
 		t.Error("one more than there is room for, and nothing is said of it")
+	}
+}
+
+// A library has the path that it was opened by, whatever its symbolic links lead to later.
+func TestLibraryHasThePathItWasOpenedBy(t *testing.T) {
+	if kind, reason := jemalloc.Unwinder(); kind == jemalloc.UnwinderNone || kind == jemalloc.UnwinderStock {
+		t.Skip(reason)
+	}
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"one", "two"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		source := filepath.Join(dir, name, "lib.c")
+		if err := os.WriteFile(source, []byte("#include <stdlib.h>\nvoid *leak(size_t n) { void *volatile p = malloc(n); return p; }\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		compile(t, "-shared", "-fPIC", "-o", filepath.Join(dir, name, "lib.so"), source)
+	}
+	current := filepath.Join(dir, "current")
+	link := func(to string) {
+		t.Helper()
+		os.Remove(current)
+		if err := os.Symlink(to, current); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("one")
+	lib, err := leaktest.Open(filepath.Join(current, "lib.so"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lib.Close()
+	block, err := lib.Leak("leak", 64<<20) // so large that it is sampled
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leaktest.FreeBlock(block)
+	path := func() string {
+		all, _ := jemalloc.Libraries()
+		for _, l := range all {
+			if strings.HasPrefix(l.File, dir) {
+				return l.File
+			}
+		}
+		return ""
+	}
+	want := filepath.Join(dir, "one", "lib.so")
+	if got := path(); got != want {
+		t.Errorf("it is %q, want %s", got, want)
+	}
+	link("two")
+	if got := path(); got != want {
+		t.Errorf("after its link was changed it is %q, want %s", got, want)
 	}
 }
