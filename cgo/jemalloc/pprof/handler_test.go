@@ -124,30 +124,54 @@ func TestNativeRefusals(t *testing.T) {
 }
 
 // A delta may be longer than the server's write timeout, as with net/http/pprof;
-// if a middleware hides the connection, it is refused before it is too late.
+// if a middleware hides the connection, it is refused before it is too late. The time
+// between its two profiles does not pass here.
 func TestNativeAndWriteTimeout(t *testing.T) {
 	r := newTestRecorder(t, quiet(t))
-	if _, err := r.now(t.Context(), false, writeProfile); err != nil { // debug information is read once: not within the deadline
-		t.Fatal(err)
+	var waited time.Duration
+	r.sleep = func(_ context.Context, d time.Duration) error {
+		waited = d
+		return nil
 	}
+	const timeout, delta = 50 * time.Second, 51 * time.Second
 	for name, c := range map[string]struct {
-		h    http.Handler
-		want int
+		wrap   func(http.ResponseWriter, *time.Time) http.ResponseWriter
+		want   int
+		waited time.Duration
 	}{
-		"plain": {r.Native(), 200},
-		"hidden": {http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-			r.Native().ServeHTTP(struct{ http.ResponseWriter }{hidden{w}}, q)
-		}), 400},
+		"plain": {func(w http.ResponseWriter, deadline *time.Time) http.ResponseWriter { return deadlines{w, deadline} }, 200, delta},
+		"hidden": {func(w http.ResponseWriter, _ *time.Time) http.ResponseWriter {
+			return struct{ http.ResponseWriter }{hidden{w}}
+		}, 400, 0},
 	} {
-		s := httptest.NewUnstartedServer(c.h)
-		s.Config.WriteTimeout = 4 * time.Second // a busy machine stands still for a second or two
+		waited = 0
+		var deadline time.Time
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			r.Native().ServeHTTP(c.wrap(w, &deadline), q)
+		}))
+		s.Config.WriteTimeout = timeout
 		s.Start()
-		resp, body := request(t, http.MethodGet, s.URL+"?seconds=5", "")
-		if resp.StatusCode != c.want {
-			t.Errorf("%s: %s, want %d: %s", name, resp.Status, c.want, body)
-		}
+		asked := time.Now()
+		resp, body := request(t, http.MethodGet, s.URL+"?seconds=51", "")
 		s.Close()
+		if resp.StatusCode != c.want || waited != c.waited {
+			t.Errorf("%s: %s after %v, want %d after %v: %s", name, resp.Status, waited, c.want, c.waited, body)
+		}
+		if c.want == 200 && deadline.Before(asked.Add(timeout+delta)) {
+			t.Errorf("%s: asked at %v, the deadline is %v", name, asked, deadline)
+		}
 	}
+}
+
+// deadlines notes the write deadline that is set.
+type deadlines struct {
+	http.ResponseWriter
+	last *time.Time
+}
+
+func (d deadlines) SetWriteDeadline(deadline time.Time) error {
+	*d.last = deadline
+	return http.NewResponseController(d.ResponseWriter).SetWriteDeadline(deadline)
 }
 
 // hidden has no Unwrap.

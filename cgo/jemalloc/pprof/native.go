@@ -108,8 +108,8 @@ func putOffDeadline(w http.ResponseWriter, q *http.Request, d time.Duration) err
 	return nil
 }
 
-// sleep waits, but not for a client that is gone, nor while the process ends.
-func (r *Recorder) sleep(ctx context.Context, d time.Duration) error {
+// wait waits for some time, but not for a client that is gone, nor while the process ends.
+func (r *Recorder) wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

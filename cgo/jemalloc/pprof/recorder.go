@@ -32,7 +32,8 @@ var ErrClosed = errors.New("the recorder was closed: the process is about to end
 type Recorder struct {
 	cfg   Config
 	log   *slog.Logger
-	dump  func(io.Writer) error // jemalloc.Dump, but in tests
+	dump  func(io.Writer) error                      // jemalloc.Dump, but in tests
+	sleep func(context.Context, time.Duration) error // wait, but in tests
 	store *store
 
 	gate    *gate
@@ -96,6 +97,7 @@ func newRecorder(cfg Config, dump func(io.Writer) error) (*Recorder, error) {
 		}),
 		views: newViews(cfg.MaxViews),
 	}
+	r.sleep = r.wait
 	r.ranker = r.newRanker()
 	r.ctx, r.close = context.WithCancelCause(context.Background())
 	r.metrics = newMetrics(r)
