@@ -38,6 +38,12 @@ type load struct {
 	failure     error
 }
 
+// wasHad reports whether nearly as much was asked as should have been in that time.
+func (l *load) wasHad(d time.Duration) bool {
+	const nearly = 0.8
+	return float64(l.doneGets.Load()) >= nearly*l.gets*d.Seconds() && float64(l.doneReads.Load()) >= nearly*l.reads*d.Seconds()
+}
+
 // getters and readers are how many requests of a kind are under way at most.
 const getters, readers = 8, 2
 
