@@ -23,7 +23,7 @@ type absentees struct {
 	in    map[uint64]*entry
 	order queue[absentee]
 	// due are those that are still to be audited in this round.
-	due []*entry
+	due rota[*entry]
 }
 
 type absentee struct {
@@ -88,15 +88,7 @@ func (a *absentees) remove(hash uint64, e *entry) bool {
 func (a *absentees) next(n int) []*entry {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.due) == 0 {
-		a.due = slices.Collect(maps.Values(a.in))
-	}
-	n = min(n, len(a.due))
-	next := a.due[:n]
-	if a.due = a.due[n:]; len(a.due) == 0 {
-		a.due = nil
-	}
-	return next
+	return a.due.take(n, func() []*entry { return slices.Collect(maps.Values(a.in)) })
 }
 
 func (a *absentees) len() int {

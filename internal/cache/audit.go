@@ -86,55 +86,38 @@ type audit struct {
 
 func (c *Cache) auditShop(e *entry) {
 	rec := e.rec.Load()
-	if rec == nil || !rec.epoch.session.live.Load() {
+	if rec == nil || !rec.vouched() || !rec.epoch.session.live.Load() {
 		return
 	}
-	switch {
-	case rec.vouched():
-		rec.epoch.session.submit(&audit{c, rec.epoch.session, e})
-	case rec.doubt != 0 && !rec.doubt.reading():
-		c.refresh(c.hash(e.name), e) // it may be readable again, which no event tells
-	}
+	s := rec.epoch.session
+	s.submit(&audit{c, s, e})
 }
 
 func (a *audit) issue() {
-	path := a.c.cfg.Layout.Shop(a.e.name)
-	a.s.client.GetAsync(path, false, func(data []byte, st zk.Stat, err error) {
-		if !errors.Is(err, zk.ErrNoAuth) {
-			a.compare(data, st, err)
-			a.s.release()
-			return
-		}
-		a.s.client.ExistsAsync(path, false, func(st zk.Stat, err error) {
-			a.compareHidden(st, err)
-			a.s.release()
-		})
+	a.s.client.GetAsync(a.c.cfg.Layout.Shop(a.e.name), false, func(data []byte, st zk.Stat, err error) {
+		a.compare(data, st, err)
+		a.s.release()
 	})
 }
 
 func (a *audit) fail(error) {}
 
-// held is the record that the audit is about: nil if its next read is under way, or it
-// has left. It, and what compares it, runs on the session's dispatcher, where records
-// are installed and watch events handled.
-func (a *audit) held() *record {
-	rec := a.e.rec.Load()
-	if rec == nil || rec.epoch.session != a.s || !rec.vouched() || a.c.index.entry(a.c.hash(a.e.name)) != a.e {
-		return nil
-	}
-	return rec
-}
-
+// compare runs on the session's dispatcher, where records are installed and
+// watch events handled.
 func (a *audit) compare(data []byte, st zk.Stat, err error) {
 	c := a.c
-	rec := a.held()
-	if rec == nil {
-		return
+	hash := c.hash(a.e.name)
+	rec := a.e.rec.Load()
+	if !tells(err) || rec == nil || rec.epoch.session != a.s || !rec.vouched() || c.index.entry(hash) != a.e {
+		return // its next read is under way, or it has left
 	}
+	c.metrics.audited.Inc()
 	switch {
+	case errors.Is(err, zk.ErrNoAuth):
+		c.refresh(hash, a.e) // which finds out what is still true
+		return
 	case err == nil:
 		shop, bad := discovery.DecodeShop(a.e.name, data, c.pinned.intern)
-		c.metrics.audited.Inc()
 		held := ""
 		if rec.datacenter != nothing {
 			held = rec.datacenter.Value()
@@ -142,42 +125,16 @@ func (a *audit) compare(data []byte, st zk.Stat, err error) {
 		if rec.zxid == st.Mzxid && (bad == nil) == (rec.datacenter != nothing) && (bad != nil || held == shop.Datacenter) {
 			return
 		}
-	case errors.Is(err, zk.ErrNoNode):
-		c.metrics.audited.Inc()
-		if rec.zxid == 0 && rec.datacenter == nothing {
-			return
-		}
-	default:
+	case rec.zxid == 0 && rec.datacenter == nothing:
 		return
 	}
 	a.s.missed(c.cfg.Layout.Shop(a.e.name), rec.zxid, st.Mzxid, st, err)
-	a.doubt(rec, 1, st.Mzxid)
-}
-
-// compareHidden compares a record with a znode that exists and may not be read. If it
-// is still true, no event will tell when it is no longer.
-func (a *audit) compareHidden(st zk.Stat, err error) {
-	rec := a.held()
-	if rec == nil || passes(err) {
-		return
-	}
-	a.c.metrics.audited.Inc()
-	if err == nil && st.Mzxid == rec.zxid {
-		a.doubt(rec, a.s.verified(), rec.zxid)
-		return
-	}
-	a.s.missed(a.c.cfg.Layout.Shop(a.e.name), rec.zxid, st.Mzxid, st, zk.ErrNoAuth)
-	a.doubt(rec, 1, rec.zxid) // nobody knows since when
-}
-
-// doubt notes that nothing has vouched for the record since then, and has the shop read
-// again: what zxid has written counts, even if it is older.
-func (a *audit) doubt(rec *record, since instant, zxid int64) {
+	// Nobody knows since when: nothing vouches for it, and what is read now counts.
 	doubted := *rec
-	doubted.doubt = newDoubt(since, true)
-	doubted.zxid = min(rec.zxid, zxid)
+	doubted.doubt = newDoubt(1, true)
+	doubted.zxid = min(rec.zxid, st.Mzxid)
 	if a.e.rec.CompareAndSwap(rec, &doubted) {
-		a.c.refresh(a.c.hash(a.e.name), a.e)
+		c.refresh(hash, a.e)
 	}
 }
 
@@ -186,6 +143,33 @@ func (c *Cache) drifted(path string, held, found int64) {
 	c.metrics.drift.Inc()
 	c.log.Error("drift: a watch vouched for what ZooKeeper does not hold; it is being read again, and this is a bug or a lying server, unless it was deleted while it could not be read",
 		slog.String("path", path), slog.Int64("held_zxid", held), slog.Int64("zxid", found))
+}
+
+// alarmAfter is how long the connection has to last until drift is called so: a server
+// that is about to close it drops the watches first, and still answers.
+const alarmAfter = 2 * time.Second
+
+// missed counts, and says, that what a watch vouched for is not what ZooKeeper holds. A
+// znode whose permissions were never changed has never been hidden from its watch.
+func (s *session) missed(path string, held, found int64, st zk.Stat, err error) {
+	c := s.c
+	if errors.Is(err, zk.ErrNoAuth) || st.Aversion != 0 {
+		c.metrics.hidden.Inc()
+		c.log.Warn("a znode was changed while it could not be read, which ZooKeeper tells nobody of; it is being read again",
+			slog.String("path", path), slog.Int64("held_zxid", held), slog.Int64("zxid", found))
+		return
+	}
+	s.mu.Lock()
+	lostAt := s.lostAt
+	s.mu.Unlock()
+	time.AfterFunc(alarmAfter, func() {
+		s.mu.Lock()
+		lasts := s.live.Load() && s.lostAt == lostAt
+		s.mu.Unlock()
+		if lasts {
+			c.drifted(path, held, found)
+		}
+	})
 }
 
 // audit compares one child of each set, chosen at random, and now and then the
@@ -227,7 +211,7 @@ func (v *view) audit() {
 
 // auditChild runs on the dispatcher, like auditList.
 func (s *set) auditChild(on *session, name string, data []byte, st zk.Stat, err error) {
-	if err != nil && !errors.Is(err, zk.ErrNoNode) && !errors.Is(err, zk.ErrNoAuth) {
+	if !tells(err) {
 		return
 	}
 	s.v.mu.Lock()
@@ -274,7 +258,7 @@ func (s *set) drifted(on *session, name string, n, held *node, st zk.Stat, err e
 }
 
 func (s *set) auditList(names []string, err error) {
-	if err != nil && !errors.Is(err, zk.ErrNoNode) && !errors.Is(err, zk.ErrNoAuth) {
+	if !tells(err) {
 		return
 	}
 	s.v.mu.Lock()

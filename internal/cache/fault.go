@@ -37,6 +37,11 @@ func passes(err error) bool {
 	return err != nil && (transient(err) || errors.Is(err, zk.ErrClosed) || errors.Is(err, zk.ErrAuthFailed))
 }
 
+// tells reports whether an answer to a read says anything of the znode itself.
+func tells(err error) bool {
+	return err == nil || errors.Is(err, zk.ErrNoNode) || errors.Is(err, zk.ErrNoAuth)
+}
+
 // spoil notes that a child holds bytes that cannot be served, which zxid wrote; 0 is
 // unknown. v.mu is held.
 func (s *set) spoil(name string, n *node, err error, zxid int64) {

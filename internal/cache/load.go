@@ -32,8 +32,6 @@ type load struct {
 	syncFirst bool
 	// synced: it has synced.
 	synced bool
-	// unwatched: no event tells when what it has brought changes.
-	unwatched bool
 	// once: for its callers only, without a watch, and not kept.
 	once  bool
 	tries int
@@ -113,34 +111,28 @@ func (l *load) onExists(_ zk.Stat, err error) {
 // it is still what is held is asked for all the same, as ZooKeeper tells everybody the
 // transaction that wrote a znode.
 func (l *load) onDenied(denied error) {
-	l.s.client.ExistsAsync(l.path, false, func(st zk.Stat, err error) {
-		old := l.e.rec.Load()
-		rec := *old
-		rec.epoch, rec.doubt = l.s.epoch.Load(), newDoubt(l.s.verified(), false)
-		switch err = l.s.trust(err); {
+	s := l.s
+	s.client.ExistsAsync(l.path, false, func(st zk.Stat, err error) {
+		switch err = s.trust(err); {
 		case passes(err):
 			l.retry(err)
 			return
 		case errors.Is(err, zk.ErrNoNode): // deleted between the two
 			l.retry(errMoved)
 			return
-		case err == nil && st.Mzxid == old.zxid && old.datacenter != nothing: // still true, without a watch
-		case old.zxid == 0 || old.datacenter == nothing: // it exists, and nothing is known of it
-			rec.zxid, rec.datacenter = max(1, st.Mzxid), nothing
-			l.missed(st, denied)
-		default:
-			l.missed(st, denied)
-			if old.vouched() {
-				rec.epoch, rec.doubt = old.epoch, newDoubt(1, false) // nobody knows since when
-				l.e.rec.CompareAndSwap(old, &rec)
-			}
-			l.s.c.problems.report(l.path, denied, st.Mzxid, old.zxid)
-			l.complete(nil, translate(denied))
-			return
 		}
-		l.s.c.problems.report(l.path, denied, st.Mzxid, old.zxid)
-		l.unwatched = true
-		l.complete(&rec, nil)
+		old := l.e.rec.Load()
+		rec := old.unserved(s.epoch.Load(), 1) // nobody knows since when
+		switch {
+		case old.datacenter == nothing: // it exists, and nothing is known of it
+			rec.zxid, rec.doubt = max(1, st.Mzxid), newDoubt(s.verified(), false)
+		case st.Mzxid == old.zxid: // still true, without a watch
+			rec.doubt = newDoubt(s.verified(), false)
+		}
+		l.missed(st, denied)
+		s.c.problems.report(l.path, denied, st.Mzxid, old.zxid)
+		l.complete(rec, nil)
+		s.c.notify.lookAgain(l.e.name) // no event tells of its next change
 	})
 }
 

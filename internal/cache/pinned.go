@@ -103,15 +103,20 @@ func (p *pinned) decodeList(name string, data []byte, zxid int64) (any, error) {
 	return list, err
 }
 
-// onReady reads again what the session's watches do not hold true any more.
+// onReady reads again what the session's watches do not hold true any more: nothing
+// before the root has been found.
 func (p *pinned) onReady(s *session, epochIsNew bool) {
-	if s == p.session && !p.root.found {
-		p.findRoot()
-		return
-	}
 	if s == p.session {
-		p.identify()
+		found := p.root.found
+		p.lookForRoot() // which reads all once it has found the first
+		if !found {
+			return
+		}
 	}
+	p.readAll(s, epochIsNew)
+}
+
+func (p *pinned) readAll(s *session, epochIsNew bool) {
 	for _, v := range p.views() {
 		v.onReady(s, epochIsNew)
 	}
@@ -120,7 +125,7 @@ func (p *pinned) onReady(s *session, epochIsNew bool) {
 func (p *pinned) onWatch(s *session, e zk.WatchEvent) {
 	if e.Path == p.c.cfg.Layout.Root {
 		if s == p.session {
-			p.onRoot()
+			p.lookForRoot()
 		}
 		return
 	}

@@ -26,61 +26,37 @@ type root struct {
 	czxid, ctime atomic.Int64
 }
 
-// findRoot looks for the root before anything is read.
-func (p *pinned) findRoot() {
+// lookForRoot asks whether there is a root, and which: before anything is read, and
+// again whenever it may be another. A snapshot must not be written under the name of
+// what ZooKeeper held before.
+func (p *pinned) lookForRoot() {
 	path := p.c.cfg.Layout.Root
 	p.session.client.ExistsAsync(path, true, func(st zk.Stat, err error) {
+		err = p.session.trust(err)
+		absent := errors.Is(err, zk.ErrNoNode)
 		switch {
 		case err == nil:
+			p.root.czxid.Store(st.Czxid)
+			p.root.ctime.Store(st.Ctime.UnixMilli())
+			if p.root.found {
+				p.rootIsBack()
+				return
+			}
 			p.root.found = true
-			p.root.is(st)
 			p.compare()
-			p.onReady(p.session, true)
-		case errors.Is(err, zk.ErrNoNode):
+			p.readAll(p.session, true)
+		case !p.root.found && absent:
 			p.fail(translate(p.noRoot()))
-		default: // the next onReady asks again
-			p.fail(translate(err))
+		case !p.root.found:
+			p.fail(translate(err)) // the next onReady asks again
+		case absent && !p.root.gone.Swap(true):
+			err := fmt.Errorf("%w; what was read before is served: restore it, or restart magellan if it is to begin with nothing", p.noRoot())
+			p.c.problems.report(path, err, 0, p.root.czxid.Load())
 		}
 	})
 }
 
 func (p *pinned) noRoot() error { return fmt.Errorf("%w: %s", ErrNoRoot, p.c.cfg.Layout.Root) }
-
-// is notes which root it is that is found.
-func (r *root) is(st zk.Stat) {
-	r.czxid.Store(st.Czxid)
-	r.ctime.Store(st.Ctime.UnixMilli())
-}
-
-// onRoot handles that the root has changed, has come or has gone.
-func (p *pinned) onRoot() {
-	if p.root.found {
-		p.identify()
-	} else {
-		p.findRoot()
-	}
-}
-
-// identify looks again whether there is a root, and which: a snapshot must not be
-// written under the name of what ZooKeeper held before.
-func (p *pinned) identify() {
-	p.session.client.ExistsAsync(p.c.cfg.Layout.Root, true, func(st zk.Stat, err error) {
-		switch err = p.session.trust(err); {
-		case err == nil:
-			p.root.is(st)
-			p.rootIsBack()
-		case errors.Is(err, zk.ErrNoNode):
-			p.rootIsGone()
-		}
-	})
-}
-
-func (p *pinned) rootIsGone() {
-	if !p.root.gone.Swap(true) {
-		err := fmt.Errorf("%w; what was read before is served: restore it, or restart magellan if it is to begin with nothing", p.noRoot())
-		p.c.problems.report(p.c.cfg.Layout.Root, err, 0, p.root.czxid.Load())
-	}
-}
 
 // rootIsBack reads what was not believed to be absent.
 func (p *pinned) rootIsBack() {
@@ -88,9 +64,7 @@ func (p *pinned) rootIsBack() {
 		return
 	}
 	p.c.problems.resolve(p.c.cfg.Layout.Root)
-	for _, v := range p.views() {
-		v.onReady(p.session, false)
-	}
+	p.readAll(p.session, false)
 	for _, s := range p.c.sessions.list() {
 		s.mu.Lock()
 		s.revalidate(true)
@@ -111,7 +85,7 @@ func (s *session) seeRoot(then func(error)) {
 		// Only the pinned session decides that it is gone, and that it is back: its watch
 		// tells of what comes next, and another session may be behind.
 		if errors.Is(err, zk.ErrNoNode) || err == nil && p.root.gone.Load() {
-			p.identify()
+			p.lookForRoot()
 		}
 		switch {
 		case errors.Is(err, zk.ErrNoNode):

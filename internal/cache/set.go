@@ -46,7 +46,9 @@ type set struct {
 	// holds without trusting an event to tell of the end of that. See check.go.
 	seen instant
 	// due are children that are still to be checked in this round.
-	due []string
+	due rota[string]
+	// asking: what could not be read is being asked for once more.
+	asking bool
 	// relists are lists that a session other than the view's has given reason for.
 	relists shared
 	// whole: which children there are and what each of them holds has been known at
@@ -83,8 +85,6 @@ type node struct {
 	// fault says why what it holds now cannot be served.
 	fault fault
 	seen  instant // as set.seen
-	// asking: it is being asked for once more, as no event tells when it can be read.
-	asking bool
 }
 
 // accept makes a value the one that is served.
@@ -109,7 +109,6 @@ func (s *set) refresh(on *session, epochIsNew bool) {
 	find := func() {
 		for name, n := range s.nodes {
 			if n.on == on || own && n.on == nil {
-				n.asking = false // it may have been cut short
 				if epochIsNew {
 					n.outdate(s.v.lagging())
 				}
@@ -203,22 +202,23 @@ func (s *set) list() {
 	s.readList()
 }
 
-func (s *set) readList() {
+func (s *set) readList() { s.v.submit(s.v.session, s.issueList) }
+
+// issueList asks for the children once. done is told whether that has to be done again.
+func (s *set) issueList(done func(error)) {
 	on := s.v.session
-	s.v.submit(on, func(done func(error)) {
-		on.client.ChildrenAsync(s.dir, true, func(names []string, st zk.Stat, err error) {
-			switch err = on.trust(err); {
-			case err == nil:
-				s.onList(names, st.Pzxid)
-			case errors.Is(err, zk.ErrNoNode):
-				s.awaitDir(done)
-				return
-			case !passes(err):
-				s.onUnlistable(err, done)
-				return
-			}
-			done(err)
-		})
+	on.client.ChildrenAsync(s.dir, true, func(names []string, st zk.Stat, err error) {
+		switch err = on.trust(err); {
+		case err == nil:
+			s.onList(names, st.Pzxid)
+		case errors.Is(err, zk.ErrNoNode):
+			s.awaitDir(done)
+			return
+		case !passes(err):
+			s.onUnlistable(err, done)
+			return
+		}
+		done(err)
 	})
 }
 
@@ -403,7 +403,6 @@ func (s *set) read(name string) {
 }
 
 func (s *set) get(name string) {
-	path := s.path(name)
 	s.v.mu.Lock()
 	n := s.nodes[name]
 	if n == nil {
@@ -417,20 +416,23 @@ func (s *set) get(name string) {
 		s.v.c.stopped.Go(func() { s.spread(name) })
 		return
 	}
-	s.v.submit(on, func(done func(error)) {
-		on.client.GetAsync(path, true, func(data []byte, st zk.Stat, err error) {
-			switch err = on.trust(err); {
-			case err == nil:
-				s.onRead(on, name, data, st)
-			case errors.Is(err, zk.ErrNoNode):
-				err = nil
-				s.onGone(on, name)
-			case !passes(err):
-				s.onDenied(on, name, err, done)
-				return
-			}
-			done(err)
-		})
+	s.v.submit(on, func(done func(error)) { s.issueGet(on, name, done) })
+}
+
+// issueGet asks for a child once. done is told whether that has to be done again.
+func (s *set) issueGet(on *session, name string, done func(error)) {
+	on.client.GetAsync(s.path(name), true, func(data []byte, st zk.Stat, err error) {
+		switch err = on.trust(err); {
+		case err == nil:
+			s.onRead(on, name, data, st)
+		case errors.Is(err, zk.ErrNoNode):
+			err = nil
+			s.onGone(on, name)
+		case !passes(err):
+			s.onDenied(on, name, err, done)
+			return
+		}
+		done(err)
 	})
 }
 
@@ -477,9 +479,6 @@ func (s *set) onDenied(on *session, name string, denied error, done func(error))
 		s.v.mu.Lock()
 		n := s.nodes[name]
 		known := n == nil || n.on != on || !n.unread && n.fault.unwatched && n.read == st.Mzxid && !(current(n) && on.provesLater(n.fault.since))
-		if n != nil {
-			n.asking = false
-		}
 		s.v.mu.Unlock()
 		if !known { // which askAgain asks for each second
 			s.v.change(func() {
@@ -497,9 +496,6 @@ func (s *set) onDenied(on *session, name string, denied error, done func(error))
 	})
 }
 
-// maxAsked is how many members of a set are asked for again in a second.
-const maxAsked = 100
-
 // provenEvery is how often it is published that what may not be read is what it was.
 const provenEvery = 5 * time.Second
 
@@ -507,24 +503,37 @@ const provenEvery = 5 * time.Second
 // what was proved last at an instant.
 func (s *session) provesLater(last instant) bool { return s.verified()-last >= instant(provenEvery) }
 
-// askAgain reads what could not be read, as no event tells when it can be. It runs
-// on the view's goroutine.
+// askAgain reads what could not be read, as no event tells when it can be: each second
+// at most, and less often where that takes longer. It runs on the view's goroutine.
 func (s *set) askAgain() {
+	var asks []*probe
+	var homeless []string
 	s.v.mu.Lock()
-	list := s.fault.unwatched && s.v.session.live.Load()
-	var names []string
-	for name, n := range s.nodes {
-		if len(names) < maxAsked && n.fault.unwatched && !n.unread && !n.asking && (n.on == nil || n.on.live.Load()) {
-			n.asking = n.on != nil
-			names = append(names, name)
+	if !s.asking {
+		if own := s.v.session; s.fault.unwatched && own.live.Load() {
+			asks = append(asks, &probe{on: own, read: s.issueList})
 		}
+		for name, n := range s.nodes {
+			switch on := n.on; {
+			case !n.fault.unwatched || n.unread:
+			case on == nil:
+				homeless = append(homeless, name)
+			case on.live.Load():
+				asks = append(asks, &probe{on: on, read: func(done func(error)) { s.issueGet(on, name, done) }})
+			}
+		}
+		s.asking = len(asks) > 0
 	}
 	s.v.mu.Unlock()
-	if list {
-		s.readList()
-	}
-	for _, name := range names {
+	for _, name := range homeless {
 		s.get(name)
+	}
+	if len(asks) > 0 {
+		startProbing(asks, func(error) {
+			s.v.mu.Lock()
+			s.asking = false
+			s.v.mu.Unlock()
+		})
 	}
 }
 
@@ -545,7 +554,7 @@ func (s *set) onRead(on *session, name string, data []byte, st zk.Stat) {
 			n.again = true
 			return
 		}
-		n.again, n.gone, n.asking, n.seen = false, false, false, on.verified()
+		n.again, n.gone, n.seen = false, false, on.verified()
 		s.v.vouch(on)
 		if s.v.c.cfg.Snapshot == "" {
 			data = nil

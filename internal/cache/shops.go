@@ -456,9 +456,6 @@ func (c *Cache) finish(l *load, rec *record, err error) {
 	} else {
 		c.notify.installed(l.e.name, was, rec)
 		close(l.done)
-		if l.unwatched {
-			c.notify.lookAgain(l.e.name)
-		}
 		if kept && (first || rec.zxid != 0 && c.absent.remove(l.hash, l.e)) {
 			c.settle(l.hash, l.e)
 		}

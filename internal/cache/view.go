@@ -51,7 +51,7 @@ type view struct {
 	changed chan struct{}
 	wake    chan struct{}
 
-	checks shared
+	checking shared
 	// nextCheck is when the next check may begin. Under mu.
 	nextCheck instant
 }
