@@ -26,10 +26,10 @@ type Library struct {
 
 // Libraries lists the libraries that sampled allocations were made by and that the
 // program can close, in the order in which they were first seen. At most 128 are
-// noted; more says whether there were others. It needs a C library that says where an address is
-// without taking a lock, which glibc 2.35 does, and an [Unwinder] other than the stock
-// one; elsewhere the list is empty. Their pieces are noted one by one: a library with two
-// executable segments is listed twice.
+// noted; more says whether there were others. It needs a C library that says where an
+// address is without taking a lock, which glibc 2.35 does, and an [Unwinder] other than
+// the stock one; elsewhere the list is empty. Their pieces are noted one by one: a
+// library with two executable segments is listed twice.
 func Libraries() (all []Library, more bool) {
 	var library C.struct_gojemalloc_library
 	var pcs [C.GOJEMALLOC_LIBRARY_PCS]C.uintptr_t

@@ -60,6 +60,19 @@ func TestLibrariesWithHeadersElsewhere(t *testing.T) {
 		n := int(order.Uint16(image[56:]))
 		return image[order.Uint64(image[atHeaders:]):][:n*sizeofHeader]
 	}
+	// notes sets a field of the entry of the notes with the build-id.
+	notes := func(field int, value uint64) func(image []byte) []byte {
+		return func(image []byte) []byte {
+			const align = 48
+			for s := segments(image); len(s) > 0; s = s[sizeofHeader:] {
+				if elf.ProgType(order.Uint32(s)) == elf.PT_NOTE && order.Uint64(s[align:]) == 4 {
+					order.PutUint64(s[field:], value)
+				}
+			}
+			return image
+		}
+	}
+	const address, size = 16, 40
 	for name, c := range map[string]struct {
 		change func(image []byte) []byte
 		want   string // after the path; empty: it is not noted
@@ -72,24 +85,8 @@ func TestLibrariesWithHeadersElsewhere(t *testing.T) {
 			order.PutUint64(image[atHeaders:], uint64(len(image)))
 			return append(image, moved...)
 		}, ""},
-		"notes in no mapping": {func(image []byte) []byte {
-			for s := segments(image); len(s) > 0; s = s[sizeofHeader:] {
-				const address, align = 16, 48
-				if elf.ProgType(order.Uint32(s)) == elf.PT_NOTE && order.Uint64(s[align:]) == 4 {
-					order.PutUint64(s[address:], 1<<30)
-				}
-			}
-			return image
-		}, ": 0 bytes of build-id, 1 addresses\n"},
-		"notes longer than their mapping": {func(image []byte) []byte {
-			for s := segments(image); len(s) > 0; s = s[sizeofHeader:] {
-				const size, align = 40, 48
-				if elf.ProgType(order.Uint32(s)) == elf.PT_NOTE && order.Uint64(s[align:]) == 4 {
-					order.PutUint64(s[size:], 1<<63)
-				}
-			}
-			return image
-		}, ": 0 bytes of build-id, 1 addresses\n"},
+		"notes in no mapping": {notes(address, 1<<30), ": 0 bytes of build-id, 1 addresses\n"},
+		"notes longer than their mapping": {notes(size, 1<<63), ": 0 bytes of build-id, 1 addresses\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "f.so")

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 	"unique"
@@ -122,6 +123,10 @@ func (r *record) meta(now instant) discovery.Meta {
 	return m
 }
 
+// errUnread is an answer without a value: one, and no text of its own, as an answer from
+// memory allocates nothing.
+var errUnread = fmt.Errorf("%w: the shop's own znode exists and cannot be read; /admin/problems says why", discovery.ErrUnread)
+
 // shop returns what the record answers for the shop of that name.
 func (r *record) shop(name string) (discovery.Shop, error) {
 	switch {
@@ -129,6 +134,8 @@ func (r *record) shop(name string) (discovery.Shop, error) {
 		return discovery.Shop{Name: name, Datacenter: r.datacenter.Value()}, nil
 	case r.zxid == 0:
 		return discovery.Shop{}, discovery.ErrNotFound
+	case r.doubt != 0 && !r.doubt.reading():
+		return discovery.Shop{}, errUnread
 	default:
 		return discovery.Shop{}, discovery.ErrBadData
 	}

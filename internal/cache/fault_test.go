@@ -110,8 +110,6 @@ func (w *world) neverRead(want ...string) {
 	}
 }
 
-var hidden = []zk.ACL{{Perms: zk.PermAll &^ zk.PermRead, Scheme: "world", ID: "anyone"}}
-
 // fill makes a world with one shop in each datacenter and a list.
 func (w *world) fill() {
 	w.Helper()
@@ -180,15 +178,13 @@ func TestNeverRead(t *testing.T) {
 			// Mended, it is like any other.
 			w.put(tt.path, tt.whole)
 			if tt.broken == "" {
-				w.must(w.zk.SetACL(w.soon(), tt.path, zk.OpenACL(), -1))
+				w.show(tt.path)
 			}
 			for _, one := range tt.affected {
 				a.expect(strings.ReplaceAll(one, "%s", "HIT"))
 			}
 			w.neverRead()
-			if p := c.Problems(); len(p) > 0 {
-				t.Errorf("problems left: %+v", p)
-			}
+			w.noProblems()
 			if _, ok := c.Age(); !ok {
 				t.Error("the sets are not said to be known")
 			}
@@ -203,7 +199,7 @@ func TestAcceptTheUnreadable(t *testing.T) {
 	list, dc := layout.BadCitizenList("bad"), layout.Datacenter("sea1")
 	w.put(list, "203.0.113.0/33\n")
 	w.put(dc, "?")
-	w.must(w.zk.SetACL(w.soon(), dc, hidden, -1))
+	w.hide(dc)
 	w.shop("50", "sea1")
 	file := filepath.Join(t.TempDir(), "snapshot")
 	c := w.open(Config{Snapshot: file})
@@ -360,7 +356,7 @@ func TestLastGoodValueSurvivesRestarts(t *testing.T) {
 	a.expect("bad: HIT")
 	w.must(c.Close())
 	w.put(list, "198.51.100.1/33\n")
-	w.must(w.zk.SetACL(w.soon(), dc, hidden, -1))
+	w.hide(dc)
 	w.datacenter("ash1", "us-east1", 11) // else it would be known to be what it was
 	for i := range 3 {
 		clock.pass(10 * time.Minute)
@@ -395,11 +391,9 @@ func TestLastGoodValueSurvivesRestarts(t *testing.T) {
 	c = w.open(Config{Snapshot: file, clock: clock})
 	a = w.answers(0)
 	w.put(list, "198.51.100.1\n")
-	w.must(w.zk.SetACL(w.soon(), dc, zk.OpenACL(), -1))
+	w.show(dc)
 	a.expect("ip 198.51.100.1: listed HIT", "datacenter ash1: HIT", "bad: HIT", "datacenters: HIT", "shop 42: HIT")
-	if p := c.Problems(); len(p) > 0 {
-		t.Errorf("problems left: %+v", p)
-	}
+	w.noProblems()
 }
 
 // TestSetThatCannotBeListed: what may be in it is not known, and not told as nothing.
@@ -408,7 +402,7 @@ func TestSetThatCannotBeListed(t *testing.T) {
 	w.fill()
 	lists, dcs := layout.BadCitizensDir(), layout.DatacentersDir()
 	for _, dir := range []string{lists, dcs} {
-		w.must(w.zk.SetACL(w.soon(), dir, hidden, -1))
+		w.hide(dir)
 	}
 	c := w.openUnready(Config{})
 	short, cancel := context.WithTimeout(w.soon(), 10*time.Millisecond)
@@ -421,14 +415,14 @@ func TestSetThatCannotBeListed(t *testing.T) {
 		"shop 42: unread", "lookup 42: unread", "placement: unread", "region us-east1: HIT", "shop none: 404")
 	w.neverRead(lists, dcs)
 	for _, dir := range []string{lists, dcs} {
-		w.must(w.zk.SetACL(w.soon(), dir, zk.OpenACL(), -1))
+		w.show(dir)
 	}
 	a.expect("bad: HIT", "ip 203.0.113.1: listed HIT", "datacenters: HIT", "datacenter none: 404", "shop 42: HIT", "placement: HIT")
 	w.must(c.WaitReady(w.soon()))
 	w.neverRead()
 	// Once it has been listed, its members are known by their own watches.
 	for _, dir := range []string{lists, dcs} {
-		w.must(w.zk.SetACL(w.soon(), dir, hidden, -1))
+		w.hide(dir)
 	}
 	w.must(w.server.Expire(c.pinned.session.client.SessionCredentials()))
 	a.expect("bad: STALE", "ip 203.0.113.1: listed HIT", "ip 203.0.113.2: free STALE", "datacenters: STALE", "datacenter ash1: HIT",

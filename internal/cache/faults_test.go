@@ -523,9 +523,7 @@ func TestHistoryLost(t *testing.T) {
 	w.must(w.server.Start())
 	w.must(w.server.WaitReady())
 	w.zk = w.client(zk.Config{Servers: []string{w.server.Addr()}})
-	for _, dir := range []string{layout.Root, layout.RegionsDir(), layout.DatacentersDir(), layout.BadCitizensDir(), layout.ShopsDir()} {
-		w.put(dir, "")
-	}
+	w.directories()
 	w.shop("42", "ash2")
 	for i := range 300 { // servers refuse a client that has seen more than they have
 		w.datacenter("ash1", "us-east1", i)

@@ -37,13 +37,19 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, server: zktest.Start(t)}
 	w.zk = w.client(zk.Config{Servers: []string{w.server.Addr()}})
-	for _, dir := range []string{layout.Root, layout.RegionsDir(), layout.DatacentersDir(), layout.BadCitizensDir(), layout.ShopsDir()} {
-		w.put(dir, "")
-	}
+	w.directories()
 	w.put(layout.Region("us-east1"), `{"open":true}`)
 	w.datacenter("ash1", "us-east1", 10)
 	w.datacenter("ash2", "us-east1", 20)
 	return w
+}
+
+// directories makes the root and what is in it.
+func (w *world) directories() {
+	w.Helper()
+	for _, dir := range []string{layout.Root, layout.RegionsDir(), layout.DatacentersDir(), layout.BadCitizensDir(), layout.ShopsDir()} {
+		w.put(dir, "")
+	}
 }
 
 func (w *world) client(cfg zk.Config) *zk.Client {
@@ -144,6 +150,28 @@ func (w *world) write(f func(context.Context) error) {
 		if w.zk.WaitReady(ctx) != nil {
 			w.Fatal(err)
 		}
+	}
+}
+
+// hidden lets everybody do anything but read.
+var hidden = []zk.ACL{{Perms: zk.PermAll &^ zk.PermRead, Scheme: "world", ID: "anyone"}}
+
+// hide takes the permission to read a znode from everybody.
+func (w *world) hide(path string) {
+	w.Helper()
+	w.must(w.zk.SetACL(w.soon(), path, hidden, -1))
+}
+
+func (w *world) show(path string) {
+	w.Helper()
+	w.must(w.zk.SetACL(w.soon(), path, zk.OpenACL(), -1))
+}
+
+// noProblems wants none to be left.
+func (w *world) noProblems() {
+	w.Helper()
+	if p := w.cache.Problems(); len(p) > 0 {
+		w.Errorf("problems left: %+v", p)
 	}
 }
 

@@ -243,6 +243,8 @@ func translate(err error) error {
 		return discovery.ErrNotFound
 	case errors.Is(err, zk.ErrClosed):
 		return errClosed
+	case errors.Is(err, zk.ErrNoAuth):
+		return fmt.Errorf("%w: %w", discovery.ErrUnread, err)
 	default:
 		return fmt.Errorf("%w: %w", discovery.ErrUnavailable, err)
 	}

@@ -54,9 +54,7 @@ func TestServersRefuse(t *testing.T) {
 			w.zk = w.client(zk.Config{Servers: []string{w.server.Addr()}})
 			want42, want43 := "ash1", "absent"
 			if tt.empty {
-				for _, dir := range []string{layout.Root, layout.RegionsDir(), layout.DatacentersDir(), layout.BadCitizensDir(), layout.ShopsDir()} {
-					w.put(dir, "")
-				}
+				w.directories()
 				w.datacenter("ash1", "us-east1", 7)
 				want42 = "ash3"
 				w.shop("42", want42)
@@ -139,16 +137,12 @@ func TestRootIsGone(t *testing.T) {
 	a.expect(stale...)
 
 	// It is filled again, from the root on.
-	for _, dir := range []string{layout.Root, layout.RegionsDir(), layout.DatacentersDir(), layout.BadCitizensDir(), layout.ShopsDir()} {
-		w.put(dir, "")
-	}
+	w.directories()
 	w.put(layout.Region("us-east1"), `{"open":true}`)
 	w.datacenter("ash2", "us-east1", 5)
 	w.shop("99", "ash2")
 	a.expect("shop 99: HIT", "shop 42: 404", "datacenters: HIT", "datacenter ash1: 404", "ip 203.0.113.1: free HIT")
-	if p := c.Problems(); len(p) > 0 {
-		t.Errorf("problems left: %+v", p)
-	}
+	w.noProblems()
 }
 
 // TestRootIsBack: a session that is behind says that there is no root when the others

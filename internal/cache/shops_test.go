@@ -103,9 +103,7 @@ func TestProblem(t *testing.T) {
 	w.expect("42", "ash2", discovery.Hit)
 	w.shop("broken", "ash2")
 	w.expect("broken", "ash2", discovery.Hit)
-	if n := len(c.Problems()); n != 0 {
-		t.Errorf("problems left: %+v", c.Problems())
-	}
+	w.noProblems()
 }
 
 // TestProblemWithoutWatch: a znode that could not be read for want of permission
@@ -123,9 +121,7 @@ func TestProblemWithoutWatch(t *testing.T) {
 		c.problems.report(layout.Shop("42"), zk.ErrNoAuth, 0, 0)
 		w.expect("42", "ash1", discovery.Hit)
 	}
-	if p := c.Problems(); len(p) > 0 {
-		t.Errorf("problems left: %+v", p)
-	}
+	w.noProblems()
 }
 
 func TestLargeAndEmptyZnodes(t *testing.T) {

@@ -29,9 +29,9 @@ type RankerConfig struct {
 	Allocator func(pc uint64) bool
 
 	// Code tells the function that a return address lies in; see Symbols.Code. It is
-	// asked for all addresses of each dump, so it has to be quick. Default: each address is a function of
-	// its own, in C or in the allocator, so that what stacks have in common are
-	// addresses, and Go's part of them is not known.
+	// asked for all addresses of each dump, so it has to be quick. Default: each address
+	// is a function of its own, in C or in the allocator, so that what stacks have in
+	// common are addresses, and Go's part of them is not known.
 	Code func(pc uint64) Code
 }
 

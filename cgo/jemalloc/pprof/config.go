@@ -75,9 +75,10 @@ type Config struct {
 	// SymbolServed says that POST /debug/pprof/symbol is answered beside
 	// /debug/pprof/native, by net/http/pprof or another handler. It need not be set
 	// where the server's handler is an http.ServeMux that has a pattern for that very
-	// path. Where it is not answered, go tool pprof would refuse a profile with locations that have no name:
-	// those of Native are named by where they are then ("lib.so+0x1234"), which pprof
-	// can replace by names from files later, and Parca and Pyroscope do not.
+	// path. Where it is not answered, go tool pprof would refuse a profile with locations
+	// that have no name: those of Native are named by where they are then
+	// ("lib.so+0x1234"), which pprof can replace by names from files later, and Parca and
+	// Pyroscope do not.
 	SymbolServed bool
 
 	// Logger gets a line for each dump that was not asked for, and what goes
