@@ -85,7 +85,7 @@ func TestLibrariesWithHeadersElsewhere(t *testing.T) {
 			order.PutUint64(image[atHeaders:], uint64(len(image)))
 			return append(image, moved...)
 		}, ""},
-		"notes in no mapping": {notes(address, 1<<30), ": 0 bytes of build-id, 1 addresses\n"},
+		"notes in no mapping":             {notes(address, 1<<30), ": 0 bytes of build-id, 1 addresses\n"},
 		"notes longer than their mapping": {notes(size, 1<<63), ": 0 bytes of build-id, 1 addresses\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
