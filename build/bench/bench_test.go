@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 func TestHotShopsDiffer(t *testing.T) {
@@ -71,7 +71,7 @@ func TestBody(t *testing.T) {
 	if err := json.Unmarshal(body, &answer); err != nil {
 		t.Fatal(err)
 	}
-	shop, err := discovery.DecodeShop(shopName(7), shopData(7), func(b []byte) string { return string(b) })
+	shop, err := shops.DecodeShop(shopName(7), shopData(7), func(b []byte) string { return string(b) })
 	if err != nil || answer["shop"] != shop.Name || answer["datacenter"] != shop.Datacenter {
 		t.Errorf("%v is not what %+v (%v) is answered by", answer, shop, err)
 	}

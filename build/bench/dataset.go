@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -30,7 +30,7 @@ const zipfS = 1.01
 // seed makes all runs draw the same shops in the same order.
 const seed = 42
 
-var layout = discovery.Layout{Root: discovery.DefaultRoot, ShopBuckets: discovery.DefaultShopBuckets}
+var layout = shops.Layout{Root: shops.DefaultRoot, ShopBuckets: shops.DefaultShopBuckets}
 
 // dataset is the shops in ZooKeeper, and how often each is asked for.
 type dataset struct {

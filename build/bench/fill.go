@@ -19,6 +19,7 @@ import (
 
 	"magellan/internal/cache"
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -113,7 +114,7 @@ func fillCache(ctx context.Context, addr string, paths []string) (fillResult, er
 	defer c.Close()
 	var next atomic.Int64
 	return timeFill(callers, func(r *fillResult) error {
-		reads := make([]discovery.ShopRead, perCall)
+		reads := make([]shops.ShopRead, perCall)
 		for {
 			first := int(next.Add(perCall)) - perCall
 			if first >= len(names) {
@@ -132,7 +133,7 @@ func fillCache(ctx context.Context, addr string, paths []string) (fillResult, er
 }
 
 // readShops reads shops that all must exist.
-func readShops(ctx context.Context, c *cache.Cache, names []string, reads []discovery.ShopRead) error {
+func readShops(ctx context.Context, c *cache.Cache, names []string, reads []shops.ShopRead) error {
 	c.Shops(ctx, names, discovery.ReadOptions{}, reads)
 	for i, name := range names {
 		if err := reads[i].Err; err != nil {

@@ -12,6 +12,7 @@ import (
 	"magellan/cgo/jemalloc"
 	"magellan/internal/cache"
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // holdCmd keeps all shops in memory and reports a holdResult.
@@ -85,7 +86,7 @@ func (h *holdCmd) holdCache(ctx context.Context) (any, error) {
 // readAll reads all shops and returns how many were in memory.
 func (h *holdCmd) readAll(ctx context.Context, c *cache.Cache) (hits int, err error) {
 	const perCall = 5000
-	names, reads := make([]string, 0, perCall), make([]discovery.ShopRead, perCall)
+	names, reads := make([]string, 0, perCall), make([]shops.ShopRead, perCall)
 	for i := range h.Shops {
 		names = append(names, shopName(i))
 		if len(names) < perCall && i < h.Shops-1 {

@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -16,23 +16,23 @@ const (
 	createAtOnce   = 500
 )
 
-var layout = discovery.Layout{Root: discovery.DefaultRoot, ShopBuckets: discovery.DefaultShopBuckets}
+var layout = shops.Layout{Root: shops.DefaultRoot, ShopBuckets: shops.DefaultShopBuckets}
 
 func shopData(datacenter int) []byte { return fmt.Appendf(nil, `{"datacenter":"dc-%d"}`, datacenter) }
 
-// shops are in ZooKeeper and change.
-type shops struct {
+// dataset is the shops that are in ZooKeeper and change.
+type dataset struct {
 	zk    *zk.Client
 	count int
 }
 
 // openShops creates them.
-func openShops(ctx context.Context, addr string, count int) (*shops, error) {
+func openShops(ctx context.Context, addr string, count int) (*dataset, error) {
 	client, err := zk.Open(zk.Config{Servers: []string{addr}, SessionTimeout: 30 * time.Second})
 	if err != nil {
 		return nil, err
 	}
-	s := &shops{client, count}
+	s := &dataset{client, count}
 	if err = client.WaitReady(ctx); err == nil {
 		err = s.create(ctx)
 	}
@@ -43,7 +43,7 @@ func openShops(ctx context.Context, addr string, count int) (*shops, error) {
 	return s, nil
 }
 
-func (s *shops) create(ctx context.Context) error {
+func (s *dataset) create(ctx context.Context) error {
 	node := func(path string, data []byte) zk.Op { return zk.CreateOp(path, data, zk.CreateOptions{}) }
 	ops := []zk.Op{node(layout.Root, nil), node(layout.RegionsDir(), nil), node(layout.DatacentersDir(), nil),
 		node(layout.BadCitizensDir(), nil), node(layout.ShopsDir(), nil), node(layout.Region("us-east1"), []byte(`{"open":true}`))}
@@ -70,7 +70,7 @@ func (s *shops) create(ctx context.Context) error {
 }
 
 // start changes so many shops a second until ctx ends.
-func (s *shops) start(ctx context.Context, rate int) <-chan outcome {
+func (s *dataset) start(ctx context.Context, rate int) <-chan outcome {
 	result := make(chan outcome, 1)
 	go func() {
 		result <- together(changersAtOnce, float64(rate), func(p *pace) outcome { return s.change(ctx, p) })
@@ -78,7 +78,7 @@ func (s *shops) start(ctx context.Context, rate int) <-chan outcome {
 	return result
 }
 
-func (s *shops) change(ctx context.Context, p *pace) (o outcome) {
+func (s *dataset) change(ctx context.Context, p *pace) (o outcome) {
 	for {
 		due, err := p.wait(ctx)
 		if err != nil {
@@ -99,4 +99,4 @@ func (s *shops) change(ctx context.Context, p *pace) (o outcome) {
 	}
 }
 
-func (s *shops) close() { s.zk.Close() }
+func (s *dataset) close() { s.zk.Close() }

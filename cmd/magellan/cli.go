@@ -12,8 +12,8 @@ import (
 
 	"magellan/internal/admin"
 	"magellan/internal/cache"
-	"magellan/internal/discovery"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
 )
 
 // The exit codes; doc.go says what they mean.
@@ -66,9 +66,9 @@ func newParser(stdout, stderr io.Writer) *kong.Kong {
 		kong.ExplicitGroups([]kong.Group{nativeGroup}),
 		kong.Writers(stdout, stderr),
 		kong.Vars{
-			"root":            discovery.DefaultRoot,
-			"shop_buckets":    fmt.Sprint(discovery.DefaultShopBuckets),
-			"max_stale":       discovery.DefaultMaxStale.String(),
+			"root":            shops.DefaultRoot,
+			"shop_buckets":    fmt.Sprint(shops.DefaultShopBuckets),
+			"max_stale":       shops.DefaultMaxStale.String(),
 			"snapshot_every":  cache.DefaultSnapshotInterval.String(),
 			"shrink_guard":    fmt.Sprint(cache.DefaultShrinkGuard),
 			"audit_rate":      fmt.Sprint(cache.DefaultAuditRate),

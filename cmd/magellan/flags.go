@@ -17,7 +17,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -35,8 +35,8 @@ type zookeeperFlags struct {
 }
 
 // layout returns where the znodes are.
-func (f *zookeeperFlags) layout() (discovery.Layout, error) {
-	l := discovery.Layout{Root: f.Root, ShopBuckets: f.ShopBuckets}
+func (f *zookeeperFlags) layout() (shops.Layout, error) {
+	l := shops.Layout{Root: f.Root, ShopBuckets: f.ShopBuckets}
 	if err := l.Validate(); err != nil {
 		return l, &codedError{exitUsage, err}
 	}

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/term"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -153,7 +153,7 @@ func (c *importCommand) open(stdin *os.File) (sources []*source, size int64, clo
 
 // importer is one run of import.
 type importer struct {
-	layout discovery.Layout
+	layout shops.Layout
 	writer *writer // nil: check only
 	stderr io.Writer
 	bar    *progress
@@ -270,7 +270,7 @@ func (i *importer) write(ctx context.Context, j job) error {
 
 func (i *importer) path(r record) string {
 	switch r.kind {
-	case shops:
+	case shopRecords:
 		return i.layout.Shop(r.name)
 	case datacenters:
 		return i.layout.Datacenter(r.name)

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -23,7 +24,7 @@ import (
 type kind string
 
 const (
-	shops       kind = "shops"
+	shopRecords kind = "shops"
 	datacenters kind = "datacenters"
 	regions     kind = "regions"
 	badCitizens kind = "bad-citizens"
@@ -326,7 +327,7 @@ func (s *source) readList(in *bufio.Reader, yield func(record, error) bool) {
 	}
 	data := []byte{} // an empty list is no NULL
 	for number, line := range s.lines(in, report) {
-		if _, _, err := discovery.ParseBadCitizen(string(line)); err != nil {
+		if _, _, err := shops.ParseBadCitizen(string(line)); err != nil {
 			if !report(&lineError{file: s.name, line: number, err: err}) {
 				return
 			}
@@ -342,7 +343,7 @@ func (s *source) readList(in *bufio.Reader, yield func(record, error) bool) {
 	if !goOn {
 		return
 	}
-	list, err := discovery.DecodeBadCitizens(s.list, data, 0)
+	list, err := shops.DecodeBadCitizens(s.list, data, 0)
 	if err == nil && bad > 0 && list.Len() == 0 {
 		err = errors.New("none of its lines is an entry; the list is not imported, so that it does not let everybody in")
 	}
@@ -370,10 +371,10 @@ type schemaField struct{ name, missing string }
 // of package discovery: nothing is imported that the server could not read.
 var schemas = []schema{
 	{
-		kind: shops, key: "shop", refers: datacenters,
+		kind: shopRecords, key: "shop", refers: datacenters,
 		fields: []schemaField{{"datacenter", ""}},
 		decode: func(name string, data []byte) (any, string, error) {
-			s, err := discovery.DecodeShop(name, data, nil)
+			s, err := shops.DecodeShop(name, data, nil)
 			return struct {
 				Datacenter string `json:"datacenter"`
 			}{s.Datacenter}, s.Datacenter, err
@@ -383,7 +384,7 @@ var schemas = []schema{
 		kind: datacenters, key: "datacenter", refers: regions,
 		fields: []schemaField{{"region", ""}, {"capacity", ""}, {"assigned", "0"}, {"open", "true"}},
 		decode: func(name string, data []byte) (any, string, error) {
-			d, err := discovery.DecodeDatacenter(name, data, 0)
+			d, err := shops.DecodeDatacenter(name, data, 0)
 			return struct {
 				Region   string `json:"region"`
 				Capacity int64  `json:"capacity"`
@@ -396,7 +397,7 @@ var schemas = []schema{
 		kind: regions, key: "region",
 		fields: []schemaField{{"open", "true"}},
 		decode: func(name string, data []byte) (any, string, error) {
-			r, err := discovery.DecodeRegion(name, data, 0)
+			r, err := shops.DecodeRegion(name, data, 0)
 			return struct {
 				Open bool `json:"open"`
 			}{r.Open}, "", err

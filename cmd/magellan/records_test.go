@@ -12,6 +12,7 @@ import (
 	"testing/iotest"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // readAll returns what a file of that name and content holds: a line for each
@@ -209,20 +210,20 @@ func checkRecord(t *testing.T, r record) {
 	var err error
 	again := map[string]any{}
 	switch r.kind {
-	case shops:
-		var s discovery.Shop
-		s, err = discovery.DecodeShop(r.name, r.data, nil)
+	case shopRecords:
+		var s shops.Shop
+		s, err = shops.DecodeShop(r.name, r.data, nil)
 		again = map[string]any{"shop": r.name, "datacenter": s.Datacenter}
 	case datacenters:
-		var d discovery.Datacenter
-		d, err = discovery.DecodeDatacenter(r.name, r.data, 0)
+		var d shops.Datacenter
+		d, err = shops.DecodeDatacenter(r.name, r.data, 0)
 		again = map[string]any{"datacenter": r.name, "region": d.Region, "capacity": d.Capacity, "assigned": d.Assigned, "open": d.Open}
 	case regions:
-		var g discovery.Region
-		g, err = discovery.DecodeRegion(r.name, r.data, 0)
+		var g shops.Region
+		g, err = shops.DecodeRegion(r.name, r.data, 0)
 		again = map[string]any{"region": r.name, "open": g.Open}
 	case badCitizens:
-		list, err := discovery.DecodeBadCitizens(r.name, r.data, 0)
+		list, err := shops.DecodeBadCitizens(r.name, r.data, 0)
 		if err != nil || list.BadLines > 0 {
 			t.Fatalf("%q: %d bad lines, %v", r.data, list.BadLines, err)
 		}

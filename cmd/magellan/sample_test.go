@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
 )
 
 var update = flag.Bool("update", false, "write the files that tests compare with")

@@ -20,7 +20,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 	"magellan/internal/zk/zktest"
 )
@@ -335,7 +335,7 @@ func cmdInterrupt(ts *testscript.TestScript, neg bool, args []string) {
 // shoppath NAME VARIABLE sets a variable to the path of a shop's znode.
 func cmdShopPath(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 2, "shoppath NAME VARIABLE")
-	layout := discovery.Layout{Root: ts.Getenv("ROOT"), ShopBuckets: discovery.DefaultShopBuckets}
+	layout := shops.Layout{Root: ts.Getenv("ROOT"), ShopBuckets: shops.DefaultShopBuckets}
 	ts.Setenv(args[1], layout.Shop(args[0]))
 }
 

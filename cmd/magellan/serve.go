@@ -22,8 +22,8 @@ import (
 	"magellan/cmd/magellan/internal/leak"
 	"magellan/internal/admin"
 	"magellan/internal/cache"
-	"magellan/internal/discovery"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -177,7 +177,7 @@ type server struct {
 	log      *slog.Logger
 	stderr   io.Writer // for what jemalloc says at the end
 	native   *pprof.Recorder
-	layout   discovery.Layout
+	layout   shops.Layout
 	cache    *cache.Cache
 	api      *httpapi.Server
 	listener net.Listener // of api
@@ -235,7 +235,7 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	} else if err != nil {
 		return s, listenFailed("--admin-listen", err)
 	}
-	service, err := discovery.New(discovery.Config{Reader: leak.Reader(s.cache), MaxStale: c.MaxStale})
+	service, err := shops.New(shops.Config{Reader: leak.Reader(s.cache), MaxStale: c.MaxStale})
 	if err != nil {
 		return s, err
 	}

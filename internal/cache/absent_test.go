@@ -11,13 +11,13 @@ import (
 // shop that does, and their watches on the server stay few.
 func TestFloodOfUnknownShops(t *testing.T) {
 	w := newWorld(t)
-	const shops, room, unknown = 300, 320, 2000
-	for i := range shops {
+	const many, room, unknown = 300, 320, 2000
+	for i := range many {
 		w.shop(fmt.Sprint("shop-", i), "ash1")
 	}
 	c := w.open(Config{MaxBytes: room * (entryBytes + 3*8)})
 	fixed := w.watches()
-	for i := range shops {
+	for i := range many {
 		w.ask(fmt.Sprint("shop-", i))
 	}
 	c.keep.Wait()
@@ -27,7 +27,7 @@ func TestFloodOfUnknownShops(t *testing.T) {
 			t.Fatalf("unknown shop is %s", got)
 		}
 	}
-	for i := range shops {
+	for i := range many {
 		if c.index.entry(c.hash(fmt.Sprint("shop-", i))) != nil {
 			held--
 		}

@@ -7,7 +7,7 @@ import (
 	"reflect"
 	"time"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -117,7 +117,7 @@ func (a *audit) compare(data []byte, st zk.Stat, err error) {
 		c.refresh(hash, a.e) // which finds out what is still true
 		return
 	case err == nil:
-		shop, bad := discovery.DecodeShop(a.e.name, data, c.pinned.intern)
+		shop, bad := shops.DecodeShop(a.e.name, data, c.pinned.intern)
 		held := ""
 		if rec.datacenter != nothing {
 			held = rec.datacenter.Value()

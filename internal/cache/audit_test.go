@@ -12,6 +12,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -28,8 +29,8 @@ func (w *world) drift() float64 { return counted(w.cache.metrics.drift) }
 // TestAuditFindsNoDrift: while everything changes all the time.
 func TestAuditFindsNoDrift(t *testing.T) {
 	w := newWorld(t)
-	const shops = 200
-	names := make([]string, shops)
+	const many = 200
+	names := make([]string, many)
 	for i := range names {
 		names[i] = fmt.Sprint("shop-", i)
 		w.shop(names[i], "ash1")
@@ -40,7 +41,7 @@ func TestAuditFindsNoDrift(t *testing.T) {
 	var running sync.WaitGroup
 	running.Go(func() {
 		for n := 0; ctx.Err() == nil; n++ {
-			name := names[rand.N(shops)]
+			name := names[rand.N(many)]
 			switch path := layout.Shop(name); n % 4 {
 			case 0:
 				_ = w.zk.Delete(ctx, path, zk.AnyVersion)
@@ -55,7 +56,7 @@ func TestAuditFindsNoDrift(t *testing.T) {
 	})
 	running.Go(func() {
 		for ctx.Err() == nil {
-			w.ask(names[rand.N(shops)])
+			w.ask(names[rand.N(many)])
 		}
 	})
 	w.eventually(func() string {
@@ -128,7 +129,7 @@ func TestAuditFindsDrift(t *testing.T) {
 	// What is pinned.
 	lists := c.pinned.sets[2]
 	lists.v.mu.Lock()
-	lists.nodes["a"].value = discovery.BadCitizenList{Name: "a"}
+	lists.nodes["a"].value = shops.BadCitizenList{Name: "a"}
 	lists.v.mu.Unlock()
 	finds()
 	w.must(c.pinned.session.client.RemoveWatch(w.soon(), layout.Datacenter("ash1"), zk.WatchData))

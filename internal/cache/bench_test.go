@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 	"magellan/internal/zk/zktest"
 )
@@ -19,7 +20,7 @@ import (
 // newFilled returns a cache that holds shops without a datacenter of their own
 // in ZooKeeper: they are absent there, which costs a read and a watch each all
 // the same. There is room for as many, see absentShare.
-func newFilled(b *testing.B, shops int) (*zktest.Server, *Cache, []string) {
+func newFilled(b *testing.B, count int) (*zktest.Server, *Cache, []string) {
 	server := zktest.Start(b)
 	client, err := zk.Open(zk.Config{Servers: []string{server.Addr()}, Logger: quiet})
 	if err != nil {
@@ -41,12 +42,12 @@ func newFilled(b *testing.B, shops int) (*zktest.Server, *Cache, []string) {
 	if err := c.WaitReady(ctx); err != nil {
 		b.Fatal(err)
 	}
-	names := make([]string, shops)
+	names := make([]string, count)
 	for i := range names {
 		names[i] = fmt.Sprintf("shop-%07d", i)
 	}
 	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
-	out := make([]discovery.ShopRead, 10_000)
+	out := make([]shops.ShopRead, 10_000)
 	for at := 0; at < len(names); at += len(out) {
 		c.Shops(ctx, names[at:min(at+len(out), len(names))], discovery.ReadOptions{}, out)
 	}
@@ -72,7 +73,7 @@ func BenchmarkShop(b *testing.B) {
 func BenchmarkShops(b *testing.B) {
 	_, c, names := newFilled(b, 200_000)
 	ctx := context.Background()
-	out := make([]discovery.ShopRead, 1000)
+	out := make([]shops.ShopRead, 1000)
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {

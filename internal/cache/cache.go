@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -33,7 +34,7 @@ type Config struct {
 	// older znode is believed.
 	ZooKeeper zk.Config
 	// Layout says where the znodes are. Required.
-	Layout discovery.Layout
+	Layout shops.Layout
 	// MaxBytes bounds the memory that shops take, in bytes: the cache's own,
 	// ristretto's and libzookeeper's, as measured (see entryBytes). 0 means
 	// DefaultMaxBytes. Regions, datacenters and lists come on top.
@@ -112,7 +113,7 @@ type Cache struct {
 	sessions sessions
 }
 
-var _ discovery.Reader = (*Cache)(nil)
+var _ shops.Reader = (*Cache)(nil)
 
 // Open opens the first session and returns at once; [Cache.WaitReady] waits for
 // the pinned sets. Close must be called.

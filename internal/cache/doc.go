@@ -45,5 +45,5 @@
 // where it is of a shop. Until then the value before is served as if it were true.
 // See check.go.
 //
-// A [Cache] satisfies discovery.Reader and is safe for concurrent use.
+// A [Cache] satisfies shops.Reader and is safe for concurrent use.
 package cache

@@ -7,6 +7,7 @@ import (
 	"unique"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // instant is a point in time as nanoseconds since the cache was opened, on the
@@ -128,16 +129,16 @@ func (r *record) meta(now instant) discovery.Meta {
 var errUnread = fmt.Errorf("%w: the shop's own znode exists and cannot be read; /admin/problems says why", discovery.ErrUnread)
 
 // shop returns what the record answers for the shop of that name.
-func (r *record) shop(name string) (discovery.Shop, error) {
+func (r *record) shop(name string) (shops.Shop, error) {
 	switch {
 	case r.datacenter != nothing:
-		return discovery.Shop{Name: name, Datacenter: r.datacenter.Value()}, nil
+		return shops.Shop{Name: name, Datacenter: r.datacenter.Value()}, nil
 	case r.zxid == 0:
-		return discovery.Shop{}, discovery.ErrNotFound
+		return shops.Shop{}, discovery.ErrNotFound
 	case r.doubt != 0 && !r.doubt.reading():
-		return discovery.Shop{}, errUnread
+		return shops.Shop{}, errUnread
 	default:
-		return discovery.Shop{}, discovery.ErrBadData
+		return shops.Shop{}, discovery.ErrBadData
 	}
 }
 

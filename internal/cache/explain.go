@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // Explanation is what the cache knows of one znode, for operators.
@@ -96,7 +96,7 @@ func (x *Explanation) in(rec *record, now instant) {
 // words describes a member's value. Of a list it tells how long it is: a lock is
 // held that events wait for, and GET /v1/bad-citizens has its entries.
 func words(value any) string {
-	if list, ok := value.(discovery.BadCitizenList); ok {
+	if list, ok := value.(shops.BadCitizenList); ok {
 		return fmt.Sprintf("%d entries, %d bad lines", list.Len(), list.BadLines)
 	}
 	return fmt.Sprintf("%+v", value)

@@ -12,18 +12,19 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
 // answers asks a Service above the cache, as HTTP does.
 type answers struct {
 	*world
-	*discovery.Service
+	*shops.Service
 }
 
 func (w *world) answers(maxStale time.Duration) answers {
 	w.Helper()
-	s, err := discovery.New(discovery.Config{Reader: w.cache, MaxStale: maxStale})
+	s, err := shops.New(shops.Config{Reader: w.cache, MaxStale: maxStale})
 	w.must(err)
 	return answers{w, s}
 }
@@ -40,7 +41,7 @@ func (a answers) route(path string, opt discovery.ReadOptions) (string, discover
 	case "shop":
 		_, meta, err = a.Shop(a.soon(), name, opt)
 	case "lookup":
-		out := make([]discovery.ShopResult, 1)
+		out := make([]shops.ShopResult, 1)
 		if meta, err = a.Lookup(a.soon(), []string{name}, opt, out); err == nil {
 			meta, err = out[0].Meta, out[0].Err
 		}
@@ -53,11 +54,11 @@ func (a answers) route(path string, opt discovery.ReadOptions) (string, discover
 	case "datacenters":
 		_, meta, err = a.Datacenters(a.soon(), opt)
 	case "placement":
-		_, meta, err = a.Place(a.soon(), discovery.PlacementRequest{Shop: "new"}, opt)
+		_, meta, err = a.Place(a.soon(), shops.PlacementRequest{Shop: "new"}, opt)
 	case "bad":
 		_, meta, err = a.BadCitizens(a.soon(), opt)
 	case "ip":
-		var answer discovery.BadCitizenAnswer
+		var answer shops.BadCitizenAnswer
 		if answer, meta, err = a.BadCitizen(a.soon(), name, opt); err == nil {
 			said = map[bool]string{true: "listed ", false: "free "}[answer.Listed]
 		}

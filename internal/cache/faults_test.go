@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 	"magellan/internal/zk/zktest"
 )
@@ -99,7 +100,7 @@ func TestExpiry(t *testing.T) {
 	}
 	w.put(layout.BadCitizensDir()+"/a", "203.0.113.1\n")
 	c := w.open(Config{})
-	c.Shops(w.soon(), names, discovery.ReadOptions{}, make([]discovery.ShopRead, len(names)))
+	c.Shops(w.soon(), names, discovery.ReadOptions{}, make([]shops.ShopRead, len(names)))
 
 	s := c.sessions.list()[0]
 	old := s.epoch.Load()
@@ -173,14 +174,14 @@ func TestFreshAfterExpiry(t *testing.T) {
 // and what was evicted is answered right when it is asked for again.
 func TestEviction(t *testing.T) {
 	w := newWorld(t)
-	const shops, room = 600, 100
-	for i := range shops {
+	const many, room = 600, 100
+	for i := range many {
 		w.shop(fmt.Sprint("shop-", i), "ash1")
 	}
 	c := w.open(Config{MaxBytes: room * (entryBytes + 3*8)})
 	pinned := w.watches()
 	for round := range 3 {
-		for i := range shops {
+		for i := range many {
 			if got, _ := w.ask(fmt.Sprint("shop-", i)); got != "ash1" {
 				t.Fatalf("round %d: shop %d is %s", round, i, got)
 			}
@@ -217,10 +218,10 @@ func TestEviction(t *testing.T) {
 		}
 		return ""
 	})
-	for i := range shops {
+	for i := range many {
 		w.shop(fmt.Sprint("shop-", i), "ash2")
 	}
-	for i := range shops {
+	for i := range many {
 		w.eventually(func() string {
 			if got, _ := w.ask(fmt.Sprint("shop-", i)); got != "ash2" {
 				return "shop is " + got
@@ -234,15 +235,15 @@ func TestEviction(t *testing.T) {
 // each session's share comes back after its own expiry.
 func TestManySessions(t *testing.T) {
 	w := newWorld(t)
-	const shops = 300
-	names := make([]string, shops)
+	const many = 300
+	names := make([]string, many)
 	for i := range names {
 		names[i] = fmt.Sprint("shop-", i)
 		w.shop(names[i], "ash1")
 	}
 	budget := int64(60 * zk.WatchCost(layout.Shop("shop-100")))
 	c := w.open(Config{watchBudget: budget, MaxSessions: 7})
-	out := make([]discovery.ShopRead, shops)
+	out := make([]shops.ShopRead, many)
 	c.Shops(w.soon(), names, discovery.ReadOptions{}, out)
 	for i, r := range out {
 		if r.Err != nil || r.Shop.Datacenter != "ash1" {
@@ -251,7 +252,7 @@ func TestManySessions(t *testing.T) {
 	}
 	all := c.sessions.list()
 	if len(all) < 5 || len(all) > 7 {
-		t.Errorf("%d sessions for %d watches of which one carries 60", len(all), shops)
+		t.Errorf("%d sessions for %d watches of which one carries 60", len(all), many)
 	}
 	for _, s := range all {
 		if n := s.reserved.Load(); n > budget {
@@ -318,9 +319,9 @@ func TestNeverBackInTime(t *testing.T) {
 	w := &world{T: t, server: ensemble.Servers[0]}
 	w.zk = w.client(zk.Config{Servers: ensemble.Addrs()})
 	w.put(layout.Root, "")
-	const shops = 60
+	const many = 60
 	name := func(i int) string { return fmt.Sprint("shop-", i) }
-	for i := range shops {
+	for i := range many {
 		w.shop(name(i), "0")
 	}
 	c := w.open(Config{
@@ -335,17 +336,17 @@ func TestNeverBackInTime(t *testing.T) {
 	var reads, writes atomic.Int64
 	running.Go(func() {
 		for n := 1; ctx.Err() == nil; n++ {
-			i := rand.N(shops)
+			i := rand.N(many)
 			if _, err := w.zk.Set(ctx, layout.Shop(name(i)), []byte(`{"datacenter":"`+strconv.Itoa(n)+`"}`), zk.AnyVersion); err == nil {
 				writes.Add(1)
 			}
 		}
 	})
-	var highest [shops]atomic.Int64
+	var highest [many]atomic.Int64
 	for range 8 {
 		running.Go(func() {
 			for ctx.Err() == nil {
-				i := rand.N(shops)
+				i := rand.N(many)
 				floor := highest[i].Load() // what somebody has seen before this read began
 				shop, _, err := c.Shop(ctx, name(i), discovery.ReadOptions{Fresh: rand.N(50) == 0})
 				if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -28,7 +29,7 @@ func manySessions(w *world, cfg Config) (c *Cache, names []string) {
 	}
 	cfg.watchBudget = int64(10 * zk.WatchCost(layout.Shop(names[0])))
 	c = w.open(cfg)
-	out := make([]discovery.ShopRead, len(names))
+	out := make([]shops.ShopRead, len(names))
 	c.Shops(w.soon(), names, discovery.ReadOptions{}, out)
 	if n := len(c.sessions.list()); n < 12 {
 		w.Fatalf("%d sessions", n)
@@ -44,7 +45,7 @@ func TestFreshSyncsSideBySide(t *testing.T) {
 	metrics, err := zk.NewMetrics(registry)
 	w.must(err)
 	c, names := manySessions(w, Config{ZooKeeper: zk.Config{Metrics: metrics, Heartbeat: -1}})
-	out := make([]discovery.ShopRead, len(names))
+	out := make([]shops.ShopRead, len(names))
 	of := map[*session]bool{}
 	for _, name := range names {
 		of[c.index.entry(c.hash(name)).rec.Load().epoch.session] = true
@@ -95,7 +96,7 @@ func TestFreshTakesAsLongAsOneSession(t *testing.T) {
 	_, err := p.Toxics.AddToxicJson(strings.NewReader(`{"name":"far","type":"latency","stream":"downstream","attributes":{"latency":100}}`))
 	w.must(err)
 	fresh := discovery.ReadOptions{Fresh: true}
-	out := make([]discovery.ShopRead, len(names))
+	out := make([]shops.ShopRead, len(names))
 	var one, all []time.Duration
 	for range 5 {
 		begin := time.Now()
@@ -137,7 +138,7 @@ func TestFreshReadsSideBySide(t *testing.T) {
 		e := c.index.entry(c.hash(name))
 		e.rec.Store(e.rec.Load().superseded(c.now()))
 	}
-	out := make([]discovery.ShopRead, len(names))
+	out := make([]shops.ShopRead, len(names))
 	asking := make(chan struct{})
 	go func() {
 		defer close(asking)
@@ -173,7 +174,7 @@ func TestFreshIsNotAnsweredFromMemory(t *testing.T) {
 	if shop, meta, err := c.Shop(over, "42", fresh); !errors.Is(err, context.Canceled) {
 		t.Errorf("%+v, %+v, %v", shop, meta, err)
 	}
-	out := make([]discovery.ShopRead, 1)
+	out := make([]shops.ShopRead, 1)
 	if c.Shops(over, []string{"42"}, fresh, out); !errors.Is(out[0].Err, context.Canceled) {
 		t.Errorf("%+v", out[0])
 	}

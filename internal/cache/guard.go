@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 const (
@@ -168,7 +168,7 @@ func (s *set) hold(name string, n *node, value any, data []byte, zxid int64, at 
 }
 
 // listEntries is the weight of a bad-citizen list: what has not expired.
-func listEntries(value any) int { return value.(discovery.BadCitizenList).Current(time.Now()) }
+func listEntries(value any) int { return value.(shops.BadCitizenList).Current(time.Now()) }
 
 // served yields what is served in place of members that have gone.
 func (s *set) served(yield func(name string, n *node) bool) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -28,7 +29,7 @@ func doubted(meta discovery.Meta, doubts discovery.Doubts) discovery.Meta {
 }
 
 // bad returns the blocklist, and how well it is known as a whole.
-func (w *world) bad() (*discovery.Blocklist, discovery.Meta) {
+func (w *world) bad() (*shops.Blocklist, discovery.Meta) {
 	w.Helper()
 	list, meta, err := w.cache.Blocklist(w.soon(), discovery.ReadOptions{})
 	w.must(err)

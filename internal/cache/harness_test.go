@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 	"magellan/internal/zk/zktest"
 )
@@ -22,7 +23,7 @@ import (
 // how quick it is.
 const patience = 2 * time.Minute
 
-var layout = discovery.Layout{Root: "/magellan", ShopBuckets: 4096}
+var layout = shops.Layout{Root: "/magellan", ShopBuckets: 4096}
 
 // world is a server, a client that writes to it, and the cache under test.
 type world struct {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -227,7 +228,7 @@ func TestCreatedHidden(t *testing.T) {
 		names[i] = fmt.Sprint("shop-", i)
 		w.shop(names[i], "ash1")
 	}
-	w.cache.Shops(w.soon(), names, discovery.ReadOptions{}, make([]discovery.ShopRead, len(names)))
+	w.cache.Shops(w.soon(), names, discovery.ReadOptions{}, make([]shops.ShopRead, len(names)))
 	a.expect("shop b: 404", "shop c: 404")
 	create("b")
 	a.expect("shop b: unread", "shop c: 404")
@@ -246,7 +247,7 @@ func TestFollowedThroughHiding(t *testing.T) {
 	followed := make(chan string, 1)
 	go func() { followed <- w.follow(w.soon(), "42", "ash2") }()
 	w.eventually(func() string {
-		if !w.cache.notify.feed.Watched(discovery.ShopTopic("42")) {
+		if !w.cache.notify.feed.Watched(shops.ShopTopic("42")) {
 			return "nobody follows"
 		}
 		return ""

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // TestEvictionOfManyForOne: shops with long names push out several with short
@@ -18,7 +19,7 @@ func TestEvictionOfManyForOne(t *testing.T) {
 	for i := range crowd {
 		names = append(names, fmt.Sprint("s", i), fmt.Sprint(i, strings.Repeat("x", 230)))
 	}
-	out := make([]discovery.ShopRead, len(names))
+	out := make([]shops.ShopRead, len(names))
 	for range 5 {
 		c.Shops(w.soon(), names, discovery.ReadOptions{}, out)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -163,7 +164,7 @@ func TestFreshSyncsTwice(t *testing.T) {
 			return shop.Datacenter, err
 		}},
 		{"Shops", func(n int) { w.shop("42", strconv.Itoa(n)) }, func() (string, error) {
-			out := make([]discovery.ShopRead, 1)
+			out := make([]shops.ShopRead, 1)
 			c.Shops(w.soon(), []string{"42"}, fresh, out)
 			return out[0].Shop.Datacenter, out[0].Err
 		}},

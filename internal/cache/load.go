@@ -6,6 +6,7 @@ import (
 	"unique"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -165,7 +166,7 @@ func (l *load) found(data []byte, st zk.Stat) {
 	}
 	l.missed(st, nil)
 	rec := &record{zxid: st.Mzxid, epoch: l.s.epoch.Load()}
-	shop, err := discovery.DecodeShop(l.e.name, data, c.pinned.intern)
+	shop, err := shops.DecodeShop(l.e.name, data, c.pinned.intern)
 	if err == nil {
 		c.problems.resolve(l.path)
 		rec.datacenter = unique.Make(shop.Datacenter)

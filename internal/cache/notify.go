@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 const (
@@ -45,7 +46,7 @@ func (n *notifier) init(c *Cache) {
 	n.max = int(c.cfg.MaxBytes / pinnedShare / entryBytes)
 }
 
-// Watch implements discovery.Reader.
+// Watch implements shops.Reader.
 func (c *Cache) Watch(t discovery.Topic, o discovery.Observer) *discovery.Watch {
 	return c.notify.feed.Watch(t, o)
 }
@@ -54,14 +55,14 @@ func (c *Cache) Watch(t discovery.Topic, o discovery.Observer) *discovery.Watch 
 // entry of a shop. That a record is vouched for again is no change.
 func (n *notifier) installed(name string, was, is *record) {
 	if was == nil || was.datacenter != is.datacenter || (was.zxid == 0) != (is.zxid == 0) {
-		n.feed.Publish(discovery.ShopTopic(name))
+		n.feed.Publish(shops.ShopTopic(name), time.Time{})
 	}
 }
 
 // expect notes that a change of a shop has been learnt of, and is being read.
 func (n *notifier) expect(name string) {
 	if n.feed.Watches() > 0 {
-		n.feed.Expect(discovery.ShopTopic(name), time.Now())
+		n.feed.Expect(shops.ShopTopic(name), time.Now())
 	}
 }
 
@@ -69,7 +70,7 @@ func (n *notifier) expect(name string) {
 // those who watch it, and pins it. The entry's shard is locked: who begins to
 // watch later finds that the entry has gone, or is told by left.
 func (n *notifier) keep(hash uint64, e *entry) bool {
-	if !n.feed.Watched(discovery.ShopTopic(e.name)) {
+	if !n.feed.Watched(shops.ShopTopic(e.name)) {
 		return false
 	}
 	n.mu.Lock()
@@ -91,14 +92,14 @@ func (n *notifier) left(name string) {
 	if full {
 		n.lookAgain(name)
 	} else {
-		n.feed.Publish(discovery.ShopTopic(name))
+		n.feed.Publish(shops.ShopTopic(name), time.Time{})
 	}
 }
 
 // idle gives a pinned entry that nobody watches any more its place anew.
 func (n *notifier) idle(t discovery.Topic) {
-	name, ok := t.Shop()
-	if !ok {
+	name := t.Name
+	if t != shops.ShopTopic(name) {
 		return
 	}
 	hash := n.c.hash(name)
@@ -119,7 +120,7 @@ func (n *notifier) idle(t discovery.Topic) {
 
 // lookAgain tells those who watch a shop, in a while, that it may have changed.
 func (n *notifier) lookAgain(name string) {
-	topic := discovery.ShopTopic(name)
+	topic := shops.ShopTopic(name)
 	if !n.feed.Watched(topic) {
 		return
 	}
@@ -133,7 +134,7 @@ func (n *notifier) lookAgain(name string) {
 		n.mu.Lock()
 		delete(n.again, name)
 		n.mu.Unlock()
-		n.feed.Publish(topic)
+		n.feed.Publish(topic, time.Time{})
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // wakeUp is an observer that somebody waits for.
@@ -27,7 +28,7 @@ func (w wakeUp) Changed(time.Time) {
 // otherwise, until it reads want or ctx ends. It returns what it read last.
 func (w *world) follow(ctx context.Context, name, want string) string {
 	woken := make(wakeUp, 1)
-	watch := w.cache.Watch(discovery.ShopTopic(name), woken)
+	watch := w.cache.Watch(shops.ShopTopic(name), woken)
 	defer watch.Stop()
 	for {
 		got, _ := w.ask(name)
@@ -57,8 +58,8 @@ func TestNoLostWakeUp(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
-			const shops, writes = 30, 60
-			for i := range shops {
+			const many, writes = 30, 60
+			for i := range many {
 				w.shop(strconv.Itoa(i), "ash1")
 			}
 			c := w.open(tt.cfg)
@@ -68,7 +69,7 @@ func TestNoLostWakeUp(t *testing.T) {
 			var followers, writers, readers sync.WaitGroup
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			for i := range shops {
+			for i := range many {
 				for range 3 {
 					followers.Go(func() {
 						if got := w.follow(ctx, strconv.Itoa(i), "last"); got != "last" {
@@ -93,7 +94,7 @@ func TestNoLostWakeUp(t *testing.T) {
 				}
 			})
 			writers.Wait()
-			for i := range shops {
+			for i := range many {
 				w.shop(strconv.Itoa(i), "last")
 			}
 			followers.Wait()
@@ -116,7 +117,7 @@ func TestWatchedShopStays(t *testing.T) {
 	w.shop("42", "ash1")
 	c := w.open(Config{MaxBytes: 10 * entryBytes})
 	woken := make(wakeUp, 1)
-	watch := c.Watch(discovery.ShopTopic("42"), woken)
+	watch := c.Watch(shops.ShopTopic("42"), woken)
 	w.ask("42")
 	const others = 40
 	for i := range others {
@@ -168,7 +169,7 @@ func TestWakesForChangesOnly(t *testing.T) {
 	w.ask("42")
 	shop, datacenter, topology := make(wakeUp, 1), make(wakeUp, 1), make(wakeUp, 1)
 	for topic, o := range map[discovery.Topic]wakeUp{
-		discovery.ShopTopic("42"): shop, discovery.DatacenterTopic("ash1"): datacenter, discovery.TopologyTopic(): topology,
+		shops.ShopTopic("42"): shop, shops.DatacenterTopic("ash1"): datacenter, shops.TopologyTopic(): topology,
 	} {
 		defer c.Watch(topic, o).Stop()
 	}
@@ -230,10 +231,10 @@ func TestChangesSayWhenLearnt(t *testing.T) {
 		topic  discovery.Topic
 		change func()
 	}{
-		{discovery.ShopTopic("42"), func() { w.shop("42", "ash2") }},
-		{discovery.TopologyTopic(), func() { w.datacenter("ash1", "us-east1", 11) }},
-		{discovery.DatacenterTopic("ash1"), func() { w.datacenter("ash1", "eu-west1", 11) }},
-		{discovery.BlocklistTopic(), func() { w.put(layout.BadCitizenList("fraud"), "192.0.2.1") }},
+		{shops.ShopTopic("42"), func() { w.shop("42", "ash2") }},
+		{shops.TopologyTopic(), func() { w.datacenter("ash1", "us-east1", 11) }},
+		{shops.DatacenterTopic("ash1"), func() { w.datacenter("ash1", "eu-west1", 11) }},
+		{shops.BlocklistTopic(), func() { w.put(layout.BadCitizenList("fraud"), "192.0.2.1") }},
 	} {
 		told := make(learntAt, 10)
 		watch := c.Watch(tt.topic, told)
@@ -267,7 +268,7 @@ func TestToldBeforeAnswered(t *testing.T) {
 	w.shop("42", "ash1")
 	c := w.open(Config{})
 	watching := inTheMiddle{make(chan struct{}), make(chan struct{})}
-	defer c.Watch(discovery.ShopTopic("42"), watching).Stop()
+	defer c.Watch(shops.ShopTopic("42"), watching).Stop()
 	answered := make(chan string, 1)
 	go func() {
 		got, _ := w.ask("42")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -19,11 +20,11 @@ type pinned struct {
 
 	topology struct {
 		view
-		current atomic.Pointer[discovery.Topology]
+		current atomic.Pointer[shops.Topology]
 	}
 	blocklist struct {
 		view
-		current atomic.Pointer[discovery.Blocklist]
+		current atomic.Pointer[shops.Blocklist]
 	}
 	root root
 	// sets are regions, datacenters and lists, in that order.
@@ -34,10 +35,10 @@ func (p *pinned) init(c *Cache, s *session) {
 	p.c, p.session = c, s
 	l := c.cfg.Layout
 	regions := &set{dir: l.RegionsDir(), decode: func(name string, data []byte, zxid int64) (any, error) {
-		return discovery.DecodeRegion(name, data, zxid)
+		return shops.DecodeRegion(name, data, zxid)
 	}}
 	datacenters := &set{dir: l.DatacentersDir(), decode: func(name string, data []byte, zxid int64) (any, error) {
-		return discovery.DecodeDatacenter(name, data, zxid)
+		return shops.DecodeDatacenter(name, data, zxid)
 	}}
 	lists := &set{dir: l.BadCitizensDir(), decode: p.decodeList, weight: listEntries}
 	for _, path := range []string{l.Root, regions.dir, datacenters.dir, lists.dir} {
@@ -45,19 +46,24 @@ func (p *pinned) init(c *Cache, s *session) {
 	}
 	t := &p.topology
 	t.collect = func() func() {
-		rs, zxid := values[discovery.Region](regions)
-		ds, dzxid := values[discovery.Datacenter](datacenters)
+		rs, zxid := values[shops.Region](regions)
+		ds, dzxid := values[shops.Datacenter](datacenters)
 		rdoubts, ddoubts := regions.doubts(), datacenters.doubts()
 		return func() {
 			at := since(&c.notify.topologyAt)
-			is := discovery.NewTopology(max(zxid, dzxid), rs, ds).WithDoubts(rdoubts, ddoubts)
-			c.notify.feed.PublishTopology(t.current.Swap(is), is, at)
+			is := shops.NewTopology(max(zxid, dzxid), rs, ds).WithDoubts(rdoubts, ddoubts)
+			was := t.current.Swap(is)
+			if c.notify.feed.Watches() > 0 {
+				for _, topic := range shops.TopologyChanges(was, is) {
+					c.notify.feed.Publish(topic, at)
+				}
+			}
 		}
 	}
 	t.init(c, s, regions, datacenters)
 	b := &p.blocklist
 	b.collect = func() func() {
-		all, zxid := values[discovery.BadCitizenList](lists)
+		all, zxid := values[shops.BadCitizenList](lists)
 		doubts := lists.doubts()
 		return func() {
 			at := since(&c.notify.blocklistAt)
@@ -66,7 +72,7 @@ func (p *pinned) init(c *Cache, s *session) {
 			is.SetDoubts(doubts)
 			b.current.Store(is)
 			c.metrics.listBuild.Observe(time.Since(begun).Seconds())
-			c.notify.feed.PublishBlocklist(at)
+			c.notify.feed.Publish(shops.BlocklistTopic(), at)
 		}
 	}
 	b.init(c, s, lists)
@@ -145,16 +151,16 @@ func (p *pinned) intern(name []byte) string {
 	return string(name)
 }
 
-// Topology implements discovery.Reader.
-func (c *Cache) Topology(ctx context.Context, opt discovery.ReadOptions) (*discovery.Topology, discovery.Meta, error) {
+// Topology implements shops.Reader.
+func (c *Cache) Topology(ctx context.Context, opt discovery.ReadOptions) (*shops.Topology, discovery.Meta, error) {
 	v := &c.pinned.topology
-	return answer(ctx, opt, &v.view, &v.current, (*discovery.Topology).Zxid)
+	return answer(ctx, opt, &v.view, &v.current, (*shops.Topology).Zxid)
 }
 
-// Blocklist implements discovery.Reader.
-func (c *Cache) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*discovery.Blocklist, discovery.Meta, error) {
+// Blocklist implements shops.Reader.
+func (c *Cache) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*shops.Blocklist, discovery.Meta, error) {
 	v := &c.pinned.blocklist
-	return answer(ctx, opt, &v.view, &v.current, (*discovery.Blocklist).Zxid)
+	return answer(ctx, opt, &v.view, &v.current, (*shops.Blocklist).Zxid)
 }
 
 // answer reads a view's snapshot: at once what is published, or after a sync where

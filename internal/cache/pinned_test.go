@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 	"magellan/internal/zk/zktest"
 )
@@ -18,7 +19,7 @@ import (
 func TestTopologyFollows(t *testing.T) {
 	w := newWorld(t)
 	c := w.open(Config{})
-	expect := func(what string, ok func(*discovery.Topology) bool) {
+	expect := func(what string, ok func(*shops.Topology) bool) {
 		t.Helper()
 		w.eventually(func() string {
 			topology, meta, err := c.Topology(w.soon(), discovery.ReadOptions{})
@@ -29,8 +30,8 @@ func TestTopologyFollows(t *testing.T) {
 			return ""
 		})
 	}
-	has := func(name string, assigned int64) func(*discovery.Topology) bool {
-		return func(topology *discovery.Topology) bool {
+	has := func(name string, assigned int64) func(*shops.Topology) bool {
+		return func(topology *shops.Topology) bool {
 			d, ok := topology.Datacenter(name)
 			return ok && d.Assigned == assigned
 		}
@@ -44,7 +45,7 @@ func TestTopologyFollows(t *testing.T) {
 	w.datacenter("new", "us-east1", 1)
 	expect("added", has("new", 1))
 	w.delete(layout.Datacenter("new"))
-	expect("deleted", func(topology *discovery.Topology) bool { _, ok := topology.Datacenter("new"); return !ok })
+	expect("deleted", func(topology *shops.Topology) bool { _, ok := topology.Datacenter("new"); return !ok })
 	w.datacenter("new", "us-east1", 2)
 	expect("added again", has("new", 2))
 	w.delete(layout.Datacenter("ash2"))

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // Problem is a znode that does not parse, may not be read, or has lost too much
@@ -38,7 +38,7 @@ const maxShopProblems = 1000
 // for them is counted.
 type problems struct {
 	log    *slog.Logger
-	layout discovery.Layout
+	layout shops.Layout
 
 	mu     sync.Mutex
 	byPath map[string]*problem
@@ -53,7 +53,7 @@ type problem struct {
 	place *list.Element // in shops; nil for one of a pinned set
 }
 
-func newProblems(log *slog.Logger, layout discovery.Layout) *problems {
+func newProblems(log *slog.Logger, layout shops.Layout) *problems {
 	return &problems{log: log, layout: layout, byPath: map[string]*problem{}}
 }
 

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // Revalidation reads again the entries that no watch holds true any more: all of a
@@ -197,7 +197,7 @@ func (c *Cache) searchStale() {
 			return
 		}
 		one := stale{hash: hash, e: e, heat: e.heat.Load()}
-		if watches && searches[n].seesWatched() && c.notify.feed.Watched(discovery.ShopTopic(e.name)) {
+		if watches && searches[n].seesWatched() && c.notify.feed.Watched(shops.ShopTopic(e.name)) {
 			one.lane = watched
 		}
 		searches[n].add(&one)

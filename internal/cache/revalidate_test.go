@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -36,7 +37,7 @@ func (w *world) fillAbsent(n int) (names []string) {
 	for i := range names {
 		names[i] = "shop-" + strconv.Itoa(10_000+i)
 	}
-	out := make([]discovery.ShopRead, 500)
+	out := make([]shops.ShopRead, 500)
 	for i := 0; i < n; i += len(out) {
 		w.cache.Shops(w.soon(), names[i:min(n, i+len(out))], discovery.ReadOptions{}, out)
 	}
@@ -85,8 +86,8 @@ func (w *world) allVouched() {
 func TestRevalidationIsBounded(t *testing.T) {
 	w := newWorld(t)
 	c := w.open(Config{MaxBytes: 1 << 30})
-	const shops = 5 * piece
-	w.fillAbsent(shops)
+	const many = 5 * piece
+	w.fillAbsent(many)
 	s := c.sessions.list()[0]
 	free := heldBack(s)
 	w.expire(s)
@@ -158,9 +159,9 @@ func TestRevalidationOrder(t *testing.T) {
 	c.sessions.all.Store(&[]*session{s})
 	s.inFlight = 1 // nothing starts: there is no client
 
-	const shops = 4*piece + 100
+	const many = 4*piece + 100
 	byName := map[string]*entry{}
-	for i := range shops {
+	for i := range many {
 		name := strconv.Itoa(i)
 		e := &entry{name: name}
 		e.heat.Store(rand.Uint32N(20))
@@ -170,8 +171,8 @@ func TestRevalidationOrder(t *testing.T) {
 		byName[name] = e
 	}
 	watches := 0
-	for i := 0; i < shops; i += 3 {
-		defer c.Watch(discovery.ShopTopic(strconv.Itoa(i)), make(wakeUp, 1)).Stop()
+	for i := 0; i < many; i += 3 {
+		defer c.Watch(shops.ShopTopic(strconv.Itoa(i)), make(wakeUp, 1)).Stop()
 		watches++
 	}
 
@@ -181,7 +182,7 @@ func TestRevalidationOrder(t *testing.T) {
 	searches := 0
 	for over := false; !over; {
 		if searches++; searches > 200 {
-			t.Fatalf("the round does not end: %d of %d have come", len(came), shops)
+			t.Fatalf("the round does not end: %d of %d have come", len(came), many)
 		}
 		c.searchStale() // as the cache's goroutine does
 		s.mu.Lock()
@@ -203,7 +204,7 @@ func TestRevalidationOrder(t *testing.T) {
 		over = len(s.round.next) == 0 && !s.round.more
 		s.mu.Unlock()
 		for range 10 { // what is asked for meanwhile becomes hotter, and is read
-			e := byName[strconv.Itoa(rand.IntN(shops))]
+			e := byName[strconv.Itoa(rand.IntN(many))]
 			e.heat.Add(100)
 			e.rec.Store(&record{zxid: 1, epoch: s.epoch.Load()})
 			read[e] = true
@@ -314,7 +315,7 @@ func TestStormDoesNotStarveRevalidation(t *testing.T) {
 		return ""
 	})
 	woken := make(wakeUp, 1)
-	defer c.Watch(discovery.ShopTopic(names[7]), woken).Stop()
+	defer c.Watch(shops.ShopTopic(names[7]), woken).Stop()
 	w.must(w.server.Expire(s.client.SessionCredentials()))
 	zxid := w.shop(names[7], "ash2")
 	w.eventually(func() string {

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
-// Shop implements discovery.Reader. It allocates nothing for a shop in memory.
-func (c *Cache) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
+// Shop implements shops.Reader. It allocates nothing for a shop in memory.
+func (c *Cache) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
 	hash := c.hash(name)
 	e, rec := c.lookup(hash, name)
 	if rec != nil && opt.MinZxid != 0 {
@@ -34,9 +35,9 @@ func (c *Cache) Shop(ctx context.Context, name string, opt discovery.ReadOptions
 	return c.await(ctx, r, err)
 }
 
-// Shops implements discovery.Reader: shops in memory are answered at once, the
+// Shops implements shops.Reader: shops in memory are answered at once, the
 // others are read together.
-func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []discovery.ShopRead) {
+func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []shops.ShopRead) {
 	type wait struct {
 		at  int
 		r   reading
@@ -67,7 +68,7 @@ func (c *Cache) Shops(ctx context.Context, names []string, opt discovery.ReadOpt
 				e := batch.entries[i]
 				shop, err := rec.shop(e.name)
 				meta := c.serve(e, batch.hashes[i], rec, now)
-				out[i] = discovery.ShopRead{Shop: shop, Meta: meta, Err: err}
+				out[i] = shops.ShopRead{Shop: shop, Meta: meta, Err: err}
 				if meta.Cache == discovery.Stale && rec.restored() && rec.epoch.session.live.Load() {
 					r, err := c.renewal(ctx, batch.hashes[i], e)
 					waits = append(waits, wait{at: from + i, r: r, err: err, e: e, restored: rec})
@@ -314,19 +315,19 @@ func (c *Cache) reload(hash uint64, e *entry, of lane) *load {
 
 // await waits for the read, if any is under way, and answers from what it
 // brought. err is acquire's.
-func (c *Cache) await(ctx context.Context, r reading, err error) (discovery.Shop, discovery.Meta, error) {
+func (c *Cache) await(ctx context.Context, r reading, err error) (shops.Shop, discovery.Meta, error) {
 	if err != nil {
-		return discovery.Shop{}, discovery.Meta{}, err
+		return shops.Shop{}, discovery.Meta{}, err
 	}
 	rec := r.e.rec.Load()
 	if r.l != nil {
 		select {
 		case <-r.l.done:
 		case <-ctx.Done():
-			return discovery.Shop{}, discovery.Meta{}, ctx.Err()
+			return shops.Shop{}, discovery.Meta{}, ctx.Err()
 		}
 		if r.l.err != nil {
-			return discovery.Shop{}, discovery.Meta{}, r.l.err
+			return shops.Shop{}, discovery.Meta{}, r.l.err
 		}
 		rec = r.l.rec
 	}
@@ -340,7 +341,7 @@ func (c *Cache) await(ctx context.Context, r reading, err error) (discovery.Shop
 
 // fresh answers with what ZooKeeper holds now, or at opt.MinZxid. r and err are
 // acquire's, and done has the syncs since the call began.
-func (c *Cache) fresh(ctx context.Context, hash uint64, name string, opt discovery.ReadOptions, r reading, err error, done syncs) (discovery.Shop, discovery.Meta, error) {
+func (c *Cache) fresh(ctx context.Context, hash uint64, name string, opt discovery.ReadOptions, r reading, err error, done syncs) (shops.Shop, discovery.Meta, error) {
 	for range maxTries {
 		evicted := false
 		if err == nil {
@@ -351,7 +352,7 @@ func (c *Cache) fresh(ctx context.Context, hash uint64, name string, opt discove
 		}
 		r, err = c.acquire(ctx, hash, name, true)
 	}
-	return discovery.Shop{}, discovery.Meta{}, errOverloaded
+	return shops.Shop{}, discovery.Meta{}, errOverloaded
 }
 
 // confirm waits until the state that r is of is known to be new enough: r's own
@@ -391,7 +392,7 @@ func (c *Cache) confirm(ctx context.Context, hash uint64, opt discovery.ReadOpti
 }
 
 // confirmed answers from what confirm returned.
-func (c *Cache) confirmed(ctx context.Context, minZxid int64, r reading, err error) (discovery.Shop, discovery.Meta, error) {
+func (c *Cache) confirmed(ctx context.Context, minZxid int64, r reading, err error) (shops.Shop, discovery.Meta, error) {
 	shop, meta, err := c.await(ctx, r, err)
 	if meta.Cache == discovery.Hit {
 		meta.Cache = discovery.Miss

@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -202,14 +203,14 @@ func TestShops(t *testing.T) {
 	}
 	names = append(names, "not/a/name")
 	c := w.open(Config{})
-	out := make([]discovery.ShopRead, len(names))
+	out := make([]shops.ShopRead, len(names))
 	for round, status := range []discovery.CacheStatus{discovery.Miss, discovery.Hit} {
 		c.Shops(w.soon(), names, discovery.ReadOptions{}, out)
 		for i, r := range out[:500] {
 			switch {
 			case r.Meta.Cache != status:
 				t.Fatalf("round %d: %s is %v, want %v", round, names[i], r.Meta.Cache, status)
-			case i%2 == 0 && (r.Err != nil || r.Shop != discovery.Shop{Name: names[i], Datacenter: "ash1"}):
+			case i%2 == 0 && (r.Err != nil || r.Shop != shops.Shop{Name: names[i], Datacenter: "ash1"}):
 				t.Fatalf("round %d: %+v", round, r)
 			case i%2 == 1 && !errors.Is(r.Err, discovery.ErrNotFound):
 				t.Fatalf("round %d: %+v", round, r)
@@ -235,7 +236,7 @@ func TestShopsAreAsOldAsTheirAnswer(t *testing.T) {
 	const wait = time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
-	out := make([]discovery.ShopRead, 3)
+	out := make([]shops.ShopRead, 3)
 	began := c.now()
 	c.Shops(ctx, []string{"42", "cold", "43"}, discovery.ReadOptions{}, out)
 	waited := time.Duration(c.now() - began)

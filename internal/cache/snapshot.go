@@ -16,6 +16,7 @@ import (
 	"unique"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // DefaultSnapshotInterval is how often a snapshot is written.
@@ -334,7 +335,7 @@ func (c *Cache) renewal(ctx context.Context, hash uint64, e *entry) (reading, er
 
 // renewed answers with what ZooKeeper says of it, or, where that does not come,
 // with what there is. r and err are renewal's.
-func (c *Cache) renewed(ctx context.Context, e *entry, r reading, err error, rec *record) (discovery.Shop, discovery.Meta, error) {
+func (c *Cache) renewed(ctx context.Context, e *entry, r reading, err error, rec *record) (shops.Shop, discovery.Meta, error) {
 	shop, meta, err := c.await(ctx, r, err)
 	if err == nil || errors.Is(err, discovery.ErrNotFound) || errors.Is(err, discovery.ErrBadData) || ctx.Err() != nil {
 		return shop, meta, err

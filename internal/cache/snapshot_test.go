@@ -19,6 +19,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -166,7 +167,7 @@ func TestSnapshotIsNotServedBesideZooKeeper(t *testing.T) {
 		if got, meta := w.ask("42"); got != "ash2" {
 			t.Fatalf("42 is %s (%v)", got, meta)
 		}
-		out := make([]discovery.ShopRead, 2)
+		out := make([]shops.ShopRead, 2)
 		c.Shops(w.soon(), []string{"42", "43"}, discovery.ReadOptions{}, out)
 		if out[0].Shop.Datacenter != "ash2" || !errors.Is(out[1].Err, discovery.ErrNotFound) {
 			t.Fatalf("%+v", out)

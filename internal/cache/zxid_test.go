@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 	"magellan/internal/zk/zktest"
 )
@@ -58,7 +59,7 @@ func TestMinZxid(t *testing.T) {
 	w.must(w.server.Resume())
 
 	future := discovery.ReadOptions{MinZxid: 1 << 60}
-	out := make([]discovery.ShopRead, 2)
+	out := make([]shops.ShopRead, 2)
 	c.Shops(w.soon(), []string{"42", "never asked for"}, future, out)
 	for _, read := range out {
 		if !errors.Is(read.Err, discovery.ErrZxidNotReached) {
@@ -163,7 +164,7 @@ func TestFutureOfManySessions(t *testing.T) {
 		names[i] = "shop-" + strconv.Itoa(10+i)
 	}
 	c := w.open(Config{watchBudget: int64(10 * zk.WatchCost(layout.Shop("shop-10")))})
-	out := make([]discovery.ShopRead, len(names))
+	out := make([]shops.ShopRead, len(names))
 	c.Shops(w.soon(), names, discovery.ReadOptions{}, out)
 	future := discovery.ReadOptions{MinZxid: 1 << 60}
 	// A machine may stand still in one of the two, but not in each round.

@@ -1,12 +1,9 @@
-// Package discovery is the domain of magellan: shops, the datacenters and
-// regions they live in, the placement of new shops, and bad citizens.
+// Package discovery has the words that every domain of magellan shares: how well an
+// answer is known and how fresh it must be ([Meta], [ReadOptions], [Bound]), what is
+// doubted of the records that it is made of ([Doubts]), the kinds of error that it may
+// end in, and who is told that something has changed ([Topic], [Feed]).
 //
-// It knows how each znode's bytes are decoded ([DecodeShop] and its siblings),
-// where each znode stands ([Layout]) and how questions are answered from
-// decoded values ([Service]). It does not know ZooKeeper, the cache or HTTP:
-// it reads through its own small [Reader], which internal/cache satisfies, and
-// internal/httpapi turns its answers into bytes and its errors into a status.
-//
-// Values handed out ([Topology], [Blocklist]) are immutable and may be shared
-// by any number of goroutines.
+// It knows no domain, no ZooKeeper, no cache and no HTTP, and imports nothing of ours.
+// A domain, such as internal/shops, answers questions in these words; internal/cache
+// fills them in, and internal/httpapi renders them.
 package discovery

@@ -2,6 +2,8 @@ package discovery
 
 import (
 	"fmt"
+	"iter"
+	"maps"
 	"strings"
 	"time"
 )
@@ -30,8 +32,7 @@ type Doubt struct {
 	Accepted bool
 }
 
-// Doubts are the doubts about one set of records: the regions, the datacenters,
-// or the bad-citizen lists. The zero value is none. It is immutable.
+// Doubts are the doubts about one set of records, all regions say. The zero value is none. It is immutable.
 type Doubts struct {
 	byName  map[string]*Doubt
 	listing *Doubt
@@ -94,14 +95,17 @@ func join(all []*Doubt) *Doubt {
 	return whole
 }
 
+// Of returns the doubt about the record of that name, nil if there is none.
+func (d *Doubts) Of(name string) *Doubt { return d.byName[name] }
+
 // Whole returns the doubt about all records together, nil if there is none. Its
 // Since is zero if they were never known together.
 func (d Doubts) Whole() *Doubt { return d.whole }
 
-// about returns the doubt about the record of that name, nil if there is none.
+// About returns the doubt about the record of that name, nil if there is none.
 // found says that a value is held. Whether a record exists that is not held is as
 // well known as which records there are.
-func (d *Doubts) about(name string, found bool) *Doubt {
+func (d *Doubts) About(name string, found bool) *Doubt {
 	if one := d.byName[name]; one != nil {
 		return one
 	}
@@ -111,44 +115,27 @@ func (d *Doubts) about(name string, found bool) *Doubt {
 	return d.listing
 }
 
-// same reports whether other says the same of what is known, its age aside.
-func (d Doubts) same(other Doubts) bool {
-	if len(d.byName) != len(other.byName) || !alike(d.listing, other.listing) {
+// All yields every doubt but that about which records there are.
+func (d *Doubts) All() iter.Seq2[string, *Doubt] { return maps.All(d.byName) }
+
+// Same reports whether other says the same of what is known, its age aside.
+func (d Doubts) Same(other Doubts) bool {
+	if len(d.byName) != len(other.byName) || !Alike(d.listing, other.listing) {
 		return false
 	}
 	for name, one := range d.byName {
-		if !alike(one, other.byName[name]) {
+		if !Alike(one, other.byName[name]) {
 			return false
 		}
 	}
 	return true
 }
 
-func alike(a, b *Doubt) bool {
+// Alike reports whether two doubts, either of which may be nil, say the same of what
+// is known, its age aside.
+func Alike(a, b *Doubt) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
 	return a.Held == b.Held && a.Accepted == b.Accepted && a.Since.IsZero() == b.Since.IsZero()
-}
-
-// allow says how well an answer is known that a doubt is about, or why it is none.
-// A doubt is no reason to ask ZooKeeper again: it has been asked, and what it holds
-// is what cannot be served.
-func (s *Service) allow(d *Doubt, opt ReadOptions) (Meta, error) {
-	switch {
-	case d == nil:
-		return Meta{}, nil
-	case d.Accepted:
-		return Meta{}, fmt.Errorf("%w: %s", ErrBadData, d.Reason)
-	case d.Since.IsZero(), d.Name != "" && !d.Held:
-		return Meta{}, fmt.Errorf("%w: %s", ErrUnread, d.Reason)
-	}
-	meta := Meta{Age: max(0, time.Since(d.Since)), Cache: Stale}
-	if opt.MinZxid > d.Zxid {
-		return meta, fmt.Errorf("%w: what ZooKeeper has held since %#x cannot be served: %s", ErrUnavailable, d.Zxid, d.Reason)
-	}
-	if err := s.bound(meta, nil); err != nil {
-		return meta, fmt.Errorf("%w: %s", err, d.Reason)
-	}
-	return meta, nil
 }

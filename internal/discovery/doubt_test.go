@@ -2,7 +2,6 @@ package discovery_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -51,45 +50,5 @@ func TestWholeDoubt(t *testing.T) {
 		if !whole.Since.Equal(tt.since) || whole.Zxid != tt.zxid || whole.Reason != tt.reason {
 			t.Errorf("%s: %+v", tt.name, whole)
 		}
-	}
-}
-
-// TestPublishDoubts: who waits for an answer is told when it becomes known, or no
-// longer is; that it only grows older is no change.
-func TestPublishDoubts(t *testing.T) {
-	f := discovery.NewFeed(nil)
-	var topology, datacenter, other counter
-	for topic, c := range map[discovery.Topic]*counter{
-		discovery.TopologyTopic(): &topology, discovery.DatacenterTopic("sea1"): &datacenter, discovery.DatacenterTopic("ash1"): &other,
-	} {
-		defer f.Watch(topic, c).Stop()
-	}
-	of := func(all ...discovery.Doubt) *discovery.Topology {
-		return discovery.NewTopology(1, nil, []discovery.Datacenter{{Name: "ash1"}}).WithDoubts(discovery.Doubts{}, discovery.NewDoubts(all))
-	}
-	unread := discovery.Doubt{Name: "sea1", Reason: "?"}
-	accepted, older, listing := unread, unread, unread
-	accepted.Accepted, older.Reason, listing.Name = true, "??", ""
-	is := of()
-	for i, step := range []struct {
-		to                   *discovery.Topology
-		topology, datacenter int64
-	}{
-		{of(unread), 1, 0}, // nobody's answer was made of it yet
-		{of(older), 1, 0},
-		{of(accepted), 2, 1},
-		{of(unread), 3, 2},
-		{of(), 4, 3},
-		{of(listing), 5, 3},
-		{of(listing), 5, 3},
-	} {
-		f.PublishTopology(is, step.to, time.Time{})
-		is = step.to
-		if topology.n.Load() != step.topology || datacenter.n.Load() != step.datacenter || other.n.Load() != 0 {
-			t.Errorf("step %d: told %d, %d, %d", i, topology.n.Load(), datacenter.n.Load(), other.n.Load())
-		}
-	}
-	if regions, datacenters := is.Doubts(); regions.Whole() != nil || !strings.Contains(datacenters.Whole().Reason, "?") {
-		t.Errorf("%+v, %+v", regions, datacenters)
 	}
 }

@@ -8,37 +8,13 @@ import (
 )
 
 // Topic is something that answers are made from and whose changes can be
-// watched.
+// watched. Each domain has kinds of its own.
 type Topic struct {
-	kind topicKind
-	name string
+	// Kind is the kind of thing: a shop, say.
+	Kind string
+	// Name tells things of one kind apart; empty where there is but one.
+	Name string
 }
-
-type topicKind uint8
-
-const (
-	topicShop topicKind = iota
-	topicDatacenter
-	topicTopology
-	topicBlocklist
-)
-
-// ShopTopic is one shop's record.
-func ShopTopic(name string) Topic { return Topic{topicShop, name} }
-
-// DatacenterTopic is what a shop's answer takes from its datacenter: whether it
-// exists, and its region. That another shop was assigned to it is no change.
-func DatacenterTopic(name string) Topic { return Topic{topicDatacenter, name} }
-
-// TopologyTopic is all that is known of regions and datacenters.
-func TopologyTopic() Topic { return Topic{kind: topicTopology} }
-
-// BlocklistTopic is the union of all bad-citizen lists. That an entry expires is
-// no change of it: see [Blocklist.NextExpiry].
-func BlocklistTopic() Topic { return Topic{kind: topicBlocklist} }
-
-// Shop returns the name of the shop whose topic t is.
-func (t Topic) Shop() (name string, ok bool) { return t.name, t.kind == topicShop }
 
 // Observer is told of changes.
 type Observer interface {
@@ -57,7 +33,7 @@ type Watch struct {
 	prev, next *Watch // under the shard's lock; prev is nil once stopped
 }
 
-// Feed tells observers of changes. A [Reader] has one. It holds nothing for a
+// Feed tells observers of changes. Whatever is read from has one. It holds nothing for a
 // topic that nobody watches, and a change costs an atomic load while nobody
 // watches at all. Use [NewFeed]. It is safe for concurrent use.
 //
@@ -97,7 +73,7 @@ func NewFeed(idle func(Topic)) *Feed {
 }
 
 func (f *Feed) shard(t Topic) *feedShard {
-	return &f.shards[(maphash.String(f.seed, t.name)+uint64(t.kind))%feedShards]
+	return &f.shards[(maphash.String(f.seed, t.Name)+uint64(len(t.Kind)))%feedShards]
 }
 
 // Watch begins to tell o of changes of t, until the Watch is stopped.
@@ -171,10 +147,9 @@ func (f *Feed) Expect(t Topic, at time.Time) {
 	}
 }
 
-// Publish tells the observers of t that it has changed.
-func (f *Feed) Publish(t Topic) { f.publish(t, time.Time{}) }
-
-func (f *Feed) publish(t Topic, at time.Time) {
+// Publish tells the observers of t that it has changed. at is as in
+// [Observer]: zero stands for the time that Expect was given, if it was.
+func (f *Feed) Publish(t Topic, at time.Time) {
 	if f.watches.Load() == 0 {
 		return
 	}
@@ -193,48 +168,3 @@ func (f *Feed) publish(t Topic, at time.Time) {
 		w.observer.Changed(at)
 	}
 }
-
-// PublishTopology tells of what is different between two topologies; was may be
-// nil. at is as in [Observer].
-func (f *Feed) PublishTopology(was, is *Topology, at time.Time) {
-	if f.watches.Load() == 0 {
-		return
-	}
-	if was == nil {
-		was = NewTopology(0, nil, nil)
-	}
-	same := len(was.regions) == len(is.regions) && len(was.datacenters) == len(is.datacenters) &&
-		was.regionDoubts.same(is.regionDoubts) && was.datacenterDoubts.same(is.datacenterDoubts)
-	for i := range is.regions {
-		r := is.regions[i]
-		old, ok := was.Region(r.Name)
-		old.Zxid = r.Zxid
-		same = same && ok && old == r
-	}
-	for i := range is.datacenters {
-		d := is.datacenters[i]
-		old, ok := was.Datacenter(d.Name)
-		if !ok || old.Region != d.Region {
-			f.publish(DatacenterTopic(d.Name), at)
-		}
-		old.Zxid = d.Zxid
-		same = same && ok && old == d
-	}
-	for i := range was.datacenters {
-		if name := was.datacenters[i].Name; is.datacenter[name] == nil {
-			f.publish(DatacenterTopic(name), at)
-		}
-	}
-	for name, one := range was.datacenterDoubts.byName {
-		// Of a datacenter that has come to be held, or has gone, they are told already.
-		if !one.Held && was.datacenter[name] == nil && is.datacenter[name] == nil && !alike(one, is.datacenterDoubts.byName[name]) {
-			f.publish(DatacenterTopic(name), at)
-		}
-	}
-	if !same {
-		f.publish(TopologyTopic(), at)
-	}
-}
-
-// PublishBlocklist tells that the blocklist is another; at is as in [Observer].
-func (f *Feed) PublishBlocklist(at time.Time) { f.publish(BlocklistTopic(), at) }

@@ -1,7 +1,6 @@
 package discovery_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -26,23 +25,23 @@ func (c *counter) Changed(at time.Time) {
 func TestFeed(t *testing.T) {
 	var idle []discovery.Topic
 	f := discovery.NewFeed(func(t discovery.Topic) { idle = append(idle, t) })
-	topic, other := discovery.ShopTopic("42"), discovery.DatacenterTopic("42")
-	f.Publish(topic) // nobody hears it
+	topic, other := discovery.Topic{Kind: "shop", Name: "42"}, discovery.Topic{Kind: "printer", Name: "42"}
+	f.Publish(topic, time.Time{}) // nobody hears it
 	var a, b, c counter
 	wa, wb, wc := f.Watch(topic, &a), f.Watch(topic, &b), f.Watch(other, &c)
-	if !f.Watched(topic) || f.Watched(discovery.ShopTopic("43")) || f.Watches() != 3 {
+	if !f.Watched(topic) || f.Watched(discovery.Topic{Kind: "shop", Name: "43"}) || f.Watches() != 3 {
 		t.Error("what is watched is not known")
 	}
 	learnt := time.Unix(7, 0)
 	f.Expect(topic, learnt)
 	f.Expect(topic, learnt.Add(time.Second)) // the first counts
-	f.Publish(topic)
+	f.Publish(topic, time.Time{})
 	if a.n.Load() != 1 || b.n.Load() != 1 || c.n.Load() != 0 || !a.last.Load().Equal(learnt) {
 		t.Errorf("told %d, %d, %d; at %v", a.n.Load(), b.n.Load(), c.n.Load(), a.last.Load())
 	}
 	wa.Stop()
 	wa.Stop()
-	f.Publish(topic)
+	f.Publish(topic, time.Time{})
 	if a.n.Load() != 1 || b.n.Load() != 2 || !b.last.Load().IsZero() {
 		t.Errorf("told %d, %d; at %v", a.n.Load(), b.n.Load(), b.last.Load())
 	}
@@ -56,51 +55,13 @@ func TestFeed(t *testing.T) {
 	}
 }
 
-// TestPublishTopology: each topic is told of its own changes only.
-func TestPublishTopology(t *testing.T) {
-	region := func(open bool, zxid int64) []discovery.Region {
-		return []discovery.Region{{Name: "r", Open: open, Zxid: zxid}, {Name: "s"}}
-	}
-	dc := func(name, region string, assigned, zxid int64) discovery.Datacenter {
-		return discovery.Datacenter{Name: name, Region: region, Assigned: assigned, Zxid: zxid}
-	}
-	was := discovery.NewTopology(1, region(true, 1), []discovery.Datacenter{dc("a", "r", 1, 1), dc("b", "r", 1, 1)})
-	for _, tt := range []struct {
-		name string
-		is   *discovery.Topology
-		want string // told: a, b, c, topology
-	}{
-		{"nothing but zxids", discovery.NewTopology(2, region(true, 2), []discovery.Datacenter{dc("b", "r", 1, 2), dc("a", "r", 1, 2)}), "0 0 0 0"},
-		{"a region closed", discovery.NewTopology(2, region(false, 2), []discovery.Datacenter{dc("a", "r", 1, 1), dc("b", "r", 1, 1)}), "0 0 0 1"},
-		{"a count", discovery.NewTopology(2, region(true, 1), []discovery.Datacenter{dc("a", "r", 2, 2), dc("b", "r", 1, 1)}), "0 0 0 1"},
-		{"one moved", discovery.NewTopology(2, region(true, 1), []discovery.Datacenter{dc("a", "r", 1, 1), dc("b", "s", 1, 2)}), "0 1 0 1"},
-		{"one went, one came", discovery.NewTopology(2, region(true, 1), []discovery.Datacenter{dc("a", "r", 1, 1), dc("c", "r", 1, 2)}), "0 1 1 1"},
-		{"one went", discovery.NewTopology(2, region(true, 1), []discovery.Datacenter{dc("b", "r", 1, 1)}), "1 0 0 1"},
-		{"a region went", discovery.NewTopology(2, region(true, 1)[:1], []discovery.Datacenter{dc("a", "r", 1, 1), dc("b", "r", 1, 1)}), "0 0 0 1"},
-	} {
-		f := discovery.NewFeed(nil)
-		var told [4]counter
-		for i, topic := range []discovery.Topic{discovery.DatacenterTopic("a"), discovery.DatacenterTopic("b"), discovery.DatacenterTopic("c"), discovery.TopologyTopic()} {
-			f.Watch(topic, &told[i])
-		}
-		f.PublishTopology(was, tt.is, time.Time{})
-		if got := fmt.Sprint(told[0].n.Load(), told[1].n.Load(), told[2].n.Load(), told[3].n.Load()); got != tt.want {
-			t.Errorf("%s: told %s, want %s", tt.name, got, tt.want)
-		}
-		f.PublishTopology(nil, was, time.Time{})
-		if told[3].n.Load() == 0 {
-			t.Error("the first topology is no change")
-		}
-	}
-}
-
 // TestFeedMissesNothing: watch, look, wait; store, publish. Whoever waits has
 // seen the last value stored.
 func TestFeedMissesNothing(t *testing.T) {
 	f := discovery.NewFeed(nil)
 	const writes, watchers = 2000, 8
 	var values [4]atomic.Int64
-	topics := [4]discovery.Topic{discovery.ShopTopic("0"), discovery.ShopTopic("1"), discovery.TopologyTopic(), discovery.BlocklistTopic()}
+	topics := [4]discovery.Topic{{Kind: "shop", Name: "0"}, {Kind: "shop", Name: "1"}, {Kind: "topology"}, {Kind: "blocklist"}}
 	var all sync.WaitGroup
 	for range watchers {
 		all.Go(func() {
@@ -130,7 +91,7 @@ func TestFeedMissesNothing(t *testing.T) {
 		all.Go(func() {
 			for range writes {
 				values[i].Add(1)
-				f.Publish(topics[i])
+				f.Publish(topics[i], time.Time{})
 			}
 		})
 	}

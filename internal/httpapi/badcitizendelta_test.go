@@ -15,8 +15,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"magellan/internal/discovery"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
 )
 
 // follower is a client that follows the list by deltas: entry by prefix, as it
@@ -351,7 +351,7 @@ func TestBadCitizensDeltaIsBounded(t *testing.T) {
 	if a := w.get("/v1/bad-citizens?since=" + second.Header.Get("Etag")); a.Header.Get("Delta-Base") != "" || a.Header.Get("Etag") != first {
 		t.Error("5,000 fewer entries are no list of the few that are left")
 	}
-	for i := range discovery.MaxVersions + 1 {
+	for i := range shops.MaxVersions + 1 {
 		w.reader.SetBadCitizens("more", fmt.Sprint("10.0.0.1 reason=", i))
 	}
 	if a := w.get("/v1/bad-citizens?since=" + first); a.Header.Get("Delta-Base") != "" || !strings.Contains(a.body, `"entries"`) {
@@ -464,7 +464,7 @@ func BenchmarkBadCitizensDelta(b *testing.B) {
 			reader := newReader()
 			reader.SetBadCitizens("a", text.String())
 			reader.SetBadCitizens("b", strings.ReplaceAll(text.String(), "10.", "11."))
-			service, err := discovery.New(discovery.Config{Reader: reader})
+			service, err := shops.New(shops.Config{Reader: reader})
 			if err != nil {
 				b.Fatal(err)
 			}

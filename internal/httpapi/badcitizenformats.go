@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // badCitizensFormat is a value of the query parameter "format": what stands before
@@ -15,7 +15,7 @@ type badCitizensFormat struct {
 	name                  string
 	contentType           []string
 	head, separator, tail string
-	entry                 func(dst []byte, e *discovery.BadCitizen) []byte
+	entry                 func(dst []byte, e *shops.BadCitizen) []byte
 	// delta writes what has changed; nil if the format has no way to.
 	delta func(dst []byte, d *badCitizensDelta) []byte
 }
@@ -24,7 +24,7 @@ type badCitizensFormat struct {
 // ordered as the list is; an entry that has changed is in both.
 type badCitizensDelta struct {
 	from, to       uint64 // their hashes
-	removed, added []discovery.BadCitizen
+	removed, added []shops.BadCitizen
 }
 
 // badCitizensFormats are the formats; the first is the default.
@@ -36,7 +36,7 @@ var badCitizensFormats = [...]badCitizensFormat{
 }
 
 // render writes all of a list. It is expected to take so many bytes.
-func (f *badCitizensFormat) render(entries iter.Seq[discovery.BadCitizen], size int) []byte {
+func (f *badCitizensFormat) render(entries iter.Seq[shops.BadCitizen], size int) []byte {
 	dst := append(make([]byte, 0, size), f.head...)
 	first := true
 	for e := range entries {
@@ -51,7 +51,7 @@ func (f *badCitizensFormat) render(entries iter.Seq[discovery.BadCitizen], size 
 
 // appendBadCitizen appends an entry; reason and expires are left out where it
 // has none.
-func appendBadCitizen(dst []byte, e *discovery.BadCitizen) []byte {
+func appendBadCitizen(dst []byte, e *shops.BadCitizen) []byte {
 	dst = append(dst, `{"prefix":"`...)
 	dst = e.Prefix.AppendTo(dst)
 	dst = appendString(append(dst, `","list":`...), e.List)
@@ -87,7 +87,7 @@ func jsonDelta(dst []byte, d *badCitizensDelta) []byte {
 }
 
 // textEntry writes a line as a list in ZooKeeper is made of.
-func textEntry(dst []byte, e *discovery.BadCitizen) []byte {
+func textEntry(dst []byte, e *shops.BadCitizen) []byte {
 	dst, _ = e.AppendText(dst)
 	return append(dst, '\n')
 }
@@ -107,7 +107,7 @@ func textDelta(dst []byte, d *badCitizensDelta) []byte {
 }
 
 // nginxEntry writes a line of a file for nginx's include.
-func nginxEntry(dst []byte, e *discovery.BadCitizen) []byte {
+func nginxEntry(dst []byte, e *shops.BadCitizen) []byte {
 	return append(appendPrefix(append(dst, "deny "...), e.Prefix), ";\n"...)
 }
 
@@ -149,7 +149,7 @@ func ipsetSwap(set string) string {
 	return "swap " + set + "-new " + set + "\ndestroy " + set + "-new\n"
 }
 
-func ipsetEntry(dst []byte, e *discovery.BadCitizen) []byte {
+func ipsetEntry(dst []byte, e *shops.BadCitizen) []byte {
 	if e.Prefix.Bits() > 0 {
 		return ipsetLine(dst, "add ", "-new ", e.Prefix)
 	}
@@ -173,7 +173,7 @@ func ipsetLine(dst []byte, command, suffix string, p netip.Prefix) []byte {
 // ipsetDelta returns nil where a half of everything has come or gone: the set has
 // that for an entry /0 as well, so it is not told whether it is to stay.
 func ipsetDelta(dst []byte, d *badCitizensDelta) []byte {
-	for i, entries := range [...][]discovery.BadCitizen{d.removed, d.added} {
+	for i, entries := range [...][]shops.BadCitizen{d.removed, d.added} {
 		command := [...]string{"del ", "add "}[i]
 		for _, e := range entries {
 			if e.Prefix.Bits() <= 1 {

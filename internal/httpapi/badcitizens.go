@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // getBadCitizens answers GET /v1/bad-citizens.
@@ -14,7 +14,7 @@ func (s *Server) getBadCitizens(x *exchange) error {
 		return err
 	}
 	if x.depends != nil {
-		x.depends.on(discovery.BlocklistTopic())
+		x.depends.on(shops.BlocklistTopic())
 	}
 	answer, meta, err := s.service.BadCitizens(x.ctx, x.readOptions())
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *Server) getBadCitizen(x *exchange) error {
 		return err
 	}
 	if x.depends != nil {
-		x.depends.on(discovery.BlocklistTopic())
+		x.depends.on(shops.BlocklistTopic())
 	}
 	answer, meta, err := s.service.BadCitizen(x.ctx, ip, x.readOptions())
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // The hash of a list of bad citizens is that of the body that it would have without
@@ -40,7 +40,7 @@ type badCitizensVersions struct {
 // that somebody has asked for.
 type badCitizensEdition struct {
 	versions *badCitizensVersions
-	answer   discovery.BadCitizensAnswer
+	answer   shops.BadCitizensAnswer
 	hash     uint64
 	count    int // of entries
 	etag     []string
@@ -65,7 +65,7 @@ const (
 
 // edition returns the version that is the answer, or a newer one that somebody else
 // has been given already. isNew: nobody has been given it before.
-func (v *badCitizensVersions) edition(answer discovery.BadCitizensAnswer) (e *badCitizensEdition, isNew bool) {
+func (v *badCitizensVersions) edition(answer shops.BadCitizensAnswer) (e *badCitizensEdition, isNew bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	e = &badCitizensEdition{versions: v, answer: answer}
@@ -91,8 +91,8 @@ func (v *badCitizensVersions) edition(answer discovery.BadCitizensAnswer) (e *ba
 			v.hashes = append(v.hashes, e.hash)
 		}
 	}
-	if n := len(v.hashes); n > 2*discovery.MaxVersions {
-		v.hashes = slices.Clone(v.hashes[n-discovery.MaxVersions:])
+	if n := len(v.hashes); n > 2*shops.MaxVersions {
+		v.hashes = slices.Clone(v.hashes[n-shops.MaxVersions:])
 	}
 	e.etag = []string{formatETag(e.hash)}
 	v.current = e
@@ -101,7 +101,7 @@ func (v *badCitizensVersions) edition(answer discovery.BadCitizensAnswer) (e *ba
 
 // forget drops the bodies of the current version where another is newer: nobody may ever
 // ask for this format again. What the next version's hash is made from stays.
-func (v *badCitizensVersions) forget(newest discovery.Version) {
+func (v *badCitizensVersions) forget(newest shops.Version) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.current == nil {
@@ -125,7 +125,7 @@ func (v *badCitizensVersions) begin(e *badCitizensEdition) {
 	}
 	v.hashes = []uint64{e.hash}
 	before := e.hash
-	for _, step := range slices.Backward(e.answer.Version.Steps(discovery.MaxVersions)) {
+	for _, step := range slices.Backward(e.answer.Version.Steps(shops.MaxVersions)) {
 		hash, _ := v.weigh(step)
 		before -= hash
 		v.hashes = append(v.hashes, before)
@@ -134,7 +134,7 @@ func (v *badCitizensVersions) begin(e *badCitizensEdition) {
 }
 
 // weigh returns what a step adds to the hash and to the number of entries.
-func (v *badCitizensVersions) weigh(step []discovery.BlocklistChange) (hash uint64, count int) {
+func (v *badCitizensVersions) weigh(step []shops.BlocklistChange) (hash uint64, count int) {
 	var entry []byte
 	for _, c := range step {
 		if was, ok := c.Was(); ok {
@@ -194,7 +194,7 @@ func (e *badCitizensEdition) delta(from uint64) *rendering {
 }
 
 // changes returns what has changed since the version with a hash.
-func (v *badCitizensVersions) changes(e *badCitizensEdition, from uint64) ([]discovery.BlocklistChange, bool) {
+func (v *badCitizensVersions) changes(e *badCitizensEdition, from uint64) ([]shops.BlocklistChange, bool) {
 	if from == e.hash {
 		return nil, true
 	}
@@ -218,11 +218,11 @@ func (v *badCitizensVersions) changes(e *badCitizensEdition, from uint64) ([]dis
 		return nil, false
 	}
 	steps := e.answer.Version.Steps(back - 1)
-	return discovery.Net(steps), len(steps) == back-1
+	return shops.Net(steps), len(steps) == back-1
 }
 
 // deltaOf leaves out what is no change in this format.
-func (e *badCitizensEdition) deltaOf(from uint64, changes []discovery.BlocklistChange) *badCitizensDelta {
+func (e *badCitizensEdition) deltaOf(from uint64, changes []shops.BlocklistChange) *badCitizensDelta {
 	d := &badCitizensDelta{from: from, to: e.hash}
 	entry := e.versions.format.entry
 	var x, y []byte

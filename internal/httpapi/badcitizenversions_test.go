@@ -5,15 +5,15 @@ import (
 	"strings"
 	"testing"
 
-	"magellan/internal/discovery"
-	"magellan/internal/discovery/discoverytest"
+	"magellan/internal/shops"
+	"magellan/internal/shops/shopstest"
 )
 
 // TestBodiesOfOtherFormats: once the list has changed, a request in one format has the
 // bodies of all formats dropped, and a format's versions go on from where they were.
 func TestBodiesOfOtherFormats(t *testing.T) {
-	reader := discoverytest.New()
-	service, err := discovery.New(discovery.Config{Reader: reader})
+	reader := shopstest.New()
+	service, err := shops.New(shops.Config{Reader: reader})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,20 +14,20 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"magellan/internal/discovery"
-	"magellan/internal/discovery/discoverytest"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
+	"magellan/internal/shops/shopstest"
 )
 
 // benchServer returns a Server with shops "0" to "9999" in one datacenter.
 func benchServer(b *testing.B) *httpapi.Server {
-	reader := discoverytest.New()
-	reader.SetRegion(discovery.Region{Name: "us-east1", Open: true})
-	reader.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 10_000, Open: true})
+	reader := shopstest.New()
+	reader.SetRegion(shops.Region{Name: "us-east1", Open: true})
+	reader.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 10_000, Open: true})
 	for i := range 10_000 {
 		reader.SetShop(strconv.Itoa(i), "ash1")
 	}
-	service, err := discovery.New(discovery.Config{Reader: reader})
+	service, err := shops.New(shops.Config{Reader: reader})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -144,9 +144,9 @@ func (w *discardWriter) WriteHeader(status int)      { w.status = status }
 
 // BenchmarkLookup answers for 1,000 shops at once.
 func BenchmarkLookup(b *testing.B) {
-	const shops = 1000
+	const many = 1000
 	var names strings.Builder
-	for i := range shops {
+	for i := range many {
 		fmt.Fprintf(&names, `,"%d"`, i*7)
 	}
 	body := []byte(`{"shops":[` + names.String()[1:] + `]}`)
@@ -167,5 +167,5 @@ func BenchmarkLookup(b *testing.B) {
 	if w.status != http.StatusOK {
 		b.Fatalf("status %d", w.status)
 	}
-	b.ReportMetric(float64(shops)*float64(b.N)/b.Elapsed().Seconds(), "answers/s")
+	b.ReportMetric(float64(many)*float64(b.N)/b.Elapsed().Seconds(), "answers/s")
 }

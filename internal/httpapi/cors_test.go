@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"magellan/internal/discovery"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
 )
 
 const (
@@ -130,7 +130,7 @@ func TestCheckOrigin(t *testing.T) {
 		if err := httpapi.CheckOrigin(origin); err == nil {
 			t.Errorf("%q is taken", origin)
 		}
-		service, err := discovery.New(discovery.Config{Reader: newReader()})
+		service, err := shops.New(shops.Config{Reader: newReader()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // errUnchanged is what a handler ends in when the client has its answer already
@@ -16,7 +17,7 @@ var errUnchanged = errors.New("the client has this answer already")
 // A handler names them each time it is run; it may name others in each run, as a
 // shop that moves depends on another datacenter.
 type dependencies struct {
-	service  *discovery.Service
+	service  *shops.Service
 	observer discovery.Observer
 	watches  [2]*discovery.Watch
 	// until is when the answer changes by itself, zero if it does not; now is

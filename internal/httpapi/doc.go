@@ -1,5 +1,5 @@
 // Package httpapi is the public HTTP API of magellan: it turns requests into
-// questions to a [discovery.Service], its answers into bytes, and its errors
+// questions to a [shops.Service], its answers into bytes, and its errors
 // into problem documents (RFC 9457). What the routes are and what they answer is
 // written down in openapi.json, which is served at /openapi.json.
 //

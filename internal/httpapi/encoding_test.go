@@ -9,25 +9,25 @@ import (
 	"strings"
 	"testing"
 
-	"magellan/internal/discovery"
-	"magellan/internal/discovery/discoverytest"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
+	"magellan/internal/shops/shopstest"
 )
 
 // largeReader has answers that are worth compressing.
-func largeReader() *discoverytest.Reader {
+func largeReader() *shopstest.Reader {
 	r := newReader()
 	for i := range 400 {
-		r.SetDatacenter(discovery.Datacenter{Name: fmt.Sprintf("dc-%d", i), Region: "eu-west1", Capacity: 100, Open: true})
-		r.SetRegion(discovery.Region{Name: fmt.Sprintf("region-%d", i)})
+		r.SetDatacenter(shops.Datacenter{Name: fmt.Sprintf("dc-%d", i), Region: "eu-west1", Capacity: 100, Open: true})
+		r.SetRegion(shops.Region{Name: fmt.Sprintf("region-%d", i)})
 	}
 	r.SetBadCitizens("large", largeList(1000)+"203.0.113.8 reason=\""+strings.Repeat("long ", 500)+"\"\n")
 	return r
 }
 
 // largeWorld is a Server over a largeReader.
-func largeWorld(t *testing.T, reader discovery.Reader) *world {
-	s, err := discovery.New(discovery.Config{Reader: reader})
+func largeWorld(t *testing.T, reader shops.Reader) *world {
+	s, err := shops.New(shops.Config{Reader: reader})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestCompressedPoll(t *testing.T) {
 			}()
 			eventually(t, func() bool { return reader.Watches() == 1 })
 			changes++
-			reader.SetDatacenter(discovery.Datacenter{Name: "dc-1", Region: "eu-west1", Assigned: int64(changes)})
+			reader.SetDatacenter(shops.Datacenter{Name: "dc-1", Region: "eu-west1", Assigned: int64(changes)})
 			reader.SetBadCitizens("changes", fmt.Sprintf("192.0.2.%d\n", changes))
 			a := <-got
 			body, etag := a.body, a.Header.Get("Etag")

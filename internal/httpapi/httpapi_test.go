@@ -20,9 +20,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
-	"magellan/internal/discovery"
-	"magellan/internal/discovery/discoverytest"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
+	"magellan/internal/shops/shopstest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -38,7 +38,7 @@ const patience = 2 * time.Minute
 // world is a Server on a real listener, and what it answers from.
 type world struct {
 	t      testing.TB
-	reader *discoverytest.Reader
+	reader *shopstest.Reader
 	server *httpapi.Server
 	addr   string
 	client *http.Client
@@ -76,18 +76,18 @@ func (w *world) ready() error {
 const oddShop = `caf` + "é" + ` "quoted" \ <b>&%2F ` + "\u2028😀"
 
 // newReader holds the records that the golden files show.
-func newReader() *discoverytest.Reader {
-	r := discoverytest.New()
+func newReader() *shopstest.Reader {
+	r := shopstest.New()
 	r.SetClock(func() time.Time { return now })
-	r.SetRegion(discovery.Region{Name: "us-east1", Open: true})
-	r.SetRegion(discovery.Region{Name: "eu-west1", Open: true})
-	r.SetRegion(discovery.Region{Name: "ap-south1", Open: false})
-	r.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 1000, Assigned: 812, Open: true})
-	r.SetDatacenter(discovery.Datacenter{Name: "ash2", Region: "us-east1", Capacity: 1000, Assigned: 1, Open: false})
-	r.SetDatacenter(discovery.Datacenter{Name: "dub1", Region: "eu-west1", Capacity: 500, Assigned: 100, Open: true})
-	r.SetDatacenter(discovery.Datacenter{Name: "dub2", Region: "eu-west1", Capacity: 10, Assigned: 12, Open: true})
-	r.SetDatacenter(discovery.Datacenter{Name: "bom1", Region: "ap-south1", Capacity: 500, Open: true})
-	r.SetDatacenter(discovery.Datacenter{Name: "nowhere1", Region: "atlantis", Capacity: 500, Open: true})
+	r.SetRegion(shops.Region{Name: "us-east1", Open: true})
+	r.SetRegion(shops.Region{Name: "eu-west1", Open: true})
+	r.SetRegion(shops.Region{Name: "ap-south1", Open: false})
+	r.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 1000, Assigned: 812, Open: true})
+	r.SetDatacenter(shops.Datacenter{Name: "ash2", Region: "us-east1", Capacity: 1000, Assigned: 1, Open: false})
+	r.SetDatacenter(shops.Datacenter{Name: "dub1", Region: "eu-west1", Capacity: 500, Assigned: 100, Open: true})
+	r.SetDatacenter(shops.Datacenter{Name: "dub2", Region: "eu-west1", Capacity: 10, Assigned: 12, Open: true})
+	r.SetDatacenter(shops.Datacenter{Name: "bom1", Region: "ap-south1", Capacity: 500, Open: true})
+	r.SetDatacenter(shops.Datacenter{Name: "nowhere1", Region: "atlantis", Capacity: 500, Open: true})
 	r.SetShop("42", "ash1")
 	r.SetShop("43", "dub1")
 	r.SetShop("lookup", "dub1")
@@ -108,7 +108,7 @@ func newReader() *discoverytest.Reader {
 func newWorld(t testing.TB, change func(*httpapi.Config)) *world {
 	w := &world{t: t, reader: newReader(), clock: now}
 	w.reader.SetClock(w.now)
-	service, err := discovery.New(discovery.Config{Reader: w.reader, MaxStale: time.Hour, Now: w.now})
+	service, err := shops.New(shops.Config{Reader: w.reader, MaxStale: time.Hour, Now: w.now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 // [context.WithDeadline] allocates, come into being when somebody waits for it,
 // which an answer from memory never does.
 //
-// It is used for request after request until one has waited. A [discovery.Reader]
+// It is used for request after request until one has waited. A [shops.Reader]
 // keeps no context beyond the call it was given for.
 type lazyContext struct {
 	parent   context.Context

@@ -19,6 +19,7 @@ import (
 
 	"magellan/internal/discovery"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
 )
 
 // bubble is a Server without a listener, in a bubble of synctest: time passes
@@ -33,7 +34,7 @@ func newBubble(t *testing.T, change func(*httpapi.Config)) *bubble {
 	t.Helper()
 	b := &bubble{world: &world{t: t, reader: newReader()}, t: t, registry: prometheus.NewRegistry()}
 	began := time.Now()
-	service, err := discovery.New(discovery.Config{
+	service, err := shops.New(shops.Config{
 		Reader: b.reader, MaxStale: time.Hour,
 		Now: func() time.Time { return now.Add(time.Since(began)) },
 	})
@@ -99,7 +100,7 @@ func waits(got <-chan polled) bool {
 // TestLongPoll: each route's answer is waited for until its bytes are others,
 // and by nothing else.
 func TestLongPoll(t *testing.T) {
-	ash1 := discovery.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 1000, Assigned: 812, Open: true}
+	ash1 := shops.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 1000, Assigned: 812, Open: true}
 	counted, moved, full := ash1, ash1, ash1
 	counted.Assigned++
 	moved.Region = "eu-west1"
@@ -114,7 +115,7 @@ func TestLongPoll(t *testing.T) {
 			func(b *bubble) { b.reader.SetShop("42", "ash1"); b.reader.SetDatacenter(counted) },
 			func(b *bubble) { b.reader.SetShop("42", "dub1") }, 200, `"dub1"`},
 		{"/v1/shops/42",
-			func(b *bubble) { b.reader.SetShop("43", "ash1"); b.reader.Publish(discovery.ShopTopic("42")) },
+			func(b *bubble) { b.reader.SetShop("43", "ash1"); b.reader.Publish(shops.ShopTopic("42")) },
 			func(b *bubble) { b.reader.SetDatacenter(moved) }, 200, `"eu-west1"`},
 		{"/v1/shops/42",
 			func(b *bubble) { b.reader.SetStaleness(time.Minute, discovery.Stale) },
@@ -123,16 +124,16 @@ func TestLongPoll(t *testing.T) {
 			func(b *bubble) { b.reader.SetBadCitizens("x", "192.0.2.1") },
 			func(b *bubble) { b.reader.DeleteDatacenter("ash1") }, 502, "unreadable-record"},
 		{"/v1/placement?shop=new",
-			func(b *bubble) { b.reader.SetShop("new", "ash1"); b.reader.SetRegion(discovery.Region{Name: "empty"}) },
+			func(b *bubble) { b.reader.SetShop("new", "ash1"); b.reader.SetRegion(shops.Region{Name: "empty"}) },
 			func(b *bubble) { b.reader.SetDatacenter(full) }, 200, `"no headroom"`},
 		{"/v1/placement?shop=new&exclude=eu-west1",
 			func(b *bubble) {},
 			func(b *bubble) { b.reader.SetDatacenter(full) }, 409, "no-capacity"},
 		{"/v1/regions", func(b *bubble) { b.reader.SetDatacenter(counted) },
-			func(b *bubble) { b.reader.SetRegion(discovery.Region{Name: "new"}) }, 200, `"new"`},
-		{"/v1/regions/us-east1", func(b *bubble) { b.reader.SetRegion(discovery.Region{Name: "new"}) },
+			func(b *bubble) { b.reader.SetRegion(shops.Region{Name: "new"}) }, 200, `"new"`},
+		{"/v1/regions/us-east1", func(b *bubble) { b.reader.SetRegion(shops.Region{Name: "new"}) },
 			func(b *bubble) { b.reader.DeleteRegion("us-east1") }, 404, "not-found"},
-		{"/v1/datacenters", func(b *bubble) { b.reader.SetRegion(discovery.Region{Name: "new"}) },
+		{"/v1/datacenters", func(b *bubble) { b.reader.SetRegion(shops.Region{Name: "new"}) },
 			func(b *bubble) { b.reader.SetDatacenter(counted) }, 200, `813`},
 		{"/v1/datacenters/ash1", func(b *bubble) { b.reader.DeleteDatacenter("ash2") },
 			func(b *bubble) { b.reader.SetDatacenter(counted) }, 200, `813`},

@@ -14,7 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 const (
@@ -41,7 +41,7 @@ type lookup struct {
 	text    []byte // the names, one after the other
 	ends    []int  // where each ends in text
 	names   []string
-	results []discovery.ShopResult
+	results []shops.ShopResult
 	body    []byte
 }
 
@@ -177,7 +177,7 @@ func (l *lookup) parse() error {
 		start = end
 	}
 	if cap(l.results) < len(l.names) {
-		l.results = make([]discovery.ShopResult, len(l.names))
+		l.results = make([]shops.ShopResult, len(l.names))
 	}
 	l.results = l.results[:len(l.names)]
 	return nil
@@ -232,11 +232,11 @@ func (l *lookup) compose(s *Server) {
 		dst = append(dst, `{"status":"`...)
 		dst = append(dst, result.Status.String()...)
 		dst = append(dst, `",`...)
-		if result.Status == discovery.Found {
+		if result.Status == shops.Found {
 			dst = appendShop(dst, &result.Answer)
 		} else {
 			dst = appendString(append(dst, `"shop":`...), result.Answer.Shop)
-			if result.Status != discovery.NotFound {
+			if result.Status != shops.NotFound {
 				detail := result.Err.Error()
 				if errors.Is(result.Err, context.DeadlineExceeded) {
 					detail = s.timeoutDetail()

@@ -3,7 +3,7 @@ package httpapi
 import (
 	"strconv"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // getPlacement answers GET /v1/placement.
@@ -24,8 +24,8 @@ func (s *Server) getPlacement(x *exchange) error {
 		return err
 	}
 	x.dependOnTopology()
-	placement, meta, err := s.service.Place(x.ctx, discovery.PlacementRequest{
-		Shop: shop, Policy: discovery.Policy(policy), Exclude: values["exclude"], Prefer: values["prefer"],
+	placement, meta, err := s.service.Place(x.ctx, shops.PlacementRequest{
+		Shop: shop, Policy: shops.Policy(policy), Exclude: values["exclude"], Prefer: values["prefer"],
 	}, x.readOptions())
 	if err != nil {
 		return x.failWith(meta, &placementError{err, placement.Rejected})
@@ -34,8 +34,8 @@ func (s *Server) getPlacement(x *exchange) error {
 	return x.answer(meta, contentJSON, x.body)
 }
 
-func appendPlacement(dst []byte, p *discovery.Placement) []byte {
-	dst = appendShop(append(dst, '{'), &discovery.ShopAnswer{Shop: p.Shop, Datacenter: p.Datacenter, Region: p.Region})
+func appendPlacement(dst []byte, p *shops.Placement) []byte {
+	dst = appendShop(append(dst, '{'), &shops.ShopAnswer{Shop: p.Shop, Datacenter: p.Datacenter, Region: p.Region})
 	dst = appendString(append(dst, `,"policy":`...), string(p.Policy))
 	dst = append(dst, `,"candidates":[`...)
 	for i := range p.Candidates {

@@ -13,9 +13,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"magellan/internal/discovery"
-	"magellan/internal/discovery/discoverytest"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
+	"magellan/internal/shops/shopstest"
 )
 
 // BenchmarkPlacementStreams is one write of "assigned", seen by 20 streams that each
@@ -32,15 +32,15 @@ func BenchmarkPlacementStreams(b *testing.B) {
 
 func benchmarkPlacementStreams(b *testing.B, shared bool) {
 	const streams, keys, datacenters = 20, 500, 40
-	reader := discoverytest.New()
-	dc := func(i, assigned int) discovery.Datacenter {
-		return discovery.Datacenter{Name: fmt.Sprintf("dc-%d", i), Region: fmt.Sprintf("region-%d", i%8), Capacity: 10_000, Assigned: int64(assigned), Open: true}
+	reader := shopstest.New()
+	dc := func(i, assigned int) shops.Datacenter {
+		return shops.Datacenter{Name: fmt.Sprintf("dc-%d", i), Region: fmt.Sprintf("region-%d", i%8), Capacity: 10_000, Assigned: int64(assigned), Open: true}
 	}
 	for i := range datacenters {
-		reader.SetRegion(discovery.Region{Name: fmt.Sprintf("region-%d", i%8), Open: true})
+		reader.SetRegion(shops.Region{Name: fmt.Sprintf("region-%d", i%8), Open: true})
 		reader.SetDatacenter(dc(i, 10*i))
 	}
-	service, err := discovery.New(discovery.Config{Reader: reader})
+	service, err := shops.New(shops.Config{Reader: reader})
 	if err != nil {
 		b.Fatal(err)
 	}

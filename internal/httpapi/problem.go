@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // problem is a problem document (RFC 9457).
@@ -98,7 +99,7 @@ func badRequest(detail string) error { return &requestError{kindBadRequest, deta
 // placementError is a placement that failed, with the reasons.
 type placementError struct {
 	error
-	rejected []discovery.Rejection
+	rejected []shops.Rejection
 }
 
 // Unwrap returns the error itself.

@@ -14,6 +14,7 @@ import (
 
 	"magellan/internal/discovery"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
 )
 
 // TestAnswers holds the good answers of every route against golden files.
@@ -316,7 +317,7 @@ func TestMeta(t *testing.T) {
 func TestETagIsOfTheBytes(t *testing.T) {
 	w := newWorld(t, nil)
 	before := w.get("/v1/shops/42")
-	w.reader.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 1000, Assigned: 813, Open: true})
+	w.reader.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 1000, Assigned: 813, Open: true})
 	after := w.get("/v1/shops/42", "If-None-Match: "+before.Header.Get("Etag"))
 	if after.StatusCode != http.StatusNotModified {
 		t.Errorf("a datacenter's count changed a shop's answer: %d", after.StatusCode)
@@ -324,7 +325,7 @@ func TestETagIsOfTheBytes(t *testing.T) {
 	if before.Header.Get("X-Zxid") == after.Header.Get("X-Zxid") {
 		t.Errorf("the zxid stayed %s", after.Header.Get("X-Zxid"))
 	}
-	w.reader.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "eu-west1", Capacity: 1000, Assigned: 813, Open: true})
+	w.reader.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "eu-west1", Capacity: 1000, Assigned: 813, Open: true})
 	if moved := w.get("/v1/shops/42", "If-None-Match: "+before.Header.Get("Etag")); moved.StatusCode != http.StatusOK || !strings.Contains(moved.body, "eu-west1") {
 		t.Errorf("a datacenter's move is not seen: %d %s", moved.StatusCode, moved.body)
 	}
@@ -411,8 +412,8 @@ func TestRenderedBodies(t *testing.T) {
 	}
 
 	before := w.get("/v1/regions")
-	w.reader.SetRegion(discovery.Region{Name: "zz-new1"})
-	w.reader.SetDatacenter(discovery.Datacenter{Name: "zz1", Region: "zz-new1"})
+	w.reader.SetRegion(shops.Region{Name: "zz-new1"})
+	w.reader.SetDatacenter(shops.Datacenter{Name: "zz1", Region: "zz-new1"})
 	if a := w.get("/v1/regions"); !strings.Contains(a.body, `{"region":"zz-new1","open":false,"datacenters":["zz1"]}`) || a.body == before.body {
 		t.Errorf("regions: %s", a.body)
 	}

@@ -24,6 +24,7 @@ import (
 
 	"magellan/internal/discovery"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
 )
 
 // raw sends bytes over a connection of their own and reads answers to the
@@ -184,16 +185,16 @@ func TestTimeouts(t *testing.T) {
 
 // waitingReader answers for a shop when its context ends, or it is let go.
 type waitingReader struct {
-	discovery.Reader
+	shops.Reader
 	asked chan struct{}
 	goOn  chan struct{}
 }
 
-func (r *waitingReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
+func (r *waitingReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
 	r.asked <- struct{}{}
 	select {
 	case <-ctx.Done():
-		return discovery.Shop{}, discovery.Meta{}, ctx.Err()
+		return shops.Shop{}, discovery.Meta{}, ctx.Err()
 	case <-r.goOn:
 		return r.Reader.Shop(ctx, name, opt)
 	}
@@ -202,7 +203,7 @@ func (r *waitingReader) Shop(ctx context.Context, name string, opt discovery.Rea
 // withWaitingReader makes a Server's shops wait.
 func withWaitingReader(t *testing.T, timeout time.Duration) (*world, *waitingReader) {
 	reader := &waitingReader{Reader: newReader(), asked: make(chan struct{}), goOn: make(chan struct{})}
-	service, err := discovery.New(discovery.Config{Reader: reader})
+	service, err := shops.New(shops.Config{Reader: reader})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +225,7 @@ func TestRequestTimeout(t *testing.T) {
 func TestClientGone(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	reader := &waitingReader{Reader: newReader(), asked: make(chan struct{}), goOn: make(chan struct{})}
-	service, err := discovery.New(discovery.Config{Reader: reader})
+	service, err := shops.New(shops.Config{Reader: reader})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,8 +343,8 @@ func answers(t *testing.T, registry *prometheus.Registry, route, cache string) f
 	return 0
 }
 
-func service(t *testing.T) *discovery.Service {
-	s, err := discovery.New(discovery.Config{Reader: newReader()})
+func service(t *testing.T) *shops.Service {
+	s, err := shops.New(shops.Config{Reader: newReader()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -401,9 +402,9 @@ func TestLog(t *testing.T) {
 }
 
 // panicReader panics for one shop.
-type panicReader struct{ discovery.Reader }
+type panicReader struct{ shops.Reader }
 
-func (r panicReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
+func (r panicReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
 	if name == "boom" {
 		panic("a mishap")
 	}
@@ -412,7 +413,7 @@ func (r panicReader) Shop(ctx context.Context, name string, opt discovery.ReadOp
 
 func TestPanic(t *testing.T) {
 	var log lockedBuffer
-	s, err := discovery.New(discovery.Config{Reader: panicReader{newReader()}})
+	s, err := shops.New(shops.Config{Reader: panicReader{newReader()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // Defaults of [Config].
@@ -40,7 +40,7 @@ const (
 // Config is what a [Server] is made of.
 type Config struct {
 	// Service answers. Required; it must outlive the Server.
-	Service *discovery.Service
+	Service *shops.Service
 	// Ready says whether /readyz answers 200, or why not. It is called on
 	// every such request and must return at once. nil: always ready.
 	Ready func() error
@@ -175,7 +175,7 @@ func (c Config) withDefaults() (Config, error) {
 // Server serves the API. Use [New].
 type Server struct {
 	cfg     Config
-	service *discovery.Service
+	service *shops.Service
 	echo    *echo.Echo
 	http    *http.Server
 	metrics *metrics

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // getShop answers GET /v1/shops/{shop}: the route that all the care about
@@ -32,16 +33,16 @@ func (s *Server) getShop(x *exchange) error {
 func (x *exchange) dependOnShop(name, datacenter string, err error) {
 	switch {
 	case err == nil:
-		x.depends.on(discovery.ShopTopic(name), discovery.DatacenterTopic(datacenter))
+		x.depends.on(shops.ShopTopic(name), shops.DatacenterTopic(datacenter))
 	case errors.Is(err, discovery.ErrNotFound):
-		x.depends.on(discovery.ShopTopic(name))
+		x.depends.on(shops.ShopTopic(name))
 	default: // it may be the datacenter that is missing
-		x.depends.on(discovery.ShopTopic(name), discovery.TopologyTopic())
+		x.depends.on(shops.ShopTopic(name), shops.TopologyTopic())
 	}
 }
 
 // appendShop appends the members of a shop's answer, without the braces.
-func appendShop(dst []byte, a *discovery.ShopAnswer) []byte {
+func appendShop(dst []byte, a *shops.ShopAnswer) []byte {
 	dst = appendString(append(dst, `"shop":`...), a.Shop)
 	dst = appendString(append(dst, `,"datacenter":`...), a.Datacenter)
 	return appendString(append(dst, `,"region":`...), a.Region)

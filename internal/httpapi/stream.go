@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 const (
@@ -315,7 +316,7 @@ func (s *stream) prefetch() {
 	if names := shopNames(s.keys); len(names) > 1 {
 		s.inner.again()
 		s.inner.ctx.parent = s.x.r.Context()
-		_, _ = s.x.server.service.Lookup(s.inner.ctx, names, discovery.ReadOptions{}, make([]discovery.ShopResult, len(names)))
+		_, _ = s.x.server.service.Lookup(s.inner.ctx, names, discovery.ReadOptions{}, make([]shops.ShopResult, len(names)))
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"magellan/internal/discovery"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
 )
 
 // sseEvent is one event of a stream; comments have the name ":".
@@ -181,15 +182,15 @@ func TestStream(t *testing.T) {
 	wantPrefix(t, c.expectAnswer("change"), `shop=nope 200 {"shop":"nope"`)
 	w.reader.DeleteShop("nope")
 	wantPrefix(t, c.expectAnswer("change"), `shop=nope 404 {"type":"urn:magellan:problem:not-found"`)
-	w.reader.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "ap-south1"}) // where none of them is any more
-	w.reader.SetDatacenter(discovery.Datacenter{Name: "dub1", Region: "us-east1"})
+	w.reader.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "ap-south1"}) // where none of them is any more
+	w.reader.SetDatacenter(shops.Datacenter{Name: "dub1", Region: "us-east1"})
 	first, second := c.expectAnswer("change"), c.expectAnswer("change")
 	if !strings.Contains(first, `"us-east1"`) || !strings.Contains(second, `"us-east1"`) || first[:7] == second[:7] {
 		t.Errorf("a datacenter moved: %s, %s", first, second)
 	}
 	w.reader.SetShop("42", "ash1") // the watch has moved along
 	wantPrefix(t, c.expectAnswer("change"), `shop=42 200 {"shop":"42","datacenter":"ash1","region":"ap-south1"}`)
-	w.reader.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "eu-west1"})
+	w.reader.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "eu-west1"})
 	wantPrefix(t, c.expectAnswer("change"), `shop=42 200 {"shop":"42","datacenter":"ash1","region":"eu-west1"}`)
 
 	c.body.Close()
@@ -199,7 +200,7 @@ func TestStream(t *testing.T) {
 // TestStreamResume: another replica goes on from where one left off.
 func TestStreamResume(t *testing.T) {
 	a := newWorld(t, nil)
-	s, err := discovery.New(discovery.Config{Reader: a.reader, MaxStale: time.Hour, Now: a.now})
+	s, err := shops.New(shops.Config{Reader: a.reader, MaxStale: time.Hour, Now: a.now})
 	if err != nil {
 		t.Fatal(err)
 	}

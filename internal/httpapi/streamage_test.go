@@ -10,14 +10,15 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
-	"magellan/internal/discovery/discoverytest"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
+	"magellan/internal/shops/shopstest"
 )
 
 // agingReader is a Reader whose bad citizens and one shop are as old as told; the
 // rest is new.
 type agingReader struct {
-	*discoverytest.Reader
+	*shopstest.Reader
 	old atomic.Bool
 }
 
@@ -28,7 +29,7 @@ func (r *agingReader) age(meta discovery.Meta) discovery.Meta {
 	return meta
 }
 
-func (r *agingReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
+func (r *agingReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
 	shop, meta, err := r.Reader.Shop(ctx, name, opt)
 	if name == "42" {
 		meta = r.age(meta)
@@ -36,23 +37,23 @@ func (r *agingReader) Shop(ctx context.Context, name string, opt discovery.ReadO
 	return shop, meta, err
 }
 
-func (r *agingReader) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*discovery.Blocklist, discovery.Meta, error) {
+func (r *agingReader) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*shops.Blocklist, discovery.Meta, error) {
 	list, meta, err := r.Reader.Blocklist(ctx, opt)
 	return list, r.age(meta), err
 }
 
 // countingReader counts how often the sets are asked for.
 type countingReader struct {
-	*discoverytest.Reader
+	*shopstest.Reader
 	topologies, blocklists atomic.Int64
 }
 
-func (r *countingReader) Topology(ctx context.Context, opt discovery.ReadOptions) (*discovery.Topology, discovery.Meta, error) {
+func (r *countingReader) Topology(ctx context.Context, opt discovery.ReadOptions) (*shops.Topology, discovery.Meta, error) {
 	r.topologies.Add(1)
 	return r.Reader.Topology(ctx, opt)
 }
 
-func (r *countingReader) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*discovery.Blocklist, discovery.Meta, error) {
+func (r *countingReader) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*shops.Blocklist, discovery.Meta, error) {
 	r.blocklists.Add(1)
 	return r.Reader.Blocklist(ctx, opt)
 }
@@ -68,7 +69,7 @@ func TestStreamHeartbeatAsksOnce(t *testing.T) {
 	}
 	beat := func(query string) *countingReader {
 		reader := &countingReader{Reader: newReader()}
-		s, err := discovery.New(discovery.Config{Reader: reader, Now: func() time.Time { return now }})
+		s, err := shops.New(shops.Config{Reader: reader, Now: func() time.Time { return now }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +100,7 @@ func TestStreamHeartbeatAsksOnce(t *testing.T) {
 // those keys of which that is so, once; and what the answer is when there is one.
 func TestStreamTooOld(t *testing.T) {
 	reader := &agingReader{Reader: newReader()}
-	s, err := discovery.New(discovery.Config{Reader: reader, MaxStale: time.Hour, Now: func() time.Time { return now }})
+	s, err := shops.New(shops.Config{Reader: reader, MaxStale: time.Hour, Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

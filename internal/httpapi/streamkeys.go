@@ -11,6 +11,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // watchable is a query parameter of GET /v1/watch: a route whose answers can be
@@ -35,26 +36,26 @@ type need struct {
 	// named: it is another one for each name.
 	named bool
 	// known returns why it cannot be told, nil if it can.
-	known func(ctx context.Context, s *discovery.Service, name string) error
+	known func(ctx context.Context, s *shops.Service, name string) error
 }
 
 var (
-	needsShop = &need{named: true, known: func(ctx context.Context, s *discovery.Service, name string) error {
+	needsShop = &need{named: true, known: func(ctx context.Context, s *shops.Service, name string) error {
 		_, _, err := s.Shop(ctx, name, discovery.ReadOptions{})
 		return err
 	}}
-	needsDatacenter = &need{named: true, known: func(ctx context.Context, s *discovery.Service, name string) error {
+	needsDatacenter = &need{named: true, known: func(ctx context.Context, s *shops.Service, name string) error {
 		_, _, err := s.Datacenter(ctx, name, discovery.ReadOptions{})
 		return err
 	}}
-	needsTopology = &need{known: func(ctx context.Context, s *discovery.Service, _ string) error {
+	needsTopology = &need{known: func(ctx context.Context, s *shops.Service, _ string) error {
 		if _, _, err := s.Regions(ctx, discovery.ReadOptions{}); err != nil {
 			return err
 		}
 		_, _, err := s.Datacenters(ctx, discovery.ReadOptions{})
 		return err
 	}}
-	needsBlocklist = &need{known: func(ctx context.Context, s *discovery.Service, _ string) error {
+	needsBlocklist = &need{known: func(ctx context.Context, s *shops.Service, _ string) error {
 		_, _, err := s.BadCitizens(ctx, discovery.ReadOptions{})
 		return err
 	}}

@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
-	"magellan/internal/discovery/discoverytest"
+	"magellan/internal/shops"
+	"magellan/internal/shops/shopstest"
 )
 
 // sharing is a Server whose placements are counted.
 type sharing struct {
 	t      *testing.T
-	reader *discoverytest.Reader
+	reader *shopstest.Reader
 	server *Server
 	http   *httptest.Server
 
@@ -31,10 +32,10 @@ type sharing struct {
 }
 
 func newSharing(t *testing.T) *sharing {
-	s := &sharing{t: t, reader: discoverytest.New()}
-	s.reader.SetRegion(discovery.Region{Name: "us-east1", Open: true})
+	s := &sharing{t: t, reader: shopstest.New()}
+	s.reader.SetRegion(shops.Region{Name: "us-east1", Open: true})
 	s.change(0)
-	service, err := discovery.New(discovery.Config{Reader: s.reader})
+	service, err := shops.New(shops.Config{Reader: s.reader})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func newSharing(t *testing.T) *sharing {
 
 // change is a write of a datacenter's count of assigned shops.
 func (s *sharing) change(assigned int) {
-	s.reader.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 1000, Assigned: int64(assigned), Open: true})
+	s.reader.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 1000, Assigned: int64(assigned), Open: true})
 }
 
 // counts returns what has been asked since the last call, and how much of it at most
@@ -139,7 +140,7 @@ func TestStreamsShare(t *testing.T) {
 		for _, stream := range next {
 			for key, value := range stream("change", keys) {
 				_, name, _ := strings.Cut(strings.TrimSuffix(key, `"`), "placement=")
-				placement, meta, err := s.server.service.Place(t.Context(), discovery.PlacementRequest{Shop: name}, discovery.ReadOptions{})
+				placement, meta, err := s.server.service.Place(t.Context(), shops.PlacementRequest{Shop: name}, discovery.ReadOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -4,14 +4,15 @@ import (
 	"strconv"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // topologyKey stands for the regions and datacenters a body was made from: the
 // first elements of slices that are never changed. Holding them keeps their
 // addresses from being used again.
 type topologyKey struct {
-	regions     *discovery.Region
-	datacenters *discovery.Datacenter
+	regions     *shops.Region
+	datacenters *shops.Datacenter
 }
 
 // The bodies that are kept of each topology.
@@ -30,7 +31,7 @@ func firstOf[T any](s []T) *T {
 // dependOnTopology says that the answer is made of regions and datacenters.
 func (x *exchange) dependOnTopology() {
 	if x.depends != nil {
-		x.depends.on(discovery.TopologyTopic())
+		x.depends.on(shops.TopologyTopic())
 	}
 }
 
@@ -88,7 +89,7 @@ func (s *Server) getRegion(x *exchange) error {
 }
 
 // appendRegion appends a region with the names of its datacenters.
-func appendRegion(dst []byte, region *discovery.Region, datacenters []discovery.Datacenter) []byte {
+func appendRegion(dst []byte, region *shops.Region, datacenters []shops.Datacenter) []byte {
 	dst = appendString(append(dst, `{"region":`...), region.Name)
 	dst = strconv.AppendBool(append(dst, `,"open":`...), region.Open)
 	dst = append(dst, `,"datacenters":[`...)
@@ -139,7 +140,7 @@ func (s *Server) getDatacenter(x *exchange) error {
 	return x.answer(meta, contentJSON, x.body)
 }
 
-func appendDatacenter(dst []byte, d *discovery.Datacenter) []byte {
+func appendDatacenter(dst []byte, d *shops.Datacenter) []byte {
 	dst = appendString(append(dst, `{"datacenter":`...), d.Name)
 	dst = appendString(append(dst, `,"region":`...), d.Region)
 	dst = strconv.AppendBool(append(dst, `,"open":`...), d.Open)

@@ -9,6 +9,7 @@ import (
 
 	"magellan/internal/discovery"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
 )
 
 // unread is a record that exists and could never be read.
@@ -16,7 +17,7 @@ func unread(name string) []discovery.Doubt {
 	return []discovery.Doubt{{Name: name, Reason: "/magellan/…/" + name + " has never been read: POST /admin/accept/magellan/…/" + name}}
 }
 
-var sea1 = discovery.Datacenter{Name: "sea1", Region: "us-east1", Capacity: 10, Open: true}
+var sea1 = shops.Datacenter{Name: "sea1", Region: "us-east1", Capacity: 10, Open: true}
 
 // TestUnread: what nobody has read is not told as absent, in any format, and what it
 // has nothing to do with is answered.

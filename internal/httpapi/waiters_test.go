@@ -15,9 +15,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"magellan/internal/discovery"
-	"magellan/internal/discovery/discoverytest"
 	"magellan/internal/httpapi"
+	"magellan/internal/shops"
+	"magellan/internal/shops/shopstest"
 )
 
 // pipes is a listener whose connections take no file descriptors, of which one
@@ -64,14 +64,14 @@ func BenchmarkWaiters(b *testing.B) {
 }
 
 func benchmarkWaiters(b *testing.B, poll bool) {
-	const waiters, shops = 50_000, 10_000
-	reader := discoverytest.New()
-	reader.SetRegion(discovery.Region{Name: "us-east1", Open: true})
-	reader.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "us-east1", Capacity: shops, Open: true})
-	for i := range shops {
+	const waiters, count = 50_000, 10_000
+	reader := shopstest.New()
+	reader.SetRegion(shops.Region{Name: "us-east1", Open: true})
+	reader.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "us-east1", Capacity: count, Open: true})
+	for i := range count {
 		reader.SetShop(strconv.Itoa(i), "ash1")
 	}
-	service, err := discovery.New(discovery.Config{Reader: reader})
+	service, err := shops.New(shops.Config{Reader: reader})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func benchmarkWaiters(b *testing.B, poll bool) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var requests [shops]string
+	var requests [count]string
 	for i := range requests {
 		target := fmt.Sprintf("/v1/watch?shop=%d", i)
 		header := ""
@@ -98,7 +98,7 @@ func benchmarkWaiters(b *testing.B, poll bool) {
 	before := memory()
 	for i := range waiters {
 		conn := l.dial()
-		if _, err := io.WriteString(conn, requests[i%shops]); err != nil {
+		if _, err := io.WriteString(conn, requests[i%count]); err != nil {
 			b.Fatal(err)
 		}
 		if !poll { // until it is synced; what follows finds nobody who reads

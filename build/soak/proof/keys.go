@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"sync/atomic"
 
-	"magellan/internal/discovery"
+	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -25,7 +25,7 @@ const (
 
 const region = "us-east1"
 
-var layout = discovery.Layout{Root: discovery.DefaultRoot, ShopBuckets: discovery.DefaultShopBuckets}
+var layout = shops.Layout{Root: shops.DefaultRoot, ShopBuckets: shops.DefaultShopBuckets}
 
 // markers is where each key's marker stands, see writer.
 const markers = "/proof"

@@ -2,7 +2,7 @@
 
 package leak
 
-import "magellan/internal/discovery"
+import "magellan/internal/shops"
 
 // Reader returns r.
-func Reader(r discovery.Reader) discovery.Reader { return r }
+func Reader(r shops.Reader) shops.Reader { return r }

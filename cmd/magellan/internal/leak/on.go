@@ -13,15 +13,16 @@ import (
 	"unsafe"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // Reader returns r, but each shop that is asked for alone is remembered in C
 // memory, which nothing ever frees: 8 bytes for a name of up to 7.
-func Reader(r discovery.Reader) discovery.Reader { return reader{r} }
+func Reader(r shops.Reader) shops.Reader { return reader{r} }
 
-type reader struct{ discovery.Reader }
+type reader struct{ shops.Reader }
 
-func (r reader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
+func (r reader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
 	remember(name)
 	return r.Reader.Shop(ctx, name, opt)
 }

@@ -1,4 +1,4 @@
-package discovery
+package shops
 
 import (
 	"cmp"
@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
+
+	"magellan/internal/discovery"
 )
 
 // Policy says how a datacenter is chosen for a new shop.
@@ -86,15 +88,15 @@ const (
 // Place chooses a datacenter for a new shop. The answer depends on the topology
 // and the request alone: it is the same on every replica, machine and release.
 //
-// Errors wrap [ErrInvalidName], [ErrInvalidRequest] or [ErrNoCapacity]; with
+// Errors wrap [discovery.ErrInvalidName], [discovery.ErrInvalidRequest] or [discovery.ErrNoCapacity]; with
 // the last the placement's Rejected says why in full.
 func Place(t *Topology, req PlacementRequest) (Placement, error) {
-	if err := ValidateName(req.Shop); err != nil {
+	if err := discovery.ValidateName(req.Shop); err != nil {
 		return Placement{}, err
 	}
 	p := Placement{Shop: req.Shop, Policy: cmp.Or(req.Policy, Weighted)}
 	if p.Policy != Weighted && p.Policy != LeastLoaded {
-		return Placement{}, fmt.Errorf("%w: policy %q is neither %s nor %s", ErrInvalidRequest, req.Policy, Weighted, LeastLoaded)
+		return Placement{}, fmt.Errorf("%w: policy %q is neither %s nor %s", discovery.ErrInvalidRequest, req.Policy, Weighted, LeastLoaded)
 	}
 	if err := t.checkNames("exclude", req.Exclude); err != nil {
 		return Placement{}, err
@@ -153,7 +155,7 @@ func Place(t *Topology, req PlacementRequest) (Placement, error) {
 func (t *Topology) checkNames(argument string, names []string) error {
 	for _, name := range names {
 		if t.region[name] == nil && t.datacenter[name] == nil {
-			return fmt.Errorf("%w: %s=%q is neither a region nor a datacenter", ErrInvalidRequest, argument, name)
+			return fmt.Errorf("%w: %s=%q is neither a region nor a datacenter", discovery.ErrInvalidRequest, argument, name)
 		}
 	}
 	return nil
@@ -185,7 +187,7 @@ func (t *Topology) reject(d *Datacenter, exclude []string) RejectReason {
 // noCapacity sums up why there is no candidate.
 func noCapacity(rejected []Rejection) error {
 	if len(rejected) == 0 {
-		return fmt.Errorf("%w: there is no datacenter; import some first", ErrNoCapacity)
+		return fmt.Errorf("%w: there is no datacenter; import some first", discovery.ErrNoCapacity)
 	}
 	var why []string
 	for _, reason := range []RejectReason{Excluded, RegionUnknown, RegionClosed, Closed, NoHeadroom} {
@@ -199,7 +201,7 @@ func noCapacity(rejected []Rejection) error {
 			why = append(why, fmt.Sprintf("%d %s", n, reason))
 		}
 	}
-	return fmt.Errorf("%w: none of %d datacenters can take a shop (%s)", ErrNoCapacity, len(rejected), strings.Join(why, ", "))
+	return fmt.Errorf("%w: none of %d datacenters can take a shop (%s)", discovery.ErrNoCapacity, len(rejected), strings.Join(why, ", "))
 }
 
 // rendezvousScore is -headroom/ln(u), where u is the 64-bit XXH64 hash, seed 0,
@@ -210,7 +212,7 @@ func noCapacity(rejected []Rejection) error {
 // headroom is shown in "Weighted Distributed Hash Tables" (Schindelhauer and
 // Schomaker, 2005).
 func rendezvousScore(shop, datacenter string, headroom int64) float64 {
-	var buf [2*maxNameBytes + 1]byte
+	var buf [2*discovery.MaxNameBytes + 1]byte
 	b := append(buf[:0], shop...)
 	b = append(b, 0)
 	b = append(b, datacenter...)

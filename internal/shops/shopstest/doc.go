@@ -1,4 +1,4 @@
-// Package discoverytest is a [discovery.Reader] for tests of what stands above
+// Package shopstest is a [shops.Reader] for tests of what stands above
 // it: records are set by hand, and so are errors and staleness. It is no cache
 // and talks to nothing.
-package discoverytest
+package shopstest

@@ -1,4 +1,4 @@
-package discovery
+package shops
 
 import (
 	"errors"
@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"magellan/internal/discovery"
 )
 
 // world is a topology with one datacenter for each way to be rejected.
@@ -258,23 +260,23 @@ func TestPlaceErrors(t *testing.T) {
 		kind error
 		says string
 	}{
-		{PlacementRequest{Shop: ""}, ErrInvalidName, "empty"},
-		{PlacementRequest{Shop: "a/b"}, ErrInvalidName, "slash"},
-		{PlacementRequest{Shop: "1", Policy: "best"}, ErrInvalidRequest, `"best"`},
-		{PlacementRequest{Shop: "1", Exclude: []string{"e1", "nowhere"}}, ErrInvalidRequest, `exclude="nowhere"`},
-		{PlacementRequest{Shop: "1", Prefer: []string{""}}, ErrInvalidRequest, `prefer=""`},
-		{PlacementRequest{Shop: "1", Exclude: []string{"east", "w1"}}, ErrNoCapacity,
+		{PlacementRequest{Shop: ""}, discovery.ErrInvalidName, "empty"},
+		{PlacementRequest{Shop: "a/b"}, discovery.ErrInvalidName, "slash"},
+		{PlacementRequest{Shop: "1", Policy: "best"}, discovery.ErrInvalidRequest, `"best"`},
+		{PlacementRequest{Shop: "1", Exclude: []string{"e1", "nowhere"}}, discovery.ErrInvalidRequest, `exclude="nowhere"`},
+		{PlacementRequest{Shop: "1", Prefer: []string{""}}, discovery.ErrInvalidRequest, `prefer=""`},
+		{PlacementRequest{Shop: "1", Exclude: []string{"east", "w1"}}, discovery.ErrNoCapacity,
 			"none of 8 datacenters can take a shop (3 excluded, 1 region unknown, 1 region closed, 1 closed, 2 no headroom)"},
 	} {
 		p, err := Place(world(), test.req)
 		if !errors.Is(err, test.kind) || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%+v: error %v, want %v that says %q", test.req, err, test.kind, test.says)
 		}
-		if p.Datacenter != "" || errors.Is(err, ErrNoCapacity) && len(p.Rejected) != 8 {
+		if p.Datacenter != "" || errors.Is(err, discovery.ErrNoCapacity) && len(p.Rejected) != 8 {
 			t.Errorf("%+v: %+v", test.req, p)
 		}
 	}
-	if _, err := Place(NewTopology(1, nil, nil), PlacementRequest{Shop: "1"}); !errors.Is(err, ErrNoCapacity) || !strings.Contains(err.Error(), "import") {
+	if _, err := Place(NewTopology(1, nil, nil), PlacementRequest{Shop: "1"}); !errors.Is(err, discovery.ErrNoCapacity) || !strings.Contains(err.Error(), "import") {
 		t.Errorf("without a datacenter: %v", err)
 	}
 }
@@ -293,7 +295,7 @@ func FuzzPlace(f *testing.F) {
 		for _, policy := range []Policy{Weighted, LeastLoaded} {
 			p, err := Place(topology, PlacementRequest{Shop: shop, Policy: policy})
 			if err != nil {
-				if !errors.Is(err, ErrInvalidName) || ValidateName(shop) == nil {
+				if !errors.Is(err, discovery.ErrInvalidName) || discovery.ValidateName(shop) == nil {
 					t.Fatal(err)
 				}
 				return

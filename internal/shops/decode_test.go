@@ -1,4 +1,4 @@
-package discovery
+package shops
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"magellan/internal/discovery"
 )
 
 func TestDecodeShop(t *testing.T) {
@@ -110,8 +112,8 @@ func TestDecodeErrorsNameTheField(t *testing.T) {
 	} {
 		err := test.decode([]byte(test.data))
 		var decodeErr *DecodeError
-		if !errors.As(err, &decodeErr) || !errors.Is(err, ErrBadData) {
-			t.Errorf("%s: error %v, want a *DecodeError of kind ErrBadData", test.data, err)
+		if !errors.As(err, &decodeErr) || !errors.Is(err, discovery.ErrBadData) {
+			t.Errorf("%s: error %v, want a *DecodeError of kind discovery.ErrBadData", test.data, err)
 			continue
 		}
 		if decodeErr.Field != test.field || !strings.Contains(decodeErr.Reason, test.says) {
@@ -162,7 +164,7 @@ func FuzzDecodeShop(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		shop, err := DecodeShop("42", data, nil)
 		checkDecoded(t, data, err, map[string]any{"datacenter": shop.Datacenter})
-		if err == nil && ValidateName(shop.Datacenter) != nil {
+		if err == nil && discovery.ValidateName(shop.Datacenter) != nil {
 			t.Fatalf("accepted the datacenter %q", shop.Datacenter)
 		}
 	})
@@ -196,8 +198,8 @@ func FuzzDecodeDatacenter(f *testing.F) {
 func checkDecoded(t *testing.T, data []byte, err error, fields map[string]any) {
 	t.Helper()
 	if err != nil {
-		if !errors.Is(err, ErrBadData) {
-			t.Fatalf("error %v is not ErrBadData", err)
+		if !errors.Is(err, discovery.ErrBadData) {
+			t.Fatalf("error %v is not discovery.ErrBadData", err)
 		}
 		return
 	}

@@ -1,4 +1,4 @@
-package discovery_test
+package shops_test
 
 import (
 	"context"
@@ -7,7 +7,8 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
-	"magellan/internal/discovery/discoverytest"
+	"magellan/internal/shops"
+	"magellan/internal/shops/shopstest"
 )
 
 // TestFreshness: what each wish gets from what is held, with ZooKeeper there and
@@ -43,14 +44,14 @@ func TestFreshness(t *testing.T) {
 		{"beyond max-stale", 70 * second, discovery.Stale, true, options{Fresh: true, StaleIfError: 90 * second}, "503"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := discoverytest.New()
-			r.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "us-east1"})
+			r := shopstest.New()
+			r.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "us-east1"})
 			r.SetShop("42", "ash1")
 			r.SetStaleness(tt.age, tt.status)
 			if tt.away {
 				r.SetFreshErr(discovery.ErrUnavailable)
 			}
-			s, err := discovery.New(discovery.Config{Reader: r, MaxStale: time.Minute})
+			s, err := shops.New(shops.Config{Reader: r, MaxStale: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,7 +68,7 @@ func TestFreshness(t *testing.T) {
 					return m, err
 				},
 				func() (discovery.Meta, error) {
-					out := make([]discovery.ShopResult, 1)
+					out := make([]shops.ShopResult, 1)
 					m, err := s.Lookup(ctx, []string{"42"}, tt.opt, out)
 					if err == nil {
 						err = out[0].Err
@@ -91,9 +92,9 @@ func TestFreshness(t *testing.T) {
 }
 
 // broken shows one shop as it was long ago, whatever is asked for.
-type broken struct{ *discoverytest.Reader }
+type broken struct{ *shopstest.Reader }
 
-func (b broken) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []discovery.ShopRead) {
+func (b broken) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []shops.ShopRead) {
 	b.Reader.Shops(ctx, names, opt, out)
 	for i, name := range names {
 		if name == "broken" {
@@ -105,22 +106,22 @@ func (b broken) Shops(ctx context.Context, names []string, opt discovery.ReadOpt
 // TestLookupRefusesWhatIsTooOld: one shop whose record does not parse takes no
 // others along.
 func TestLookupRefusesWhatIsTooOld(t *testing.T) {
-	r := broken{discoverytest.New()}
-	r.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "us-east1"})
+	r := broken{shopstest.New()}
+	r.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "us-east1"})
 	r.SetShop("42", "ash1")
 	r.SetShop("broken", "ash1")
-	s, err := discovery.New(discovery.Config{Reader: r})
+	s, err := shops.New(shops.Config{Reader: r})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, opt := range []discovery.ReadOptions{{MaxAge: time.Second}, {StaleIfError: time.Second}, {Fresh: true, StaleIfError: time.Second}} {
-		out := make([]discovery.ShopResult, 3)
+		out := make([]shops.ShopResult, 3)
 		meta, err := s.Lookup(t.Context(), []string{"42", "broken", "absent"}, opt, out)
 		if err != nil || meta.Cache != discovery.Stale {
 			t.Errorf("%+v: %+v, %v", opt, meta, err)
 		}
-		for i, want := range []discovery.ShopStatus{discovery.Found, discovery.Unavailable, discovery.NotFound} {
-			if out[i].Status != want || want == discovery.Unavailable && out[i].Answer != (discovery.ShopAnswer{Shop: "broken"}) {
+		for i, want := range []shops.ShopStatus{shops.Found, shops.Unavailable, shops.NotFound} {
+			if out[i].Status != want || want == shops.Unavailable && out[i].Answer != (shops.ShopAnswer{Shop: "broken"}) {
 				t.Errorf("%+v: %+v, want %v", opt, out[i], want)
 			}
 		}
@@ -131,10 +132,10 @@ func TestLookupRefusesWhatIsTooOld(t *testing.T) {
 }
 
 func TestMinZxid(t *testing.T) {
-	r := discoverytest.New()
-	r.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "us-east1"})
+	r := shopstest.New()
+	r.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "us-east1"})
 	zxid := r.SetShop("42", "ash1")
-	s, err := discovery.New(discovery.Config{Reader: r})
+	s, err := shops.New(shops.Config{Reader: r})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,10 @@
-package discovery
+package shops
 
 import (
 	"slices"
 	"strings"
+
+	"magellan/internal/discovery"
 )
 
 // Shop is what ZooKeeper holds of one shop.
@@ -47,7 +49,7 @@ type Topology struct {
 	region      map[string]*Region
 	datacenter  map[string]*Datacenter
 	// Doubts about the regions and the datacenters.
-	regionDoubts, datacenterDoubts Doubts
+	regionDoubts, datacenterDoubts discovery.Doubts
 }
 
 // NewTopology makes a topology of copies of regions and datacenters, whose
@@ -78,18 +80,20 @@ func NewTopology(zxid int64, regions []Region, datacenters []Datacenter) *Topolo
 // WithDoubts returns the same topology with other doubts about its regions and its
 // datacenters. A record that is not held has no place in the topology; that it
 // exists is known by the doubt about it.
-func (t *Topology) WithDoubts(regions, datacenters Doubts) *Topology {
+func (t *Topology) WithDoubts(regions, datacenters discovery.Doubts) *Topology {
 	with := *t
 	with.regionDoubts, with.datacenterDoubts = regions, datacenters
 	return &with
 }
 
 // Doubts returns the doubts about the regions and those about the datacenters.
-func (t *Topology) Doubts() (regions, datacenters Doubts) { return t.regionDoubts, t.datacenterDoubts }
+func (t *Topology) Doubts() (regions, datacenters discovery.Doubts) {
+	return t.regionDoubts, t.datacenterDoubts
+}
 
 // unknown reports whether there is no datacenter of that name, as far as is known.
 func (t *Topology) unknown(datacenter string) bool {
-	return t.datacenter[datacenter] == nil && t.datacenterDoubts.byName[datacenter] == nil
+	return t.datacenter[datacenter] == nil && t.datacenterDoubts.Of(datacenter) == nil
 }
 
 // Zxid returns what [NewTopology] was given.

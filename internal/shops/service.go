@@ -1,4 +1,4 @@
-package discovery
+package shops
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"magellan/internal/discovery"
 )
 
 // DefaultMaxStale is the usual bound on the age of answers.
@@ -18,7 +20,7 @@ type Config struct {
 	// last call to the Service.
 	Reader Reader
 	// MaxStale is the greatest age an answer may have: beyond it there is none
-	// but [ErrUnavailable]. 0 is no bound; see [DefaultMaxStale].
+	// but [discovery.ErrUnavailable]. 0 is no bound; see [DefaultMaxStale].
 	MaxStale time.Duration
 	// Now tells the time by which bad citizens expire; nil is time.Now.
 	Now func() time.Time
@@ -27,28 +29,28 @@ type Config struct {
 // Service answers the questions. It holds no state of its own, needs no Close,
 // and is safe for concurrent use.
 //
-// Every method returns the [Meta] of all it read, with [ErrNotFound] and
-// [ErrUnavailable] too where it is known. Errors wrap one of the package's
+// Every method returns the [discovery.Meta] of all it read, with [discovery.ErrNotFound] and
+// [discovery.ErrUnavailable] too where it is known. Errors wrap one of the package's
 // kinds or are ctx's.
 type Service struct {
-	reader   Reader
-	maxStale time.Duration
-	now      func() time.Time
-	reads    sync.Pool // of *[]ShopRead, for Lookup
+	reader Reader
+	bound  discovery.Bound
+	now    func() time.Time
+	reads  sync.Pool // of *[]ShopRead, for Lookup
 }
 
 // New returns a Service, or an error that says what is wrong with cfg.
 func New(cfg Config) (*Service, error) {
 	if cfg.Reader == nil {
-		return nil, errors.New("discovery: Config.Reader is nil")
+		return nil, errors.New("shops: Config.Reader is nil")
 	}
 	if cfg.MaxStale < 0 {
-		return nil, fmt.Errorf("discovery: Config.MaxStale is %v: want a duration, or 0 for no bound", cfg.MaxStale)
+		return nil, fmt.Errorf("shops: Config.MaxStale is %v: want a duration, or 0 for no bound", cfg.MaxStale)
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Service{reader: cfg.Reader, maxStale: cfg.MaxStale, now: cfg.Now}, nil
+	return &Service{reader: cfg.Reader, bound: discovery.Bound(cfg.MaxStale), now: cfg.Now}, nil
 }
 
 // ShopAnswer is where a shop lives.
@@ -58,20 +60,20 @@ type ShopAnswer struct {
 
 // Shop returns where a shop lives. The region is resolved through the
 // datacenter. A shop whose datacenter does not exist has no answer but
-// [ErrBadData]: half of one would be taken for a whole.
+// [discovery.ErrBadData]: half of one would be taken for a whole.
 //
 // Meta.Zxid is the newer of the shop's and its datacenter's: it changes whenever
 // the answer does. Nothing is allocated for an answer from memory.
-func (s *Service) Shop(ctx context.Context, name string, opt ReadOptions) (ShopAnswer, Meta, error) {
-	if opt == (ReadOptions{}) { // mostly
+func (s *Service) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (ShopAnswer, discovery.Meta, error) {
+	if opt == (discovery.ReadOptions{}) { // mostly
 		return s.shop(ctx, name, opt)
 	}
-	return within(opt, func(opt ReadOptions) (ShopAnswer, Meta, error) { return s.shop(ctx, name, opt) })
+	return discovery.Within(opt, func(opt discovery.ReadOptions) (ShopAnswer, discovery.Meta, error) { return s.shop(ctx, name, opt) })
 }
 
-func (s *Service) shop(ctx context.Context, name string, opt ReadOptions) (ShopAnswer, Meta, error) {
+func (s *Service) shop(ctx context.Context, name string, opt discovery.ReadOptions) (ShopAnswer, discovery.Meta, error) {
 	shop, meta, err := s.reader.Shop(ctx, name, opt)
-	if err = s.bound(meta, err); err != nil {
+	if err = s.bound.Check(meta, err); err != nil {
 		return ShopAnswer{}, meta, err
 	}
 	t, tmeta, err := s.readTopology(ctx, opt)
@@ -82,12 +84,12 @@ func (s *Service) shop(ctx context.Context, name string, opt ReadOptions) (ShopA
 		t, tmeta = s.atLeast(ctx, t, tmeta, meta.Zxid)
 	}
 	if t.unknown(shop.Datacenter) {
-		now, nowMeta, err := s.reader.Shop(ctx, name, ReadOptions{MinZxid: tmeta.Zxid})
-		switch err = s.bound(nowMeta, err); {
+		now, nowMeta, err := s.reader.Shop(ctx, name, discovery.ReadOptions{MinZxid: tmeta.Zxid})
+		switch err = s.bound.Check(nowMeta, err); {
 		case err == nil && now.Datacenter != shop.Datacenter:
 			shop, meta = now, nowMeta
 			t, tmeta = s.atLeast(ctx, t, tmeta, meta.Zxid)
-		case err != nil && isAnswer(err):
+		case err != nil && discovery.IsAnswer(err):
 			return ShopAnswer{}, nowMeta, err
 		}
 	}
@@ -103,8 +105,8 @@ func (s *Service) shop(ctx context.Context, name string, opt ReadOptions) (ShopA
 // shop, where it moved and its datacenter was deleted then. So each is asked for
 // with the other's last transaction in it. What is in memory mostly has that: a
 // datacenter that is gone while shops still name it costs ZooKeeper nothing.
-func (s *Service) atLeast(ctx context.Context, t *Topology, meta Meta, zxid int64) (*Topology, Meta) {
-	if now, nowMeta, err := s.readTopology(ctx, ReadOptions{MinZxid: zxid}); err == nil {
+func (s *Service) atLeast(ctx context.Context, t *Topology, meta discovery.Meta, zxid int64) (*Topology, discovery.Meta) {
+	if now, nowMeta, err := s.readTopology(ctx, discovery.ReadOptions{MinZxid: zxid}); err == nil {
 		return now, nowMeta
 	}
 	return t, meta
@@ -112,11 +114,11 @@ func (s *Service) atLeast(ctx context.Context, t *Topology, meta Meta, zxid int6
 
 // resolve completes a shop with the region of its datacenter, as well as that is
 // known.
-func (s *Service) resolve(shop Shop, t *Topology, meta, tmeta Meta, opt ReadOptions) (ShopAnswer, Meta, error) {
+func (s *Service) resolve(shop Shop, t *Topology, meta, tmeta discovery.Meta, opt discovery.ReadOptions) (ShopAnswer, discovery.Meta, error) {
 	d := t.datacenter[shop.Datacenter]
 	meta.Age, meta.Cache = max(meta.Age, tmeta.Age), max(meta.Cache, tmeta.Cache)
-	if doubt := t.datacenterDoubts.about(shop.Datacenter, d != nil); doubt != nil {
-		known, err := s.allow(doubt, opt)
+	if doubt := t.datacenterDoubts.About(shop.Datacenter, d != nil); doubt != nil {
+		known, err := s.bound.Allow(doubt, opt)
 		meta = meta.Join(known)
 		if err != nil {
 			return ShopAnswer{}, meta, fmt.Errorf("shop %q: its datacenter %q: %w", shop.Name, shop.Datacenter, err)
@@ -125,7 +127,7 @@ func (s *Service) resolve(shop Shop, t *Topology, meta, tmeta Meta, opt ReadOpti
 	if d == nil {
 		meta.Zxid = max(meta.Zxid, tmeta.Zxid)
 		return ShopAnswer{}, meta, fmt.Errorf("shop %q: %w: its datacenter %q does not exist; create that, or move the shop",
-			shop.Name, ErrBadData, shop.Datacenter)
+			shop.Name, discovery.ErrBadData, shop.Datacenter)
 	}
 	meta.Zxid = max(meta.Zxid, d.Zxid) // all else in the topology is no part of this answer
 	return ShopAnswer{Shop: shop.Name, Datacenter: shop.Datacenter, Region: d.Region}, meta, nil
@@ -168,7 +170,7 @@ type ShopResult struct {
 	// Answer is complete where Status is Found; elsewhere it has the shop's
 	// name only.
 	Answer ShopAnswer
-	Meta   Meta
+	Meta   discovery.Meta
 	Status ShopStatus
 	// Err is what [Service.Shop] would have returned.
 	Err error
@@ -181,11 +183,11 @@ type ShopResult struct {
 // The error is about the whole call: without the datacenters no shop can be
 // resolved, and out is not to be used. Nothing is allocated for answers from
 // memory.
-func (s *Service) Lookup(ctx context.Context, names []string, opt ReadOptions, out []ShopResult) (Meta, error) {
-	if opt == (ReadOptions{}) {
+func (s *Service) Lookup(ctx context.Context, names []string, opt discovery.ReadOptions, out []ShopResult) (discovery.Meta, error) {
+	if opt == (discovery.ReadOptions{}) {
 		return s.lookup(ctx, names, opt, out)
 	}
-	_, meta, content, err := freshest(opt, func(opt ReadOptions) (struct{}, Meta, error) {
+	_, meta, content, err := discovery.Freshest(opt, func(opt discovery.ReadOptions) (struct{}, discovery.Meta, error) {
 		meta, err := s.lookup(ctx, names, opt, out)
 		return struct{}{}, meta, err
 	})
@@ -196,10 +198,10 @@ func (s *Service) Lookup(ctx context.Context, names []string, opt ReadOptions, o
 	refused := 0
 	for i := range names {
 		result := &out[i]
-		if !isAnswer(result.Err) {
+		if !discovery.IsAnswer(result.Err) {
 			continue
 		}
-		if refusal := opt.refuse(result.Meta); refusal != nil {
+		if refusal := opt.Refuse(result.Meta); refusal != nil {
 			result.Err, err = refusal, refusal
 			result.judge(names[i])
 			refused++
@@ -211,7 +213,7 @@ func (s *Service) Lookup(ctx context.Context, names []string, opt ReadOptions, o
 	return meta, err
 }
 
-func (s *Service) lookup(ctx context.Context, names []string, opt ReadOptions, out []ShopResult) (Meta, error) {
+func (s *Service) lookup(ctx context.Context, names []string, opt discovery.ReadOptions, out []ShopResult) (discovery.Meta, error) {
 	out = out[:len(names)]
 	scratch, _ := s.reads.Get().(*[]ShopRead)
 	if scratch == nil {
@@ -234,7 +236,7 @@ func (s *Service) lookup(ctx context.Context, names []string, opt ReadOptions, o
 	var lost []int // those whose datacenter is not there
 	for i := range reads {
 		read, result := &reads[i], &out[i]
-		*result = ShopResult{Meta: read.Meta, Err: s.bound(read.Meta, read.Err)}
+		*result = ShopResult{Meta: read.Meta, Err: s.bound.Check(read.Meta, read.Err)}
 		if result.Err == nil {
 			if t.unknown(read.Shop.Datacenter) {
 				lost = append(lost, i)
@@ -246,7 +248,7 @@ func (s *Service) lookup(ctx context.Context, names []string, opt ReadOptions, o
 	if len(lost) > 0 {
 		s.lookAgain(ctx, names, lost, reads, t, tmeta, opt, out)
 	}
-	var meta Meta
+	var meta discovery.Meta
 	for i := range out {
 		meta = meta.Join(out[i].Meta)
 	}
@@ -255,7 +257,7 @@ func (s *Service) lookup(ctx context.Context, names []string, opt ReadOptions, o
 
 // lookAgain does for those shops of a lookup whose datacenter is not there what
 // shop does for one.
-func (s *Service) lookAgain(ctx context.Context, names []string, lost []int, reads []ShopRead, t *Topology, tmeta Meta, opt ReadOptions, out []ShopResult) {
+func (s *Service) lookAgain(ctx context.Context, names []string, lost []int, reads []ShopRead, t *Topology, tmeta discovery.Meta, opt discovery.ReadOptions, out []ShopResult) {
 	var zxid int64
 	for _, at := range lost {
 		zxid = max(zxid, reads[at].Meta.Zxid)
@@ -275,17 +277,17 @@ func (s *Service) lookAgain(ctx context.Context, names []string, lost []int, rea
 		return
 	}
 	now := make([]ShopRead, len(still))
-	s.reader.Shops(ctx, again, ReadOptions{MinZxid: tmeta.Zxid}, now)
+	s.reader.Shops(ctx, again, discovery.ReadOptions{MinZxid: tmeta.Zxid}, now)
 	for i := range now {
 		zxid = max(zxid, now[i].Meta.Zxid)
 	}
 	t, tmeta = s.atLeast(ctx, t, tmeta, zxid)
 	for i, at := range still {
 		read, result := &now[i], &out[at]
-		switch err := s.bound(read.Meta, read.Err); {
+		switch err := s.bound.Check(read.Meta, read.Err); {
 		case err == nil && read.Shop.Datacenter != reads[at].Shop.Datacenter:
 			result.Answer, result.Meta, result.Err = s.resolve(read.Shop, t, read.Meta, tmeta, opt)
-		case err != nil && isAnswer(err):
+		case err != nil && discovery.IsAnswer(err):
 			result.Answer, result.Meta, result.Err = ShopAnswer{}, read.Meta, err
 		default:
 			continue
@@ -305,11 +307,11 @@ func (r *ShopResult) judge(name string) {
 
 func statusOf(err error) ShopStatus {
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, discovery.ErrNotFound):
 		return NotFound
-	case errors.Is(err, ErrInvalidName):
+	case errors.Is(err, discovery.ErrInvalidName):
 		return Invalid
-	case errors.Is(err, ErrBadData):
+	case errors.Is(err, discovery.ErrBadData):
 		return Unreadable
 	default:
 		return Unavailable
@@ -317,9 +319,9 @@ func statusOf(err error) ShopStatus {
 }
 
 // Regions returns all regions ordered by name. The slice is shared: it must not
-// be changed. Without all of them there is no answer: see [ErrUnread].
-func (s *Service) Regions(ctx context.Context, opt ReadOptions) ([]Region, Meta, error) {
-	t, meta, err := s.topology(ctx, opt, func(t *Topology) [2]*Doubt { return [2]*Doubt{t.regionDoubts.whole} })
+// be changed. Without all of them there is no answer: see [discovery.ErrUnread].
+func (s *Service) Regions(ctx context.Context, opt discovery.ReadOptions) ([]Region, discovery.Meta, error) {
+	t, meta, err := s.topology(ctx, opt, func(t *Topology) [2]*discovery.Doubt { return [2]*discovery.Doubt{t.regionDoubts.Whole()} })
 	if err != nil {
 		return nil, meta, err
 	}
@@ -327,15 +329,15 @@ func (s *Service) Regions(ctx context.Context, opt ReadOptions) ([]Region, Meta,
 }
 
 // Region returns one region. Meta.Zxid is the region's.
-func (s *Service) Region(ctx context.Context, name string, opt ReadOptions) (Region, Meta, error) {
+func (s *Service) Region(ctx context.Context, name string, opt discovery.ReadOptions) (Region, discovery.Meta, error) {
 	return fromTopology(ctx, s, "region", name, opt, (*Topology).Region,
-		func(t *Topology) *Doubts { return &t.regionDoubts }, func(r Region) int64 { return r.Zxid })
+		func(t *Topology) *discovery.Doubts { return &t.regionDoubts }, func(r Region) int64 { return r.Zxid })
 }
 
 // Datacenters returns all datacenters ordered by name. The slice is shared: it
-// must not be changed. Without all of them there is no answer: see [ErrUnread].
-func (s *Service) Datacenters(ctx context.Context, opt ReadOptions) ([]Datacenter, Meta, error) {
-	t, meta, err := s.topology(ctx, opt, func(t *Topology) [2]*Doubt { return [2]*Doubt{t.datacenterDoubts.whole} })
+// must not be changed. Without all of them there is no answer: see [discovery.ErrUnread].
+func (s *Service) Datacenters(ctx context.Context, opt discovery.ReadOptions) ([]Datacenter, discovery.Meta, error) {
+	t, meta, err := s.topology(ctx, opt, func(t *Topology) [2]*discovery.Doubt { return [2]*discovery.Doubt{t.datacenterDoubts.Whole()} })
 	if err != nil {
 		return nil, meta, err
 	}
@@ -343,34 +345,34 @@ func (s *Service) Datacenters(ctx context.Context, opt ReadOptions) ([]Datacente
 }
 
 // Datacenter returns one datacenter. Meta.Zxid is the datacenter's.
-func (s *Service) Datacenter(ctx context.Context, name string, opt ReadOptions) (Datacenter, Meta, error) {
+func (s *Service) Datacenter(ctx context.Context, name string, opt discovery.ReadOptions) (Datacenter, discovery.Meta, error) {
 	return fromTopology(ctx, s, "datacenter", name, opt, (*Topology).Datacenter,
-		func(t *Topology) *Doubts { return &t.datacenterDoubts }, func(d Datacenter) int64 { return d.Zxid })
+		func(t *Topology) *discovery.Doubts { return &t.datacenterDoubts }, func(d Datacenter) int64 { return d.Zxid })
 }
 
 // fromTopology looks one thing up by its name. What is doubted of others is no
 // part of the answer.
-func fromTopology[T any](ctx context.Context, s *Service, kind, name string, opt ReadOptions,
-	lookup func(*Topology, string) (T, bool), doubts func(*Topology) *Doubts, zxid func(T) int64,
-) (T, Meta, error) {
+func fromTopology[T any](ctx context.Context, s *Service, kind, name string, opt discovery.ReadOptions,
+	lookup func(*Topology, string) (T, bool), doubts func(*Topology) *discovery.Doubts, zxid func(T) int64,
+) (T, discovery.Meta, error) {
 	var none T
-	if err := ValidateName(name); err != nil {
-		return none, Meta{}, fmt.Errorf("%s: %w", kind, err)
+	if err := discovery.ValidateName(name); err != nil {
+		return none, discovery.Meta{}, fmt.Errorf("%s: %w", kind, err)
 	}
-	return within(opt, func(opt ReadOptions) (T, Meta, error) {
+	return discovery.Within(opt, func(opt discovery.ReadOptions) (T, discovery.Meta, error) {
 		t, meta, err := s.readTopology(ctx, opt)
 		if err != nil {
 			return none, meta, err
 		}
 		found, ok := lookup(t, name)
-		known, err := s.allow(doubts(t).about(name, ok), opt)
+		known, err := s.bound.Allow(doubts(t).About(name, ok), opt)
 		meta = meta.Join(known)
 		meta.Zxid = 0 // what is absent has none
 		switch {
 		case err != nil:
 			return none, meta, fmt.Errorf("%s %q: %w", kind, name, err)
 		case !ok:
-			return none, meta, fmt.Errorf("%s %q: %w", kind, name, ErrNotFound)
+			return none, meta, fmt.Errorf("%s %q: %w", kind, name, discovery.ErrNotFound)
 		}
 		meta.Zxid = zxid(found)
 		return found, meta, nil
@@ -378,10 +380,10 @@ func fromTopology[T any](ctx context.Context, s *Service, kind, name string, opt
 }
 
 // Place chooses a datacenter for a new shop; see the function [Place].
-func (s *Service) Place(ctx context.Context, req PlacementRequest, opt ReadOptions) (Placement, Meta, error) {
+func (s *Service) Place(ctx context.Context, req PlacementRequest, opt discovery.ReadOptions) (Placement, discovery.Meta, error) {
 	// A region that is not known may be open, and a datacenter that is not known the best.
-	t, meta, err := s.topology(ctx, opt, func(t *Topology) [2]*Doubt {
-		return [2]*Doubt{t.regionDoubts.whole, t.datacenterDoubts.whole}
+	t, meta, err := s.topology(ctx, opt, func(t *Topology) [2]*discovery.Doubt {
+		return [2]*discovery.Doubt{t.regionDoubts.Whole(), t.datacenterDoubts.Whole()}
 	})
 	if err != nil {
 		return Placement{}, meta, err
@@ -399,14 +401,14 @@ type BadCitizensAnswer struct {
 }
 
 // BadCitizens returns all bad citizens. Without all lists there is no answer: see
-// [ErrUnread].
-func (s *Service) BadCitizens(ctx context.Context, opt ReadOptions) (BadCitizensAnswer, Meta, error) {
-	return within(opt, func(opt ReadOptions) (BadCitizensAnswer, Meta, error) {
+// [discovery.ErrUnread].
+func (s *Service) BadCitizens(ctx context.Context, opt discovery.ReadOptions) (BadCitizensAnswer, discovery.Meta, error) {
+	return discovery.Within(opt, func(opt discovery.ReadOptions) (BadCitizensAnswer, discovery.Meta, error) {
 		b, meta, err := s.readBlocklist(ctx, opt)
 		if err != nil {
 			return BadCitizensAnswer{}, meta, err
 		}
-		known, err := s.allow(b.doubts.whole, opt)
+		known, err := s.bound.Allow(b.doubts.Whole(), opt)
 		if meta = meta.Join(known); err != nil {
 			return BadCitizensAnswer{}, meta, err
 		}
@@ -429,34 +431,34 @@ type BadCitizenAnswer struct {
 }
 
 // BadCitizen reports whether an address, IPv4 or IPv6 in text, is a bad
-// citizen's. The error wraps [ErrInvalidRequest] where ip is no address, or has
+// citizen's. The error wraps [discovery.ErrInvalidRequest] where ip is no address, or has
 // a zone. An address that is not listed is an answer, no error. Meta.Zxid is
 // that of the whole union.
 //
 // One list is enough to say that an address is listed: if the list of the longest
 // prefix may not be answered from, as it was last known too long ago, another one's
-// entry is the answer. That an address is not listed takes all lists: see [ErrUnread].
-func (s *Service) BadCitizen(ctx context.Context, ip string, opt ReadOptions) (BadCitizenAnswer, Meta, error) {
+// entry is the answer. That an address is not listed takes all lists: see [discovery.ErrUnread].
+func (s *Service) BadCitizen(ctx context.Context, ip string, opt discovery.ReadOptions) (BadCitizenAnswer, discovery.Meta, error) {
 	addr, err := netip.ParseAddr(ip)
 	if err != nil || addr.Zone() != "" {
-		return BadCitizenAnswer{}, Meta{}, fmt.Errorf("%w: %q is not an IP address without a zone, such as 203.0.113.7 or 2001:db8::7", ErrInvalidRequest, ip)
+		return BadCitizenAnswer{}, discovery.Meta{}, fmt.Errorf("%w: %q is not an IP address without a zone, such as 203.0.113.7 or 2001:db8::7", discovery.ErrInvalidRequest, ip)
 	}
-	return within(opt, func(read ReadOptions) (BadCitizenAnswer, Meta, error) {
+	return discovery.Within(opt, func(read discovery.ReadOptions) (BadCitizenAnswer, discovery.Meta, error) {
 		b, meta, err := s.readBlocklist(ctx, read)
 		if err != nil {
 			return BadCitizenAnswer{}, meta, err
 		}
 		answer := BadCitizenAnswer{Addr: addr.Unmap(), Now: s.now()}
 		answer.Entry, answer.Listed = b.Lookup(answer.Addr, answer.Now)
-		doubt := b.doubts.whole
+		doubt := b.doubts.Whole()
 		if answer.Listed {
-			doubt = b.doubts.byName[answer.Entry.List]
+			doubt = b.doubts.Of(answer.Entry.List)
 		}
-		known, err := s.allow(doubt, read)
-		if answer.Listed && (err != nil || !opt.takes(known)) {
+		known, err := s.bound.Allow(doubt, read)
+		if answer.Listed && (err != nil || !opt.Takes(known)) {
 			for entry := range b.holding(answer.Addr, answer.Now) {
-				other, otherErr := s.allow(b.doubts.byName[entry.List], read)
-				if otherErr == nil && opt.takes(other) {
+				other, otherErr := s.bound.Allow(b.doubts.Of(entry.List), read)
+				if otherErr == nil && opt.Takes(other) {
 					answer.Entry, known, err = entry, other, nil
 					break
 				}
@@ -472,23 +474,25 @@ func (s *Service) BadCitizen(ctx context.Context, ip string, opt ReadOptions) (B
 // Available returns nil if there can be answers, or why there can be none: ZooKeeper
 // has been away for too long. What is wrong with single znodes is no part of that.
 func (s *Service) Available(ctx context.Context) error {
-	_, _, err := s.readTopology(ctx, ReadOptions{})
+	_, _, err := s.readTopology(ctx, discovery.ReadOptions{})
 	return err
 }
 
 // Watch tells o of changes of t; see [Reader].
-func (s *Service) Watch(t Topic, o Observer) *Watch { return s.reader.Watch(t, o) }
+func (s *Service) Watch(t discovery.Topic, o discovery.Observer) *discovery.Watch {
+	return s.reader.Watch(t, o)
+}
 
 // topology reads the topology for an answer that is subject to the doubts that about
 // picks.
-func (s *Service) topology(ctx context.Context, opt ReadOptions, about func(*Topology) [2]*Doubt) (*Topology, Meta, error) {
-	return within(opt, func(opt ReadOptions) (*Topology, Meta, error) {
+func (s *Service) topology(ctx context.Context, opt discovery.ReadOptions, about func(*Topology) [2]*discovery.Doubt) (*Topology, discovery.Meta, error) {
+	return discovery.Within(opt, func(opt discovery.ReadOptions) (*Topology, discovery.Meta, error) {
 		t, meta, err := s.readTopology(ctx, opt)
 		if err != nil {
 			return t, meta, err
 		}
 		for _, doubt := range about(t) {
-			known, err := s.allow(doubt, opt)
+			known, err := s.bound.Allow(doubt, opt)
 			if meta = meta.Join(known); err != nil {
 				return nil, meta, err
 			}
@@ -497,25 +501,12 @@ func (s *Service) topology(ctx context.Context, opt ReadOptions, about func(*Top
 	})
 }
 
-func (s *Service) readTopology(ctx context.Context, opt ReadOptions) (*Topology, Meta, error) {
+func (s *Service) readTopology(ctx context.Context, opt discovery.ReadOptions) (*Topology, discovery.Meta, error) {
 	t, meta, err := s.reader.Topology(ctx, opt)
-	return t, meta, s.bound(meta, err)
+	return t, meta, s.bound.Check(meta, err)
 }
 
-func (s *Service) readBlocklist(ctx context.Context, opt ReadOptions) (*Blocklist, Meta, error) {
+func (s *Service) readBlocklist(ctx context.Context, opt discovery.ReadOptions) (*Blocklist, discovery.Meta, error) {
 	b, meta, err := s.reader.Blocklist(ctx, opt)
-	return b, meta, s.bound(meta, err)
-}
-
-// bound turns what was last known to be true too long ago into ErrUnavailable:
-// a value, but also that there is none, or that it is broken.
-func (s *Service) bound(meta Meta, err error) error {
-	if s.maxStale == 0 || meta.Age <= s.maxStale {
-		return err
-	}
-	if !isAnswer(err) {
-		return err
-	}
-	return fmt.Errorf("%w: what is held was last known to be true %v ago, and answers older than %v are not given",
-		ErrTooOld, meta.Age.Round(time.Second), s.maxStale)
+	return b, meta, s.bound.Check(meta, err)
 }

@@ -1,4 +1,4 @@
-package discovery
+package shops
 
 import (
 	"errors"
@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"magellan/internal/discovery"
 )
 
 func TestParseBadCitizen(t *testing.T) {
@@ -137,7 +139,7 @@ func TestDecodeBadCitizensThatAreNone(t *testing.T) {
 	for _, data := range []string{`{"open":true}`, "\x00\x01", "# a\n" + strings.Repeat("x\n", 1000)} {
 		list, err := DecodeBadCitizens("l", []byte(data), 1)
 		var decodeErr *DecodeError
-		if !errors.As(err, &decodeErr) || !errors.Is(err, ErrBadData) || decodeErr.Name != "l" {
+		if !errors.As(err, &decodeErr) || !errors.Is(err, discovery.ErrBadData) || decodeErr.Name != "l" {
 			t.Errorf("%.20q: error %v", data, err)
 		}
 		if list.BadLines == 0 || len(list.LineErrors) != min(list.BadLines, 100) {
@@ -153,7 +155,7 @@ func FuzzParseBadCitizens(f *testing.F) {
 	f.Add([]byte("0.0.0.0/0\n::/0\n1.2.3.4 reason=a=\"b"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		list, err := DecodeBadCitizens("l", data, 1)
-		if err != nil && (list.Len() > 0 || !errors.Is(err, ErrBadData)) {
+		if err != nil && (list.Len() > 0 || !errors.Is(err, discovery.ErrBadData)) {
 			t.Fatalf("%d entries and the error %v", list.Len(), err)
 		}
 		for e := range list.Entries() {

@@ -1,12 +1,13 @@
-package discovery
+package shops
 
 import (
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
 	"strings"
 	"testing"
+
+	"magellan/internal/discovery"
 )
 
 func TestLayoutPaths(t *testing.T) {
@@ -110,45 +111,6 @@ func TestLayoutValidate(t *testing.T) {
 	}
 }
 
-// The bounds are those of PathUtils.validatePath in ZooKeeper 3.8, found by
-// trying every char.
-func TestValidateName(t *testing.T) {
-	for _, name := range []string{
-		"42", "a b", "...", "..a", "a.", "'\"\\%", "\u00a0", "ü", "東京", "\ud7ff", "\uf900", "\uffef",
-		strings.Repeat("x", 255),
-	} {
-		if err := ValidateName(name); err != nil {
-			t.Errorf("%q: %v", name, err)
-		}
-	}
-	for _, test := range []struct{ name, says string }{
-		{"", "empty"},
-		{".", "relative"},
-		{"..", "relative"},
-		{"a/b", "slash"},
-		{"/", "slash"},
-		{"\x00", "U+0000"},
-		{"a\x1fb", "U+001F"},
-		{"\x7f", "U+007F"},
-		{"\u0080", "U+0080"},
-		{"\u009f", "U+009F"},
-		{"\ue000", "U+E000"},
-		{"\uf8ff", "U+F8FF"},
-		{"\ufff0", "U+FFF0"},
-		{"\ufffd", "U+FFFD"},
-		{"\uffff", "U+FFFF"},
-		{"😀", "U+1F600"},
-		{"a\xffb", "UTF-8"},
-		{"\xed\xa0\x80", "UTF-8"}, // a surrogate
-		{strings.Repeat("x", 256), "256 bytes"},
-	} {
-		err := ValidateName(test.name)
-		if !errors.Is(err, ErrInvalidName) || !strings.Contains(err.Error(), test.says) {
-			t.Errorf("%q: error %v, want one that says %q", test.name, err, test.says)
-		}
-	}
-}
-
 func FuzzLayout(f *testing.F) {
 	f.Add("/magellan", 4096, "42")
 	f.Add("/", 0, "a")
@@ -163,7 +125,7 @@ func FuzzLayout(f *testing.F) {
 		if found, ok := l.ShopName(name); ok && l.Shop(found) != name {
 			t.Fatalf("ShopName(%q) = %q, whose path is %q", name, found, l.Shop(found))
 		}
-		if ValidateName(name) != nil {
+		if discovery.ValidateName(name) != nil {
 			return
 		}
 		path := l.Shop(name)
@@ -171,7 +133,7 @@ func FuzzLayout(f *testing.F) {
 			t.Fatalf("ShopName(%q) = %q, %v, want %q", path, found, ok, name)
 		}
 		for element := range strings.SplitSeq(path[1:], "/") {
-			if err := ValidateName(element); err != nil {
+			if err := discovery.ValidateName(element); err != nil {
 				t.Fatalf("%q: %v", path, err)
 			}
 		}
@@ -192,14 +154,5 @@ func BenchmarkLayoutShop(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		l.Shop("1234567")
-	}
-}
-
-func BenchmarkValidateName(b *testing.B) {
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := ValidateName("shop-1234567"); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -1,11 +1,12 @@
-package discovery
+package shops
 
 import (
 	"fmt"
 	"iter"
 	"math/bits"
 	"strings"
-	"unicode/utf8"
+
+	"magellan/internal/discovery"
 )
 
 // Defaults of [Layout].
@@ -13,10 +14,6 @@ const (
 	DefaultRoot        = "/magellan"
 	DefaultShopBuckets = 4096
 )
-
-// maxNameBytes bounds every name. ZooKeeper itself has no such rule; names go
-// into URLs, log lines and watches, whose memory they are paid in.
-const maxNameBytes = 255
 
 // maxShopBuckets keeps the children of one bucket directory, and of the
 // directory of buckets, far below ZooKeeper's limit of 1 MiB per answer.
@@ -49,7 +46,7 @@ func (l Layout) Validate() error {
 		return fmt.Errorf("root: %q does not start with a slash", l.Root)
 	}
 	for element := range strings.SplitSeq(l.Root[1:], "/") {
-		if err := ValidateName(element); err != nil {
+		if err := discovery.ValidateName(element); err != nil {
 			return fmt.Errorf("root: %q: %w", l.Root, err)
 		}
 	}
@@ -69,7 +66,7 @@ func (l Layout) BadCitizensDir() string { return l.dir("/bad-citizens") }
 func (l Layout) ShopsDir() string { return l.dir("/shops") }
 
 // Region is the path of a region's znode. Like its siblings it takes the name
-// as it is: names from outside go through [ValidateName] first.
+// as it is: names from outside go through [discovery.ValidateName] first.
 func (l Layout) Region(name string) string { return l.RegionsDir() + "/" + name }
 
 // Datacenter is the path of a datacenter's znode.
@@ -124,7 +121,7 @@ func (l Layout) ShopName(path string) (string, bool) {
 			return "", false
 		}
 	}
-	return name, ValidateName(name) == nil
+	return name, discovery.ValidateName(name) == nil
 }
 
 // prefix is what every path starts with: Root, or nothing where Root is "/".
@@ -152,39 +149,4 @@ func (l Layout) appendBucket(dst []byte, bucket uint32) []byte {
 		dst = append(dst, "0123456789abcdef"[bucket>>shift&15])
 	}
 	return dst
-}
-
-// ValidateName reports whether name can be the name of a shop, region,
-// datacenter or list: one element of a znode's path, as ZooKeeper's
-// PathUtils.validatePath has it, in valid UTF-8 of at most 255 bytes. The error
-// wraps [ErrInvalidName] and says which rule is broken.
-func ValidateName(name string) error {
-	switch {
-	case name == "":
-		return fmt.Errorf("%w: it is empty", ErrInvalidName)
-	case len(name) > maxNameBytes:
-		return fmt.Errorf("%w: it has %d bytes, more than %d", ErrInvalidName, len(name), maxNameBytes)
-	case name == "." || name == "..":
-		return fmt.Errorf("%w: %q is a relative path", ErrInvalidName, name)
-	}
-	for i, r := range name {
-		switch {
-		case r == '/':
-			return fmt.Errorf("%w: %q holds a slash", ErrInvalidName, name)
-		case r < ' ' || 0x7f <= r && r <= 0x9f:
-			return fmt.Errorf("%w: %q holds the control character %U", ErrInvalidName, name, r)
-		case r < 0xd800:
-			// What nearly all names are made of: first out of the way.
-		case r == utf8.RuneError:
-			if _, size := utf8.DecodeRuneInString(name[i:]); size == 1 {
-				return fmt.Errorf("%w: %q is not valid UTF-8", ErrInvalidName, name)
-			}
-			fallthrough
-		case r <= 0xf8ff || 0xfff0 <= r:
-			// Private use, the end of the basic plane, and everything beyond
-			// it: Java sees surrogates there, and the server refuses them.
-			return fmt.Errorf("%w: %q holds %U, which ZooKeeper allows in no path", ErrInvalidName, name, r)
-		}
-	}
-	return nil
 }

@@ -1,4 +1,4 @@
-package discovery
+package shops
 
 import (
 	"bytes"
@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"strconv"
 	"unicode/utf8"
+
+	"magellan/internal/discovery"
 )
 
 // DecodeError says why a znode's data is not the record it should be. It wraps
-// [ErrBadData].
+// [discovery.ErrBadData].
 type DecodeError struct {
 	// Record is what it should have been: shop, region, datacenter or
 	// bad-citizen list.
@@ -25,13 +27,13 @@ type DecodeError struct {
 // Error names the record, the field and the reason.
 func (e *DecodeError) Error() string {
 	if e.Field == "" {
-		return fmt.Sprintf("%s %q: %v: %s", e.Record, e.Name, ErrBadData, e.Reason)
+		return fmt.Sprintf("%s %q: %v: %s", e.Record, e.Name, discovery.ErrBadData, e.Reason)
 	}
-	return fmt.Sprintf("%s %q: %v: field %q %s", e.Record, e.Name, ErrBadData, e.Field, e.Reason)
+	return fmt.Sprintf("%s %q: %v: field %q %s", e.Record, e.Name, discovery.ErrBadData, e.Field, e.Reason)
 }
 
-// Unwrap returns [ErrBadData].
-func (e *DecodeError) Unwrap() error { return ErrBadData }
+// Unwrap returns [discovery.ErrBadData].
+func (e *DecodeError) Unwrap() error { return discovery.ErrBadData }
 
 // DecodeShop decodes the data of a shop's znode, {"datacenter":"ash1"}. Fields
 // it does not know are ignored.
@@ -162,7 +164,7 @@ func (o *object) name(field string, intern func([]byte) string) string {
 	} else {
 		name = string(b)
 	}
-	if err := ValidateName(name); err != nil {
+	if err := discovery.ValidateName(name); err != nil {
 		o.fail(field, "holds an "+err.Error())
 	}
 	return name

@@ -1,4 +1,4 @@
-package discovery
+package shops
 
 import (
 	"encoding/binary"

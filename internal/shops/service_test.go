@@ -1,4 +1,4 @@
-package discovery_test
+package shops_test
 
 import (
 	"context"
@@ -11,24 +11,25 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
-	"magellan/internal/discovery/discoverytest"
+	"magellan/internal/shops"
+	"magellan/internal/shops/shopstest"
 )
 
 var take = discovery.ReadOptions{} // what the cache has
 
 // newService returns a service over two regions, two datacenters and the shops
 // 42 (ash1) and 43 (sea1).
-func newService(t testing.TB, cfg discovery.Config) (*discovery.Service, *discoverytest.Reader) {
+func newService(t testing.TB, cfg shops.Config) (*shops.Service, *shopstest.Reader) {
 	t.Helper()
-	r := discoverytest.New()
-	r.SetRegion(discovery.Region{Name: "us-east1", Open: true})                                       // zxid 1
-	r.SetRegion(discovery.Region{Name: "us-west1"})                                                   // 2
-	r.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 10, Open: true}) // 3
-	r.SetDatacenter(discovery.Datacenter{Name: "sea1", Region: "us-west1", Capacity: 10, Open: true}) // 4
-	r.SetShop("42", "ash1")                                                                           // 5
-	r.SetShop("43", "sea1")                                                                           // 6
+	r := shopstest.New()
+	r.SetRegion(shops.Region{Name: "us-east1", Open: true})                                       // zxid 1
+	r.SetRegion(shops.Region{Name: "us-west1"})                                                   // 2
+	r.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 10, Open: true}) // 3
+	r.SetDatacenter(shops.Datacenter{Name: "sea1", Region: "us-west1", Capacity: 10, Open: true}) // 4
+	r.SetShop("42", "ash1")                                                                       // 5
+	r.SetShop("43", "sea1")                                                                       // 6
 	cfg.Reader = r
-	s, err := discovery.New(cfg)
+	s, err := shops.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,31 +37,31 @@ func newService(t testing.TB, cfg discovery.Config) (*discovery.Service, *discov
 }
 
 func TestNewRefuses(t *testing.T) {
-	if _, err := discovery.New(discovery.Config{}); err == nil {
+	if _, err := shops.New(shops.Config{}); err == nil {
 		t.Error("no error without a Reader")
 	}
-	if _, err := discovery.New(discovery.Config{Reader: discoverytest.New(), MaxStale: -1}); err == nil {
+	if _, err := shops.New(shops.Config{Reader: shopstest.New(), MaxStale: -1}); err == nil {
 		t.Error("no error with a negative MaxStale")
 	}
 }
 
 func TestServiceShop(t *testing.T) {
-	s, r := newService(t, discovery.Config{})
+	s, r := newService(t, shops.Config{})
 	ctx := context.Background()
 
-	want := discovery.ShopAnswer{Shop: "42", Datacenter: "ash1", Region: "us-east1"}
+	want := shops.ShopAnswer{Shop: "42", Datacenter: "ash1", Region: "us-east1"}
 	got, meta, err := s.Shop(ctx, "42", take)
 	if err != nil || got != want || meta != (discovery.Meta{Zxid: 5}) {
 		t.Errorf("%+v, %+v, %v", got, meta, err)
 	}
 
 	// A change of another datacenter is no change of this answer.
-	r.SetDatacenter(discovery.Datacenter{Name: "sea1", Region: "us-west1"})
+	r.SetDatacenter(shops.Datacenter{Name: "sea1", Region: "us-west1"})
 	if _, meta, _ = s.Shop(ctx, "42", take); meta.Zxid != 5 {
 		t.Errorf("zxid %d after a change elsewhere, want 5", meta.Zxid)
 	}
 	// A datacenter that moves takes its shops along.
-	moved := r.SetDatacenter(discovery.Datacenter{Name: "ash1", Region: "us-west1"})
+	moved := r.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "us-west1"})
 	want.Region = "us-west1"
 	if got, meta, err = s.Shop(ctx, "42", take); err != nil || got != want || meta.Zxid != moved {
 		t.Errorf("%+v, %+v, %v; want zxid %d", got, meta, err, moved)
@@ -87,63 +88,63 @@ func TestServiceShop(t *testing.T) {
 }
 
 func TestServiceShopWhoseDatacenterIsGone(t *testing.T) {
-	s, r := newService(t, discovery.Config{})
+	s, r := newService(t, shops.Config{})
 	r.DeleteDatacenter("ash1")
 	got, _, err := s.Shop(context.Background(), "42", take)
-	if got != (discovery.ShopAnswer{}) || !errors.Is(err, discovery.ErrBadData) || !strings.Contains(err.Error(), `"ash1" does not exist`) {
+	if got != (shops.ShopAnswer{}) || !errors.Is(err, discovery.ErrBadData) || !strings.Contains(err.Error(), `"ash1" does not exist`) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
 func TestServiceMaxStale(t *testing.T) {
-	s, r := newService(t, discovery.Config{MaxStale: time.Hour})
+	s, r := newService(t, shops.Config{MaxStale: time.Hour})
 	r.SetBadCitizens("fraud", "1.2.3.4")
 	r.SetShopErr("broken", discovery.ErrBadData)
 	r.SetShopErr("busy", discovery.ErrOverloaded)
 	ctx := context.Background()
-	calls := map[string]func(*discovery.Service) (discovery.Meta, error){
-		"Shop": func(s *discovery.Service) (discovery.Meta, error) {
+	calls := map[string]func(*shops.Service) (discovery.Meta, error){
+		"Shop": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Shop(ctx, "42", take)
 			return m, err
 		},
-		"Shop not found": func(s *discovery.Service) (discovery.Meta, error) {
+		"Shop not found": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Shop(ctx, "44", take)
 			return m, err
 		},
-		"Shop broken": func(s *discovery.Service) (discovery.Meta, error) {
+		"Shop broken": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Shop(ctx, "broken", take)
 			return m, err
 		},
-		"Regions": func(s *discovery.Service) (discovery.Meta, error) { _, m, err := s.Regions(ctx, take); return m, err },
-		"Region": func(s *discovery.Service) (discovery.Meta, error) {
+		"Regions": func(s *shops.Service) (discovery.Meta, error) { _, m, err := s.Regions(ctx, take); return m, err },
+		"Region": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Region(ctx, "us-east1", take)
 			return m, err
 		},
-		"Datacenters": func(s *discovery.Service) (discovery.Meta, error) {
+		"Datacenters": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Datacenters(ctx, take)
 			return m, err
 		},
-		"Datacenter": func(s *discovery.Service) (discovery.Meta, error) {
+		"Datacenter": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Datacenter(ctx, "x", take)
 			return m, err
 		},
-		"Place": func(s *discovery.Service) (discovery.Meta, error) {
-			_, m, err := s.Place(ctx, discovery.PlacementRequest{Shop: "1"}, take)
+		"Place": func(s *shops.Service) (discovery.Meta, error) {
+			_, m, err := s.Place(ctx, shops.PlacementRequest{Shop: "1"}, take)
 			return m, err
 		},
-		"BadCitizens": func(s *discovery.Service) (discovery.Meta, error) {
+		"BadCitizens": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.BadCitizens(ctx, take)
 			return m, err
 		},
-		"BadCitizen": func(s *discovery.Service) (discovery.Meta, error) {
+		"BadCitizen": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.BadCitizen(ctx, "1.2.3.4", take)
 			return m, err
 		},
-		"Lookup": func(s *discovery.Service) (discovery.Meta, error) {
-			return s.Lookup(ctx, []string{"42"}, take, make([]discovery.ShopResult, 1))
+		"Lookup": func(s *shops.Service) (discovery.Meta, error) {
+			return s.Lookup(ctx, []string{"42"}, take, make([]shops.ShopResult, 1))
 		},
 	}
-	noBound, err := discovery.New(discovery.Config{Reader: r})
+	noBound, err := shops.New(shops.Config{Reader: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,17 +167,17 @@ func TestServiceMaxStale(t *testing.T) {
 }
 
 func TestServiceLookup(t *testing.T) {
-	s, r := newService(t, discovery.Config{})
+	s, r := newService(t, shops.Config{})
 	r.SetShop("dangling", "nowhere")
 	r.SetShopErr("busy", fmt.Errorf("later: %w", discovery.ErrOverloaded))
 	r.SetShopErr("away", discovery.ErrUnavailable)
 	r.SetShopErr("broken", discovery.ErrBadData)
 	names := []string{"43", "nobody", "42", "a/b", "42", "dangling", "busy", "away", "broken", ""}
-	want := []discovery.ShopStatus{
-		discovery.Found, discovery.NotFound, discovery.Found, discovery.Invalid, discovery.Found,
-		discovery.Unreadable, discovery.Unavailable, discovery.Unavailable, discovery.Unreadable, discovery.Invalid,
+	want := []shops.ShopStatus{
+		shops.Found, shops.NotFound, shops.Found, shops.Invalid, shops.Found,
+		shops.Unreadable, shops.Unavailable, shops.Unavailable, shops.Unreadable, shops.Invalid,
 	}
-	out := make([]discovery.ShopResult, len(names)+1)
+	out := make([]shops.ShopResult, len(names)+1)
 	out[0].Err = errors.New("left from the last call")
 	for range 2 { // the second reuses everything
 		meta, err := s.Lookup(context.Background(), names, take, out)
@@ -195,7 +196,7 @@ func TestServiceLookup(t *testing.T) {
 				t.Errorf("%q: %+v, want %v as Shop says: %+v, %+v, %v", name, got, want[i], answer, m, err)
 			}
 		}
-		if out[len(names)] != (discovery.ShopResult{}) {
+		if out[len(names)] != (shops.ShopResult{}) {
 			t.Errorf("wrote past the last name: %+v", out[len(names)])
 		}
 	}
@@ -211,11 +212,11 @@ func TestServiceLookup(t *testing.T) {
 // agedShop is a Reader that knew one shop last an hour and more ago, and
 // everything else now.
 type agedShop struct {
-	*discoverytest.Reader
+	*shopstest.Reader
 	name string
 }
 
-func (r agedShop) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []discovery.ShopRead) {
+func (r agedShop) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []shops.ShopRead) {
 	r.Reader.Shops(ctx, names, opt, out)
 	for i := range names {
 		if names[i] == r.name {
@@ -225,25 +226,25 @@ func (r agedShop) Shops(ctx context.Context, names []string, opt discovery.ReadO
 }
 
 func TestServiceLookupBoundsTheAgeOfEachShop(t *testing.T) {
-	_, r := newService(t, discovery.Config{})
-	s, err := discovery.New(discovery.Config{Reader: agedShop{r, "42"}, MaxStale: time.Hour})
+	_, r := newService(t, shops.Config{})
+	s, err := shops.New(shops.Config{Reader: agedShop{r, "42"}, MaxStale: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := make([]discovery.ShopResult, 2)
+	out := make([]shops.ShopResult, 2)
 	if _, err := s.Lookup(context.Background(), []string{"42", "43"}, take, out); err != nil {
 		t.Fatal(err)
 	}
-	if out[0].Status != discovery.Unavailable || !errors.Is(out[0].Err, discovery.ErrUnavailable) || out[0].Answer.Datacenter != "" {
+	if out[0].Status != shops.Unavailable || !errors.Is(out[0].Err, discovery.ErrUnavailable) || out[0].Answer.Datacenter != "" {
 		t.Errorf("the one too old: %+v", out[0])
 	}
-	if out[1].Status != discovery.Found {
+	if out[1].Status != shops.Found {
 		t.Errorf("the other: %+v", out[1])
 	}
 }
 
 func TestServiceTopology(t *testing.T) {
-	s, _ := newService(t, discovery.Config{})
+	s, _ := newService(t, shops.Config{})
 	ctx := context.Background()
 	regions, meta, err := s.Regions(ctx, take)
 	if err != nil || meta.Zxid != 4 || len(regions) != 2 || regions[0].Name != "us-east1" {
@@ -267,7 +268,7 @@ func TestServiceTopology(t *testing.T) {
 	if _, _, err = s.Datacenter(ctx, "a/b", take); !errors.Is(err, discovery.ErrInvalidName) {
 		t.Errorf("%v", err)
 	}
-	p, meta, err := s.Place(ctx, discovery.PlacementRequest{Shop: "new"}, take)
+	p, meta, err := s.Place(ctx, shops.PlacementRequest{Shop: "new"}, take)
 	if err != nil || p.Datacenter != "ash1" || p.Region != "us-east1" || meta.Zxid != 4 {
 		t.Errorf("%+v, %+v, %v", p, meta, err)
 	}
@@ -275,7 +276,7 @@ func TestServiceTopology(t *testing.T) {
 
 func TestServiceBadCitizensExpireByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, r := newService(t, discovery.Config{}) // the clock is the bubble's
+		s, r := newService(t, shops.Config{}) // the clock is the bubble's
 		ctx := context.Background()
 		end := time.Now().Add(time.Hour)
 		zxid := r.SetBadCitizens("fraud", "1.2.3.0/24 reason=scan expires="+end.Format(time.RFC3339))
@@ -322,7 +323,7 @@ func TestServiceBadCitizensExpireByThemselves(t *testing.T) {
 // other that holds the address says as well that it is listed.
 func TestBadCitizenOfAnotherList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, r := newService(t, discovery.Config{MaxStale: time.Hour})
+		s, r := newService(t, shops.Config{MaxStale: time.Hour})
 		soon := " expires=" + time.Now().Add(3*time.Hour).Format(time.RFC3339)
 		zxid := r.SetBadCitizens("aaa", "198.18.0.7\n198.18.1.0/24\n198.18.2.7")
 		r.SetBadCitizens("good", "198.18.0.7\n198.18.0.0/24\n198.18.1.0/24"+soon+"\n198.18.2.0/24")
@@ -378,7 +379,7 @@ func TestMeta(t *testing.T) {
 }
 
 func TestServiceAllocatesNothingOnAHit(t *testing.T) {
-	s, r := newService(t, discovery.Config{MaxStale: time.Hour})
+	s, r := newService(t, shops.Config{MaxStale: time.Hour})
 	ctx := context.Background()
 	if n := testing.AllocsPerRun(1000, func() {
 		if _, _, err := s.Shop(ctx, "42", take); err != nil {
@@ -401,17 +402,17 @@ func TestServiceAllocatesNothingOnAHit(t *testing.T) {
 }
 
 // manyShops makes 1,000 shops.
-func manyShops(r *discoverytest.Reader) ([]string, []discovery.ShopResult) {
+func manyShops(r *shopstest.Reader) ([]string, []shops.ShopResult) {
 	names := make([]string, 1000)
 	for i := range names {
 		names[i] = fmt.Sprint("shop-", i)
 		r.SetShop(names[i], []string{"ash1", "sea1"}[i%2])
 	}
-	return names, make([]discovery.ShopResult, len(names))
+	return names, make([]shops.ShopResult, len(names))
 }
 
 func BenchmarkServiceShop(b *testing.B) {
-	s, _ := newService(b, discovery.Config{MaxStale: time.Hour})
+	s, _ := newService(b, shops.Config{MaxStale: time.Hour})
 	ctx := context.Background()
 	b.ReportAllocs()
 	for b.Loop() {
@@ -422,7 +423,7 @@ func BenchmarkServiceShop(b *testing.B) {
 }
 
 func BenchmarkServiceLookup1000(b *testing.B) {
-	s, r := newService(b, discovery.Config{MaxStale: time.Hour})
+	s, r := newService(b, shops.Config{MaxStale: time.Hour})
 	names, out := manyShops(r)
 	ctx := context.Background()
 	b.ReportAllocs()
@@ -436,12 +437,12 @@ func BenchmarkServiceLookup1000(b *testing.B) {
 
 // behind shows a topology that lacks what came last, until it is asked for that.
 type behind struct {
-	*discoverytest.Reader
-	old     *discovery.Topology
+	*shopstest.Reader
+	old     *shops.Topology
 	reached *bool
 }
 
-func (b behind) Topology(ctx context.Context, opt discovery.ReadOptions) (*discovery.Topology, discovery.Meta, error) {
+func (b behind) Topology(ctx context.Context, opt discovery.ReadOptions) (*shops.Topology, discovery.Meta, error) {
 	if *b.reached = *b.reached || opt.Fresh || opt.MinZxid > b.old.Zxid(); !*b.reached {
 		return b.old, discovery.Meta{}, nil
 	}
@@ -451,11 +452,11 @@ func (b behind) Topology(ctx context.Context, opt discovery.ReadOptions) (*disco
 // TestDatacenterCreatedWithItsShop: the shop is read at once, the datacenter is
 // on its way.
 func TestDatacenterCreatedWithItsShop(t *testing.T) {
-	r := behind{discoverytest.New(), discovery.NewTopology(0, nil, nil), new(bool)}
-	r.SetDatacenter(discovery.Datacenter{Name: "new1", Region: "us-east1", Capacity: 1, Open: true})
+	r := behind{shopstest.New(), shops.NewTopology(0, nil, nil), new(bool)}
+	r.SetDatacenter(shops.Datacenter{Name: "new1", Region: "us-east1", Capacity: 1, Open: true})
 	r.SetShop("42", "new1")
 	r.SetShop("dangling", "nowhere")
-	s, err := discovery.New(discovery.Config{Reader: r})
+	s, err := shops.New(shops.Config{Reader: r})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -466,11 +467,11 @@ func TestDatacenterCreatedWithItsShop(t *testing.T) {
 		t.Errorf("dangling: %v", err)
 	}
 	*r.reached = false
-	out := make([]discovery.ShopResult, 3)
+	out := make([]shops.ShopResult, 3)
 	if _, err := s.Lookup(t.Context(), []string{"dangling", "42", "dangling"}, discovery.ReadOptions{}, out); err != nil {
 		t.Fatal(err)
 	}
-	if out[1].Status != discovery.Found || out[1].Answer.Region != "us-east1" || out[0].Status != discovery.Unreadable || out[2].Status != discovery.Unreadable {
+	if out[1].Status != shops.Found || out[1].Answer.Region != "us-east1" || out[0].Status != shops.Unreadable || out[2].Status != shops.Unreadable {
 		t.Errorf("%+v", out)
 	}
 	if n := r.FreshReads(); n != 0 {
@@ -480,23 +481,23 @@ func TestDatacenterCreatedWithItsShop(t *testing.T) {
 
 // late shows shops as they were before the datacenter was deleted.
 type late struct {
-	*discoverytest.Reader
+	*shopstest.Reader
 	old  map[string]string
 	away *bool // and there is no way to know better
 }
 
-func (l late) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
+func (l late) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
 	old, asked := l.old[name], opt.Fresh || opt.MinZxid != 0
 	if asked && *l.away {
-		return discovery.Shop{}, discovery.Meta{}, discovery.ErrUnavailable
+		return shops.Shop{}, discovery.Meta{}, discovery.ErrUnavailable
 	}
 	if old != "" && !asked {
-		return discovery.Shop{Name: name, Datacenter: old}, discovery.Meta{Cache: discovery.Stale}, nil
+		return shops.Shop{Name: name, Datacenter: old}, discovery.Meta{Cache: discovery.Stale}, nil
 	}
 	return l.Reader.Shop(ctx, name, opt)
 }
 
-func (l late) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []discovery.ShopRead) {
+func (l late) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []shops.ShopRead) {
 	for i, name := range names {
 		out[i].Shop, out[i].Meta, out[i].Err = l.Shop(ctx, name, opt)
 	}
@@ -505,19 +506,19 @@ func (l late) Shops(ctx context.Context, names []string, opt discovery.ReadOptio
 // TestDatacenterDeletedAfterItsShopsMoved: that it was is known, that they did is
 // on its way.
 func TestDatacenterDeletedAfterItsShopsMoved(t *testing.T) {
-	r := late{discoverytest.New(), map[string]string{"42": "old1", "43": "old1", "44": "old1"}, new(bool)}
-	r.SetDatacenter(discovery.Datacenter{Name: "new1", Region: "us-east1", Capacity: 1, Open: true})
+	r := late{shopstest.New(), map[string]string{"42": "old1", "43": "old1", "44": "old1"}, new(bool)}
+	r.SetDatacenter(shops.Datacenter{Name: "new1", Region: "us-east1", Capacity: 1, Open: true})
 	r.SetShop("42", "new1")
 	r.SetShop("44", "old1") // and one did not
-	s, err := discovery.New(discovery.Config{Reader: r})
+	s, err := shops.New(shops.Config{Reader: r})
 	if err != nil {
 		t.Fatal(err)
 	}
-	names, out := []string{"42", "43", "44"}, make([]discovery.ShopResult, 3)
+	names, out := []string{"42", "43", "44"}, make([]shops.ShopResult, 3)
 	if meta, err := s.Lookup(t.Context(), names, discovery.ReadOptions{}, out); err != nil || meta.Cache != discovery.Stale {
 		t.Errorf("%+v, %v", meta, err)
 	}
-	for i, want := range []discovery.ShopStatus{discovery.Found, discovery.NotFound, discovery.Unreadable} {
+	for i, want := range []shops.ShopStatus{shops.Found, shops.NotFound, shops.Unreadable} {
 		got, meta, err := s.Shop(t.Context(), names[i], discovery.ReadOptions{})
 		if got.Datacenter != out[i].Answer.Datacenter || meta != out[i].Meta || (err == nil) != (out[i].Err == nil) || out[i].Status != want {
 			t.Errorf("shop %s: %+v, %+v, %v; in a lookup %+v, want %v", names[i], got, meta, err, out[i], want)

@@ -1,4 +1,4 @@
-package discovery
+package shops
 
 import (
 	"cmp"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/gaissmai/bart"
+
+	"magellan/internal/discovery"
 )
 
 // Blocklist is the union of all bad-citizen lists: a snapshot that is never
@@ -30,7 +32,7 @@ type Blocklist struct {
 	place   place // under history.mu
 
 	// doubts are those about the lists.
-	doubts Doubts
+	doubts discovery.Doubts
 }
 
 // rule is all that the lists say of one prefix.
@@ -229,10 +231,10 @@ func (r rule) edited(edits []edit) rule {
 // SetDoubts sets the doubts about the lists. It is for whoever has made the union,
 // before anybody else has it. A list that is not held has no entries in the union;
 // that it exists is known by the doubt about it.
-func (b *Blocklist) SetDoubts(lists Doubts) { b.doubts = lists }
+func (b *Blocklist) SetDoubts(lists discovery.Doubts) { b.doubts = lists }
 
 // Doubts returns the doubts about the lists.
-func (b *Blocklist) Doubts() Doubts { return b.doubts }
+func (b *Blocklist) Doubts() discovery.Doubts { return b.doubts }
 
 // Zxid returns what [Blocklist.Next] was given.
 func (b *Blocklist) Zxid() int64 { return b.zxid }

@@ -1,5 +1,5 @@
 //go:build race
 
-package discovery_test
+package shops_test
 
 const raceEnabled = true

@@ -1,4 +1,4 @@
-package discoverytest
+package shopstest
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/shops"
 )
 
 // Reader holds records in maps. Use [New]. It is safe for concurrent use.
@@ -17,9 +18,9 @@ type Reader struct {
 	zxid        int64
 	shops       map[string]shop
 	shopErrs    map[string]error
-	regions     map[string]discovery.Region
-	datacenters map[string]discovery.Datacenter
-	lists       map[string]discovery.BadCitizenList
+	regions     map[string]shops.Region
+	datacenters map[string]shops.Datacenter
+	lists       map[string]shops.BadCitizenList
 	err         error
 	freshErr    error
 	age         time.Duration
@@ -30,16 +31,16 @@ type Reader struct {
 	doubts      struct{ regions, datacenters, lists []discovery.Doubt }
 
 	// Made again from the maps by every change.
-	topology  *discovery.Topology
-	blocklist *discovery.Blocklist
+	topology  *shops.Topology
+	blocklist *shops.Blocklist
 	// The transactions that last changed them.
 	topologyZxid, blocklistZxid int64
 }
 
-var _ discovery.Reader = (*Reader)(nil)
+var _ shops.Reader = (*Reader)(nil)
 
 type shop struct {
-	discovery.Shop
+	shops.Shop
 	zxid int64
 }
 
@@ -48,9 +49,9 @@ func New() *Reader {
 	r := &Reader{
 		shops:       make(map[string]shop),
 		shopErrs:    make(map[string]error),
-		regions:     make(map[string]discovery.Region),
-		datacenters: make(map[string]discovery.Datacenter),
-		lists:       make(map[string]discovery.BadCitizenList),
+		regions:     make(map[string]shops.Region),
+		datacenters: make(map[string]shops.Datacenter),
+		lists:       make(map[string]shops.BadCitizenList),
 		feed:        discovery.NewFeed(nil),
 		now:         func() time.Time { return time.Time{} }, // no time yet: see SetClock
 	}
@@ -62,20 +63,20 @@ func New() *Reader {
 // SetShop creates or moves a shop. Like every change it is one transaction, and
 // the zxid it returns is the next whole number.
 func (r *Reader) SetShop(name, datacenter string) (zxid int64) {
-	defer r.feed.Publish(discovery.ShopTopic(name))
+	defer r.feed.Publish(shops.ShopTopic(name), time.Time{})
 	return r.change(func(zxid int64) {
-		r.shops[name] = shop{discovery.Shop{Name: name, Datacenter: datacenter}, zxid}
+		r.shops[name] = shop{shops.Shop{Name: name, Datacenter: datacenter}, zxid}
 	})
 }
 
 // DeleteShop deletes a shop.
 func (r *Reader) DeleteShop(name string) (zxid int64) {
-	defer r.feed.Publish(discovery.ShopTopic(name))
+	defer r.feed.Publish(shops.ShopTopic(name), time.Time{})
 	return r.change(func(int64) { delete(r.shops, name) })
 }
 
 // SetRegion creates or changes a region; its Zxid is filled in.
-func (r *Reader) SetRegion(region discovery.Region) (zxid int64) {
+func (r *Reader) SetRegion(region shops.Region) (zxid int64) {
 	return r.change(func(zxid int64) {
 		region.Zxid, r.topologyZxid = zxid, zxid
 		r.regions[region.Name] = region
@@ -91,7 +92,7 @@ func (r *Reader) DeleteRegion(name string) (zxid int64) {
 }
 
 // SetDatacenter creates or changes a datacenter; its Zxid is filled in.
-func (r *Reader) SetDatacenter(dc discovery.Datacenter) (zxid int64) {
+func (r *Reader) SetDatacenter(dc shops.Datacenter) (zxid int64) {
 	return r.change(func(zxid int64) {
 		dc.Zxid, r.topologyZxid = zxid, zxid
 		r.datacenters[dc.Name] = dc
@@ -107,7 +108,7 @@ func (r *Reader) DeleteDatacenter(name string) (zxid int64) {
 }
 
 // SetBadCitizens creates or changes a bad-citizen list, given as the text
-// [discovery.DecodeBadCitizens] reads. It panics where that returns an error.
+// [shops.DecodeBadCitizens] reads. It panics where that returns an error.
 func (r *Reader) SetBadCitizens(list, text string) (zxid int64) {
 	return r.change(func(zxid int64) {
 		decoded, err := r.blocklist.DecodeBadCitizens(list, []byte(text), zxid)
@@ -128,7 +129,7 @@ func (r *Reader) DeleteBadCitizens(list string) (zxid int64) {
 }
 
 // SetClock sets the time at which changes of bad-citizen lists are made: that of
-// the [discovery.Config] whose Now is not time.Now.
+// the [shops.Config] whose Now is not time.Now.
 func (r *Reader) SetClock(now func() time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -152,7 +153,7 @@ func (r *Reader) SetFreshErr(err error) {
 
 // SetShopErr makes every read of one shop fail with err until it is set to nil.
 func (r *Reader) SetShopErr(name string, err error) {
-	defer r.feed.Publish(discovery.ShopTopic(name))
+	defer r.feed.Publish(shops.ShopTopic(name), time.Time{})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.shopErrs[name] = err
@@ -183,16 +184,16 @@ func (r *Reader) FreshReads() int {
 	return r.fresh
 }
 
-// Shop implements [discovery.Reader].
-func (r *Reader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
+// Shop implements [shops.Reader].
+func (r *Reader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
 	r.count(opt)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.shop(ctx, name, opt)
 }
 
-// Shops implements [discovery.Reader].
-func (r *Reader) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []discovery.ShopRead) {
+// Shops implements [shops.Reader].
+func (r *Reader) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []shops.ShopRead) {
 	r.count(opt)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -201,8 +202,8 @@ func (r *Reader) Shops(ctx context.Context, names []string, opt discovery.ReadOp
 	}
 }
 
-// Topology implements [discovery.Reader].
-func (r *Reader) Topology(ctx context.Context, opt discovery.ReadOptions) (*discovery.Topology, discovery.Meta, error) {
+// Topology implements [shops.Reader].
+func (r *Reader) Topology(ctx context.Context, opt discovery.ReadOptions) (*shops.Topology, discovery.Meta, error) {
 	r.count(opt)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -212,8 +213,8 @@ func (r *Reader) Topology(ctx context.Context, opt discovery.ReadOptions) (*disc
 	return r.topology, r.meta(r.topologyZxid, opt), nil
 }
 
-// Blocklist implements [discovery.Reader].
-func (r *Reader) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*discovery.Blocklist, discovery.Meta, error) {
+// Blocklist implements [shops.Reader].
+func (r *Reader) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*shops.Blocklist, discovery.Meta, error) {
 	r.count(opt)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -223,7 +224,7 @@ func (r *Reader) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*dis
 	return r.blocklist, r.meta(r.blocklistZxid, opt), nil
 }
 
-// Watch implements [discovery.Reader]. Every change is published, whether it
+// Watch implements [shops.Reader]. Every change is published, whether it
 // changes what is read or not.
 func (r *Reader) Watch(t discovery.Topic, o discovery.Observer) *discovery.Watch {
 	return r.feed.Watch(t, o)
@@ -233,22 +234,22 @@ func (r *Reader) Watch(t discovery.Topic, o discovery.Observer) *discovery.Watch
 func (r *Reader) Watches() int64 { return r.feed.Watches() }
 
 // Publish tells that a topic has changed, although it has not.
-func (r *Reader) Publish(t discovery.Topic) { r.feed.Publish(t) }
+func (r *Reader) Publish(t discovery.Topic) { r.feed.Publish(t, time.Time{}) }
 
-func (r *Reader) shop(ctx context.Context, name string, opt discovery.ReadOptions) (discovery.Shop, discovery.Meta, error) {
+func (r *Reader) shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
 	if err := r.failure(ctx, opt); err != nil {
-		return discovery.Shop{}, r.meta(0, opt), err
+		return shops.Shop{}, r.meta(0, opt), err
 	}
 	if err := r.shopErrs[name]; err != nil {
-		return discovery.Shop{}, r.meta(0, opt), err
+		return shops.Shop{}, r.meta(0, opt), err
 	}
 	if s, ok := r.shops[name]; ok {
 		return s.Shop, r.meta(s.zxid, opt), nil
 	}
 	if err := discovery.ValidateName(name); err != nil {
-		return discovery.Shop{}, discovery.Meta{}, fmt.Errorf("shop: %w", err)
+		return shops.Shop{}, discovery.Meta{}, fmt.Errorf("shop: %w", err)
 	}
-	return discovery.Shop{}, r.meta(0, opt), fmt.Errorf("shop %q: %w", name, discovery.ErrNotFound)
+	return shops.Shop{}, r.meta(0, opt), fmt.Errorf("shop %q: %w", name, discovery.ErrNotFound)
 }
 
 func (r *Reader) failure(ctx context.Context, opt discovery.ReadOptions) error {
@@ -288,17 +289,19 @@ func (r *Reader) change(apply func(zxid int64)) int64 {
 	zxid, now, list := r.zxid, r.topology, r.blocklist
 	r.mu.Unlock()
 	if now != topology {
-		r.feed.PublishTopology(topology, now, time.Time{})
+		for _, t := range shops.TopologyChanges(topology, now) {
+			r.feed.Publish(t, time.Time{})
+		}
 	}
 	if list != blocklist {
-		r.feed.PublishBlocklist(time.Time{})
+		r.feed.Publish(shops.BlocklistTopic(), time.Time{})
 	}
 	return zxid
 }
 
 func (r *Reader) rebuild() {
 	if r.topology == nil || r.topology.Zxid() != r.topologyZxid {
-		r.topology = discovery.NewTopology(r.topologyZxid, slices.Collect(maps.Values(r.regions)), slices.Collect(maps.Values(r.datacenters))).
+		r.topology = shops.NewTopology(r.topologyZxid, slices.Collect(maps.Values(r.regions)), slices.Collect(maps.Values(r.datacenters))).
 			WithDoubts(discovery.NewDoubts(r.doubts.regions), discovery.NewDoubts(r.doubts.datacenters))
 	}
 	if r.blocklist == nil || r.blocklist.Zxid() != r.blocklistZxid {

@@ -1,9 +1,6 @@
 package discovery
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // CacheStatus says how an answer was come by. Larger is worse: an answer made
 // of several reads carries the largest.
@@ -57,7 +54,7 @@ func (m Meta) Join(o Meta) Meta {
 // ReadOptions says how fresh an answer must be. The zero value takes what the
 // cache has.
 //
-// A [Reader] knows of Fresh and MinZxid only; the [Service] sees to the others.
+// What reads znodes knows of Fresh and MinZxid only; [Within] sees to the others.
 type ReadOptions struct {
 	// Fresh asks for the value ZooKeeper holds now: a sync with the leader
 	// first, then the read. It is as good as that sync: the leader answers its own
@@ -73,53 +70,16 @@ type ReadOptions struct {
 	MaxAge time.Duration
 	// StaleIfError is the greatest age of a [Stale] answer: where ZooKeeper cannot
 	// be asked an answer of that age will do, even if Fresh or MaxAge asks for
-	// a newer one, and an older one will not. 0 leaves it to Config.MaxStale, and
+	// a newer one, and an older one will not. 0 leaves it to the [Bound], and
 	// gives Fresh and MaxAge no second best; negative is none.
 	StaleIfError time.Duration
 }
 
-// takes reports whether an answer from memory is fresh enough. MinZxid is the
-// Reader's matter.
-func (o *ReadOptions) takes(m Meta) bool {
+// Takes reports whether an answer from memory is fresh enough. MinZxid is the
+// reader's matter.
+func (o *ReadOptions) Takes(m Meta) bool {
 	if o.MaxAge != 0 && m.Age > o.MaxAge {
 		return false
 	}
 	return o.StaleIfError == 0 || m.Cache != Stale || m.Age <= o.StaleIfError
-}
-
-// ShopRead is one outcome of [Reader.Shops].
-type ShopRead struct {
-	Shop Shop
-	Meta Meta
-	// Err is nil, or what Reader.Shop would have returned for this shop.
-	Err error
-}
-
-// Reader gives decoded znodes. internal/cache satisfies it; tests write their
-// own by hand.
-//
-// Implementations are safe for concurrent use. A call returns as soon as ctx
-// ends, with its error; whatever the call set in motion may go on for others.
-// Meta is filled in on [ErrNotFound] as well: absence is an answer too.
-//
-// Errors are [ErrNotFound], [ErrInvalidName], [ErrBadData], [ErrZxidNotReached],
-// [ErrUnavailable] and [ErrOverloaded], or wrap one of them. A Reader refuses the names of shops
-// that [ValidateName] refuses, with its error, before it asks ZooKeeper: a name
-// that is in memory needs no such look.
-type Reader interface {
-	// Shop returns one shop's record.
-	Shop(ctx context.Context, name string, opt ReadOptions) (Shop, Meta, error)
-	// Shops reads many shops at once, the i-th into out[i]; len(out) must be at
-	// least len(names). It allocates nothing for shops that are in memory.
-	Shops(ctx context.Context, names []string, opt ReadOptions, out []ShopRead)
-	// Topology returns all regions and datacenters that are held. Meta says how
-	// well that is known which there is no doubt of; the others are the topology's
-	// Doubts, see [Topology.WithDoubts].
-	Topology(ctx context.Context, opt ReadOptions) (*Topology, Meta, error)
-	// Blocklist returns the union of all bad-citizen lists that are held, like
-	// Topology.
-	Blocklist(ctx context.Context, opt ReadOptions) (*Blocklist, Meta, error)
-	// Watch tells o of changes of t. Who watches, then reads, and waits if what
-	// was read is what it knows, misses no change that a read would have shown.
-	Watch(t Topic, o Observer) *Watch
 }
