@@ -94,18 +94,23 @@ func (r ExitReport) Write() (LeakSummary, error) {
 		return LeakSummary{}, err
 	}
 	defer f.Close()
+	return r.WriteOf(f)
+}
 
-	leaks, err := readLeakSummary(f)
+// WriteOf is Write with a heap profile that was taken already, which it reads from
+// its start.
+func (r ExitReport) WriteOf(profile io.ReadSeeker) (LeakSummary, error) {
+	leaks, err := readLeakSummary(profile)
 	if err == nil && r.Summary != nil {
 		if _, werr := io.WriteString(r.Summary, leaks.String()); werr != nil {
 			err = fmt.Errorf("jemalloc: write the leak summary: %w", werr)
 		}
 	}
 	if r.Dump != "" {
-		if _, serr := f.Seek(0, io.SeekStart); serr != nil {
+		if _, serr := profile.Seek(0, io.SeekStart); serr != nil {
 			return leaks, errors.Join(err, serr)
 		}
-		err = errors.Join(err, writeFile(r.Dump, f))
+		err = errors.Join(err, writeFile(r.Dump, profile))
 	}
 	return leaks, err
 }
