@@ -45,8 +45,15 @@ var last = reflect.ValueOf(lastFunction).Pointer() + 1
 //go:noinline
 func lastFunction() {}
 
-// goText is where the Go code of this process is. The runtime does not tell, but
-// knows of each address whether it is there.
+// GoText is where the Go code of this very process is: addresses from start on, and
+// before end. It is the SymbolizerConfig.GoText that belongs to GoFrames.
+func GoText() (start, end uint64) {
+	text := goText()
+	return text.start, text.end
+}
+
+// goText asks the runtime, which does not tell, but knows of each address whether it is
+// Go code.
 var goText = sync.OnceValue(func() span {
 	reach := func(sign int64) uint64 {
 		is := func(distance uint64) bool {

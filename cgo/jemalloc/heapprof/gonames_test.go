@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 
@@ -266,9 +267,12 @@ func goCalls(t *testing.T) []uint64 {
 }
 
 // ownMappings is the memory map of this process.
-func ownMappings(t *testing.T) []Mapping {
+func ownMappings(t *testing.T) []Mapping { return mappingsOf(t, "/proc/self") }
+
+// mappingsOf reads the memory map of a process.
+func mappingsOf(t *testing.T, proc string) []Mapping {
 	t.Helper()
-	text, err := os.ReadFile("/proc/self/maps")
+	text, err := os.ReadFile(filepath.Join(proc, "maps"))
 	if err != nil {
 		t.Fatal(err)
 	}

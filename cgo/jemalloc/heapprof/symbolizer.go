@@ -12,10 +12,19 @@ import (
 
 // SymbolizerConfig configures a Symbolizer. The zero value is useful.
 type SymbolizerConfig struct {
-	// Go names return addresses of Go code and gives nil for all others:
-	// GoFrames, if the dumps are of this process, whose files are then found also
-	// after they were replaced. Nil: Go code is looked up in the files like C.
+	// Go names return addresses of the process's Go code and gives nil for all others:
+	// GoFrames, if the dumps are of this process. Nil: Go code is looked up in the
+	// files like C.
 	Go func(pc uint64) []Frame
+
+	// GoText is where that Go code is: GoText, if the dumps are of this process. It is
+	// asked once for each Symbolize. Nil: not known, and a profile says of the file
+	// that has both Go code and C code whether all of it is named.
+	GoText func() (start, end uint64)
+
+	// Proc is the directory of the process in /proc, such as /proc/self, if it runs:
+	// files that were removed or replaced since are read there. Empty: they are not read.
+	Proc string
 
 	// Loaded lists libraries of the process, in the order in which they were first
 	// seen, among them those that were closed since: what they allocated is still named
@@ -90,8 +99,8 @@ func (s *Symbolizer) SymbolizeDump(d *Dump) *Symbols {
 // offset, and Symbols.Notes says why.
 func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 	out := newSymbols(len(pcs))
-	if s.cfg.Go != nil {
-		out.goText = goText()
+	if s.cfg.GoText != nil {
+		out.goText.start, out.goText.end = s.cfg.GoText()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,13 +209,14 @@ func (s *Symbolizer) file(m *Mapping) string {
 	switch {
 	case !m.Deleted:
 		return filepath.Join(s.cfg.Root, m.File)
-	case s.cfg.Go == nil: // another process
+	case s.cfg.Proc == "":
 		return ""
 	}
-	if exe, err := os.Readlink("/proc/self/exe"); err == nil && exe == m.File+deletedSuffix {
-		return "/proc/self/exe"
+	program := filepath.Join(s.cfg.Proc, "exe")
+	if exe, err := os.Readlink(program); err == nil && exe == m.File+deletedSuffix {
+		return program
 	}
-	return fmt.Sprintf("/proc/self/map_files/%x-%x", m.Start, m.Limit)
+	return fmt.Sprintf("%s/map_files/%x-%x", s.cfg.Proc, m.Start, m.Limit)
 }
 
 // evict drops the files used longest ago until the rest is within the limit.

@@ -375,6 +375,59 @@ func TestSymbolSizeBoundsItsName(t *testing.T) {
 	}
 }
 
+// The program of another process that runs is read where the process has it, also after
+// it was removed.
+func TestRemovedProgramOfAnotherProcess(t *testing.T) {
+	cat, err := exec.LookPath("cat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(cat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "cat")
+	if err := os.WriteFile(path, program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer in.Close()
+	fmt.Fprintln(in, "runs")
+	if _, err := out.Read(make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	proc := fmt.Sprintf("/proc/%d", cmd.Process.Pid)
+	maps := mappingsOf(t, proc)
+	i := slices.IndexFunc(maps, func(m Mapping) bool { return m.Exec && m.File == path && m.Deleted })
+	if i < 0 {
+		t.Fatalf("the program is not mapped: %v", maps)
+	}
+	for _, c := range []struct {
+		proc string
+		read bool
+	}{{proc, true}, {"", false}} {
+		id := NewSymbolizer(SymbolizerConfig{Proc: c.proc}).Symbolize(maps, nil).BuildID(&maps[i])
+		if (id != "") != c.read {
+			t.Errorf("by %q the build-id is %q", c.proc, id)
+		}
+	}
+}
+
 // A library that is upgraded under a running process keeps the names it had, and
 // gets none from its successor.
 func TestReplacedFile(t *testing.T) {

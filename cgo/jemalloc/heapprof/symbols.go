@@ -80,7 +80,7 @@ type Symbols struct {
 	allocator map[uint64]bool    // addresses in jemalloc's code, true; and in what that called, false
 	closed    map[uint64]*Loaded // the libraries of addresses that are mapped no longer, or ambiguous
 	replaced  map[*Loaded]bool   // those of them that are not at their paths any more
-	goText    span               // this process's Go code, where Go's own names were asked for
+	goText    span               // of the process, where that is known
 }
 
 func newSymbols(addresses int) *Symbols {

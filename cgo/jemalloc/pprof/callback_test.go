@@ -19,12 +19,12 @@ func TestCallbackIsShownWithoutWrapper(t *testing.T) {
 	for _, onThread := range []bool{false, true} { // two stacks, of one suspect
 		stitchtest.Plan{OnThread: onThread, Steps: []stitchtest.Step{{}, {}}}.Run(16 * mib) // so large that it is sampled
 	}
-	_, heap, err := r.takeNow()
+	_, heap, err := r.takeNow(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var text bytes.Buffer
-	if err := heapprof.WriteStacks(&text, r.profileOf(heap), heapprof.TopOptions{Type: "alloc_space"}); err != nil {
+	if err := heapprof.WriteStacks(&text, r.profileOf(t.Context(), heap), heapprof.TopOptions{Type: "alloc_space"}); err != nil {
 		t.Fatal(err)
 	}
 	var growth []heapprof.Growth

@@ -169,11 +169,11 @@ func TestClosedLibraries(t *testing.T) {
 	// The difference of two profiles, of which one was taken before it was closed.
 	lib4, _ := leakIn(t, second, "leak_second")
 	now := func() *profile.Profile {
-		_, heap, err := r.takeNow()
+		_, heap, err := r.takeNow(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.profileOf(heap)
+		return r.profileOf(t.Context(), heap)
 	}
 	before := now()
 	lib4.Close()

@@ -1,32 +1,31 @@
 package pprof
 
 import (
+	"context"
 	"fmt"
 	"math"
-	"os"
 	"time"
 
 	"github.com/google/pprof/profile"
 
-	"magellan/cgo/jemalloc"
 	"magellan/cgo/jemalloc/heapprof"
 )
 
 // comments say what the profile of a dump is of, how well its numbers are known, and
 // what is missing in it. Every pprof tool shows them, and so does text.
-func comments(d *heapprof.Dump) []string {
+func (r *Recorder) comments(ctx context.Context, d *heapprof.Dump) []string {
 	all := []string{
-		fmt.Sprintf("native memory of process %d, by jemalloc", os.Getpid()), "stacks: " + unwinder(),
+		fmt.Sprintf("native memory of process %d, by %s", r.process.PID, r.process.Sampler), "stacks: " + r.process.stacks(),
 	}
-	stats, err := jemalloc.ReadStats()
+	stats, err := r.source.Stats(ctx)
 	known := err == nil
 	if d.Rate > 1 {
 		all = append(all, estimated(d.Rate))
 	}
 	if known {
-		all = append(all, fmt.Sprintf("C holds %s, as jemalloc counts it", heapprof.Amount(float64(stats.Allocated), "bytes")))
+		all = append(all, fmt.Sprintf("C holds %s, as %s counts it", heapprof.Amount(float64(stats.Live), "bytes"), r.process.Sampler))
 	}
-	if !sampled() {
+	if known && !stats.Active {
 		all = append(all, samplingOff)
 	}
 	if known {
@@ -43,15 +42,9 @@ func estimated(rate uint64) string {
 // samplingOff is what explains a profile, or a ranking, in which nothing moves.
 const samplingOff = `sampling is off, what is allocated meanwhile is not seen, also not later: PUT active {"active":true} switches it on`
 
-// sampled reports whether allocations are sampled now, unless that is not known.
-func sampled() bool {
-	on, err := jemalloc.Active()
-	return on || err != nil
-}
-
 // missing says why a dump has no live sample, and where that, or less than there
 // should be, is more than chance.
-func missing(d *heapprof.Dump, stats jemalloc.Stats) []string {
+func missing(d *heapprof.Dump, stats Stats) []string {
 	var all []string
 	live := d.Live()
 	rate := heapprof.Amount(float64(d.Rate), "bytes")
@@ -63,8 +56,7 @@ func missing(d *heapprof.Dump, stats jemalloc.Stats) []string {
 		all = append(all, fmt.Sprintf("the profile is empty: no sample is live, %s", seen))
 	}
 	// The estimate of many small objects has the standard deviation sqrt(bytes*rate).
-	// jemalloc counts its own book-keeping, which is never sampled.
-	counted := float64(stats.Allocated) - float64(stats.Metadata)
+	counted := float64(stats.Live - stats.Internal)
 	const tolerated = 6 // standard deviations
 	switch lacks := counted - live.Bytes; {
 	case lacks > tolerated*math.Sqrt(counted*float64(d.Rate)):

@@ -103,7 +103,7 @@ func TestMissingIsMoreThanChance(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		d      *heapprof.Dump
-		counts uint64 // MiB
+		counts int64  // MiB
 		want   string // in what is said; "" is nothing
 	}{
 		{"young", held(0), 1, "so little is often in no sample"},
@@ -112,13 +112,13 @@ func TestMissingIsMoreThanChance(t *testing.T) {
 		{"within the error", held(8), 100, ""},
 		{"half is missing", held(10), 200, "some 100.0MiB less than C holds"},
 	} {
-		got := strings.Join(missing(c.d, jemalloc.Stats{Allocated: c.counts * mib}), "\n")
+		got := strings.Join(missing(c.d, Stats{Live: c.counts * mib}), "\n")
 		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
 	// What jemalloc itself took is not missing.
-	if got := missing(held(10), jemalloc.Stats{Allocated: 200 * mib, Metadata: 100 * mib}); got != nil {
+	if got := missing(held(10), Stats{Live: 200 * mib, Internal: 100 * mib}); got != nil {
 		t.Errorf("book-keeping is missed: %q", got)
 	}
 }

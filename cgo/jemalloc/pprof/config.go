@@ -11,6 +11,9 @@ import (
 
 // Config says what a Recorder keeps and when it acts. The zero value is useful.
 type Config struct {
+	// Source is the process that is watched. Default: the one that the Recorder is in.
+	Source Source
+
 	// Dir is where dumps are kept, for this process and for whoever looks after
 	// its end. It is made if it does not exist. What an earlier process left there
 	// is served as well. Two running processes need two directories: while one has
@@ -75,7 +78,7 @@ type Config struct {
 	// SymbolServed says that POST /debug/pprof/symbol is answered beside
 	// /debug/pprof/native, by net/http/pprof or another handler. It need not be set
 	// where the server's handler is an http.ServeMux that has a pattern for that very
-	// path. Where it is not answered, go tool pprof would refuse a profile with locations
+	// path, but with a Source: net/http/pprof knows of its own process only. Where it is not answered, go tool pprof would refuse a profile with locations
 	// that have no name: those of Native are named by where they are then
 	// ("lib.so+0x1234"), which pprof can replace by names from files later, and Parca and
 	// Pyroscope do not.

@@ -88,9 +88,16 @@
 // Retry-After. Nobody waits for a slow reader. What the Recorder does by itself goes
 // before all that wait.
 //
+// # Whose memory
+//
+// A Recorder learns of the process by a [Source]: what the allocator counts, a dump, the
+// ledger, and how addresses are named. Without a Config.Source that is the process that
+// the Recorder is in. Another process is another implementation; nothing else in this
+// package knows whose memory it is.
+//
 // # What it is not for
 //
-// It reads no dumps of other processes: package heapprof does. Go's own heap is
+// It reads no dumps that somebody has in files: package heapprof does. Go's own heap is
 // served by net/http/pprof. All methods may be called from many goroutines;
 // [Recorder.Close] ends those that the Recorder started.
 package pprof

@@ -1,6 +1,7 @@
 package pprof
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -21,10 +22,24 @@ func (r *Recorder) Exit(report jemalloc.ExitReport) (jemalloc.LeakSummary, error
 	if report.Summary == nil && report.Dump == "" {
 		return jemalloc.LeakSummary{}, nil
 	}
-	leaks, err := report.Write()
+	leaks, err := r.writeReport(report)
 	_, _, keepErr := r.keep(context.Background(), Final, "", func() {})
-	if errors.Is(err, jemalloc.ErrProfilingOff) {
+	if errors.Is(err, ErrNotProfiled) {
 		keepErr = nil // said once
 	}
 	return leaks, errors.Join(err, keepErr)
+}
+
+// writeReport takes a dump and writes what report makes of it.
+func (r *Recorder) writeReport(report jemalloc.ExitReport) (jemalloc.LeakSummary, error) {
+	ctx := context.Background()
+	if err := r.gate.enterFirst(ctx); err != nil {
+		return jemalloc.LeakSummary{}, err
+	}
+	defer r.gate.leave()
+	var text bytes.Buffer
+	if err := r.source.Dump(ctx, &text); err != nil {
+		return jemalloc.LeakSummary{}, err
+	}
+	return report.WriteOf(bytes.NewReader(text.Bytes()))
 }

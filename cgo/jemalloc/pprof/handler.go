@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/pprof/profile"
 
-	"magellan/cgo/jemalloc"
 	"magellan/cgo/jemalloc/heapprof"
 )
 
@@ -29,7 +28,7 @@ func (r *Recorder) Handler(prefix string) http.Handler {
 		"active":        only(map[string]http.HandlerFunc{http.MethodGet: r.serveActive, http.MethodPut: r.serveSetActive}),
 		"pprof/heap":    get(r.serveRemoteHeap),
 		"pprof/symbol":  only(map[string]http.HandlerFunc{http.MethodGet: r.serveRemoteSymbol, http.MethodPost: r.serveRemoteSymbol}),
-		"pprof/cmdline": get(serveRemoteCmdline),
+		"pprof/cmdline": get(r.serveRemoteCmdline),
 		"symbolz":       only(map[string]http.HandlerFunc{http.MethodGet: serveSymbolz, http.MethodPost: serveSymbolz}),
 		"dumps/symbolz": only(map[string]http.HandlerFunc{http.MethodGet: serveSymbolz, http.MethodPost: serveSymbolz}),
 		"ui":            http.RedirectHandler(prefix+"/ui/", http.StatusMovedPermanently),
@@ -57,7 +56,7 @@ func (r *Recorder) Handler(prefix string) http.Handler {
 // Memory serves the ledger as JSON.
 func (r *Recorder) Memory() http.Handler {
 	return get(func(w http.ResponseWriter, q *http.Request) {
-		l, err := ReadLedger()
+		l, err := r.source.Ledger(q.Context())
 		if err != nil {
 			r.fail(w, q, err)
 			return
@@ -227,12 +226,12 @@ type active struct {
 }
 
 func (r *Recorder) serveActive(w http.ResponseWriter, q *http.Request) {
-	on, err := jemalloc.Active()
+	stats, err := r.source.Stats(q.Context())
 	if err != nil {
 		r.fail(w, q, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, active{&on})
+	writeJSON(w, http.StatusOK, active{&stats.Active})
 }
 
 func (r *Recorder) serveSetActive(w http.ResponseWriter, q *http.Request) {
@@ -243,15 +242,15 @@ func (r *Recorder) serveSetActive(w http.ResponseWriter, q *http.Request) {
 		r.fail(w, q, badRequest{`want {"active":true} or {"active":false}`})
 		return
 	}
-	before, err := jemalloc.Active()
+	before, err := r.source.Stats(q.Context())
 	if err == nil {
-		err = jemalloc.SetActive(*want.Active)
+		err = r.source.SetActive(q.Context(), *want.Active)
 	}
 	if err != nil {
 		r.fail(w, q, err)
 		return
 	}
-	if before != *want.Active {
+	if before.Active != *want.Active {
 		r.log.Warn("sampling of native memory was switched", "active", *want.Active)
 	}
 	r.serveActive(w, q)

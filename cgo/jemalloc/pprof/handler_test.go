@@ -83,20 +83,20 @@ func TestNative(t *testing.T) {
 }
 
 func TestNativeDelta(t *testing.T) {
-	r := newTestRecorder(t, quiet(t))
 	before := leaktest.Leak(16, 16*mib)
 	defer before.Free()
 	during := make(chan leaktest.Block, 1)
 	dumps := 0
-	r.dump = func(w io.Writer) error {
+	cfg := quiet(t)
+	cfg.Source = replaced{self{}, func(w io.Writer) error {
 		defer func() {
 			if dumps++; dumps == 1 {
 				during <- leaktest.Leak(8, 16*mib)
 			}
 		}()
 		return jemalloc.Dump(w)
-	}
-	s := serve(t, r)
+	}}
+	s := serve(t, newTestRecorder(t, cfg))
 	p, err := profile.ParseData(fetch(t, s.URL+"/debug/pprof/native?seconds=1", 200))
 	if err != nil {
 		t.Fatal(err)
@@ -306,10 +306,10 @@ func TestActive(t *testing.T) {
 // 50 clients at once: those who POST share dumps, of the others some wait and some
 // are told to come back. None fails, and never are two dumps under way.
 func TestFiftyAtOnce(t *testing.T) {
-	r := newTestRecorder(t, quiet(t))
 	var mu sync.Mutex
 	under, most, taken := 0, 0, 0
-	r.dump = func(w io.Writer) error {
+	cfg := quiet(t)
+	cfg.Source = replaced{self{}, func(w io.Writer) error {
 		mu.Lock()
 		under++
 		taken++
@@ -321,7 +321,8 @@ func TestFiftyAtOnce(t *testing.T) {
 			under--
 		}()
 		return jemalloc.Dump(w)
-	}
+	}}
+	r := newTestRecorder(t, cfg)
 	s := serve(t, r)
 	var all sync.WaitGroup
 	var codes [2]sync.Map

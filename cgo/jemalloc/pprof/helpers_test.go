@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -173,6 +174,19 @@ func quiet(t *testing.T) Config {
 	return Config{StepPercent: -1, SampleInterval: -1, Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
 }
 
+// replaced is a Source whose dumps are taken by something else.
+type replaced struct {
+	Source
+	dump func(io.Writer) error
+}
+
+func (s replaced) Dump(_ context.Context, w io.Writer) error { return s.dump(w) }
+
+// failing is the Source of this process, but for its dumps, of which there are none.
+func failing(reason string) Source {
+	return replaced{self{}, func(io.Writer) error { return errors.New(reason) }}
+}
+
 type testWriter struct{ t *testing.T }
 
 func (w testWriter) Write(p []byte) (int, error) {
@@ -252,7 +266,7 @@ func take(t *testing.T, r *Recorder) Dump {
 // sample takes a light sample into account, see rankAs.
 func sample(t *testing.T, r *Recorder, i int) {
 	t.Helper()
-	_, heap, err := r.takeNow()
+	_, heap, err := r.takeNow(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +25,7 @@ func (r *Recorder) serveRemoteHeap(w http.ResponseWriter, q *http.Request) {
 		r.failPlain(w, q, err)
 		return
 	}
-	text, _, err := r.takeNow() // parsed, for the addresses that will be asked for
+	text, _, err := r.takeNow(q.Context()) // parsed, for the addresses that will be asked for
 	r.gate.leave()
 	if err == nil && isGoTool(q) {
 		err = wrongFormat{q.Host}
@@ -100,7 +99,7 @@ func (r *Recorder) nameRemote(q *http.Request, out io.Writer, asked []uint64) er
 	defer r.gate.leave()
 	maps := r.mappings()
 	if maps == nil { // asked before any dump was taken
-		_, heap, err := r.takeNow()
+		_, heap, err := r.takeNow(q.Context())
 		if err != nil {
 			return err
 		}
@@ -128,7 +127,7 @@ func (r *Recorder) nameRemote(q *http.Request, out io.Writer, asked []uint64) er
 	return nil
 }
 
-func serveRemoteCmdline(w http.ResponseWriter, _ *http.Request) {
+func (r *Recorder) serveRemoteCmdline(w http.ResponseWriter, _ *http.Request) {
 	header(w, "text/plain; charset=utf-8", "")
-	fmt.Fprint(w, strings.Join(os.Args, "\x00"))
+	fmt.Fprint(w, strings.Join(r.process.Args, "\x00"))
 }

@@ -1,6 +1,7 @@
 package pprof
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -87,7 +88,7 @@ func (r *Recorder) learn(d *heapprof.Dump) {
 	}
 	symbols := r.symbolize(d.Mappings, fresh)
 	for _, pc := range fresh {
-		r.code[pc] = symbols.Code(pc, heapprof.GoFrames(pc) != nil)
+		r.code[pc] = symbols.Code(pc, r.process.isGo(pc))
 	}
 }
 
@@ -198,7 +199,7 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 	if format == "text" {
 		header(w, "text/plain; charset=utf-8", "")
 		fmt.Fprintf(w, "%d suspects in %d samples over %v\n", k.suspects(), k.samples, k.span.Round(time.Second))
-		if note := r.note(k, paused); note != "" {
+		if note := r.note(q.Context(), k, paused); note != "" {
 			fmt.Fprintln(w, note)
 		}
 		if len(shown) > 0 {
@@ -208,8 +209,8 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	out := leaks{
-		Time: k.at, SpanSeconds: k.span.Seconds(), Samples: k.samples, Unwinder: unwinder(),
-		Suspects: k.suspects(), Stacks: []leak{}, Paused: paused, Note: r.note(k, paused),
+		Time: k.at, SpanSeconds: k.span.Seconds(), Samples: k.samples, Unwinder: r.process.stacks(),
+		Suspects: k.suspects(), Stacks: []leak{}, Paused: paused, Note: r.note(q.Context(), k, paused),
 	}
 	if k.rate > 1 {
 		out.Estimated = estimated(k.rate)
@@ -228,11 +229,11 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 }
 
 // note says why a ranking has nothing to say yet, or nothing new.
-func (r *Recorder) note(k ranking, paused *Paused) string {
-	if kind, reason := jemalloc.Unwinder(); kind == jemalloc.UnwinderNone {
-		return reason
+func (r *Recorder) note(ctx context.Context, k ranking, paused *Paused) string {
+	if r.process.Unwinder == jemalloc.UnwinderNone {
+		return r.process.UnwinderReason
 	}
-	if on, err := jemalloc.Active(); err == nil && !on {
+	if !r.sampled(ctx) {
 		return samplingOff
 	}
 	switch {

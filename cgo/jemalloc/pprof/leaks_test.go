@@ -171,7 +171,7 @@ func TestRankingNamesAllAddressesAtOnce(t *testing.T) {
 	} {
 		defer leak(4, 16*mib).Free()
 	}
-	_, heap, err := r.takeNow()
+	_, heap, err := r.takeNow(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,21 +1,6 @@
 package pprof
 
-import (
-	"bufio"
-	"bytes"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-	"runtime"
-	"runtime/metrics"
-	"strconv"
-	"strings"
-	"time"
-	"unsafe"
-
-	"magellan/cgo/jemalloc"
-)
+import "time"
 
 // Ledger says whose the resident memory of the process is, in bytes:
 //
@@ -72,23 +57,6 @@ type Ledger struct {
 	NotResident int64 `json:"not_resident_bytes"`
 }
 
-// ReadLedger reads the ledger of this process. It takes a millisecond or so for
-// each GB resident, in the kernel.
-func ReadLedger() (Ledger, error) {
-	native, err := readNative()
-	if err != nil {
-		return Ledger{}, err
-	}
-	golang := readGo()
-	kernel, err := readResident()
-	if err != nil {
-		return Ledger{}, err
-	}
-	l := balance(kernel, golang, native)
-	l.Time = time.Now()
-	return l, nil
-}
-
 // golang and native are what the two allocators say of themselves, in bytes.
 type golang struct{ heap, stacks, runtime int64 }
 type native struct{ live, fragmentation, dirty, metadata int64 }
@@ -115,162 +83,6 @@ func balance(k resident, g golang, n native) Ledger {
 		l.GoRuntime, l.NativeMetadata, l.Other = g.runtime, n.metadata, left-tables
 	}
 	return l
-}
-
-// readNative reads jemalloc's part: nothing where it is not linked.
-func readNative() (native, error) {
-	s, err := jemalloc.ReadStats() // refreshes the statistics below, too
-	if errors.Is(err, jemalloc.ErrNotLinked) {
-		return native{}, nil
-	}
-	if err != nil {
-		return native{}, err
-	}
-	// jemalloc counts what it allocates for itself in its own heap both as
-	// allocated and as metadata, and what threads cache as allocated.
-	const allArenas = "stats.arenas.4096." // MALLCTL_ARENAS_ALL
-	var v [5]int64
-	for i, name := range []string{"internal", "base", "tcache_bytes", "pdirty", "pmuzzy"} {
-		n, err := jemalloc.Read[uintptr](allArenas + name)
-		if err != nil {
-			return native{}, err
-		}
-		v[i] = int64(n)
-	}
-	page, err := jemalloc.Read[uintptr]("arenas.page")
-	if err != nil {
-		return native{}, err
-	}
-	internal, base, cached, dirty := v[0], v[1], v[2], (v[3]+v[4])*int64(page)
-	live := max(0, int64(s.Allocated)-internal-cached)
-	return native{
-		live:          live,
-		fragmentation: max(0, int64(s.Active)-internal-live),
-		dirty:         dirty,
-		metadata:      base + internal,
-	}, nil
-}
-
-// readGo reads the Go runtime's part.
-func readGo() golang {
-	const class = "/memory/classes/"
-	samples := []metrics.Sample{
-		{Name: class + "heap/objects:bytes"}, {Name: class + "heap/unused:bytes"}, {Name: class + "heap/free:bytes"},
-		{Name: class + "heap/stacks:bytes"}, {Name: class + "os-stacks:bytes"},
-		{Name: class + "heap/released:bytes"}, {Name: class + "total:bytes"},
-	}
-	metrics.Read(samples)
-	v := make([]int64, len(samples))
-	for i, s := range samples {
-		if s.Value.Kind() == metrics.KindUint64 { // or this Go has no such metric
-			v[i] = int64(s.Value.Uint64())
-		}
-	}
-	heap, stacks := v[0]+v[1]+v[2], v[3]+v[4]
-	return golang{heap: heap, stacks: stacks, runtime: max(0, v[6]-v[5]-heap-stacks)}
-}
-
-// resident is what the kernel says of the process, in bytes.
-type resident struct {
-	rss, anonymous int64
-	arena          int64 // anonymous memory where Go's heap and stacks are; below 0: unknown
-	moved          bool  // the map changed under the reader, and something is in it twice
-}
-
-// readResident asks the kernel. That takes as long as its sum, smaps_rollup, would:
-// either way it goes through all pages. The text comes in pieces, each true of its
-// own moment: a mapping that grew between two of them may be in both, and then all
-// is read again.
-func readResident() (k resident, err error) {
-	f, err := os.Open("/proc/self/smaps")
-	if err != nil {
-		return readStatm() // a kernel without it
-	}
-	defer f.Close()
-	inHeap := make([]byte, os.Getpagesize())
-	for range 5 {
-		if _, err = f.Seek(0, io.SeekStart); err != nil {
-			return k, fmt.Errorf("pprof: %w", err)
-		}
-		if k, err = parseSmaps(f, uintptr(unsafe.Pointer(&inHeap[0]))); err != nil || !k.moved {
-			break
-		}
-	}
-	runtime.KeepAlive(inHeap)
-	return k, err
-}
-
-// parseSmaps adds up mappings. The arena is the one with the address inHeap and
-// those that follow each other without a gap on both sides of it: Go reserves its
-// heap in one piece, far from all others.
-func parseSmaps(text io.Reader, inHeap uintptr) (k resident, err error) {
-	k.arena = -1
-	var run struct {
-		end       uintptr
-		anonymous int64
-		isArena   bool
-	}
-	ended := func() {
-		if run.isArena {
-			k.arena = run.anonymous
-		}
-		run.anonymous, run.isArena = 0, false
-	}
-	lines := bufio.NewScanner(text)
-	for lines.Scan() {
-		name, rest, _ := bytes.Cut(lines.Bytes(), []byte(" "))
-		if !bytes.HasSuffix(name, []byte(":")) { // a mapping: c000000000-c000400000 rw-p ...
-			from, to, _ := strings.Cut(string(name), "-")
-			start, err1 := strconv.ParseUint(from, 16, 64)
-			end, err2 := strconv.ParseUint(to, 16, 64)
-			if err := errors.Join(err1, err2); err != nil {
-				return k, fmt.Errorf("pprof: /proc/self/smaps: %w", err)
-			}
-			k.moved = k.moved || uintptr(start) < run.end
-			if uintptr(start) != run.end {
-				ended()
-			}
-			run.end = uintptr(end)
-			run.isArena = run.isArena || uintptr(start) <= inHeap && inHeap < uintptr(end)
-			continue
-		}
-		isRSS, isAnonymous := string(name) == "Rss:", string(name) == "Anonymous:"
-		if !isRSS && !isAnonymous {
-			continue
-		}
-		kb, err := strconv.ParseInt(strings.TrimSuffix(string(bytes.TrimSpace(rest)), " kB"), 10, 64)
-		if err != nil {
-			return k, fmt.Errorf("pprof: /proc/self/smaps: %w", err)
-		}
-		if isRSS {
-			k.rss += kb << 10
-		} else {
-			k.anonymous += kb << 10
-			run.anonymous += kb << 10
-		}
-	}
-	ended()
-	if err := lines.Err(); err != nil {
-		return k, fmt.Errorf("pprof: /proc/self/smaps: %w", err)
-	}
-	if k.rss == 0 {
-		return k, errors.New("pprof: /proc/self/smaps has no Rss line")
-	}
-	return k, nil
-}
-
-// readStatm is a little behind: the kernel counts pages there per thread.
-func readStatm() (resident, error) {
-	text, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return resident{}, fmt.Errorf("pprof: resident memory: %w", err)
-	}
-	var size, pages, shared int64
-	if _, err := fmt.Sscan(string(text), &size, &pages, &shared); err != nil {
-		return resident{}, fmt.Errorf("pprof: /proc/self/statm: %w", err)
-	}
-	unit := int64(os.Getpagesize())
-	return resident{rss: pages * unit, anonymous: (pages - shared) * unit, arena: -1}, nil
 }
 
 // part is a line of the ledger, under the name that metrics have for it.

@@ -4,8 +4,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"magellan/cgo/jemalloc"
 )
 
 // recorderMetrics are a Recorder's metrics. The ledger is read for each scrape.
@@ -97,7 +95,7 @@ func (m *recorderMetrics) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	if l, err := ReadLedger(); err != nil {
+	if l, err := m.r.source.Ledger(m.r.ctx); err != nil {
 		ch <- prometheus.NewInvalidMetric(m.rss, err)
 	} else {
 		gauge(m.rss, float64(l.RSS))
@@ -116,10 +114,9 @@ func (m *recorderMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(m.paused, max(0, paused))
 	active := 0.0
-	if on, err := jemalloc.Active(); err == nil && on {
+	if stats, err := m.r.source.Stats(m.r.ctx); err == nil && stats.Active {
 		active = 1
 	}
 	gauge(m.active, active)
-	kind, _ := jemalloc.Unwinder()
-	gauge(m.unwinder, 1, string(kind))
+	gauge(m.unwinder, 1, string(m.r.process.Unwinder))
 }

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"magellan/cgo/jemalloc"
 )
 
 // badRequest is what a client got wrong.
@@ -34,8 +32,9 @@ func status(err error) int {
 		return http.StatusTooManyRequests
 	case errors.Is(err, errTooLarge):
 		return http.StatusInsufficientStorage
-	case errors.Is(err, jemalloc.ErrProfilingOff), errors.Is(err, jemalloc.ErrNoProfiling),
-		errors.Is(err, jemalloc.ErrNotLinked), errors.Is(err, ErrClosed), errors.Is(err, errNoHome),
+	case errors.Is(err, errors.ErrUnsupported):
+		return http.StatusNotImplemented
+	case errors.Is(err, ErrNotProfiled), errors.Is(err, ErrClosed), errors.Is(err, errNoHome),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable
 	}

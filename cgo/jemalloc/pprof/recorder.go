@@ -5,11 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
-	"os"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -17,24 +14,20 @@ import (
 
 	"github.com/google/pprof/profile"
 
-	"magellan/cgo/jemalloc"
 	"magellan/cgo/jemalloc/heapprof"
 )
-
-// started is when this process was, about.
-var started = time.Now().UTC()
 
 // ErrClosed is returned for a dump that is asked for after Close.
 var ErrClosed = errors.New("the recorder was closed: the process is about to end")
 
-// Recorder takes heap dumps of the process it is in, keeps some, and serves them.
-// See New.
+// Recorder takes heap dumps of a process, keeps some, and serves them. See New.
 type Recorder struct {
-	cfg   Config
-	log   *slog.Logger
-	dump  func(io.Writer) error                      // jemalloc.Dump, but in tests
-	sleep func(context.Context, time.Duration) error // wait, but in tests
-	store *store
+	cfg     Config
+	log     *slog.Logger
+	source  Source
+	process Process                                    // of source
+	sleep   func(context.Context, time.Duration) error // wait, but in tests
+	store   *store
 
 	gate    *gate
 	deltas  atomic.Int32 // requests that wait for their second profile
@@ -61,10 +54,11 @@ type Recorder struct {
 	closed sync.Once
 }
 
-// New makes a Recorder and starts to watch. It fails if jemalloc.Check does, because
-// all profiles would then be empty without a word: something else is the malloc of
-// the process, or jemalloc is too old or was built without profiling. It also fails
-// for a Config that makes no sense, and if Config.Registerer refuses the metrics.
+// New makes a Recorder and starts to watch. It fails for a Config that makes no sense,
+// and if Config.Registerer refuses the metrics. Without a Config.Source it also fails if
+// jemalloc.Check does, because all profiles would then be empty without a word:
+// something else is the malloc of the process, or jemalloc is too old or was built
+// without profiling.
 //
 // Three things are no error here, because they are what somebody asked for or may
 // change later. In a program built with -asan jemalloc is left out on purpose, and
@@ -72,10 +66,7 @@ type Recorder struct {
 // they answer with jemalloc.ErrProfilingOff. If Config.Dir cannot be written, that
 // is logged and dumps are kept in memory.
 func New(cfg Config) (*Recorder, error) {
-	if err := jemalloc.Check(); err != nil && !errors.Is(err, jemalloc.ErrNotLinked) {
-		return nil, fmt.Errorf("pprof: profiles of native memory would be empty: %w", err)
-	}
-	r, err := newRecorder(cfg, jemalloc.Dump)
+	r, err := newRecorder(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -84,19 +75,21 @@ func New(cfg Config) (*Recorder, error) {
 }
 
 // newRecorder makes a Recorder that does not watch.
-func newRecorder(cfg Config, dump func(io.Writer) error) (*Recorder, error) {
+func newRecorder(cfg Config) (*Recorder, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	r := &Recorder{
-		cfg: cfg, log: cfg.Logger, dump: dump,
-		gate: newGate(),
-		symbols: heapprof.NewSymbolizer(heapprof.SymbolizerConfig{
-			Go: heapprof.GoFrames, Loaded: loaded, DebugDirs: cfg.DebugDirs, MaxDebugBytes: cfg.MaxDebugBytes,
-		}),
-		views: newViews(cfg.MaxViews),
+	source := cfg.Source
+	if source == nil {
+		if source, err = newSelf(); err != nil {
+			return nil, err
+		}
 	}
+	r := &Recorder{cfg: cfg, log: cfg.Logger, source: source, process: source.Process(), gate: newGate(), views: newViews(cfg.MaxViews)}
+	symbols := r.process.Symbols
+	symbols.DebugDirs, symbols.MaxDebugBytes = cfg.DebugDirs, cfg.MaxDebugBytes
+	r.symbols = heapprof.NewSymbolizer(symbols)
 	r.sleep = r.wait
 	r.ranker = r.newRanker()
 	r.ctx, r.close = context.WithCancelCause(context.Background())
@@ -172,23 +165,23 @@ func (r *Recorder) keep(ctx context.Context, why Reason, since string, begins fu
 		return Dump{}, 0, err
 	}
 	begins()
-	took = r.processorTime(func() { d, err = r.keepNow(why, since) })
+	took = r.processorTime(func() { d, err = r.keepNow(ctx, why, since) })
 	r.metrics.counted(why, took, err)
 	return d, took, err
 }
 
 // keepNow does keep's work, behind the gate.
-func (r *Recorder) keepNow(why Reason, since string) (Dump, error) {
-	ledger, err := ReadLedger()
+func (r *Recorder) keepNow(ctx context.Context, why Reason, since string) (Dump, error) {
+	ledger, err := r.source.Ledger(ctx)
 	if err != nil {
 		return Dump{}, err
 	}
-	text, heap, err := r.takeNow()
+	text, heap, err := r.takeNow(ctx)
 	if err != nil {
 		return Dump{}, err
 	}
 	d := Dump{
-		ID: r.newID(heap.Time), Time: heap.Time, Reason: why, PID: os.Getpid(), Started: started,
+		ID: r.newID(heap.Time), Time: heap.Time, Reason: why, PID: r.process.PID, Started: r.process.Started,
 		RSS: ledger.RSS, Ledger: ledger,
 	}
 	d.describe(heap)
@@ -215,7 +208,7 @@ func (r *Recorder) keepNow(why Reason, since string) (Dump, error) {
 	}
 
 	// From here on the dump is safe, whatever happens. What follows names things.
-	p := r.profileOf(heap)
+	p := r.profileOf(ctx, heap)
 	if d.HoldsMost, err = largest(p); err != nil {
 		return d, err
 	}
@@ -260,15 +253,15 @@ func (r *Recorder) kept(id string) (*profile.Profile, error) {
 }
 
 // takeNow takes a dump that nobody keeps, behind the gate.
-func (r *Recorder) takeNow() ([]byte, *heapprof.Dump, error) {
+func (r *Recorder) takeNow(ctx context.Context) ([]byte, *heapprof.Dump, error) {
 	var text bytes.Buffer
-	if err := r.dump(&text); err != nil {
+	if err := r.source.Dump(ctx, &text); err != nil {
 		return nil, nil, err
 	}
 	at := time.Now()
 	heap, err := heapprof.Parse(bytes.NewReader(text.Bytes()), heapprof.Limits{})
 	if err != nil {
-		return nil, nil, fmt.Errorf("pprof: jemalloc's dump: %w", err)
+		return nil, nil, fmt.Errorf("pprof: %s's dump: %w", r.process.Sampler, err)
 	}
 	heap.Time = at
 	r.mu.Lock()
@@ -281,13 +274,15 @@ func (r *Recorder) takeNow() ([]byte, *heapprof.Dump, error) {
 func (r *Recorder) now(ctx context.Context, gc bool, write writer) ([]byte, error) {
 	return r.rendered(ctx, func() (*profile.Profile, error) {
 		if gc {
-			runtime.GC()
+			if err := r.source.Collect(ctx); err != nil {
+				return nil, err
+			}
 		}
-		_, heap, err := r.takeNow()
+		_, heap, err := r.takeNow(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return r.profileOf(heap), nil
+		return r.profileOf(ctx, heap), nil
 	}, write)
 }
 
@@ -310,8 +305,8 @@ func (r *Recorder) rendered(ctx context.Context, read func() (*profile.Profile, 
 }
 
 // profileOf names a dump's addresses and converts it.
-func (r *Recorder) profileOf(d *heapprof.Dump) *profile.Profile {
-	about := comments(d) // first: to name addresses takes a while, and what C holds changes
+func (r *Recorder) profileOf(ctx context.Context, d *heapprof.Dump) *profile.Profile {
+	about := r.comments(ctx, d) // first: to name addresses takes a while, and what C holds changes
 	return d.Profile(heapprof.ProfileOptions{Symbols: r.symbolize(d.Mappings, d.PCs()), Comments: about})
 }
 
@@ -325,25 +320,6 @@ func (r *Recorder) symbolize(maps []heapprof.Mapping, pcs []uint64) *heapprof.Sy
 		r.collected += collectionTime()
 	}
 	return symbols
-}
-
-// loaded is what package jemalloc noted of libraries that the program can close.
-func loaded() (all []heapprof.Loaded, more bool) {
-	libraries, more := jemalloc.Libraries()
-	for _, l := range libraries {
-		m := heapprof.Mapping{Start: l.Start, Limit: l.Limit, Offset: l.Offset, Exec: true, File: l.File}
-		all = append(all, heapprof.Loaded{Mapping: m, BuildID: l.BuildID, Headers: l.Headers, PCs: l.PCs, All: l.All})
-	}
-	return all, more
-}
-
-// unwinder says which stacks there are, and why not better ones.
-func unwinder() string {
-	kind, reason := jemalloc.Unwinder()
-	if reason != "" {
-		return fmt.Sprintf("%s: %s", kind, reason)
-	}
-	return string(kind)
 }
 
 // newID is an ID that no dump had before.

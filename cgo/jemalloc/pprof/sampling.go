@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"magellan/cgo/jemalloc"
 )
 
 // sampling is what is known of the light samples: when the next one is due, and why
@@ -95,7 +93,7 @@ func (s *sampling) paused(now time.Time, late time.Duration) *Paused {
 	if s.due.IsZero() {
 		return nil
 	}
-	for _, choice := range []error{jemalloc.ErrProfilingOff, jemalloc.ErrNotLinked, ErrClosed} {
+	for _, choice := range []error{ErrNotProfiled, ErrClosed} {
 		if errors.Is(s.failed, choice) {
 			return nil
 		}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -53,7 +52,7 @@ func TestPaused(t *testing.T) {
 			s.ended(0, at(30), errors.New("memory is short"))
 			s.ended(time.Millisecond, at(45), nil)
 		}, 31, 0, ""},
-		{"profiling is off by choice", func(s *sampling) { s.ended(0, at(30), fmt.Errorf("dump: %w", jemalloc.ErrProfilingOff)) }, 16, 0, ""},
+		{"profiling is off by choice", func(s *sampling) { s.ended(0, at(30), fmt.Errorf("dump: %w", choice(jemalloc.ErrProfilingOff))) }, 16, 0, ""},
 		{"closed", func(s *sampling) { s.ended(0, at(30), ErrClosed) }, 1000, 0, ""},
 	} {
 		var s sampling
@@ -80,7 +79,8 @@ func TestPausedIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := newRecorder(cfg, func(io.Writer) error { return errors.New("memory is short") })
+	cfg.Source = failing("memory is short")
+	r, err := newRecorder(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestPausedIsTold(t *testing.T) {
 	w.light.saved = time.Second
 	w.look(now)
 	told("the last sample failed: memory is short")
-	r.dump = jemalloc.Dump
+	r.source = self{}
 	w.look(now.Add(time.Hour))
 	if found := fromJSON[leaks](t, fetch(t, s.URL+"/debug/jeprof/leaks", 200)); found.Paused != nil || gauge() != 0 || !strings.Contains(found.Note, "stand out from the noise of sampling after 3m40s") {
 		t.Errorf("after a sample: %+v, %v s", found, gauge())
@@ -146,7 +146,7 @@ func TestNotes(t *testing.T) {
 		{ranking{samples: 5, span: time.Hour}, "leaks are named after 12 samples at the earliest"},
 		{ranking{samples: 12, span: time.Hour}, ""},
 	} {
-		if got := r.note(c.k, nil); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+		if got := r.note(t.Context(), c.k, nil); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%d samples over %v: %q, want %q", c.k.samples, c.k.span, got, c.want)
 		}
 	}

@@ -31,6 +31,9 @@ func (r *Recorder) symbolServed(q *http.Request) bool {
 	if r.cfg.SymbolServed {
 		return true
 	}
+	if r.cfg.Source != nil {
+		return false // net/http/pprof would name addresses of another process by its own
+	}
 	srv, ok := q.Context().Value(http.ServerContextKey).(*http.Server)
 	if !ok {
 		return false

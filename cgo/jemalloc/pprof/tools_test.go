@@ -346,7 +346,7 @@ func TestRemoteSymbol(t *testing.T) {
 	}
 	// Before any dump was taken, and after.
 	for range 2 {
-		_, heap, err := r.takeNow()
+		_, heap, err := r.takeNow(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

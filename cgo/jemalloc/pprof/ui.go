@@ -321,17 +321,17 @@ var viewsPage = template.Must(template.New("views").Funcs(template.FuncMap{
 `))
 
 // serveViews is the page of all that can be looked at.
-func (r *Recorder) serveViews(w http.ResponseWriter, _ *http.Request) {
+func (r *Recorder) serveViews(w http.ResponseWriter, q *http.Request) {
 	dumps, fault := r.store.list()
 	header(w, "text/html; charset=utf-8", "")
 	// An error means that the client is gone.
 	off := ""
-	if !sampled() {
+	if !r.sampled(q.Context()) {
 		off = samplingOff
 	}
 	_ = viewsPage.Execute(w, struct {
 		Dumps                []Dump
 		Unwinder, Fault, Off string
 		Paused               *Paused
-	}{dumps, unwinder(), fault, off, r.paused(time.Now())})
+	}{dumps, r.process.stacks(), fault, off, r.paused(time.Now())})
 }

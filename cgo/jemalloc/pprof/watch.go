@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"magellan/cgo/jemalloc"
 	"magellan/cgo/jemalloc/heapprof"
 )
 
@@ -47,21 +46,25 @@ type watcher struct {
 // last thing that the process does. It does not go in place of one: on a busy machine
 // a process can have grown by the next step when the dump of one is done.
 func (w *watcher) look(now time.Time) {
+	due := w.r.cfg.SampleInterval > 0 && w.r.sampling.isDue(now)
 	if w.steps.percent >= 0 {
-		stats, err := jemalloc.ReadStats()
+		stats, err := w.r.source.Stats(w.r.ctx)
 		if err != nil {
 			w.report(err)
+			if due {
+				w.r.sampling.ended(0, now.Add(w.r.cfg.SampleInterval), err)
+			}
 			return
 		}
-		due, finished := w.steps.see(now, int64(stats.Allocated))
+		step, finished := w.steps.see(now, stats.Live)
 		if finished {
 			w.since = ""
 		}
-		if due && now.Sub(w.kept) >= w.r.cfg.MinInterval && w.growth.allows(now) {
-			w.grown(now, int64(stats.Allocated))
+		if step && now.Sub(w.kept) >= w.r.cfg.MinInterval && w.growth.allows(now) {
+			w.grown(now, stats)
 		}
 	}
-	if w.r.cfg.SampleInterval <= 0 || !w.r.sampling.isDue(now) {
+	if !due {
 		return
 	}
 	if !w.light.allows(now) {
@@ -72,23 +75,23 @@ func (w *watcher) look(now time.Time) {
 }
 
 // grown keeps a dump of a step of growth and says what it shows.
-func (w *watcher) grown(now time.Time, live int64) {
+func (w *watcher) grown(now time.Time, stats Stats) {
 	high := w.steps.high
 	d, err := w.keep(now, Grown)
 	if err != nil {
 		w.report(err)
 		return
 	}
-	w.steps.passed(live)
+	w.steps.passed(stats.Live)
 	attrs := []any{
-		"native_bytes", live, "high_water_bytes", high, "rss_bytes", d.RSS, "dump", d.ID, "kept_in", d.Stored,
+		"native_bytes", stats.Live, "high_water_bytes", high, "rss_bytes", d.RSS, "dump", d.ID, "kept_in", d.Stored,
 	}
 	switch {
 	case d.Grown != nil:
 		attrs = append(attrs, "grew_most_bytes_estimated", d.Grown.Bytes, "grew_most", d.Grown.String())
 	case d.Since == "" && d.HoldsMost != nil:
 		attrs = append(attrs, "grew_most", "not known: there is no dump before to compare with", "holds_most_bytes_estimated", d.HoldsMost.Bytes, "holds_most", d.HoldsMost.String())
-	case !sampled():
+	case !stats.Active:
 		attrs = append(attrs, "grew_most", "not known: "+samplingOff)
 	}
 	w.r.log.Warn("native memory grew", attrs...)
@@ -118,7 +121,7 @@ func (r *Recorder) lightSample() (took time.Duration, err error) {
 	defer r.gate.leave()
 	took = r.processorTime(func() {
 		var heap *heapprof.Dump
-		if _, heap, err = r.takeNow(); err == nil {
+		if _, heap, err = r.takeNow(r.ctx); err == nil {
 			err = r.rank(heap)
 		}
 	})
@@ -144,8 +147,7 @@ func (w *watcher) report(err error) {
 	switch {
 	case err == nil:
 		w.failed = ""
-	case errors.Is(err, jemalloc.ErrProfilingOff), errors.Is(err, jemalloc.ErrNotLinked),
-		errors.Is(err, errBusy), errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
+	case errors.Is(err, ErrNotProfiled), errors.Is(err, errBusy), errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
 	case err.Error() != w.failed:
 		w.failed = err.Error()
 		w.r.log.Warn("native memory cannot be watched", "error", err)

@@ -5,7 +5,6 @@ package pprof
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"runtime"
 	"strings"
@@ -135,7 +134,7 @@ func TestBusyMachineIsSampled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := newRecorder(cfg, jemalloc.Dump)
+	r, err := newRecorder(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +254,7 @@ func TestGrowthDoesNotStarveSamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := newRecorder(cfg, jemalloc.Dump)
+	r, err := newRecorder(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +319,9 @@ func TestFlatKeepsNothing(t *testing.T) {
 }
 
 func TestNothingIsDoneUnasked(t *testing.T) {
-	r, err := newRecorder(quiet(t), func(io.Writer) error { return errors.New("a dump was taken") })
+	cfg := quiet(t)
+	cfg.Source = failing("a dump was taken")
+	r, err := newRecorder(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +343,7 @@ func TestFailuresAreLoggedOnce(t *testing.T) {
 	w := &watcher{r: &Recorder{cfg: cfg, log: cfg.Logger}}
 	for range 3 {
 		w.report(broken)
-		w.report(jemalloc.ErrProfilingOff)
+		w.report(choice(jemalloc.ErrProfilingOff))
 		w.report(errBusy)
 	}
 	if n := strings.Count(log.String(), "\n"); n != 1 {
