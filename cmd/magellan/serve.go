@@ -228,7 +228,7 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	}
 	s.admin, err = admin.New(admin.Config{
 		Listen: c.AdminListen, Token: token, Gatherer: metrics,
-		Problems: operatorsView{s.cache}, Explainer: operatorsView{s.cache}, Accepter: s.cache, Routes: nativeRoutes(s.native), Logger: log,
+		Routes: append(cacheRoutes(s.cache), nativeRoutes(s.native)...), Logger: log,
 	})
 	if errors.Is(err, admin.ErrNoToken) {
 		return s, fail(exitUsage, "--admin-listen: %w; MAGELLAN_ADMIN_TOKEN or --admin-token-file set it", err)
@@ -418,31 +418,4 @@ func (s *server) close() {
 		s.report(s.native, s.log, s.stderr)
 	}
 	s.log.Info("stopped")
-}
-
-// operatorsView shows the cache in the words of package admin.
-type operatorsView struct{ cache *cache.Cache }
-
-func (v operatorsView) Problems() []admin.Problem {
-	var all []admin.Problem
-	for _, p := range v.cache.Problems() {
-		all = append(all, admin.Problem(p))
-	}
-	return all
-}
-
-func (v operatorsView) Explain(path string) (admin.Entry, bool) {
-	x, ok := v.cache.Explain(path)
-	if !ok {
-		return admin.Entry{}, false
-	}
-	e := admin.Entry{
-		Path: x.Path, Kind: x.Kind, Held: x.Held, Value: x.Value, Zxid: x.Zxid, Cache: x.Cache, AgeSeconds: x.Age.Seconds(),
-		Watched: x.Watched, Reading: x.Reading, Restored: x.Restored, HeldBack: x.HeldBack, Session: x.Session, SessionID: fmt.Sprintf("%#x", uint64(x.SessionID)), Heat: x.Heat,
-	}
-	if x.Problem != nil {
-		p := admin.Problem(*x.Problem)
-		e.Problem = &p
-	}
-	return e, true
 }

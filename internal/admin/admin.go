@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -48,12 +47,6 @@ type Config struct {
 	Token string
 	// Gatherer gives the metrics. Required.
 	Gatherer prometheus.Gatherer
-	// Problems lists what is wrong with the data. Required.
-	Problems ProblemLister
-	// Explainer tells what is known of a znode. Required.
-	Explainer Explainer
-	// Accepter lets a loss through. nil means that there is no such route.
-	Accepter Accepter
 	// Routes are served beside the server's own.
 	Routes []Route
 	// Logger gets each request at debug level, and what goes wrong. nil means
@@ -70,7 +63,8 @@ type Route struct {
 	Path string
 	// About says in a few words what it does; the index page shows it.
 	About string
-	// Handler gets the request with its path unchanged.
+	// Handler gets the request with its path unchanged. [WriteJSON] and [WriteProblem]
+	// answer as the server does.
 	Handler http.Handler
 }
 
@@ -84,13 +78,8 @@ type Server struct {
 // New checks cfg and listens. It does not answer before [Server.Serve]; a
 // Server that is never served must be given up with [Server.Shutdown].
 func New(cfg Config) (*Server, error) {
-	switch {
-	case cfg.Gatherer == nil:
+	if cfg.Gatherer == nil {
 		return nil, errors.New("admin: Config.Gatherer is nil")
-	case cfg.Problems == nil:
-		return nil, errors.New("admin: Config.Problems is nil")
-	case cfg.Explainer == nil:
-		return nil, errors.New("admin: Config.Explainer is nil")
 	}
 	if cfg.Listen == "" {
 		cfg.Listen = DefaultListen
@@ -168,8 +157,6 @@ func (s *Server) handler(cfg Config) http.Handler {
 			ErrorLog:      slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 			ErrorHandling: promhttp.ContinueOnError, // half of the metrics is better than none
 		})},
-		{get, "/admin/problems", "znodes that do not parse, may not be read, or have lost too much at once", problemsHandler(cfg.Problems)},
-		{get, "/admin/cache/*", "what the cache knows of a znode: /admin/cache/ and the znode's path", explainHandler(cfg.Explainer)},
 		{get, "/debug/pprof", "", http.RedirectHandler("/debug/pprof/", http.StatusMovedPermanently)},
 		{getPost, "/debug/pprof/*", "profiles of Go: heap, goroutine, allocs, block, mutex, threadcreate", http.HandlerFunc(pprof.Index)},
 		{getPost, "/debug/pprof/profile", "CPU profile of Go and C, ?seconds=30", http.HandlerFunc(pprof.Profile)},
@@ -177,10 +164,6 @@ func (s *Server) handler(cfg Config) http.Handler {
 		{get, "/debug/pprof/cmdline", "the command line", http.HandlerFunc(pprof.Cmdline)},
 		{getPost, "/debug/pprof/symbol", "program counters to function names", http.HandlerFunc(pprof.Symbol)},
 	}, cfg.Routes...)
-	if cfg.Accepter != nil {
-		routes = append(routes, Route{[]string{http.MethodPost}, "/admin/accept/*",
-			"let a loss through that the shrink guard holds back, or have answers go on without a znode that cannot be read: /admin/accept/ and the znode's path", acceptHandler(cfg.Accepter)})
-	}
 	routes = append(routes, Route{get, "/", "this page", indexHandler(routes)})
 	for _, r := range routes {
 		e.Match(r.Methods, r.Path, echo.WrapHandler(r.Handler))
@@ -215,10 +198,4 @@ func (s *Server) deadline(next echo.HandlerFunc) echo.HandlerFunc {
 		r.Body = http.MaxBytesReader(c.Response(), r.Body, maxBody)
 		return next(c)
 	}
-}
-
-// znodePath is what stands behind prefix in a request's path, decoded, with
-// exactly one slash in front.
-func znodePath(r *http.Request, prefix string) string {
-	return "/" + strings.TrimLeft(strings.TrimPrefix(r.URL.Path, prefix), "/")
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,32 +24,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-type fakeCache struct {
-	problems []Problem
-	entries  map[string]Entry
-}
-
-func (f fakeCache) Problems() []Problem { return f.problems }
-
-func (f fakeCache) Explain(path string) (Entry, bool) {
-	v, ok := f.entries[path]
-	return v, ok
-}
-
 func config() Config {
 	registry := prometheus.NewRegistry()
 	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "magellan_test_total", Help: "For this test."})
 	counter.Add(3)
 	registry.MustRegister(counter)
-	fake := fakeCache{entries: map[string]Entry{
-		"/magellan/shops/1a2/42":  {Zxid: 7},
-		"/magellan/shops/00f/ö %": {Zxid: 8},
-		"/":                       {Zxid: 9},
-	}}
-	return Config{
-		Listen: "127.0.0.1:0", Gatherer: registry, Problems: fake, Explainer: fake,
-		Logger: slog.New(slog.DiscardHandler),
-	}
+	return Config{Listen: "127.0.0.1:0", Gatherer: registry, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // start serves cfg until the test ends and returns the server's URL.
@@ -98,22 +77,14 @@ func do(t *testing.T, method, url string, header ...string) (*http.Response, str
 	return resp, string(body)
 }
 
-// acceptOnce holds back what it has until that is accepted.
-type acceptOnce map[string]bool
-
-func (a acceptOnce) Accept(path string) bool {
-	held := a[path]
-	delete(a, path)
-	return held
-}
-
 func TestRoutes(t *testing.T) {
 	cfg := config()
 	cfg.Routes = []Route{
 		{[]string{"GET"}, "/debug/pprof/native", "native memory", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "native profile") })},
+		{[]string{"GET", "HEAD"}, "/admin/json", "JSON", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { WriteJSON(w, 200, map[string]int{"n": 1}) })},
+		{[]string{"GET"}, "/admin/cache/*", "all below", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { WriteProblem(w, 404, "no "+r.URL.Path) })},
 		{[]string{"GET", "PUT"}, "/admin/jeprof/dumps/:id", "one dump", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Method+" "+r.URL.Path) })},
 	}
-	cfg.Accepter = acceptOnce{"/magellan/datacenters": true}
 	_, url := start(t, cfg)
 	for _, test := range []struct {
 		method, path string
@@ -122,17 +93,10 @@ func TestRoutes(t *testing.T) {
 		body         string // is part of it
 	}{
 		{"GET", "/metrics", 200, "text/plain", "magellan_test_total 3"},
-		{"GET", "/admin/problems", 200, "application/json", `"problems": []`},
-		{"GET", "/admin/cache/magellan/shops/1a2/42", 200, "application/json", `"zxid": 7`},
-		{"GET", "/admin/cache//magellan/shops/1a2/42", 200, "application/json", `"zxid": 7`},
-		{"GET", "/admin/cache/magellan%2Fshops%2F1a2%2F42", 200, "application/json", `"zxid": 7`},
-		{"GET", "/admin/cache/magellan/shops/00f/%C3%B6%20%25", 200, "application/json", `"zxid": 8`},
-		{"GET", "/admin/cache/", 200, "application/json", `"zxid": 9`},
-		{"GET", "/admin/cache/magellan/shops/1a2/43", 404, "application/problem+json", "no znode that the cache holds has the path /magellan/shops/1a2/43"},
-		{"POST", "/admin/problems", 405, "application/problem+json", "Method Not Allowed"},
-		{"GET", "/admin/accept/magellan/datacenters", 405, "application/problem+json", "Method Not Allowed"},
-		{"POST", "/admin/accept/magellan/datacenters", 200, "application/json", `"accepted": "/magellan/datacenters"`},
-		{"POST", "/admin/accept/magellan/datacenters", 404, "application/problem+json", "there is nothing to accept at /magellan/datacenters"},
+		{"GET", "/admin/json", 200, "application/json", `"n": 1`},
+		{"HEAD", "/admin/json", 200, "application/json", ""},
+		{"POST", "/admin/json", 405, "application/problem+json", "Method Not Allowed"},
+		{"GET", "/admin/cache/a//%2Fb%25", 404, "application/problem+json", `"detail": "no /admin/cache/a///b%"`},
 		{"GET", "/nowhere", 404, "application/problem+json", "nothing is served at /nowhere"},
 		{"GET", "/debug/pprof", 301, "", ""},
 		{"GET", "/debug/pprof/", 200, "text/html", "goroutine"},
@@ -143,7 +107,6 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/debug/pprof/native", 200, "text/plain", "native profile"},
 		{"PUT", "/admin/jeprof/dumps/7", 200, "text/plain", "PUT /admin/jeprof/dumps/7"},
 		{"DELETE", "/admin/jeprof/dumps/7", 405, "application/problem+json", ""},
-		{"HEAD", "/admin/problems", 200, "application/json", ""},
 	} {
 		resp, body := do(t, test.method, url+test.path)
 		if resp.StatusCode != test.status || !strings.HasPrefix(resp.Header.Get("Content-Type"), test.contentType) || !strings.Contains(body, test.body) {
@@ -155,35 +118,19 @@ func TestRoutes(t *testing.T) {
 
 func TestIndexListsEveryRoute(t *testing.T) {
 	cfg := config()
-	cfg.Routes = []Route{{[]string{"PUT"}, "/admin/jeprof/active", "sampling on & off", http.NotFoundHandler()}}
+	cfg.Routes = []Route{
+		{[]string{"PUT"}, "/admin/jeprof/active", "sampling on & off", http.NotFoundHandler()},
+		{[]string{"GET"}, "/admin/memory", "memory", http.NotFoundHandler()},
+		{[]string{"GET"}, "/admin/cache/*", "one znode", http.NotFoundHandler()},
+	}
 	_, url := start(t, cfg)
 	_, body := do(t, "GET", url+"/")
 	for _, want := range []string{
-		`<a href="/metrics">/metrics</a>`, `<a href="/admin/problems">`, `<a href="/admin/cache/">/admin/cache/*</a>`,
+		`<a href="/metrics">/metrics</a>`, `<a href="/admin/memory">`, `<a href="/admin/cache/">/admin/cache/*</a>`,
 		`<a href="/debug/pprof/profile">`, "<td>PUT</td><td>/admin/jeprof/active</td><td>sampling on &amp; off</td>",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the index page lacks %s:\n%s", want, body)
-		}
-	}
-}
-
-func TestProblems(t *testing.T) {
-	cfg := config()
-	want := []Problem{{Path: "/magellan/shops/1a2/42", Error: `shop "42": unreadable record`, Since: time.Unix(1e9, 0).UTC(), Zxid: 12, ServedZxid: 7}}
-	cfg.Problems = fakeCache{problems: want}
-	_, url := start(t, cfg)
-	_, body := do(t, "GET", url+"/admin/problems")
-	var got struct{ Problems []Problem }
-	if err := json.Unmarshal([]byte(body), &got); err != nil {
-		t.Fatal(err)
-	}
-	if len(got.Problems) != 1 || got.Problems[0] != want[0] {
-		t.Errorf("got %+v, want %+v", got.Problems, want)
-	}
-	for _, field := range []string{`"path"`, `"error"`, `"since": "2001-09-09T01:46:40Z"`, `"zxid": 12`, `"served_zxid": 7`} {
-		if !strings.Contains(body, field) {
-			t.Errorf("no %s in %s", field, body)
 		}
 	}
 }
@@ -449,8 +396,6 @@ func TestShutdownWithoutServe(t *testing.T) {
 func TestConfig(t *testing.T) {
 	for _, spoil := range []func(*Config){
 		func(c *Config) { c.Gatherer = nil },
-		func(c *Config) { c.Problems = nil },
-		func(c *Config) { c.Explainer = nil },
 		func(c *Config) { c.Listen = "127.0.0.1:what" },
 	} {
 		cfg := config()

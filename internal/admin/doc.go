@@ -1,5 +1,5 @@
-// Package admin is the operators' HTTP server: metrics, what is wrong with the
-// data, what the cache knows of one znode, and Go's profiles.
+// Package admin is the operators' HTTP server: metrics, Go's profiles, the routes that
+// it is given, and a page that lists them.
 //
 // It has an Echo instance and a listener of its own, so that it goes on
 // answering while the public one (internal/httpapi) is overloaded, and so that
@@ -8,9 +8,8 @@
 // and to IP addresses, not to other names: those may be of a page in an operator's
 // browser.
 //
-// It knows nothing of the cache and nothing of jemalloc. What it shows comes in
-// through [Config]: small interfaces, which cmd/magellan fills, and further
-// handlers as [Route]s.
+// It knows nothing of the cache and nothing of jemalloc: what there is to show of them
+// are [Route]s, which cmd/magellan makes.
 //
 // A [Server] is made by [New], which listens; [Server.Serve] runs until
 // [Server.Shutdown]. All methods are safe for concurrent use.

@@ -17,7 +17,7 @@ var arrows = []arrow{
 	{"deploy/...", nil, "tests of manifests, a module of its own"},
 
 	{"internal/httpapi/...", []string{"internal/shops", "internal/discovery", "internal/httpapi/..."}, "HTTP asks the domains and knows neither the cache nor ZooKeeper behind them"},
-	{"internal/admin/...", []string{"cgo/jemalloc/pprof", "internal/admin/..."}, "operators' handlers see the rest through their own small interfaces"},
+	{"internal/admin/...", []string{"internal/admin/..."}, "what operators see of the rest are routes that it is given"},
 	{"internal/cache/...", []string{"internal/zk", "internal/shops", "internal/discovery", "internal/cache/..."}, "the cache joins the domain's Reader with ZooKeeper"},
 	{"internal/shops/...", []string{"internal/discovery", "internal/shops/..."}, "a domain is pure: it reads through its own Reader interface"},
 	{"internal/discovery/...", nil, "words that every domain shares"},
