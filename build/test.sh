@@ -8,5 +8,7 @@ flags=$(build/env.sh "${FLAVOUR:-release}")
 eval "$flags"
 (($#)) || set -- ./...
 # go test strips its binaries unless told otherwise, and with the symbol table
-# go the names of C functions that the tests of native profiles look for.
-exec go test -race -ldflags='-s=false -w=false' -timeout 30m "$@"
+# go the names of C functions that the tests of native profiles look for. They read the
+# debug information of the test dozens of times: the race detector makes it slow to
+# decompress.
+exec go test -race -ldflags='-s=false -w=false -compressdwarf=false' -timeout 30m "$@"
