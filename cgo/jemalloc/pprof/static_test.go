@@ -3,11 +3,16 @@
 package pprof
 
 import (
+	"bytes"
+	"context"
 	"debug/elf"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A program without a dynamic loader starts, and its profile has C and Go frames.
@@ -16,7 +21,7 @@ import (
 // sampled in two starts of three.
 func TestStaticPrograms(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds this test three times")
+		t.Skip("builds a program three times")
 	}
 	for _, v := range []struct {
 		name  string
@@ -27,16 +32,23 @@ func TestStaticPrograms(t *testing.T) {
 		{"static pie", []string{"-buildmode=pie", "-ldflags=-linkmode=external -extldflags=-static-pie"}},
 	} {
 		t.Run(v.name, func(t *testing.T) {
-			binary := filepath.Join(t.TempDir(), "pprof.test")
-			mustRun(t, nil, "go", append(append([]string{"test", "-c", "-o", binary}, v.flags...), ".")...)
+			binary := filepath.Join(t.TempDir(), "static")
+			mustRun(t, nil, "go", append(append([]string{"build", "-o", binary}, v.flags...), "./testdata/static")...)
 			if static := !dynamic(t, binary); static != strings.HasPrefix(v.name, "static") {
 				t.Fatalf("a static program: %v", static)
 			}
 			for _, conf := range append([]string{"", "lg_prof_sample:0"}, slices.Repeat([]string{"lg_prof_sample:14"}, 8)...) {
 				t.Run(conf, func(t *testing.T) {
-					_, _, url, _ := program(t, binary, "server", "MALLOC_CONF="+conf)
-					expectStack(t, fetch(t, url+"/debug/pprof/native", 200),
-						"leaktest_new_record", "leaktest_leak", "runtime.asmcgocall", "magellan/cgo/jemalloc/internal/leaktest.Leak", "magellan/cgo/jemalloc/pprof.runServer", "runtime.main")
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it may wait for itself
+					defer cancel()
+					var text, stderr bytes.Buffer
+					cmd := exec.CommandContext(ctx, binary)
+					cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), "MALLOC_CONF="+conf), &text, &stderr
+					if err := cmd.Run(); err != nil {
+						t.Fatalf("%v\n%s", err, &stderr)
+					}
+					expectStack(t, text.Bytes(),
+						"leaktest_new_record", "leaktest_leak", "runtime.asmcgocall", "magellan/cgo/jemalloc/internal/leaktest.Leak", "main.main", "runtime.main")
 				})
 			}
 		})
