@@ -27,7 +27,7 @@ func NewEnsemble(n int, cfg Config) (*Ensemble, error) {
 		if err != nil {
 			return nil, errors.Join(err, e.Close())
 		}
-		s.id = i
+		s.id, s.classes = i, fromArchive()
 		e.Servers = append(e.Servers, s)
 		lines = append(lines, fmt.Sprintf("server.%d=%s:%d:%d", i, s.host, quorumPort, electionPort))
 	}

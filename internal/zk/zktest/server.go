@@ -69,6 +69,8 @@ type Server struct {
 	cluster []string // the server.N lines of an ensemble
 	id      int
 
+	classes string // the JVM's flag for its archive of classes, if there is one
+
 	mu   sync.Mutex
 	proc *childproc.Process // one run of the JVM
 }
@@ -110,6 +112,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.classes = fromArchive()
 	if err := s.startAndWait(); err != nil {
 		s.Close()
 		return nil, err
@@ -288,8 +291,11 @@ func (s *Server) start() error {
 	if s.cfg.MaxBuffer > 0 {
 		args = append(args, fmt.Sprintf("-Djute.maxbuffer=%d", s.cfg.MaxBuffer))
 	}
+	if s.classes != "" {
+		args = append(args, s.classes)
+	}
 	args = append(args, s.cfg.Java...)
-	args = append(args, "-cp", s.dir+":"+cp, "org.apache.zookeeper.server.quorum.QuorumPeerMain", conf)
+	args = append(args, "-cp", cp, "org.apache.zookeeper.server.quorum.QuorumPeerMain", conf)
 	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("zktest: %w", err)
