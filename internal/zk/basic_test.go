@@ -13,6 +13,7 @@ import (
 )
 
 func TestBasics(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	c := open(t, zk.Config{}, zktest.Start(t))
 	path, st, err := c.Create(ctx, "/a", []byte("hello"), zk.CreateOptions{})
@@ -78,6 +79,7 @@ func TestBasics(t *testing.T) {
 
 // NULL and no bytes are two things, on the way there and back.
 func TestNullAndEmpty(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	c := open(t, zk.Config{}, zktest.Start(t))
 	for i, data := range [][]byte{nil, {}, {0}, bytes.Repeat([]byte("x"), 100_000)} {
@@ -102,6 +104,7 @@ func TestNullAndEmpty(t *testing.T) {
 }
 
 func TestMulti(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	c := open(t, zk.Config{}, zktest.Start(t))
 	create(t, c, "/a", []byte("1"))
@@ -142,6 +145,7 @@ func TestMulti(t *testing.T) {
 }
 
 func TestCreateModes(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	c := open(t, zk.Config{}, zktest.Start(t, zktest.WithJava("-Dzookeeper.extendedTypesEnabled=true")))
 	for mode, ttl := range map[zk.CreateMode]time.Duration{
@@ -166,6 +170,7 @@ func TestCreateModes(t *testing.T) {
 }
 
 func TestACLAndAuth(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	s := zktest.Start(t)
 	owner := open(t, zk.Config{SessionTimeout: expirable, Auth: []zk.Credential{{Scheme: "digest", Data: "alice:secret"}}}, s)
@@ -211,6 +216,7 @@ func TestACLAndAuth(t *testing.T) {
 
 // A credential the server refuses is told, not retried in silence.
 func TestAuthFailed(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	var rec recorder
 	c, err := zk.Open(rec.into(zk.Config{Servers: []string{s.Addr()}, Auth: []zk.Credential{{Scheme: "nonsense", Data: "x"}}}))
@@ -230,6 +236,7 @@ func TestAuthFailed(t *testing.T) {
 }
 
 func TestBadArguments(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	for name, cfg := range map[string]zk.Config{
 		"no server": {}, "no port": {Servers: []string{"a:"}}, "chroot": {Servers: []string{"a:1/b", "c:1"}},
@@ -272,6 +279,7 @@ func TestBadArguments(t *testing.T) {
 // What is just short enough is stored and read whole; what is too long is
 // refused here and disturbs nobody.
 func TestSizes(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	var rec recorder
 	c := open(t, rec.into(zk.Config{}), zktest.Start(t))
@@ -300,6 +308,7 @@ func TestSizes(t *testing.T) {
 
 // A list of children of more than a mebibyte.
 func TestManyChildren(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	c := open(t, zk.Config{}, zktest.Start(t))
 	create(t, c, "/d", nil)

@@ -145,6 +145,7 @@ func TestCredentialsStayWithTheirClient(t *testing.T) {
 // What a server says of the end of a session, the caller of a request and of a part
 // of a multi gets as a code that he can try again at.
 func TestAnswersOfDeadSessions(t *testing.T) {
+	t.Parallel()
 	c := open(t, zk.Config{}, zktest.Start(t))
 	for rc, want := range map[zk.Code]zk.Code{
 		zk.UnknownSession: zk.ErrSessionExpired, zk.SessionMoved: zk.ErrConnectionLoss, zk.ErrClosed: zk.ErrConnectionLoss,
@@ -162,6 +163,7 @@ func TestAnswersOfDeadSessions(t *testing.T) {
 
 // The session's end is told, and nothing after it.
 func TestClosedIsTheLastEvent(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	var rec recorder
 	c := open(t, rec.into(zk.Config{}), s)
@@ -235,6 +237,7 @@ func TestManyClients(t *testing.T) {
 
 // 64 goroutines do everything at once, while the session expires.
 func TestConcurrency(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	c := open(t, zk.Config{SessionTimeout: expirable}, s)
 	create(t, c, "/r", nil)
@@ -292,6 +295,7 @@ func TestConcurrency(t *testing.T) {
 // libzookeeper would cut the connection, without a word, if too many requests
 // were queued.
 func TestTooManyRequests(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	var rec recorder
 	c := open(t, rec.into(zk.Config{SessionTimeout: time.Minute, Heartbeat: -1}), s)
@@ -324,6 +328,7 @@ func TestTooManyRequests(t *testing.T) {
 
 // What libzookeeper has to say goes to the logger, at debug level.
 func TestLog(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	var out lockedBuffer
 	c := open(t, zk.Config{Logger: logTo(&out)}, s)

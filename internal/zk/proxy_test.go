@@ -34,6 +34,7 @@ func proxyAt(t *testing.T, at, to string) *toxiproxy.Proxy {
 
 // A cut connection fails what is in flight, and the session goes on.
 func TestCutConnection(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	p := through(t, s)
 	var rec recorder
@@ -61,6 +62,7 @@ func TestCutConnection(t *testing.T) {
 
 // A network that swallows everything, without a word, is noticed.
 func TestBlackHole(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	p := through(t, s)
 	c := open(t, zk.Config{Servers: []string{p.Listen}, SessionTimeout: shortSession})
@@ -81,6 +83,7 @@ func TestBlackHole(t *testing.T) {
 
 // Answers that come in crumbs are put together.
 func TestSlicedStream(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	p := through(t, s)
 	c := open(t, zk.Config{Servers: []string{p.Listen}})

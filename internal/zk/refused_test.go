@@ -92,6 +92,7 @@ func TestLostTransactions(t *testing.T) {
 // back, which it knows from the backup. Of what is lost no watch tells, so the session
 // is good for nothing.
 func TestLostTransactionsAreOvertaken(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	var rec recorder
 	cfg, m := doubting(t, &rec)
@@ -126,6 +127,7 @@ func TestLostTransactionsAreOvertaken(t *testing.T) {
 // A follower that lags behind refuses the session, too. It is no reason to give the
 // session up, even where it is the only server that can be reached.
 func TestLaggingFollowerRefuses(t *testing.T) {
+	t.Parallel()
 	follower, leader, link := laggingEnsemble(t)
 	p := through(t, leader)
 	var rec recorder

@@ -97,6 +97,7 @@ func FuzzParseServers(f *testing.F) {
 
 // An IPv6 address, alone and beside others: none is dropped.
 func TestIPv6(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
 		t.Skip("this machine has no IPv6:", err)
@@ -132,6 +133,7 @@ func TestIPv6(t *testing.T) {
 
 // With a chroot all paths are below it, in both directions.
 func TestChroot(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	s := zktest.Start(t)
 	all := open(t, zk.Config{}, s)

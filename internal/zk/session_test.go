@@ -47,6 +47,7 @@ func TestReconnect(t *testing.T) {
 
 // A frozen server is noticed without help, and what was in flight fails.
 func TestPausedServer(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	var rec recorder
 	c := open(t, rec.into(zk.Config{SessionTimeout: shortSession}), s)
@@ -119,6 +120,7 @@ func TestExpiry(t *testing.T) {
 // other. For that the end must come between two of its operations, so there are
 // many of them, and many such requests. Here a session may end by itself, too.
 func TestExpiredInTheMiddleOfAMulti(t *testing.T) {
+	t.Parallel()
 	if !zk.HasTLS() {
 		t.Skip("this libzookeeper_mt is the distribution's, which frees paths that it has not set when this happens; build/native.sh makes one that does not")
 	}
@@ -157,6 +159,7 @@ func TestExpiredInTheMiddleOfAMulti(t *testing.T) {
 
 // Requests between two sessions are answered, and never hang.
 func TestRequestsWithoutSession(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
@@ -202,6 +205,7 @@ func TestUnknownHost(t *testing.T) {
 
 // When the server of a client is gone, each of the others is tried.
 func TestEveryServerIsTried(t *testing.T) {
+	t.Parallel()
 	if !zk.HasTLS() {
 		t.Skip("this libzookeeper_mt is the distribution's, which of an even number of servers tries half (ZOOKEEPER-2466); build/native.sh makes one that tries all")
 	}
@@ -267,6 +271,7 @@ func TestContext(t *testing.T) {
 
 // Only syncs move VerifiedAt, to the time of their issue.
 func TestVerifiedAt(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	c := open(t, zk.Config{Heartbeat: -1}, s)
 	first := c.VerifiedAt()
@@ -301,6 +306,7 @@ func TestVerifiedAt(t *testing.T) {
 }
 
 func TestSetServers(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	a, b := zktest.Start(t), zktest.Start(t)
 	c := open(t, zk.Config{}, a)
@@ -330,6 +336,7 @@ func TestSetServers(t *testing.T) {
 
 // In an ensemble the session moves with the client.
 func TestSetServersInEnsemble(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	e := zktest.StartEnsemble(t, 3)
 	var rec recorder

@@ -79,6 +79,7 @@ func (a *authority) issue(t *testing.T, name string, ip net.IP) (*x509.Certifica
 }
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	if !zk.HasTLS() {
 		_, err := zk.Open(zk.Config{Servers: []string{"127.0.0.1:1"}, TLS: &zk.TLS{}})
 		if !errors.Is(err, zk.ErrNoTLS) {

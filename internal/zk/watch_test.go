@@ -16,6 +16,7 @@ import (
 )
 
 func TestWatches(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	s := zktest.Start(t)
 	writer := open(t, zk.Config{}, s)
@@ -98,6 +99,7 @@ func watches(t *testing.T, s *zktest.Server) int {
 }
 
 func TestRemoveWatch(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	s := zktest.Start(t)
 	var rec recorder
@@ -173,6 +175,7 @@ func TestRemoveWatch(t *testing.T) {
 // A cut with 5,000 watches crosses into Go as a handful of events; all watches
 // come back, and those whose znodes have changed meanwhile fire.
 func TestManyWatchesAndACut(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	m, err := zk.NewMetrics(prometheus.NewRegistry())
 	if err != nil {
@@ -220,6 +223,7 @@ func TestManyWatchesAndACut(t *testing.T) {
 
 // What changed while the client was away is told when it is back.
 func TestWatchReplay(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	e := zktest.StartEnsemble(t, 3)
 	var rec recorder
@@ -259,6 +263,7 @@ func TestWatchReplay(t *testing.T) {
 // The order the cache relies on: when a sync is answered, the events of all
 // that was written before it have been delivered.
 func TestSyncComesAfterEvents(t *testing.T) {
+	t.Parallel()
 	s := zktest.Start(t)
 	writer := open(t, zk.Config{}, s)
 	create(t, writer, "/a", nil)

@@ -13,6 +13,7 @@ import (
 // TestZxid: after a sync a client knows of every transaction before it, those
 // of others that it has read nothing of included.
 func TestZxid(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	server := zktest.Start(t)
 	writer, reader := open(t, zk.Config{}, server), open(t, zk.Config{Heartbeat: -1}, server)
@@ -48,6 +49,7 @@ func TestZxid(t *testing.T) {
 // first, so that its last answer may show a change of which no event was sent. With
 // the next connection recent changes are told of again, and old ones are not.
 func TestEventsAreSentAgain(t *testing.T) {
+	t.Parallel()
 	ctx := testContext(t)
 	server := zktest.Start(t)
 	p := through(t, server)
