@@ -18,10 +18,12 @@ if [[ ! -d .native/libc ]]; then
 	sha256sum <<<"libc $(<.native/debug/.stamp)" | cut -c1-16 >.native/libc/.stamp
 fi
 export MAGELLAN_VERSION=debug
+GOFLAGS="$(go env GOFLAGS) -trimpath" # an image has nothing of where it was built
+export GOFLAGS
 FLAVOUR=debug build/build.sh "$out/magellan"
 FLAVOUR=debug build/build.sh "$out/magellan-leak" "$leaks"
 FLAVOUR=libc build/build.sh "$out/magellan-libc"
 FLAVOUR=libc build/build.sh "$out/magellan-libc-leak" "$leaks"
-export GOFLAGS="${GOFLAGS:-} -asan"
+export GOFLAGS="$GOFLAGS -asan"
 FLAVOUR=asan build/build.sh "$out/magellan-asan"
 FLAVOUR=asan build/build.sh "$out/magellan-asan-leak" "$leaks"

@@ -17,6 +17,8 @@ mkdir -p "$out"
 # The first build is with everything; the second one leaves out Go's part of the
 # debug information. Go's linker then asks the linker of C (-Wl,-S) to leave out
 # C's too, and it is that which is taken back here. The code is the same.
+GOFLAGS="$(go env GOFLAGS) -trimpath" # an image has nothing of where it was built
+export GOFLAGS
 build/build.sh "$work/full"
 id=$(readelf -n "$work/full" | awk '/Build ID:/{print $3}')
 cat >"$work/ld" <<'LD'
