@@ -14,4 +14,4 @@ if ((!$#)); then
 fi
 # The symbol table lets reports name C functions, and the suppressions match.
 export LSAN_OPTIONS=suppressions=$PWD/build/lsan.supp:print_suppressions=0${LSAN_OPTIONS:+:$LSAN_OPTIONS}
-exec go test -asan -ldflags='-s=false -w=false' -timeout 30m "$@"
+exec go test -asan -vet=off -ldflags='-s=false -w=false' -timeout 30m "$@"
