@@ -16,7 +16,12 @@ formatted() {
 		return 1
 	}
 }
-vetted() { (eval "$flags" && go vet ./... && go vet -tags invariants,leakvector,leakhandler ./...); }
+# What other build tags choose is vetted where it is.
+vetted() {
+	local tags=invariants,leakvector,leakhandler tagged
+	mapfile -t tagged < <(git grep -lE "^//go:build .*(${tags//,/|})" -- '*.go' | xargs -n 1 dirname | sort -u)
+	(eval "$flags" && go vet ./... && go vet -tags "$tags" "${tagged[@]/#/./}")
+}
 statically_checked() { (eval "$flags" && go tool staticcheck ./...); }
 scripts_checked() {
 	local scripts
