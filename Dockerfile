@@ -24,7 +24,7 @@ COPY internal internal
 # docker build --target test --build-arg TESTS="./internal/zk ./cgo/..." .
 FROM source AS test
 COPY . .
-ARG TESTS=./...
+ARG TESTS=
 RUN --mount=type=secret,id=ca --mount=type=secret,id=goenv --mount=type=secret,id=netrc \
     --mount=type=cache,target=/go/build --mount=type=cache,target=/go/pkg/mod \
     CI=true build/images/trusting build/test.sh ${TESTS}

@@ -31,22 +31,22 @@ asan: deps ## the packages with C code, tested under AddressSanitizer and LeakSa
 	@build/asan.sh
 
 leakhunt: native ## magellan leaks for real, for ten minutes, and has to name the leaks
-	@build/leakhunt/run.sh $(LEAKHUNT)
+	@test/leakhunt/run.sh $(LEAKHUNT)
 
 soak: native ## load, mutants and proof under faults, for long; SOAK=--short for minutes
-	@build/soak.sh $(SOAK)
+	@test/soak/run.sh $(SOAK)
 
 bench: build ## the table of docs/benchmarks.md: all of it takes long
-	@build/deps.sh bench && build/bench/run.sh --out docs/benchmarks.md
+	@build/deps.sh bench && test/bench/run.sh --out docs/benchmarks.md
 
 bench-short: build ## the same table, each measurement short
-	@build/deps.sh bench && build/bench/run.sh --short
+	@build/deps.sh bench && test/bench/run.sh --short
 
 images: ## builds the images of production and of the hunt, and those of compose.yaml
 	@build/images/build.sh magellan magellan-debug magellan-zookeeper magellan-nginx
 
 test-images: native ## builds all images and tests them as containers
-	@build/images/test.sh
+	@test/images/run.sh
 
 test-kubernetes: ## decodes the manifests by Kubernetes' own types
 	@cd deploy/kubernetes && go test ./...

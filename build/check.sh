@@ -16,13 +16,21 @@ formatted() {
 		return 1
 	}
 }
+# in_modules COMMAND [ARGUMENT]... runs a command in each of the two modules.
+in_modules() {
+	local module
+	for module in . test; do
+		(cd "$module" && "$@")
+	done
+}
+tidy() { in_modules go mod tidy -diff; }
 # What other build tags choose is vetted where it is.
 vetted() {
 	local tags=invariants,leakvector,leakhandler tagged
 	mapfile -t tagged < <(git grep -lE "^//go:build .*(${tags//,/|})" -- '*.go' | xargs -n 1 dirname | sort -u)
-	(eval "$flags" && go vet ./... && go vet -tags "$tags" "${tagged[@]/#/./}")
+	(eval "$flags" && in_modules go vet ./... && go vet -tags "$tags" "${tagged[@]/#/./}")
 }
-statically_checked() { (eval "$flags" && go tool staticcheck ./...); }
+statically_checked() { (eval "$flags" && in_modules "$(go tool -n staticcheck)" ./...); }
 scripts_checked() {
 	local scripts
 	mapfile -t scripts < <(ours '*.sh' .ci/run build/images/{hunt,trusting,zookeeper/start})
@@ -30,10 +38,10 @@ scripts_checked() {
 }
 architecture() { (eval "$flags" && go test ./internal/arch); }
 # A plain go build has to work with the distribution's libraries as well.
-distribution() { go build ./... && go test ./cgo/jemalloc; }
+distribution() { in_modules go build ./... && go test ./cgo/jemalloc; }
 
 trap '(($? == 0)) || echo "check: $check: FAILED" >&2' EXIT
-for check in formatted vetted statically_checked scripts_checked architecture distribution; do
+for check in formatted tidy vetted statically_checked scripts_checked architecture distribution; do
 	begin=$SECONDS
 	"$check" # not in an if: set -e would not hold inside
 	echo "check: $check: ok, $((SECONDS - begin)) s"

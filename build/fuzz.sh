@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs each fuzz target of the module for $FUZZTIME (10s): build/fuzz.sh [packages].
+# Runs each fuzz target of magellan for $FUZZTIME (10s): build/fuzz.sh [packages].
 # An input that fails is written under its package's testdata: commit it.
 set -euo pipefail
 cd "$(dirname "$0")/.."

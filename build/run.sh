@@ -22,7 +22,7 @@ trap finish EXIT
 trap 'echo; exit 0' INT # how one ends it
 trap 'exit 143' TERM
 
-go build -o "$work/zookeeper" ./build/zookeeper
+go build -o "$work/zookeeper" ./demo/zookeeper
 "$work/zookeeper" >"$work/servers" &
 started+=($!)
 until [[ -s $work/servers ]]; do
@@ -32,7 +32,7 @@ done
 servers=$(<"$work/servers")
 echo "run: ZooKeeper serves $servers"
 
-dist/magellan import --servers "$servers" --root /magellan build/sample/*
+dist/magellan import --servers "$servers" --root /magellan demo/sample/*
 
 dist/magellan serve --servers "$servers" --root /magellan --listen "$listen" --admin-listen "$admin" --ready-file "$work/ready" &
 started+=($!)
@@ -43,7 +43,7 @@ done
 # What they are after all, if a port was 0.
 listen=$(sed -n 's/.*"listen":"\([^"]*\)".*/\1/p' "$work/ready")
 admin=$(sed -n 's/.*"admin":"\([^"]*\)".*/\1/p' "$work/ready")
-shop=$(sed -n '2s/,.*//p' build/sample/shops.csv)
+shop=$(sed -n '2s/,.*//p' demo/sample/shops.csv)
 
 try() { printf '  %-78s # %s\n' "$1" "$2"; }
 printf '\nmagellan serves http://%s from a ZooKeeper at %s. To try, in another terminal:\n\n' "$listen" "$servers"

@@ -14,9 +14,9 @@ import (
 var update = flag.Bool("update", false, "write the files that tests compare with")
 
 // sampleDir has what make run imports.
-const sampleDir = "../../build/sample"
+const sampleDir = "../../demo/sample"
 
-// sample generates build/sample: the same files each time.
+// sample generates demo/sample: the same files each time.
 func sample() map[string][]byte {
 	regions := []struct {
 		name        string
@@ -79,7 +79,7 @@ func sample() map[string][]byte {
 	}
 }
 
-// TestSample compares build/sample with its generator, and checks that all of
+// TestSample compares demo/sample with its generator, and checks that all of
 // it can be imported.
 func TestSample(t *testing.T) {
 	files := sample()

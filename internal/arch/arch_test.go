@@ -17,6 +17,7 @@ var rules = map[string]func(*tree) findings{
 	"fences":  checkFences,
 	"docs":    checkDocs,
 	"manners": checkManners,
+	"modules": checkModules,
 	"scripts": checkScripts,
 	"paths":   func(t *tree) findings { return checkPaths(t, privateFolders()) },
 }
@@ -31,7 +32,7 @@ func TestArchitecture(t *testing.T) {
 		t.Fatal(err)
 	}
 	// If this package and its own scripts are not seen, nothing is.
-	if tree.packages["internal/arch"] == nil || tree.files["Makefile"].data == nil || tree.files[".ci/run"].data == nil {
+	if tree.packages["internal/arch"] == nil || tree.files["Makefile"].data == nil || tree.files["test/go.mod"].data == nil || tree.files[".ci/run"].data == nil {
 		t.Fatalf("%s is not the repository", root)
 	}
 	for name, rule := range rules {
@@ -113,6 +114,11 @@ func TestRulesFind(t *testing.T) {
 			"internal/zk/doc.go": doc("zk") + "import \"syscall\"\nvar a = syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}\n",
 		}, "internal/childproc keeps that thread"},
 		{"long file", map[string]string{"internal/zk/doc.go": doc("zk") + strings.Repeat("\n", maxLines)}, "a file is one idea"},
+		{"another version of a module", map[string]string{
+			"go.mod":      "module magellan\n\ngo 1.26.0\n\nrequire (\n\ta.example/b v1.2.3\n\ta.example/c v1.0.0 // indirect\n)\n",
+			"test/go.mod": "module magellan/test\n\ngo 1.26.0\n\nrequire a.example/d v1.0.0\n\nrequire (\n\ta.example/b v1.2.3\n\ta.example/c v1.0.1 // indirect\n)\n",
+		}, "a.example/c v1.0.1, but go.mod has v1.0.0"},
+		{"another version of Go", map[string]string{"go.mod": "go 1.26.0\n", "test/go.mod": "go 1.27.0\n"}, "go 1.27.0, but go.mod has 1.26.0"},
 		{"script that goes on", map[string]string{"build/x.sh": "#!/usr/bin/env bash\ntrue\n"}, "set -euo pipefail"},
 		{"script of one system", map[string]string{"build/x.sh": "#!/bin/bash\nset -euo pipefail\n"}, "#!/usr/bin/env bash"},
 		{"script not executable", map[string]string{"build/plain.sh": "#!/usr/bin/env bash\nset -euo pipefail\n"}, "not executable"},

@@ -13,8 +13,9 @@ const anything = "*"
 // The first arrow whose from matches a package is the one that holds.
 var arrows = []arrow{
 	{"cmd/...", []string{anything}, "programs put the parts together"},
-	{"build/...", []string{anything}, "programs for developers, not part of the product"},
 	{"deploy/...", nil, "tests of manifests, a module of its own"},
+	{"demo/...", []string{"internal/zk/zktest"}, "what make run starts beside magellan"},
+	{"test/...", []string{anything}, "programs and tests that measure and torture, in a module of their own: no part of the product"},
 
 	{"internal/httpapi/...", []string{"internal/shops", "internal/discovery", "internal/httpapi/..."}, "HTTP asks the domains and knows neither the cache nor ZooKeeper behind them"},
 	{"internal/admin/...", []string{"internal/admin/..."}, "what operators see of the rest are routes that it is given"},
@@ -39,16 +40,16 @@ type fence struct {
 }
 
 var fences = []fence{
-	{"github.com/labstack/echo/...", []string{"internal/httpapi/...", "internal/admin/...", "build/bench/..."}, "the web framework is a detail of the two HTTP sides"},
-	{"github.com/dgraph-io/ristretto/...", []string{"internal/cache/...", "build/bench/..."}, "it decides what stays in memory, and only the cache knows why it may not decide more"},
-	{"github.com/go-zookeeper/zk", []string{"build/bench/..."}, "the client to compare with"},
-	{"github.com/alecthomas/kong", []string{"cmd/...", "build/..."}, "flags belong to programs"},
+	{"github.com/labstack/echo/...", []string{"internal/httpapi/...", "internal/admin/...", "test/bench/..."}, "the web framework is a detail of the two HTTP sides"},
+	{"github.com/dgraph-io/ristretto/...", []string{"internal/cache/...", "test/bench/..."}, "it decides what stays in memory, and only the cache knows why it may not decide more"},
+	{"github.com/go-zookeeper/zk", []string{"test/bench/..."}, "the client to compare with"},
+	{"github.com/alecthomas/kong", []string{"cmd/...", "test/..."}, "flags belong to programs"},
 	{"github.com/google/pprof/...", []string{"cgo/jemalloc/heapprof/...", "cgo/jemalloc/pprof/...", "internal/admin/...", "cmd/..."}, "profiles have one door into the program"},
-	{"net/http", []string{"internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/pprof/...", "cmd/...", "build/..."}, "the domain, the cache and the client speak no HTTP"},
+	{"net/http", []string{"internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/pprof/...", "cmd/...", "test/..."}, "the domain, the cache and the client speak no HTTP"},
 	{"testing", []string{"internal/zk/zktest/...", "internal/shops/shopstest/..."}, "a program does not link its tests"},
-	{"log", []string{"build/..."}, "log/slog, from the Config: a library does not choose where its log goes"},
+	{"log", []string{"test/..."}, "log/slog, from the Config: a library does not choose where its log goes"},
 	{"github.com/prometheus/client_golang/prometheus/promauto", nil, "metrics are registered with the Registerer of a Config, never behind the caller's back"},
-	{"unsafe", []string{"cgo/...", "cmd/magellan/internal/leak", "internal/zk/...", "internal/cache/...", "internal/httpapi/...", "build/bench/..."}, "it belongs to the C boundary, and to the two that answer a request without a copy"},
+	{"unsafe", []string{"cgo/...", "cmd/magellan/internal/leak", "internal/zk/...", "internal/cache/...", "internal/httpapi/...", "test/bench/..."}, "it belongs to the C boundary, and to the two that answer a request without a copy"},
 }
 
 // cgo/... is for other programs: not even its tests lean on ours.
@@ -61,7 +62,7 @@ var cAllowed = []fence{
 		"cgo/jemalloc/internal/...",  // what tests allocate
 		"internal/zk",                // libzookeeper
 		"internal/zk/internal/...",   // what its tests need of C
-		"build/bench/...",            // the plain C program to compare with
+		"test/bench/...",             // the plain C program to compare with
 		"cmd/magellan/internal/leak", // what profiles are tried on, in no normal build
 	}, "C is hard to get right and hard to build: it stays where it is tested for that"},
 }

@@ -1,5 +1,5 @@
 // Package images tests the images that the Dockerfiles make, and the system of
-// compose.yaml, as containers of a real Docker engine: build/images/test.sh, or
+// compose.yaml, as containers of a real Docker engine: test/images/run.sh, or
 // make test-images. It holds nothing but tests. Without MAGELLAN_TEST_IMAGES, the
 // tag of the images to test, they are skipped: go test alone builds no images.
 //

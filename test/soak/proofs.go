@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"magellan/build/soak/proof"
+	"magellan/test/soak/proof"
 )
 
 func proofCommand(flags *flag.FlagSet) func(context.Context) error {

@@ -1,5 +1,5 @@
 # Draws what leakhunt saw: resident memory over time.
-#   gnuplot -e "table='dist/leakhunt/memory.tsv'; picture='docs/finding-a-leak.svg'" build/leakhunt/plot.gp
+#   gnuplot -e "table='dist/leakhunt/memory.tsv'; picture='docs/finding-a-leak.svg'" test/leakhunt/plot.gp
 set terminal svg size 800,420 font "sans-serif,13" background rgb "white"
 set output picture
 set datafile separator tab

@@ -108,7 +108,7 @@ func (h *hunt) fill(ctx context.Context, zookeeper string) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(h.Binaries, "magellan"), "import", "--servers", zookeeper,
-		"build/sample/datacenters.jsonl", "build/sample/regions.csv", path)
+		"demo/sample/datacenters.jsonl", "demo/sample/regions.csv", path)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%v: %w: %s", cmd, err, out)
 	}

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 
 usage() {
 	cat <<'USAGE'
-usage: build/bench/run.sh [--short] [--rounds N] [--out FILE] [--parts PART,...] [--profiles DIR]
+usage: test/bench/run.sh [--short] [--rounds N] [--out FILE] [--parts PART,...] [--profiles DIR]
 
   --short         a few minutes, for CI: fewer shops, fewer and shorter rounds
   --rounds N      rounds of each measurement (3 to 9, or 1 to 3 with --short)
@@ -40,11 +40,11 @@ done
 build/build.sh >&2
 flags=$(build/env.sh "${FLAVOUR:-release}")
 eval "$flags"
-go build -o dist/bench ./build/bench
+go -C test build -o ../dist/bench ./bench
 go test -c -ldflags='-s=false -w=false' -o dist/bench-unwinder ./cgo/jemalloc
 for program in fill watch write; do
 	# Split on purpose: the variables hold flags.
 	# shellcheck disable=SC2086
-	gcc -O2 -g -Wall -Wextra -DTHREADED ${CGO_CFLAGS:-} "build/bench/$program.c" -o "dist/bench-$program" ${CGO_LDFLAGS:-} -lzookeeper_mt -lpthread -lm
+	gcc -O2 -g -Wall -Wextra -DTHREADED ${CGO_CFLAGS:-} "test/bench/$program.c" -o "dist/bench-$program" ${CGO_LDFLAGS:-} -lzookeeper_mt -lpthread -lm
 done
-exec dist/bench run --command "build/bench/run.sh${*:+ $*}" "$@"
+exec dist/bench run --command "test/bench/run.sh${*:+ $*}" "$@"

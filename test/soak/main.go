@@ -5,7 +5,7 @@
 //	soak mutants  has the same find mistakes that are made on purpose
 //	soak load     looks for growth under a steady load
 //
-// build/soak.sh builds what it needs and runs it.
+// test/soak/run.sh builds what it needs and runs it.
 package main
 
 import (

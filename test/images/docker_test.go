@@ -77,7 +77,7 @@ func newHost(t *testing.T) host {
 	})
 	zoo := h.start(t, "--network-alias=zoo", "--env=ID=1", "--env=SERVERS=zoo", image(t, "magellan-zookeeper"))
 	zoo.waitHealthy(t)
-	sample, err := filepath.Abs("../sample")
+	sample, err := filepath.Abs("../../demo/sample")
 	if err != nil {
 		t.Fatal(err)
 	}

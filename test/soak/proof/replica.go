@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"magellan/build/soak/child"
 	"magellan/internal/zk/zktest"
+	"magellan/test/soak/child"
 )
 
 // startPatience is how long anything may take to start or to come back.

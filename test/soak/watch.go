@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"magellan/build/soak/child"
 	"magellan/internal/zk/zktest"
+	"magellan/test/soak/child"
 )
 
 // sample is what a process holds at one time.

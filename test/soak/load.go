@@ -8,8 +8,8 @@ import (
 	"os"
 	"time"
 
-	"magellan/build/soak/child"
 	"magellan/internal/zk/zktest"
+	"magellan/test/soak/child"
 )
 
 // load is a steady load on one magellan, and what is looked at meanwhile.

@@ -93,7 +93,7 @@ func (c *runCmd) Run(ctx context.Context) (err error) {
 	}
 	for _, binary := range []string{c.Magellan, c.FillC, c.WatchC, c.WriteC, c.Unwinder} {
 		if _, err := exec.LookPath(binary); err != nil {
-			return fmt.Errorf("%w: build/bench/run.sh builds it", err)
+			return fmt.Errorf("%w: test/bench/run.sh builds it", err)
 		}
 	}
 	for _, binary := range []*string{&c.Magellan, &c.FillC, &c.WatchC, &c.WriteC, &c.Unwinder} {
@@ -118,7 +118,7 @@ func (c *runCmd) Run(ctx context.Context) (err error) {
 
 // reportFollows is the line of a document that stays when a report is written
 // into it, with all above.
-const reportFollows = "<!-- What follows is written by build/bench/run.sh --out. -->\n"
+const reportFollows = "<!-- What follows is written by test/bench/run.sh --out. -->\n"
 
 // write writes the report to where it is wanted.
 func (c *runCmd) write(text string) error {

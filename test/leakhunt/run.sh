@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds magellan, with leaks and without, and has leakhunt watch them under load:
-# build/leakhunt/run.sh [flags of leakhunt; --help tells them]. Ten minutes, if not
+# test/leakhunt/run.sh [flags of leakhunt; --help tells them]. Ten minutes, if not
 # told otherwise; all on loopback; Ctrl-C ends all of it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,5 +10,5 @@ build/build.sh dist/leakvector leakvector >&2
 build/build.sh dist/leakhandler leakhandler >&2
 flags=$(build/env.sh "${FLAVOUR:-release}")
 eval "$flags"
-go build -o dist/leakhunt-tool ./build/leakhunt
+go -C test build -o ../dist/leakhunt-tool ./leakhunt
 exec dist/leakhunt-tool "$@"

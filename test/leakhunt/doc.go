@@ -10,6 +10,6 @@
 //   - of the one that does not, under the same requests, no suspect at any time.
 //
 // What it sees on the way, resident memory above all, is written to a file that
-// build/leakhunt/plot.gp draws. build/leakhunt/run.sh builds what is needed and
+// test/leakhunt/plot.gp draws. test/leakhunt/run.sh builds what is needed and
 // starts it.
 package main

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds all images and tests them as containers: build/images/test.sh [flags of go test].
+# Builds all images and tests them as containers: test/images/run.sh [flags of go test].
 # Where no Docker engine runs that is said; if CI is set, one is started.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,4 +16,4 @@ export TAG=test MAGELLAN_TEST_IMAGES=test
 build/images/build.sh magellan-zookeeper magellan-nginx magellan magellan-debug
 # shellcheck source=/dev/null
 eval "$(build/env.sh "${FLAVOUR:-release}")"
-exec go test -count=1 -v -timeout 45m "$@" ./build/images
+exec go -C test test -count=1 -v -timeout 45m "$@" ./images

@@ -11,5 +11,5 @@
 // by wrk. All listens on loopback; all that is started ends with the run. A goal
 // that is missed is reported and is no failure; a server that answers wrongly is.
 //
-// build/bench/run.sh builds what is needed and starts it.
+// test/bench/run.sh builds what is needed and starts it.
 package main

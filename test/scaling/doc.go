@@ -3,8 +3,8 @@
 // queue, with costs that were measured or are named as assumptions, and says what
 // gives way first.
 //
-//	go run ./build/scaling            the table of docs/scaling.md
-//	go run ./build/scaling --help     other installations, other costs
+//	go -C test run ./scaling           the table of docs/scaling.md
+//	go -C test run ./scaling --help    other installations, other costs
 //
 // It knows no network but a round trip, and no proxy but what it asks of the
 // servers: it finds where servers break, not where a machine of yours does.
