@@ -19,6 +19,7 @@ var rules = map[string]func(*tree) findings{
 	"manners": checkManners,
 	"modules": checkModules,
 	"scripts": checkScripts,
+	"links":   checkLinks,
 	"paths":   func(t *tree) findings { return checkPaths(t, privateFolders()) },
 }
 
@@ -119,6 +120,12 @@ func TestRulesFind(t *testing.T) {
 			"test/go.mod": "module magellan/test\n\ngo 1.26.0\n\nrequire a.example/d v1.0.0\n\nrequire (\n\ta.example/b v1.2.3\n\ta.example/c v1.0.1 // indirect\n)\n",
 		}, "a.example/c v1.0.1, but go.mod has v1.0.0"},
 		{"another version of Go", map[string]string{"go.mod": "go 1.26.0\n", "test/go.mod": "go 1.27.0\n"}, "go 1.27.0, but go.mod has 1.26.0"},
+		{"links that lead somewhere", map[string]string{
+			"a.md":      "[b](docs/b.md) [b](docs/b.md#the-heads-of-b--c) [docs](docs) [up](#up) [far](https://example.org/a.md)\n# Up\n",
+			"docs/b.md": "## The `heads` of b + c\n![a](../a.md)\n",
+		}, ""},
+		{"link to no file", map[string]string{"docs/b.md": "[a](../docs/a.md)\n"}, "links to ../docs/a.md, which does not exist"},
+		{"link to no heading", map[string]string{"b.md": "# One\n```sh\n# Two\n```\n[two](#two)\n"}, "b.md has no such heading"},
 		{"script that goes on", map[string]string{"build/x.sh": "#!/usr/bin/env bash\ntrue\n"}, "set -euo pipefail"},
 		{"script of one system", map[string]string{"build/x.sh": "#!/bin/bash\nset -euo pipefail\n"}, "#!/usr/bin/env bash"},
 		{"script not executable", map[string]string{"build/plain.sh": "#!/usr/bin/env bash\nset -euo pipefail\n"}, "not executable"},
