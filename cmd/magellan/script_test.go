@@ -54,9 +54,15 @@ func TestScriptZooKeeper(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			top, err := filepath.Abs("../..")
+			if err != nil {
+				return err
+			}
 			env.Values[ownServer{}] = &ownServer{}
 			name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
 			env.Setenv("SAMPLE", samples)
+			env.Setenv("README", filepath.Join(top, "README.md"))
+			env.Setenv("README_PICTURE", filepath.Join(top, "docs", "requests.svg"))
 			env.Setenv("MAGELLAN_SERVERS", shared.Addr())
 			env.Setenv("MAGELLAN_ROOT", "/test/"+name)
 			env.Setenv("ROOT", "/test/"+name)
