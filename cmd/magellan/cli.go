@@ -29,12 +29,12 @@ const (
 // cli is the command line. Every flag has an environment variable, MAGELLAN_ and
 // its name in capitals unless the tag says otherwise.
 type cli struct {
-	Serve   serveCommand   `cmd:"" help:"Answer requests from a cache of what is in ZooKeeper."`
+	Serve   serveCommand   `cmd:"" help:"Answer requests from a cache of ZooKeeper's data."`
 	Import  importCommand  `cmd:"" help:"Write shops, datacenters, regions and bad-citizen lists to ZooKeeper."`
-	Get     getCommand     `cmd:"" help:"Ask a running server."`
-	Heap    heapCommand    `cmd:"" help:"See what C holds in a running server: dumps, leaks, growth."`
-	Health  healthCommand  `cmd:"" help:"Say whether a running server is alive, or ready."`
-	Version versionCommand `cmd:"" help:"Print the versions of magellan and of what it is linked with."`
+	Get     getCommand     `cmd:"" help:"Send a request to a running server."`
+	Heap    heapCommand    `cmd:"" help:"Show the memory that C holds in a running server: dumps, leaks, growth."`
+	Health  healthCommand  `cmd:"" help:"Check whether a running server is alive, or ready."`
+	Version versionCommand `cmd:"" help:"Print the versions of magellan and of the libraries with which it is linked."`
 }
 
 // console is where a command reads and writes.

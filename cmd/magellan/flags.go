@@ -23,15 +23,15 @@ import (
 
 // zookeeperFlags say where the data is; serve and import share them.
 type zookeeperFlags struct {
-	Servers        []string      `placeholder:"HOST:PORT" default:"127.0.0.1:2181" help:"ZooKeeper's servers, with commas between; tried in random order. The port is 2181 if not given; IPv6 stands in brackets. A path behind the last one is the chroot: --root is below it."`
-	Root           string        `placeholder:"PATH" default:"${root}" help:"The znode under which everything stands."`
-	ShopBuckets    int           `placeholder:"N" default:"${shop_buckets}" help:"Number of directories the shops are spread over; 0 is none. It belongs to the data: import and serve must have the same."`
-	SessionTimeout time.Duration `placeholder:"DURATION" default:"10s" help:"Session timeout asked of ZooKeeper. A silent connection is given up after two thirds of it."`
-	Auth           []string      `placeholder:"SCHEME:DATA" sep:"none" help:"Credentials, such as digest:user:password. Other users of the machine see a command line: better set the variable."`
-	TLSCA          string        `name:"tls-ca" placeholder:"FILE" and:"tls" help:"PEM file of the authority that signed the servers' certificates. The three files switch TLS on."`
+	Servers        []string      `placeholder:"HOST:PORT" default:"127.0.0.1:2181" help:"ZooKeeper's servers, separated by commas. They are tried in random order. The default port is 2181. IPv6 addresses are written in brackets. A path after the last server is the chroot: --root is below it."`
+	Root           string        `placeholder:"PATH" default:"${root}" help:"The znode below which all data is."`
+	ShopBuckets    int           `placeholder:"N" default:"${shop_buckets}" help:"Number of directories over which shops are spread; 0 means no directories. It is part of the data's layout: import and serve must use the same number."`
+	SessionTimeout time.Duration `placeholder:"DURATION" default:"10s" help:"Session timeout that is requested from ZooKeeper. A silent connection is closed after two thirds of it."`
+	Auth           []string      `placeholder:"SCHEME:DATA" sep:"none" help:"Credentials, such as digest:user:password. Other users of the machine can see the command line, so set the variable instead."`
+	TLSCA          string        `name:"tls-ca" placeholder:"FILE" and:"tls" help:"PEM file of the authority that signed the servers' certificates. TLS is on if all three files are given."`
 	TLSCert        string        `name:"tls-cert" placeholder:"FILE" and:"tls" help:"PEM file of the client's certificate."`
 	TLSKey         string        `name:"tls-key" placeholder:"FILE" and:"tls" help:"PEM file of the client's key."`
-	TLSKeyPassword string        `name:"tls-key-password" placeholder:"TEXT" help:"Password of the key. Better set the variable."`
+	TLSKeyPassword string        `name:"tls-key-password" placeholder:"TEXT" help:"Password of the key. Other users can see the command line, so set the variable instead."`
 }
 
 // layout returns where the znodes are.
@@ -157,7 +157,7 @@ func (f *zookeeperFlags) connect(ctx context.Context, timeout time.Duration, log
 
 // logFlags say what is logged and how.
 type logFlags struct {
-	LogLevel  string `placeholder:"LEVEL" enum:"debug,info,warn,error" default:"info" help:"Least level to log: debug (each request), info, warn or error."`
+	LogLevel  string `placeholder:"LEVEL" enum:"debug,info,warn,error" default:"info" help:"Lowest level to log: debug (each request), info, warn or error."`
 	LogFormat string `placeholder:"FORMAT" enum:"text,json" default:"text" help:"Format of the log on stderr: text or json."`
 }
 
@@ -188,8 +188,8 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 
 // tokenFlags say which token operators' requests bring; serve and heap share them.
 type tokenFlags struct {
-	AdminToken     string `placeholder:"TOKEN" xor:"token" env:"MAGELLAN_ADMIN_TOKEN" help:"What operators' requests bring as a bearer token or as a password. Better set the variable, or use the file."`
-	AdminTokenFile string `placeholder:"FILE" xor:"token" env:"MAGELLAN_ADMIN_TOKEN_FILE" help:"File with that token."`
+	AdminToken     string `placeholder:"TOKEN" xor:"token" env:"MAGELLAN_ADMIN_TOKEN" help:"Token that operators' requests must have, as bearer token or as password. Other users can see the command line, so set the variable or use the file instead."`
+	AdminTokenFile string `placeholder:"FILE" xor:"token" env:"MAGELLAN_ADMIN_TOKEN_FILE" help:"File that contains the token."`
 }
 
 // token returns the token, empty for none. A file that has none is a mistake, and

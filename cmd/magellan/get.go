@@ -14,14 +14,14 @@ import (
 )
 
 type getCommand struct {
-	Shop        getShop        `cmd:"" help:"Where shops live."`
+	Shop        getShop        `cmd:"" help:"The datacenters and regions of shops."`
 	Placement   getPlacement   `cmd:"" help:"Where a new shop should go, and why."`
-	BadCitizens getBadCitizens `cmd:"" help:"All bad citizens; or whether addresses are among them."`
+	BadCitizens getBadCitizens `cmd:"" help:"All bad citizens, or whether the given addresses are among them."`
 	Regions     getRegions     `cmd:"" help:"All regions."`
 	Datacenters getDatacenters `cmd:"" help:"All datacenters."`
 
-	Server  string        `env:"MAGELLAN_URL" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The server to ask."`
-	JSON    bool          `env:"MAGELLAN_GET_JSON" help:"Print the server's answer as it is."`
+	Server  string        `env:"MAGELLAN_URL" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The server's address."`
+	JSON    bool          `env:"MAGELLAN_GET_JSON" help:"Print the server's answer unchanged."`
 	Timeout time.Duration `env:"MAGELLAN_GET_TIMEOUT" placeholder:"DURATION" default:"10s" help:"How long to wait for an answer."`
 }
 
@@ -156,8 +156,8 @@ func (g *getShop) Run(ctx context.Context, c *getCommand, con *console) error {
 type getPlacement struct {
 	Shop    string   `required:"" placeholder:"NAME" env:"MAGELLAN_PLACEMENT_SHOP" help:"Name of the new shop."`
 	Policy  string   `placeholder:"POLICY" env:"MAGELLAN_PLACEMENT_POLICY" help:"weighted (by headroom; the server's default) or least-loaded."`
-	Exclude []string `placeholder:"NAME" env:"MAGELLAN_PLACEMENT_EXCLUDE" help:"Regions and datacenters that are out of the question."`
-	Prefer  []string `placeholder:"NAME" env:"MAGELLAN_PLACEMENT_PREFER" help:"Regions and datacenters to choose from as long as one of them can take the shop."`
+	Exclude []string `placeholder:"NAME" env:"MAGELLAN_PLACEMENT_EXCLUDE" help:"Regions and datacenters that must not be chosen."`
+	Prefer  []string `placeholder:"NAME" env:"MAGELLAN_PLACEMENT_PREFER" help:"Regions and datacenters to choose from if any of them can take the shop."`
 }
 
 // Run asks for a placement.
@@ -195,7 +195,7 @@ func (g *getPlacement) Run(ctx context.Context, c *getCommand, con *console) err
 }
 
 type getBadCitizens struct {
-	Addresses []string `arg:"" optional:"" name:"ip" help:"Addresses to look for; none: print all bad citizens."`
+	Addresses []string `arg:"" optional:"" name:"ip" help:"Addresses to look for. Without any, all bad citizens are printed."`
 }
 
 type badCitizen struct {

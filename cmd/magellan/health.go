@@ -12,9 +12,9 @@ import (
 // healthCommand is for images that hold nothing but this binary: a health check
 // there has no curl.
 type healthCommand struct {
-	Ready   bool          `env:"MAGELLAN_HEALTH_READY" help:"Ask whether it is ready for requests, not only alive."`
-	Listen  string        `env:"MAGELLAN_LISTEN" placeholder:"HOST:PORT" default:":8080" help:"Where the server on this machine listens."`
-	Server  string        `env:"MAGELLAN_URL" placeholder:"URL" help:"The server to ask, if not that one."`
+	Ready   bool          `env:"MAGELLAN_HEALTH_READY" help:"Check whether the server is ready for requests, not only alive."`
+	Listen  string        `env:"MAGELLAN_LISTEN" placeholder:"HOST:PORT" default:":8080" help:"Address on which the server on this machine listens."`
+	Server  string        `env:"MAGELLAN_URL" placeholder:"URL" help:"The server's address, if it is not the one of --listen."`
 	Timeout time.Duration `env:"MAGELLAN_HEALTH_TIMEOUT" placeholder:"DURATION" default:"2s" help:"How long to wait for an answer."`
 }
 

@@ -26,16 +26,16 @@ import (
 
 type heapCommand struct {
 	Dump  heapDump  `cmd:"" help:"Take a heap dump now; the server keeps it."`
-	List  heapList  `cmd:"" help:"The heap dumps that the server keeps."`
-	Top   heapTop   `cmd:"" help:"Functions and stacks that hold most, now or in a dump; or what changes in some seconds."`
-	Leaks heapLeaks `cmd:"" help:"Stacks that grow as leaks do, by bytes per hour."`
-	Diff  heapDiff  `cmd:"" help:"What grew from one dump to another."`
-	Watch heapWatch `cmd:"" help:"Where the resident memory goes, and what grows, live."`
-	Open  heapOpen  `cmd:"" help:"Look at a profile in the browser (go tool pprof -http)."`
+	List  heapList  `cmd:"" help:"List the heap dumps that the server keeps."`
+	Top   heapTop   `cmd:"" help:"Show the functions or stacks that hold most memory, now or in a dump, or what changes in some seconds."`
+	Leaks heapLeaks `cmd:"" help:"Show the stacks that grow as leaks do, by bytes per hour."`
+	Diff  heapDiff  `cmd:"" help:"Show what grew from one dump to another."`
+	Watch heapWatch `cmd:"" help:"Show live how the resident memory is divided, and what grows."`
+	Open  heapOpen  `cmd:"" help:"Open a profile in the browser (go tool pprof -http)."`
 
-	Admin string `env:"MAGELLAN_ADMIN_URL" placeholder:"URL" default:"http://127.0.0.1:6060" help:"The operators' address of the server."`
+	Admin string `env:"MAGELLAN_ADMIN_URL" placeholder:"URL" default:"http://127.0.0.1:6060" help:"The server's address for operators."`
 	tokenFlags
-	Timeout time.Duration `env:"MAGELLAN_HEAP_TIMEOUT" placeholder:"DURATION" default:"30s" help:"How long to wait for an answer, on top of what was asked for in seconds."`
+	Timeout time.Duration `env:"MAGELLAN_HEAP_TIMEOUT" placeholder:"DURATION" default:"30s" help:"How long to wait for an answer, in addition to --seconds."`
 }
 
 // Paths on the operators' address.
@@ -159,8 +159,8 @@ func (c *heapCommand) ends(ctx context.Context, from, to string, con *console) (
 }
 
 type heapDump struct {
-	Output string `short:"o" placeholder:"FILE" env:"MAGELLAN_HEAP_OUTPUT" help:"Write the dump there as well; - is standard output."`
-	Format string `placeholder:"FORMAT" enum:"heap,pprof,collapsed,text" default:"pprof" env:"MAGELLAN_HEAP_FORMAT" help:"What to write there: heap (jemalloc's own, for jeprof), pprof (for go tool pprof), collapsed (for flame graph scripts) or text."`
+	Output string `short:"o" placeholder:"FILE" env:"MAGELLAN_HEAP_OUTPUT" help:"Also write the dump to this file; - is standard output."`
+	Format string `placeholder:"FORMAT" enum:"heap,pprof,collapsed,text" default:"pprof" env:"MAGELLAN_HEAP_FORMAT" help:"Format of that file: heap (jemalloc's own, for jeprof), pprof (for go tool pprof), collapsed (for flame graph scripts) or text."`
 }
 
 // Run takes a dump and describes it.
@@ -229,9 +229,9 @@ func (heapList) Run(ctx context.Context, c *heapCommand, con *console) error {
 
 // reportFlags say how a profile is printed; top and diff share them.
 type reportFlags struct {
-	Type   string `placeholder:"TYPE" enum:"inuse_space,inuse_objects,alloc_space,alloc_objects" default:"inuse_space" env:"MAGELLAN_HEAP_TYPE" help:"What to count: inuse_space (bytes that C holds), inuse_objects, alloc_space (bytes it ever took) or alloc_objects."`
+	Type   string `placeholder:"TYPE" enum:"inuse_space,inuse_objects,alloc_space,alloc_objects" default:"inuse_space" env:"MAGELLAN_HEAP_TYPE" help:"What to count: inuse_space (bytes that C holds), inuse_objects, alloc_space (all bytes that C has ever allocated) or alloc_objects."`
 	Rows   int    `short:"n" placeholder:"N" default:"20" env:"MAGELLAN_HEAP_ROWS" help:"How many functions or stacks to print."`
-	Cum    bool   `env:"MAGELLAN_HEAP_CUM" help:"Sort functions by what they and all that they call hold."`
+	Cum    bool   `env:"MAGELLAN_HEAP_CUM" help:"Sort functions by what they and the functions that they call hold."`
 	Stacks bool   `env:"MAGELLAN_HEAP_STACKS" help:"Print whole stacks with file and line, the innermost function first."`
 }
 
@@ -255,7 +255,7 @@ func (f *reportFlags) Validate() error {
 }
 
 type heapTop struct {
-	ID      string `arg:"" optional:"" help:"A dump that the server keeps; magellan heap list names them. None: now."`
+	ID      string `arg:"" optional:"" help:"A dump that the server keeps (see magellan heap list). Without it, the present state."`
 	Seconds int    `placeholder:"N" env:"MAGELLAN_HEAP_SECONDS" help:"Show what changes in the next N seconds."`
 	reportFlags
 }
@@ -294,8 +294,8 @@ func profileOf(id string, seconds int) (string, url.Values) {
 }
 
 type heapLeaks struct {
-	All  bool `env:"MAGELLAN_HEAP_ALL" help:"Show also what grows and is no suspect, and why not."`
-	JSON bool `env:"MAGELLAN_HEAP_JSON" help:"Print the server's answer as it is."`
+	All  bool `env:"MAGELLAN_HEAP_ALL" help:"Also show stacks that grow and are no suspects, with the reason."`
+	JSON bool `env:"MAGELLAN_HEAP_JSON" help:"Print the server's answer unchanged."`
 }
 
 // Run prints the ranking.
@@ -316,8 +316,8 @@ func (h *heapLeaks) Run(ctx context.Context, c *heapCommand, con *console) error
 }
 
 type heapDiff struct {
-	From string `arg:"" optional:"" help:"The earlier dump; magellan heap list names them. None: the oldest that is kept of the same process."`
-	To   string `arg:"" optional:"" help:"The later one. None: the newest."`
+	From string `arg:"" optional:"" help:"The earlier dump (see magellan heap list). Without it, the oldest one of the same process."`
+	To   string `arg:"" optional:"" help:"The later dump. Without it, the newest."`
 	reportFlags
 }
 
@@ -336,11 +336,11 @@ func (h *heapDiff) Run(ctx context.Context, c *heapCommand, con *console) error 
 }
 
 type heapOpen struct {
-	ID   string `arg:"" optional:"" help:"A dump that the server keeps. None: now."`
-	From string `placeholder:"ID" env:"MAGELLAN_HEAP_FROM" help:"Show what grew since this dump; without ID, to the newest that is kept."`
+	ID   string `arg:"" optional:"" help:"A dump that the server keeps. Without it, the present state."`
+	From string `placeholder:"ID" env:"MAGELLAN_HEAP_FROM" help:"Show what grew after this dump, until the dump <id>, or until the newest one."`
 
-	HTTP      string `name:"http" placeholder:"HOST:PORT" default:"localhost:0" env:"MAGELLAN_HEAP_HTTP" help:"Where go tool pprof listens; port 0 takes a free one."`
-	NoBrowser bool   `env:"MAGELLAN_HEAP_NO_BROWSER" help:"Start no browser, print the address only."`
+	HTTP      string `name:"http" placeholder:"HOST:PORT" default:"localhost:0" env:"MAGELLAN_HEAP_HTTP" help:"Address on which go tool pprof listens. With port 0 it chooses a free port."`
+	NoBrowser bool   `env:"MAGELLAN_HEAP_NO_BROWSER" help:"Do not start a browser; only print the address."`
 }
 
 // Run fetches a profile and hands it to go tool pprof, until that ends.

@@ -20,8 +20,8 @@ import (
 )
 
 type heapWatch struct {
-	Interval time.Duration `placeholder:"DURATION" default:"2s" env:"MAGELLAN_HEAP_INTERVAL" help:"How often to look."`
-	Count    int           `short:"c" placeholder:"N" default:"0" env:"MAGELLAN_HEAP_COUNT" help:"End after so many looks; 0 is never."`
+	Interval time.Duration `placeholder:"DURATION" default:"2s" env:"MAGELLAN_HEAP_INTERVAL" help:"Time between two measurements."`
+	Count    int           `short:"c" placeholder:"N" default:"0" env:"MAGELLAN_HEAP_COUNT" help:"End after this many measurements; 0 means never."`
 }
 
 // Validate checks what kong does not.

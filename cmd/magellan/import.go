@@ -18,31 +18,31 @@ import (
 )
 
 type importCommand struct {
-	Files []string `arg:"" optional:"" name:"file" help:"Files to import; - is standard input, which is also read if none is given."`
+	Files []string `arg:"" optional:"" name:"file" help:"Files to import. - is standard input, which is also read if no file is given."`
 
-	Kind     string        `env:"MAGELLAN_IMPORT_KIND" enum:",shops,datacenters,regions,bad-citizens" default:"" placeholder:"KIND" help:"What the files hold: shops, datacenters, regions or bad-citizens. Needed only for lists on standard input or in files not called *.txt."`
-	List     string        `env:"MAGELLAN_IMPORT_LIST" placeholder:"NAME" help:"Name of the bad-citizen list, instead of the file's name without its extension."`
-	InFlight int           `env:"MAGELLAN_IMPORT_IN_FLIGHT" default:"1000" placeholder:"N" help:"Number of znodes being written at once."`
-	ACL      string        `name:"acl" env:"MAGELLAN_IMPORT_ACL" placeholder:"ACL" help:"ACL of znodes that are made, directories included; what is there keeps its own. creator: all for the identity of --auth, and nothing for others; world: all for everybody; or entries as zkCli has them, SCHEME:ID:PERMS with commas between, such as auth::cdrwa,world:anyone:r, of which some have to let import itself create, read and write. If not given: creator with --auth, world without."`
-	DryRun   bool          `env:"MAGELLAN_IMPORT_DRY_RUN" help:"Check the files and write nothing. ZooKeeper is not asked."`
-	Timeout  time.Duration `env:"MAGELLAN_IMPORT_TIMEOUT" default:"30s" placeholder:"DURATION" help:"How long ZooKeeper may be out of reach, at the start or later, before import gives up."`
+	Kind     string        `env:"MAGELLAN_IMPORT_KIND" enum:",shops,datacenters,regions,bad-citizens" default:"" placeholder:"KIND" help:"Content of the files: shops, datacenters, regions or bad-citizens. Needed only for lists that come from standard input or from files not named *.txt."`
+	List     string        `env:"MAGELLAN_IMPORT_LIST" placeholder:"NAME" help:"Name of the bad-citizen list. The default is the file's name without its extension."`
+	InFlight int           `env:"MAGELLAN_IMPORT_IN_FLIGHT" default:"1000" placeholder:"N" help:"Number of znodes that are written at once."`
+	ACL      string        `name:"acl" env:"MAGELLAN_IMPORT_ACL" placeholder:"ACL" help:"ACL of the znodes that import creates, directories included. Existing znodes keep theirs. creator gives all permissions to the identity of --auth, and none to others. world gives all permissions to everybody. Otherwise it is a list of entries as in zkCli, SCHEME:ID:PERMS separated by commas, such as auth::cdrwa,world:anyone:r; these must let import itself create, read and write. The default is creator with --auth, and world without."`
+	DryRun   bool          `env:"MAGELLAN_IMPORT_DRY_RUN" help:"Check the files and write nothing. ZooKeeper is not contacted."`
+	Timeout  time.Duration `env:"MAGELLAN_IMPORT_TIMEOUT" default:"30s" placeholder:"DURATION" help:"How long ZooKeeper may be unreachable, at the start or later, before import gives up."`
 
 	zookeeperFlags `group:"ZooKeeper"`
 }
 
 // Help is shown below the flags.
 func (c *importCommand) Help() string {
-	return `Shops, datacenters and regions come as CSV with a header, or as JSON lines, an object each; the fields are
+	return `Shops, datacenters and regions are read from CSV with a header, or from JSON lines with one object each. The fields, in any order, are
 
     shop,datacenter
     datacenter,region,capacity,assigned,open
     region,open
 
-in any order; assigned may be left out and is then 0, open is true. Which of the three a file holds is told by its fields, or by --kind; whether it is CSV (.csv) or JSON (.jsonl, .ndjson, .json) by its name, or else by its first byte.
+assigned and open may be left out: assigned is then 0, and open is true. Import recognizes which of the three a file holds by its fields, or by --kind. It recognizes CSV (.csv) and JSON (.jsonl, .ndjson, .json) by the file's name, or else by its first byte.
 
-Files called *.txt are bad-citizen lists, named like the file: an address or CIDR prefix on each line, with expires=TIME and reason="TEXT" behind it, and # for comments.
+Files named *.txt are bad-citizen lists; the list has the name of the file. Each line has an address or CIDR prefix, followed by expires=TIME and reason="TEXT" if wanted. # begins a comment.
 
-Bad lines are reported and left out. What is in ZooKeeper already is not written again, and nothing is deleted: an import that was interrupted is completed by running it again.`
+Bad lines are reported and left out. Records that ZooKeeper already has are not written again, and nothing is deleted. To complete an interrupted import, run it again.`
 }
 
 // Run imports.

@@ -20,21 +20,21 @@ import (
 
 // nativeFlags say what serve keeps of the memory that C holds.
 type nativeFlags struct {
-	HeapDir         string   `placeholder:"DIR" help:"Where to keep heap dumps, for whoever looks after this process has ended; made if it does not exist. Two processes need two. If not given, they are kept in memory, in up to 16 MiB."`
-	HeapDumps       int      `placeholder:"N" default:"32" help:"How many heap dumps to keep; those of the last growth go last."`
+	HeapDir         string   `placeholder:"DIR" help:"Directory for heap dumps, which are still there after the process has ended. It is created if it does not exist. Each process needs a directory of its own. Without it dumps are kept in memory, in up to 16 MiB."`
+	HeapDumps       int      `placeholder:"N" default:"32" help:"How many heap dumps to keep. Those of the last growth are deleted last."`
 	HeapBytes       byteSize `placeholder:"SIZE" default:"256MiB" help:"How many bytes of heap dumps to keep."`
-	HeapAutoDump    bool     `negatable:"" default:"true" help:"Keep a heap dump at each step of growth, and name the stack that grew most in the log."`
-	HeapStepPercent float64  `placeholder:"PERCENT" default:"20" help:"Least growth that is a step, over the last high water."`
-	HeapStepBytes   byteSize `placeholder:"SIZE" default:"16MiB" help:"Least growth that is a step, in bytes: both must be reached."`
-	LeakReport      string   `placeholder:"FILE" help:"Once stopped, write the last heap dump to FILE, for jeprof, and jemalloc's leak summary to stderr; - is the summary only."`
+	HeapAutoDump    bool     `negatable:"" default:"true" help:"Keep a heap dump at each step of growth, and log the stack that grew most."`
+	HeapStepPercent float64  `placeholder:"PERCENT" default:"20" help:"Smallest growth that is a step, as a percentage of the last maximum."`
+	HeapStepBytes   byteSize `placeholder:"SIZE" default:"16MiB" help:"Smallest growth that is a step, in bytes. A step reaches both this and the percentage."`
+	LeakReport      string   `placeholder:"FILE" help:"At the end, write the last heap dump to FILE, for jeprof, and jemalloc's leak summary to stderr. With - only the summary is written."`
 }
 
 // nativeGroup is what the help says above nativeFlags.
 var nativeGroup = kong.Group{
 	Key: "native", Title: "Native memory",
-	Description: "Allocations of C code are sampled, one each 512 KiB. How, is jemalloc's business and said in MALLOC_CONF: " +
-		"lg_prof_sample:17 is one each 128 KiB, prof_active:false waits for PUT /admin/jeprof/active, prof:false is no profiling, " +
-		"prof_leak:true and prof_final:true make their reports at the end here as well.",
+	Description: "Allocations of C code are sampled, one in each 512 KiB. jemalloc reads its settings from MALLOC_CONF: " +
+		"with lg_prof_sample:17 it samples one in each 128 KiB, with prof_active:false none until PUT /admin/jeprof/active, " +
+		"with prof:false none at all. prof_leak:true and prof_final:true make reports at the end, as --leak-report does.",
 }
 
 // Validate checks what kong does not.

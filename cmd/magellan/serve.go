@@ -28,27 +28,27 @@ import (
 )
 
 type serveCommand struct {
-	Listen         string        `placeholder:"HOST:PORT" default:":8080" help:"Where to answer requests; port 0 takes a free one. unix:PATH is a socket in the file system, for a proxy on the same machine."`
-	AdminListen    string        `placeholder:"HOST:PORT" default:"${admin_listen}" help:"Where to answer operators. Anything but a loopback address wants a token."`
-	CacheBytes     byteSize      `placeholder:"SIZE" default:"256MiB" help:"Memory for shops, such as 256MiB or 1GB; regions, datacenters and bad citizens come on top."`
-	MaxStale       time.Duration `placeholder:"DURATION" default:"${max_stale}" help:"Greatest age of an answer while ZooKeeper is away; after that it is 503. 0 is no bound."`
-	Snapshot       string        `placeholder:"FILE" help:"Keep what is held there, and serve it, STALE, when starting while ZooKeeper is away. A file for each server."`
-	SnapshotEvery  time.Duration `placeholder:"DURATION" default:"${snapshot_every}" help:"How often to write the snapshot."`
-	ShrinkGuard    int           `placeholder:"PERCENT" default:"${shrink_guard}" help:"Go on serving datacenters, regions and bad citizens of which more than this part is lost at once, until an operator accepts it; 0 is no guard."`
-	AuditRate      int           `placeholder:"N" default:"${audit_rate}" help:"How many shops, and how many of those that do not exist, to read again each second and compare with what is held; regions, datacenters and lists are compared within a minute. 0 is none of it."`
-	RequestTimeout time.Duration `placeholder:"DURATION" default:"${request_timeout}" help:"How long a request may wait for ZooKeeper; after that it is 504."`
-	MaxWait        time.Duration `placeholder:"DURATION" default:"${max_wait}" help:"How long a long poll may wait, whatever its client prefers."`
-	MaxPolls       int           `placeholder:"N" default:"${max_polls}" help:"How many long polls may wait at once; further ones are refused."`
-	MaxStreams     int           `placeholder:"N" default:"${max_streams}" help:"How many streams may be open at once; further ones are refused."`
-	CORSOrigins    []string      `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may read answers, by GET and HEAD, with commas between: https://shop.example, or * for all. Browsers keep answers from other pages."`
-	AccessLog      string        `placeholder:"FORMAT" enum:",off,json,combined" default:"" help:"Log each request: json, or combined as Apache does; off, or not given, is none."`
-	AccessLogFile  string        `placeholder:"FILE" help:"Where to: a file, which is appended to, or - for stdout, as if not given. --access-log has to say the format. Lines that come faster than they can be written are dropped."`
-	TrustedProxies []string      `placeholder:"CIDR" help:"Proxies whose X-Forwarded-For or Forwarded the access log believes, with commas between: addresses or prefixes, and unix for whoever connects to the socket of --listen=unix:PATH."`
-	StartTimeout   time.Duration `placeholder:"DURATION" default:"30s" help:"How long to wait for ZooKeeper at the start before giving up."`
-	DrainDelay     time.Duration `placeholder:"DURATION" default:"1s" help:"How long to go on serving, with /readyz failing and clients told to close their connections, once told to stop: longer than load balancers take to notice."`
-	Drain          time.Duration `placeholder:"DURATION" default:"30s" help:"How long requests under way may take to end after that; then they are cut off."`
+	Listen         string        `placeholder:"HOST:PORT" default:":8080" help:"Address for requests. With port 0 the system chooses a free port. unix:PATH is a socket in the file system, for a proxy on the same machine."`
+	AdminListen    string        `placeholder:"HOST:PORT" default:"${admin_listen}" help:"Address for operators. Unless it is a loopback address, a token is required."`
+	CacheBytes     byteSize      `placeholder:"SIZE" default:"256MiB" help:"Memory for shops, such as 256MiB or 1GB. Regions, datacenters and bad citizens need memory on top of it."`
+	MaxStale       time.Duration `placeholder:"DURATION" default:"${max_stale}" help:"Greatest age of an answer while ZooKeeper is away. Beyond it requests get 503. 0 means no limit."`
+	Snapshot       string        `placeholder:"FILE" help:"Save the cache's content to this file. If magellan starts while ZooKeeper is away, it serves that content as STALE. Each server needs a file of its own."`
+	SnapshotEvery  time.Duration `placeholder:"DURATION" default:"${snapshot_every}" help:"Interval at which the snapshot is written."`
+	ShrinkGuard    int           `placeholder:"PERCENT" default:"${shrink_guard}" help:"If more than this part of the datacenters, regions or bad citizens is lost at once, go on serving them until they are back or an operator accepts the loss. 0 turns the guard off."`
+	AuditRate      int           `placeholder:"N" default:"${audit_rate}" help:"Each second, read this many shops, and this many names of shops that do not exist, again and compare them with the cache. Regions, datacenters and lists are compared within a minute. 0 turns all of this off."`
+	RequestTimeout time.Duration `placeholder:"DURATION" default:"${request_timeout}" help:"How long a request may wait for ZooKeeper. After that it gets 504."`
+	MaxWait        time.Duration `placeholder:"DURATION" default:"${max_wait}" help:"How long a long poll may wait, even if its client prefers more."`
+	MaxPolls       int           `placeholder:"N" default:"${max_polls}" help:"How many long polls may wait at once. Further ones are refused."`
+	MaxStreams     int           `placeholder:"N" default:"${max_streams}" help:"How many streams may be open at once. Further ones are refused."`
+	CORSOrigins    []string      `name:"cors-origin" placeholder:"ORIGIN" help:"Origins whose pages may read answers in a browser, by GET and HEAD, separated by commas: https://shop.example, or * for all. Without this flag no page of another origin may."`
+	AccessLog      string        `placeholder:"FORMAT" enum:",off,json,combined" default:"" help:"Log each request: json, or combined (Apache's format). off, the default, logs none."`
+	AccessLogFile  string        `placeholder:"FILE" help:"Append the access log to this file. -, the default, is stdout. --access-log must name the format. If lines come faster than they can be written, some are dropped."`
+	TrustedProxies []string      `placeholder:"CIDR" help:"Proxies whose X-Forwarded-For or Forwarded header the access log believes, separated by commas: addresses or prefixes, and unix for all clients of the socket of --listen=unix:PATH."`
+	StartTimeout   time.Duration `placeholder:"DURATION" default:"30s" help:"How long to wait for ZooKeeper at the start. After that magellan ends with an error."`
+	DrainDelay     time.Duration `placeholder:"DURATION" default:"1s" help:"How long to go on serving after SIGTERM. During this time /readyz fails, and clients are asked to close their connections. Choose more than the time in which load balancers notice this."`
+	Drain          time.Duration `placeholder:"DURATION" default:"30s" help:"How long requests under way may take after --drain-delay. Then their connections are closed."`
 	CreateRoot     bool          `help:"Create the root znode and its directories if they do not exist."`
-	ReadyFile      string        `placeholder:"FILE" help:"Write the addresses and the process id there, as JSON, once ready; removed at the end."`
+	ReadyFile      string        `placeholder:"FILE" help:"When ready, write the addresses and the process id to this file, as JSON. The file is deleted at the end."`
 
 	tokenFlags
 	nativeFlags    `group:"native"`
