@@ -11,7 +11,8 @@ import (
 	"syscall"
 )
 
-// accessLogFile is where the access log goes to. A nil one is nowhere.
+// accessLogFile is the file of the access log, or stdout. It is nil if there is no
+// access log.
 type accessLogFile struct {
 	io.Writer
 	file *os.File // nil for stdout
@@ -23,8 +24,8 @@ func (c *serveCommand) openAccessLog(stdout io.Writer) (*accessLogFile, error) {
 	case c.AccessLog == "" || c.AccessLog == "off":
 		return nil, nil
 	case c.AccessLogFile == "" || c.AccessLogFile == "-":
-		// Who reads the log may end before the server does, and must not end it: the
-		// runtime does that to whoever writes to a broken stdout, unless told otherwise.
+		// The program that reads the log may end before the server does. The Go runtime
+		// ends a process that writes to a broken stdout, unless SIGPIPE is ignored.
 		signal.Ignore(syscall.SIGPIPE)
 		return &accessLogFile{Writer: stdout}, nil
 	}
@@ -35,7 +36,7 @@ func (c *serveCommand) openAccessLog(stdout io.Writer) (*accessLogFile, error) {
 	return &accessLogFile{file, file}, nil
 }
 
-// writer is l where there is one.
+// writer returns l as a writer, and nil if there is no log.
 func (l *accessLogFile) writer() io.Writer {
 	if l == nil {
 		return nil
@@ -43,7 +44,7 @@ func (l *accessLogFile) writer() io.Writer {
 	return l.Writer
 }
 
-// Close closes a file.
+// Close closes the file. It leaves stdout open.
 func (l *accessLogFile) Close() error {
 	if l == nil || l.file == nil {
 		return nil
@@ -51,9 +52,9 @@ func (l *accessLogFile) Close() error {
 	return l.file.Close()
 }
 
-// trustedProxies parses --trusted-proxies. An address is a prefix with itself in it;
-// unix says that the peers of a unix socket are trusted. What can match nobody is an
-// error.
+// trustedProxies parses --trusted-proxies. A single address becomes a prefix of full
+// length. unix means that all peers of a unix socket are trusted. A prefix that no
+// client can match is an error.
 func (c *serveCommand) trustedProxies() (proxies []netip.Prefix, unix bool, err error) {
 	for _, text := range c.TrustedProxies {
 		if text == "unix" {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestTrustedProxies: whom --trusted-proxies trusts; what could match nobody is refused.
+// TestTrustedProxies: which proxies --trusted-proxies trusts. A prefix that no client can
+// match is refused.
 func TestTrustedProxies(t *testing.T) {
 	for _, tt := range []struct{ listen, text, want, says string }{
 		{":8080", "10.1.2.3/8 192.0.2.1 2001:db8::1 2001:db8::1/32", "[10.0.0.0/8 192.0.2.1/32 2001:db8::1/128 2001:db8::/32] false", ""},

@@ -8,8 +8,8 @@ import (
 	"magellan/internal/zk"
 )
 
-// parseACL reads an ACL as --acl has it: creator, world, or entries as zkCli's setAcl
-// has them, SCHEME:ID:PERMS with commas between.
+// parseACL parses the ACL of --acl: creator, world, or entries in the format of zkCli's
+// setAcl, SCHEME:ID:PERMS separated by commas.
 func parseACL(text string) ([]zk.ACL, error) {
 	switch text {
 	case "creator":
@@ -21,7 +21,7 @@ func parseACL(text string) ([]zk.ACL, error) {
 	for entry := range strings.SplitSeq(text, ",") {
 		entry = strings.TrimSpace(entry)
 		scheme, rest, ok := strings.Cut(entry, ":")
-		last := strings.LastIndexByte(rest, ':') // an id may hold some
+		last := strings.LastIndexByte(rest, ':') // an id may contain colons
 		if !ok || last < 0 || scheme == "" {
 			return nil, fmt.Errorf("%q is neither creator nor world nor SCHEME:ID:PERMS, such as world:anyone:r or auth::cdrwa", entry)
 		}
@@ -34,7 +34,7 @@ func parseACL(text string) ([]zk.ACL, error) {
 		case scheme == "world" && id != "anyone":
 			return nil, fmt.Errorf("%q: the one id of world is anyone: write world:anyone:%s", entry, letters)
 		case scheme == "digest" && !isDigest(id):
-			// The entry is not repeated: it may have a password in it.
+			// The error does not repeat the entry, which may contain a password.
 			return nil, fmt.Errorf("digest takes USER:HASH, where HASH is the SHA-1 of USER:PASSWORD in base64; for the identity given with --auth write auth::%s", letters)
 		}
 		acl = append(acl, zk.ACL{Perms: perms, Scheme: scheme, ID: id})
@@ -42,7 +42,7 @@ func parseACL(text string) ([]zk.ACL, error) {
 	return acl, nil
 }
 
-// parsePerms reads some of the letters cdrwa.
+// parsePerms parses permissions, which are letters out of cdrwa.
 func parsePerms(letters string) (perms zk.Perm, err error) {
 	known := map[rune]zk.Perm{'c': zk.PermCreate, 'd': zk.PermDelete, 'r': zk.PermRead, 'w': zk.PermWrite, 'a': zk.PermAdmin}
 	for _, letter := range letters {
@@ -57,15 +57,15 @@ func parsePerms(letters string) (perms zk.Perm, err error) {
 	return perms, nil
 }
 
-// isDigest reports whether an id is one that the scheme digest can ever match.
+// isDigest reports whether the scheme digest can match an id at all.
 func isDigest(id string) bool {
 	user, hash, ok := strings.Cut(id, ":")
 	sum, err := base64.StdEncoding.DecodeString(hash)
 	return ok && user != "" && err == nil && len(sum) == 20
 }
 
-// newACL returns the ACL of znodes that are made: what text says, or, where it is
-// empty, creator if credentials are given and world if not.
+// newACL returns the ACL for znodes that the program creates: that of text or, if text
+// is empty, creator if credentials are given and world if not.
 func (f *zookeeperFlags) newACL(text string) ([]zk.ACL, error) {
 	if text == "" {
 		text = "world"
@@ -74,7 +74,7 @@ func (f *zookeeperFlags) newACL(text string) ([]zk.ACL, error) {
 		}
 	}
 	if text == "creator" && len(f.Auth) == 0 && f.TLSCert == "" {
-		return nil, fail(exitUsage, "--acl: creator is whoever the credentials say, and none are given: see --auth")
+		return nil, fail(exitUsage, "--acl: creator is the identity of the credentials, and none are given: see --auth")
 	}
 	acl, err := parseACL(text)
 	if err != nil {

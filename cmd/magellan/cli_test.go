@@ -8,8 +8,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// TestFlags wants of each flag what users rely on: a variable of its own, and
-// help that is a sentence.
+// TestFlags checks that each flag has an environment variable of its own, and help that
+// is a sentence.
 func TestFlags(t *testing.T) {
 	variables := map[string]*kong.Flag{}
 	var walk func(node *kong.Node)
@@ -23,7 +23,7 @@ func TestFlags(t *testing.T) {
 				continue
 			}
 			env := f.Tag.Envs[0]
-			// Commands share the flags that say where the data is, or the server.
+			// Commands share the flags that name the data, or the server.
 			if other := variables[env]; other != nil && other.Name != f.Name {
 				t.Errorf("%s means --%s and --%s", env, f.Name, other.Name)
 			}
@@ -57,7 +57,7 @@ func TestByteSize(t *testing.T) {
 	}
 }
 
-// Secrets come with the end of a line, in variables as well.
+// Secrets end with a newline, in variables as well.
 func TestToken(t *testing.T) {
 	for given, want := range map[string]string{"": "", "s3cret": "s3cret", "s3cret\n": "s3cret", " s3cret\r\n": "s3cret"} {
 		f := tokenFlags{AdminToken: given}

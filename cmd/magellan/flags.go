@@ -21,7 +21,7 @@ import (
 	"magellan/internal/zk"
 )
 
-// zookeeperFlags say where the data is; serve and import share them.
+// zookeeperFlags name ZooKeeper and the data's place in it. serve and import share them.
 type zookeeperFlags struct {
 	Servers        []string      `placeholder:"HOST:PORT" default:"127.0.0.1:2181" help:"ZooKeeper's servers, separated by commas. They are tried in random order. The default port is 2181. IPv6 addresses are written in brackets. A path after the last server is the chroot: --root is below it."`
 	Root           string        `placeholder:"PATH" default:"${root}" help:"The znode below which all data is."`
@@ -34,7 +34,7 @@ type zookeeperFlags struct {
 	TLSKeyPassword string        `name:"tls-key-password" placeholder:"TEXT" help:"Password of the key. Other users can see the command line, so set the variable instead."`
 }
 
-// layout returns where the znodes are.
+// layout returns the paths of the znodes.
 func (f *zookeeperFlags) layout() (shops.Layout, error) {
 	l := shops.Layout{Root: f.Root, ShopBuckets: f.ShopBuckets}
 	if err := l.Validate(); err != nil {
@@ -43,7 +43,7 @@ func (f *zookeeperFlags) layout() (shops.Layout, error) {
 	return l, nil
 }
 
-// config returns how to reach ZooKeeper.
+// config returns the configuration of the client.
 func (f *zookeeperFlags) config(log *slog.Logger) (zk.Config, error) {
 	cfg := zk.Config{Servers: f.Servers, SessionTimeout: f.SessionTimeout, Logger: log}
 	if f.SessionTimeout <= 0 {
@@ -52,7 +52,7 @@ func (f *zookeeperFlags) config(log *slog.Logger) (zk.Config, error) {
 	for _, auth := range f.Auth {
 		scheme, data, ok := strings.Cut(auth, ":")
 		if !ok {
-			// The text is not repeated: it may be a password.
+			// The error does not repeat the text, which may be a password.
 			return cfg, fail(exitUsage, "--auth: want SCHEME:DATA, such as digest:user:password")
 		}
 		cfg.Auth = append(cfg.Auth, zk.Credential{Scheme: scheme, Data: data})
@@ -63,11 +63,11 @@ func (f *zookeeperFlags) config(log *slog.Logger) (zk.Config, error) {
 	return cfg, nil
 }
 
-// servers are ZooKeeper's as they were given.
+// servers returns --servers as it was given.
 func (f *zookeeperFlags) servers() string { return strings.Join(f.Servers, ",") }
 
-// orChroot names what else is to be checked where a znode does not exist: nothing, if
-// there is no chroot.
+// orChroot is for the message that a znode does not exist. If --servers has a chroot,
+// the chroot should be checked too.
 func (f *zookeeperFlags) orChroot() string {
 	if _, chroot, err := zk.ParseServers(f.Servers...); err == nil && chroot != "" {
 		return fmt.Sprintf(" and the chroot %s of --servers", chroot)
@@ -75,7 +75,8 @@ func (f *zookeeperFlags) orChroot() string {
 	return ""
 }
 
-// unreachable says that ZooKeeper cannot be used, and why as far as known.
+// unreachable returns the error that ZooKeeper cannot be used, with the reason if it is
+// known.
 func (f *zookeeperFlags) unreachable(after time.Duration, err error) error {
 	servers := f.servers()
 	if errors.Is(err, zk.ErrAuthFailed) {
@@ -84,11 +85,11 @@ func (f *zookeeperFlags) unreachable(after time.Duration, err error) error {
 			scheme, _, _ := strings.Cut(auth, ":")
 			schemes = append(schemes, scheme)
 		}
-		return fail(exitUnreachable, "ZooKeeper at %s refuses the credentials: check --auth (MAGELLAN_AUTH); does it know the scheme %s?", servers, strings.Join(schemes, ", "))
+		return fail(exitUnreachable, "ZooKeeper at %s refuses the credentials: check --auth (MAGELLAN_AUTH); does ZooKeeper have the scheme %s?", servers, strings.Join(schemes, ", "))
 	}
 	var denied *zk.Error
 	if errors.As(err, &denied) && denied.Code == zk.ErrNoAuth {
-		return fail(exitFailed, "ZooKeeper at %s does not let %s be read: check --auth (MAGELLAN_AUTH) and the ACL of that znode", servers, denied.Path)
+		return fail(exitFailed, "ZooKeeper at %s does not allow %s to be read: check --auth (MAGELLAN_AUTH) and the ACL of that znode", servers, denied.Path)
 	}
 	why := "check --servers and that it runs"
 	if names := f.unresolved(); len(names) > 0 {
@@ -97,7 +98,7 @@ func (f *zookeeperFlags) unreachable(after time.Duration, err error) error {
 	return fail(exitUnreachable, "ZooKeeper at %s cannot be reached (tried for %v): %s", servers, after, why)
 }
 
-// unresolved says which of the servers' names have no address, and why.
+// unresolved returns a message for each of the servers' names that has no address.
 func (f *zookeeperFlags) unresolved() []string {
 	const patience = 2 * time.Second
 	servers, _, _ := zk.ParseServers(f.Servers...) // Open has parsed them
@@ -115,12 +116,12 @@ func (f *zookeeperFlags) unresolved() []string {
 		})
 	}
 	lookups.Wait()
-	slices.Sort(said) // several ports may be of one name
+	slices.Sort(said) // one name may be there with several ports
 	return slices.DeleteFunc(slices.Compact(said), func(s string) bool { return s == "" })
 }
 
-// openFailed turns an error of zk.Open, or of what opens one, into one that says
-// whose fault it is.
+// openFailed gives an error of zk.Open the exit code of a usage error, if the command
+// line is the cause.
 func openFailed(err error) error {
 	if errors.Is(err, zk.ErrBadArguments) || errors.Is(err, zk.ErrNoTLS) {
 		return &codedError{exitUsage, err}
@@ -128,7 +129,7 @@ func openFailed(err error) error {
 	return err
 }
 
-// connect opens a session and waits until it is good for requests.
+// connect opens a session and waits until it can be used for requests.
 func (f *zookeeperFlags) connect(ctx context.Context, timeout time.Duration, log *slog.Logger) (*zk.Client, error) {
 	cfg, err := f.config(log)
 	if err != nil {
@@ -147,15 +148,15 @@ func (f *zookeeperFlags) connect(ctx context.Context, timeout time.Duration, log
 		}
 		return nil, f.unreachable(timeout, err)
 	}
-	if _, err := client.Exists(waiting, "/"); errors.Is(err, zk.ErrNoNode) { // there is a root unless it is a chroot
+	if _, err := client.Exists(waiting, "/"); errors.Is(err, zk.ErrNoNode) { // only a chroot may be absent
 		client.Close()
 		_, chroot, _ := zk.ParseServers(f.Servers...) // Open has parsed it
-		return nil, fail(exitNotFound, "the chroot %s of --servers does not exist on ZooKeeper: create it, or leave it away and put it before --root", chroot)
+		return nil, fail(exitNotFound, "the chroot %s of --servers does not exist on ZooKeeper: create it, or leave it out and put its path before that of --root", chroot)
 	}
 	return client, nil
 }
 
-// logFlags say what is logged and how.
+// logFlags choose the log's level and format.
 type logFlags struct {
 	LogLevel  string `placeholder:"LEVEL" enum:"debug,info,warn,error" default:"info" help:"Lowest level to log: debug (each request), info, warn or error."`
 	LogFormat string `placeholder:"FORMAT" enum:"text,json" default:"text" help:"Format of the log on stderr: text or json."`
@@ -186,14 +187,14 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// tokenFlags say which token operators' requests bring; serve and heap share them.
+// tokenFlags set the token of operators' requests. serve and heap share them.
 type tokenFlags struct {
 	AdminToken     string `placeholder:"TOKEN" xor:"token" env:"MAGELLAN_ADMIN_TOKEN" help:"Token that operators' requests must have, as bearer token or as password. Other users can see the command line, so set the variable or use the file instead."`
 	AdminTokenFile string `placeholder:"FILE" xor:"token" env:"MAGELLAN_ADMIN_TOKEN_FILE" help:"File that contains the token."`
 }
 
-// token returns the token, empty for none. A file that has none is a mistake, and
-// would let everybody in.
+// token returns the token. It is empty if none is given. An empty file is an error,
+// because without a token everybody would have access.
 func (f *tokenFlags) token() (string, error) {
 	name, text := "--admin-token (MAGELLAN_ADMIN_TOKEN)", f.AdminToken
 	if f.AdminTokenFile != "" {
@@ -206,12 +207,13 @@ func (f *tokenFlags) token() (string, error) {
 	} else if text == "" {
 		return "", nil
 	}
-	// The end of the line is none of it: files have one, and variables made of files.
+	// Files end with a newline, and so do variables that are made from files. The newline
+	// is no part of the token.
 	token := strings.TrimSpace(text)
 	if token == "" {
-		return "", fail(exitUsage, "%s is empty: it has to hold the token", name)
+		return "", fail(exitUsage, "%s is empty: it must contain the token", name)
 	}
-	if strings.ContainsFunc(token, unicode.IsControl) { // nobody could send it
+	if strings.ContainsFunc(token, unicode.IsControl) { // no request could contain it
 		return "", fail(exitUsage, "%s: a token is one line of text", name)
 	}
 	return token, nil

@@ -25,13 +25,13 @@ type getCommand struct {
 	Timeout time.Duration `env:"MAGELLAN_GET_TIMEOUT" placeholder:"DURATION" default:"10s" help:"How long to wait for an answer."`
 }
 
-// problem is the server's way to say no (RFC 9457).
+// problem is a problem document (RFC 9457), which the server sends with an error.
 type problem struct {
 	Type, Title, Detail string
 }
 
-// ask sends a request and decodes the answer into v, or prints it as it is where
-// that is wanted; then v is left as it was.
+// ask sends a request and decodes the answer into v, unless v is nil. With --json it
+// also prints the answer unchanged.
 func (c *getCommand) ask(ctx context.Context, con *console, method, path string, query url.Values, body, v any) error {
 	server := remote{flag: "--server", url: c.Server, timeout: c.Timeout}
 	resp, answer, err := server.ask(ctx, method, path, query, body)
@@ -42,14 +42,14 @@ func (c *getCommand) ask(ctx context.Context, con *console, method, path string,
 		return refusal(c.Server, resp, answer)
 	}
 	if resp.Header.Get("X-Cache") == "STALE" {
-		fmt.Fprintf(con.err, "magellan: this was true %s seconds ago: ZooKeeper is out of the server's reach, or what it holds cannot be served (/admin/problems)\n", resp.Header.Get("Age"))
+		fmt.Fprintf(con.err, "magellan: this was true %s seconds ago: the server cannot reach ZooKeeper, or cannot serve what ZooKeeper holds (see /admin/problems)\n", resp.Header.Get("Age"))
 	}
 	if c.JSON {
 		_, err = con.out.Write(answer)
 	}
 	if err == nil && v != nil {
 		if err = json.Unmarshal(answer, v); err != nil {
-			err = fmt.Errorf("the answer of %s is none of magellan's: %w", c.Server, err)
+			err = fmt.Errorf("the answer of %s is not one of magellan: %w", c.Server, err)
 		}
 	}
 	return err
@@ -202,7 +202,7 @@ type badCitizen struct {
 	Prefix, List, Reason, Expires string
 }
 
-// Run lists, or asks for addresses one after the other.
+// Run lists all bad citizens, or sends one request for each address.
 func (g *getBadCitizens) Run(ctx context.Context, c *getCommand, con *console) error {
 	if len(g.Addresses) == 0 {
 		var answer struct{ Entries []badCitizen }

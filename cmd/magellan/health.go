@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// healthCommand is for images that hold nothing but this binary: a health check
-// there has no curl.
+// healthCommand is for images that contain only this binary: a health check there has
+// no curl.
 type healthCommand struct {
 	Ready   bool          `env:"MAGELLAN_HEALTH_READY" help:"Check whether the server is ready for requests, not only alive."`
 	Listen  string        `env:"MAGELLAN_LISTEN" placeholder:"HOST:PORT" default:":8080" help:"Address on which the server on this machine listens."`
@@ -18,7 +18,7 @@ type healthCommand struct {
 	Timeout time.Duration `env:"MAGELLAN_HEALTH_TIMEOUT" placeholder:"DURATION" default:"2s" help:"How long to wait for an answer."`
 }
 
-// Run asks, and says in the exit code what the answer was.
+// Run sends the request. The exit code tells whether the answer was good.
 func (c *healthCommand) Run(ctx context.Context, con *console) error {
 	server := remote{flag: "--server", url: c.Server, timeout: c.Timeout}
 	if path, ok := strings.CutPrefix(c.Listen, unixPrefix); ok && c.Server == "" {

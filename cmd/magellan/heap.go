@@ -64,12 +64,12 @@ func (c *heapCommand) ask(ctx context.Context, method, path string, query url.Va
 	case resp.StatusCode == http.StatusUnauthorized && resp.Request.Header.Get("Authorization") != "":
 		return nil, fail(exitUsage, "%s has another admin token than the one given: check MAGELLAN_ADMIN_TOKEN or --admin-token-file", c.server())
 	case resp.StatusCode == http.StatusUnauthorized:
-		return nil, fail(exitUsage, "%s wants the admin token: set MAGELLAN_ADMIN_TOKEN, or give --admin-token-file", c.server())
+		return nil, fail(exitUsage, "%s requires the admin token: set MAGELLAN_ADMIN_TOKEN, or give --admin-token-file", c.server())
 	}
 	return nil, c.refusal(resp, answer)
 }
 
-// server is the address as it may be shown: the token can be its password.
+// server returns the address without its password, which may be the token.
 func (c *heapCommand) server() string {
 	if u, err := url.Parse(c.Admin); err == nil {
 		return u.Redacted()
@@ -77,12 +77,12 @@ func (c *heapCommand) server() string {
 	return c.Admin
 }
 
-// refusal turns an answer that is not good into an error. It is a problem document,
-// or under /debug/pprof plain text.
+// refusal turns an answer with an error status into an error. The answer is a problem
+// document or, under /debug/pprof, plain text.
 func (c *heapCommand) refusal(resp *http.Response, answer []byte) error {
 	var p problem
 	switch {
-	case json.Unmarshal(answer, &p) == nil && p.Type == "" && p.Detail != "": // the public address gives a type
+	case json.Unmarshal(answer, &p) == nil && p.Type == "" && p.Detail != "": // problems of the public address have a type
 	case resp.Header.Get("X-Go-Pprof") != "":
 		p.Detail = strings.TrimSpace(string(answer))
 	default:
@@ -102,7 +102,7 @@ func (c *heapCommand) get(ctx context.Context, method, path string, query url.Va
 		return err
 	}
 	if err := json.Unmarshal(answer, v); err != nil {
-		return fmt.Errorf("the answer of %s is none of magellan's: %w", c.server(), err)
+		return fmt.Errorf("the answer of %s is not one of magellan: %w", c.server(), err)
 	}
 	return nil
 }
@@ -120,22 +120,22 @@ func (c *heapCommand) profile(ctx context.Context, path string, query url.Values
 	return p, nil
 }
 
-// dumps returns what the server keeps, oldest first.
+// dumps returns the dumps that the server keeps, oldest first.
 func (c *heapCommand) dumps(ctx context.Context) ([]pprof.Dump, error) {
 	var kept struct{ Dumps []pprof.Dump }
 	err := c.get(ctx, http.MethodGet, jeprofPath+"/dumps", nil, &kept)
 	return kept.Dumps, err
 }
 
-// ends replaces what was not given by the newest dump, and the oldest of the same
-// process: what an earlier one held is no growth of this one.
+// ends returns the two dumps to compare. The default is the newest dump, and the oldest
+// one of the same process: what an earlier process held is no growth of this process.
 func (c *heapCommand) ends(ctx context.Context, from, to string, con *console) (string, string, error) {
 	all, err := c.dumps(ctx)
 	if err != nil {
 		return "", "", err
 	}
 	if len(all) < 1 && (from == "" || to == "") {
-		return "", "", fail(exitNotFound, "the server keeps no dumps, and two are needed: magellan heap dump takes one")
+		return "", "", fail(exitNotFound, "the server keeps no dumps, and two are needed: take one with magellan heap dump")
 	}
 	if to == "" {
 		to = all[len(all)-1].ID
@@ -145,15 +145,15 @@ func (c *heapCommand) ends(ctx context.Context, from, to string, con *console) (
 	}
 	later := index(to)
 	if later < 0 {
-		return cmp.Or(from, to), to, nil // the server says that there is no such dump
+		return cmp.Or(from, to), to, nil // the server answers that there is no such dump
 	}
 	if from == "" {
 		if from = all[slices.IndexFunc(all, all[later].SameProcess)].ID; from == to {
-			return "", "", fail(exitNotFound, "the server keeps no earlier dump of the same process, and two are needed: magellan heap dump takes one")
+			return "", "", fail(exitNotFound, "the server keeps no earlier dump of the same process, and two are needed: take one with magellan heap dump")
 		}
 	}
 	if earlier := index(from); earlier >= 0 && !all[earlier].SameProcess(all[later]) {
-		fmt.Fprintln(con.err, "magellan: the two dumps are of different processes: the difference is no growth")
+		fmt.Fprintln(con.err, "magellan: the two dumps are of different processes, so their difference is no growth")
 	}
 	return from, to, nil
 }
@@ -202,7 +202,7 @@ func describeDump(w io.Writer, d pprof.Dump) {
 	}
 }
 
-// size is a number of bytes for people.
+// size formats a number of bytes for people.
 func size(n int64) string { return heapprof.Amount(float64(n), "bytes") }
 
 type heapList struct{}
@@ -227,7 +227,7 @@ func (heapList) Run(ctx context.Context, c *heapCommand, con *console) error {
 	})
 }
 
-// reportFlags say how a profile is printed; top and diff share them.
+// reportFlags choose how a profile is printed. top and diff share them.
 type reportFlags struct {
 	Type   string `placeholder:"TYPE" enum:"inuse_space,inuse_objects,alloc_space,alloc_objects" default:"inuse_space" env:"MAGELLAN_HEAP_TYPE" help:"What to count: inuse_space (bytes that C holds), inuse_objects, alloc_space (all bytes that C has ever allocated) or alloc_objects."`
 	Rows   int    `short:"n" placeholder:"N" default:"20" env:"MAGELLAN_HEAP_ROWS" help:"How many functions or stacks to print."`
@@ -236,7 +236,7 @@ type reportFlags struct {
 }
 
 func (f *reportFlags) print(w io.Writer, p *profile.Profile) error {
-	for _, c := range p.Comments { // what there is to know of it, and what is missing
+	for _, c := range p.Comments { // how well its numbers are known, and what is missing
 		fmt.Fprintf(w, "# %s\n", c)
 	}
 	opts := heapprof.TopOptions{Type: f.Type, Rows: f.Rows, Cumulative: f.Cum}
@@ -281,8 +281,8 @@ func (h *heapTop) Run(ctx context.Context, c *heapCommand, con *console) error {
 	return h.print(con.out, p)
 }
 
-// profileOf is where the profile of a dump is; of now if id is empty, or of what
-// changes in some seconds.
+// profileOf returns the path and query of a profile: that of a dump, that of the next
+// seconds, or the present one.
 func profileOf(id string, seconds int) (string, url.Values) {
 	switch {
 	case id != "":
@@ -347,7 +347,7 @@ type heapOpen struct {
 func (h *heapOpen) Run(ctx context.Context, c *heapCommand, con *console) error {
 	tool, err := exec.LookPath("go")
 	if err != nil {
-		return fmt.Errorf("go is not installed here, whose pprof this starts: %s%s/ui/ shows the same", c.server(), jeprofPath)
+		return fmt.Errorf("heap open starts go tool pprof, and go is not installed here: %s%s/ui/ shows the same", c.server(), jeprofPath)
 	}
 	path, query := profileOf(h.ID, 0)
 	if h.From != "" {
@@ -357,7 +357,7 @@ func (h *heapOpen) Run(ctx context.Context, c *heapCommand, con *console) error 
 		}
 		path, query = jeprofPath+"/diff", url.Values{"from": {from}, "to": {to}}
 	}
-	// Not by its address: the token would be on pprof's command line.
+	// pprof gets a file and not the address: the token would be on its command line.
 	body, err := c.ask(ctx, http.MethodGet, path, query)
 	if err != nil {
 		return err
@@ -371,7 +371,7 @@ func (h *heapOpen) Run(ctx context.Context, c *heapCommand, con *console) error 
 	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}
-	// pprof takes a free port where none is named, and port 0 for a number.
+	// pprof chooses a free port if none is given. It would use port 0 as it is.
 	listen := h.HTTP
 	if host, isFree := strings.CutSuffix(listen, ":0"); isFree {
 		listen = host + ":"
@@ -386,7 +386,7 @@ func (h *heapOpen) Run(ctx context.Context, c *heapCommand, con *console) error 
 	cmd.WaitDelay = 5 * time.Second
 	err = cmd.Run()
 	if ctx.Err() != nil || cmd.ProcessState != nil && !cmd.ProcessState.Exited() {
-		return nil // Ctrl-C is how this ends: it may reach pprof before us
+		return nil // the user has ended it with Ctrl-C, which may reach pprof first
 	}
 	if err != nil {
 		return fmt.Errorf("go tool pprof: %w", err)

@@ -31,7 +31,7 @@ func init() {
 	commands["whole"] = cmdWhole
 }
 
-// get asks for what must be there, with the admin token if there is one.
+// get requests an address that must exist, with the admin token if there is one.
 func get(ts *testscript.TestScript, url string) []byte {
 	req, err := http.NewRequest(http.MethodGet, url, nil)
 	ts.Check(err)
@@ -49,8 +49,8 @@ func get(ts *testscript.TestScript, url string) []byte {
 	return body
 }
 
-// profile URL|FILE parses a profile as go tool pprof does and prints the stacks on
-// which anything was allocated: "alloc_space: innermost < … < outermost".
+// profile URL|FILE parses a profile as go tool pprof does and prints the stacks with
+// allocations: "alloc_space: innermost < … < outermost".
 func cmdProfile(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 1, "profile URL|FILE")
 	var text []byte
@@ -80,7 +80,7 @@ func cmdProfile(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// load URL N asks for URL0, URL1 and so on.
+// load URL N requests URL0, URL1 and so on, N in all.
 func cmdLoad(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 2, "load URL N")
 	n, err := strconv.Atoi(args[1])
@@ -90,8 +90,8 @@ func cmdLoad(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// adds URL PID wants the parts of a ledger to add up to what the kernel says is
-// resident, within 3 %.
+// adds URL PID checks that the parts of a ledger add up to the kernel's count of resident
+// memory, within 3 %.
 func cmdAdds(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 2, "adds URL PID")
 	near := func(what string, got, want int64) {
@@ -152,7 +152,8 @@ func cmdStorm(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// whole DIR wants whole dumps there and nothing else, and prints their number.
+// whole DIR checks that the directory contains complete dumps and nothing else, and
+// prints their number.
 func cmdWhole(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 1, "whole DIR")
 	dir := ts.MkAbs(args[0])
@@ -191,7 +192,7 @@ func cmdWhole(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprintf(ts.Stdout(), "%d dumps\n", found[".heap"])
 }
 
-// TestWatchPage wants a page to fit on its terminal and to say what matters.
+// TestWatchPage checks that a page fits on its terminal and has the important values.
 func TestWatchPage(t *testing.T) {
 	v := &watchView{server: "http://127.0.0.1:6060", interval: 2e9}
 	stack := growing{Verdict: "suspect", BytesPerHour: 180 << 20, Error: 1 << 20, Confidence: 0.9999, LiveBytes: 30 << 20}
@@ -250,7 +251,7 @@ func TestWatchPage(t *testing.T) {
 	}
 }
 
-// TestWatchLine wants a header once, and a line for each look.
+// TestWatchLine checks for one header, and a line for each measurement.
 func TestWatchLine(t *testing.T) {
 	var out strings.Builder
 	v := &watchView{}

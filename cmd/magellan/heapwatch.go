@@ -35,8 +35,8 @@ func (h *heapWatch) Validate() error {
 	return nil
 }
 
-// Run looks at the server again and again until Ctrl-C, which is no failure. On a
-// terminal it draws one page over the other, elsewhere it prints a line each time.
+// Run measures at intervals until Ctrl-C, which is no failure. On a terminal it redraws
+// one page; elsewhere it prints a line for each measurement.
 func (h *heapWatch) Run(ctx context.Context, c *heapCommand, con *console) error {
 	var show func(v *watchView) error
 	if f, ok := con.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -57,7 +57,7 @@ func (h *heapWatch) Run(ctx context.Context, c *heapCommand, con *console) error
 		case err != nil && v.looks == 0:
 			return err
 		case err != nil:
-			v.fault = err.Error() // it may come back: an outage is worth watching, too
+			v.fault = err.Error() // the server may come back, so an outage does not end the watch
 		default:
 			v.add(now)
 		}
@@ -75,7 +75,7 @@ func (h *heapWatch) Run(ctx context.Context, c *heapCommand, con *console) error
 	}
 }
 
-// look is what the server says of itself at one time.
+// look is one measurement.
 type look struct {
 	ledger pprof.Ledger
 	leaks  ranking
@@ -98,9 +98,9 @@ type growing struct {
 	Confidence   float64
 	LiveBytes    float64 `json:"live_bytes"`
 	Ways         int
-	Cause        *frame  // of several ways
-	Stack        []frame // of several ways, what they have in common at the inner end
-	Callers      []frame // and at the outer end
+	Cause        *frame  // if there are several ways: the function that explains them
+	Stack        []frame // if there are several ways: their common inner end
+	Callers      []frame // if there are several ways: their common outer end
 }
 
 type frame struct {
@@ -108,7 +108,7 @@ type frame struct {
 	Line           int
 }
 
-// String is a function with its line.
+// String returns the function with its line.
 func (f frame) String() string {
 	name := path.Base(f.Function) // without the directories of a Go package
 	if f.File != "" {
@@ -117,7 +117,7 @@ func (f frame) String() string {
 	return name
 }
 
-// look asks for both. Neither takes a dump.
+// look requests both. Neither request takes a dump.
 func (c *heapCommand) look(ctx context.Context) (l look, err error) {
 	if err = c.get(ctx, http.MethodGet, memoryPath, nil, &l.ledger); err == nil {
 		err = c.get(ctx, http.MethodGet, jeprofPath+"/leaks", url.Values{"all": {"1"}}, &l.leaks)
@@ -125,18 +125,18 @@ func (c *heapCommand) look(ctx context.Context) (l look, err error) {
 	return l, err
 }
 
-// watchView is what is known after some looks, and how it is shown.
+// watchView has the results of the measurements, and draws them.
 type watchView struct {
 	server   string
 	interval time.Duration
 	looks    int
 	first    look
 	now      look
-	rss      []int64 // of the last looks, for the curve
-	fault    string  // why there is nothing newer, empty if there is
+	rss      []int64 // of the last measurements, for the curve
+	fault    string  // why the last measurement failed; empty if it did not
 }
 
-// maxCurve bounds the looks that are remembered: no terminal is wider.
+// maxCurve is how many measurements are kept. No terminal is wider.
 const maxCurve = 512
 
 func (v *watchView) add(l look) {
@@ -149,8 +149,8 @@ func (v *watchView) add(l look) {
 	}
 }
 
-// line writes what is new in one line, and before the first a header. The columns
-// add up to what is resident.
+// line writes the last measurement in one line, and a header before the first line.
+// The columns add up to the resident memory.
 func (v *watchView) line(w io.Writer) error {
 	if v.fault != "" {
 		_, err := fmt.Fprintf(w, "# %s\n", v.fault)
@@ -173,7 +173,7 @@ func (v *watchView) line(w io.Writer) error {
 	return err
 }
 
-// growing are the stacks that grow at all, those first that stand out most.
+// growing returns the stacks that grow, the most significant ones first.
 func (r ranking) growing() []growing {
 	var out []growing
 	for _, g := range r.Stacks {
@@ -184,8 +184,8 @@ func (r ranking) growing() []growing {
 	return out
 }
 
-// String is a stack and its growth in one line. Of several it is the function that
-// explains the growth.
+// String returns a stack and its growth in one line. If a suspect has several stacks,
+// the line names the function that explains the growth.
 func (g growing) String() string {
 	const shown = 6
 	var names []string
@@ -207,13 +207,13 @@ func (g growing) String() string {
 	return text
 }
 
-// after is what follows a function on the way to the outer end; all, if it is not
-// there.
+// after returns the frames between a function and the outer end. It returns all frames
+// if the function is not among them.
 func after(callers []frame, f frame) []frame {
 	return callers[slices.Index(callers, f)+1:]
 }
 
-// page is what fits on a terminal, line by line.
+// page returns the lines that fit on a terminal.
 func (v *watchView) page(width, height int) []string {
 	l, first := v.now.ledger, v.first.ledger
 	out := []string{
@@ -284,7 +284,7 @@ func appendFrames(out []string, frames []frame) []string {
 	return out
 }
 
-// plus is a change with its sign.
+// plus formats a change with its sign.
 func plus(n int64) string {
 	if n > 0 {
 		return "+" + size(n)
@@ -311,12 +311,12 @@ func curve(values []int64, width int) string {
 	return string(out)
 }
 
-// screen is a terminal that is drawn on: its other page, so that what stood there
-// comes back at the end.
+// screen is the alternate page of a terminal. At the end the terminal shows its former
+// content again.
 type screen struct{ f *os.File }
 
 const (
-	enterPage = "\x1b[?1049h\x1b[?25l" // the other page, without the cursor
+	enterPage = "\x1b[?1049h\x1b[?25l" // the alternate page, without the cursor
 	leavePage = "\x1b[?25h\x1b[?1049l"
 	goHome    = "\x1b[H"
 	clearLine = "\x1b[K"
@@ -324,11 +324,11 @@ const (
 )
 
 func openScreen(f *os.File) *screen {
-	_, _ = io.WriteString(f, enterPage) // draw tells whether the terminal is gone
+	_, _ = io.WriteString(f, enterPage) // draw reports whether the terminal is gone
 	return &screen{f}
 }
 
-// draw draws over what was drawn before, in one write: nothing flickers.
+// draw overwrites the page in one write, so that it does not flicker.
 func (s *screen) draw(v *watchView) error {
 	width, height, err := term.GetSize(int(s.f.Fd()))
 	if err != nil || width == 0 || height == 0 {

@@ -76,7 +76,7 @@ func (c *importCommand) Run(ctx context.Context, con *console) error {
 		i.writer = &writer{client: client, patience: c.Timeout, acl: acl}
 		if c.ACL != "" {
 			if missing := i.writer.lockedOut(ctx, layout.Root); missing != "" {
-				return fail(exitUsage, "--acl: import could not %s what it makes itself: add an entry for its own identity, such as auth::cdrwa for that of --auth; nothing has been written", missing)
+				return fail(exitUsage, "--acl: import could not %s the znodes that it creates: add an entry for its own identity, such as auth::cdrwa for that of --auth; nothing has been written", missing)
 			}
 		}
 	}
@@ -97,7 +97,7 @@ func (c *importCommand) Run(ctx context.Context, con *console) error {
 	case errors.Is(err, zk.ErrNoAuth):
 		return fmt.Errorf("%w: give credentials that may write there with --auth (MAGELLAN_AUTH)", err)
 	case errors.Is(err, zk.ErrInvalidACL):
-		return fmt.Errorf("%w: ZooKeeper does not know a scheme of --acl, or has no identity of this client for creator: check --acl and --auth (MAGELLAN_AUTH)", err)
+		return fmt.Errorf("%w: ZooKeeper does not have a scheme of --acl, or has no identity of this client for creator: check --acl and --auth (MAGELLAN_AUTH)", err)
 	case err != nil:
 		return err
 	case i.count.bad > 0:
@@ -106,7 +106,7 @@ func (c *importCommand) Run(ctx context.Context, con *console) error {
 	return nil
 }
 
-// open opens the files. size is what they hold in bytes, -1 if that is unknown.
+// open opens the files. size is the number of their bytes, or -1 if that is unknown.
 func (c *importCommand) open(stdin *os.File) (sources []*source, size int64, closeFiles func(), err error) {
 	names := c.Files
 	if len(names) == 0 {
@@ -161,7 +161,8 @@ type importer struct {
 	mu    sync.Mutex
 	count struct{ created, updated, unchanged, checked, bad int }
 
-	// named has what the imported records refer to, held what they are.
+	// named has the names to which imported records refer, held the names of imported
+	// records.
 	named map[kind]map[string]reference
 	held  map[kind]map[string]bool
 }
@@ -173,10 +174,11 @@ type reference struct {
 	more int // further references
 }
 
-// run reads the sources and writes what they hold. After the end of ctx it
-// reads no further; what is being written is finished.
+// run reads the sources and writes their records. When ctx ends, run stops reading and
+// finishes the writes that are under way.
 func (i *importer) run(ctx context.Context, sources []*source, inFlight int) error {
-	// A cut during the last writes must not keep an interrupted import for long.
+	// If the connection is cut during the last writes, an interrupted import must still
+	// end soon.
 	const grace = 5 * time.Second
 	writing, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
@@ -184,8 +186,8 @@ func (i *importer) run(ctx context.Context, sources []*source, inFlight int) err
 		time.AfterFunc(grace, func() { stop(ctx.Err()) })
 	})()
 
-	// A record goes to the worker of its path: of two for one znode, the later
-	// one is written last.
+	// All records of one path go to the same worker, so that the later one is written
+	// last.
 	var workers sync.WaitGroup
 	var lanes []chan job
 	seed := maphash.MakeSeed()
@@ -235,16 +237,16 @@ func (i *importer) run(ctx context.Context, sources []*source, inFlight int) err
 	return nil
 }
 
-// job is a record on its way to ZooKeeper.
+// job is a record to write.
 type job struct {
 	record
 	file, path string
 }
 
-// write writes one record. An error means that it makes no sense to go on.
+// write writes one record. After an error the import cannot go on.
 func (i *importer) write(ctx context.Context, j job) error {
 	if ctx.Err() != nil {
-		return nil // the reason has been told
+		return nil // the reason has been reported
 	}
 	did, err := i.writer.put(ctx, j.path, j.data)
 	if errors.Is(err, zk.ErrTooLarge) {
@@ -281,7 +283,7 @@ func (i *importer) path(r record) string {
 	}
 }
 
-// report tells about a line, and counts it unless it is a warning.
+// report prints an error about a line, and counts the line unless it is a warning.
 func (i *importer) report(err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -291,7 +293,7 @@ func (i *importer) report(err error) {
 	i.bar.print(func() { fmt.Fprintln(i.stderr, err) })
 }
 
-// note remembers what a record is and what it refers to.
+// note notes a record's name and the name to which it refers.
 func (i *importer) note(s *source, r record) {
 	if r.kind == datacenters || r.kind == regions {
 		if i.held[r.kind] == nil {
@@ -314,9 +316,9 @@ func (i *importer) note(s *source, r record) {
 	i.named[r.refers][r.refersTo] = ref
 }
 
-// checkReferences warns of datacenters and regions that are referred to and are
-// neither in the files nor in ZooKeeper. In a dry run of files that hold none of
-// them nothing can be said.
+// checkReferences warns of datacenters and regions to which records refer, and which
+// are neither in the files nor in ZooKeeper. In a dry run of files without any
+// datacenters or regions it cannot check this.
 func (i *importer) checkReferences(ctx context.Context) {
 	for _, to := range []struct {
 		kind     kind
@@ -335,7 +337,7 @@ func (i *importer) checkReferences(ctx context.Context) {
 		if i.writer != nil {
 			there, _, err := i.writer.client.Children(ctx, to.dir)
 			if err != nil && !errors.Is(err, zk.ErrNoNode) {
-				continue // what is wrong with ZooKeeper has been told
+				continue // the error of ZooKeeper has been reported
 			}
 			missing = slices.DeleteFunc(missing, func(name string) bool { return slices.Contains(there, name) })
 		}
@@ -344,7 +346,7 @@ func (i *importer) checkReferences(ctx context.Context) {
 			ref := i.named[to.kind][name]
 			err := fmt.Errorf("there is no %s %q: import it, too", to.one, name)
 			if ref.more > 0 {
-				err = fmt.Errorf("%w (as here, so in %d more records)", err, ref.more)
+				err = fmt.Errorf("%w (%d more records refer to it)", err, ref.more)
 			}
 			i.report(&lineError{file: ref.file, line: ref.line, warning: true, err: err})
 		}

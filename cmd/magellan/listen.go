@@ -13,13 +13,13 @@ import (
 const (
 	// unixPrefix begins the address of a socket in the file system.
 	unixPrefix = "unix:"
-	// maxSocketPath is how long the path of such a socket may be, in bytes: sun_path of
-	// unix(7) without the zero at its end.
+	// maxSocketPath is the greatest length of a socket's path, in bytes: that of sun_path
+	// in unix(7), without the final zero.
 	maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 )
 
-// checkSocket says what is wrong with the path of a socket. An abstract one is refused,
-// as no directory's permissions say who may connect to it.
+// checkSocket returns an error if the path of a socket cannot be used. It refuses an
+// abstract socket, because no directory's permissions restrict who may connect to it.
 func checkSocket(path string) error {
 	switch {
 	case path == "":
@@ -27,14 +27,14 @@ func checkSocket(path string) error {
 	case path[0] == '@':
 		return fmt.Errorf("unix:%s is an abstract socket, to which everybody on this machine could connect: write the path of a file, such as unix:/run/magellan.sock", path)
 	case len(path) > maxSocketPath:
-		return fmt.Errorf("the path of a unix socket has at most %d bytes, and this one %d: take a shorter one, such as unix:/run/magellan.sock", maxSocketPath, len(path))
+		return fmt.Errorf("the path of a unix socket has at most %d bytes, and this one %d: choose a shorter one, such as unix:/run/magellan.sock", maxSocketPath, len(path))
 	}
 	return nil
 }
 
-// listen listens at HOST:PORT, or at unix:PATH. A socket that nobody listens on any
-// more, as a killed process leaves it, is replaced. Who may connect to one is said by
-// the permissions of its directory, and it goes with the listener.
+// listen listens on HOST:PORT, or on unix:PATH. It replaces a socket on which nobody
+// listens any more, such as a killed process leaves behind. The permissions of the
+// directory restrict who may connect. When the listener is closed, the socket is deleted.
 func listen(flag, address string) (net.Listener, error) {
 	path, isUnix := strings.CutPrefix(address, unixPrefix)
 	if !isUnix {
@@ -70,19 +70,19 @@ func listen(flag, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// removeDead removes a socket that nobody listens on any more. Only a connection that
-// is refused says that of a socket: any other error may be a living one's, whose
-// datagrams are no connections, whose queue is full, or whose owner keeps us out.
+// removeDead deletes a socket on which nobody listens any more. Only a refused
+// connection proves that. A socket in use may give any other error: because it takes
+// datagrams, because its queue is full, or because we have no permission.
 func removeDead(path string) error {
 	conn, err := net.Dial("unix", path)
 	switch {
 	case err == nil:
 		conn.Close()
-		return fmt.Errorf("%s: somebody listens there already", path)
-	case errors.Is(err, fs.ErrNotExist): // it has gone meanwhile
+		return fmt.Errorf("%s: another process listens there already", path)
+	case errors.Is(err, fs.ErrNotExist): // it has been deleted meanwhile
 		return nil
 	case !errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%s is there already, and may be in use (%w): take another path, or remove it if nobody uses it", path, err)
+		return fmt.Errorf("%s is there already, and may be in use (%w): choose another path, or delete the file if no process uses it", path, err)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -90,7 +90,7 @@ func removeDead(path string) error {
 	return nil
 }
 
-// addressOf is what a listener's address is on the command line.
+// addressOf returns a listener's address in the form of the command line.
 func addressOf(l net.Listener) string {
 	if l.Addr().Network() == "unix" {
 		return unixPrefix + l.Addr().String()
@@ -98,7 +98,8 @@ func addressOf(l net.Listener) string {
 	return l.Addr().String()
 }
 
-// listenFailed says what is wrong with an address: that it is used, mostly.
+// listenFailed returns the error that an address cannot be used, mostly because it is in
+// use.
 func listenFailed(flag string, err error) error {
 	var addr *net.AddrError
 	var dns *net.DNSError

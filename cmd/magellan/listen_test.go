@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestListenReplacesOnlyTheDead: a socket that a killed process has left is replaced;
-// any other stays, also one that nobody can connect to.
+// TestListenReplacesOnlyTheDead: the socket of a killed process is replaced. Any other
+// socket stays, also one to which nobody can connect.
 func TestListenReplacesOnlyTheDead(t *testing.T) {
 	t.Chdir(t.TempDir()) // a socket's path is short
 	const path = "api.sock"

@@ -18,7 +18,7 @@ import (
 	"magellan/internal/admin"
 )
 
-// nativeFlags say what serve keeps of the memory that C holds.
+// nativeFlags choose which heap dumps serve takes and keeps.
 type nativeFlags struct {
 	HeapDir         string   `placeholder:"DIR" help:"Directory for heap dumps, which are still there after the process has ended. It is created if it does not exist. Each process needs a directory of its own. Without it dumps are kept in memory, in up to 16 MiB."`
 	HeapDumps       int      `placeholder:"N" default:"32" help:"How many heap dumps to keep. Those of the last growth are deleted last."`
@@ -29,7 +29,7 @@ type nativeFlags struct {
 	LeakReport      string   `placeholder:"FILE" help:"At the end, write the last heap dump to FILE, for jeprof, and jemalloc's leak summary to stderr. With - only the summary is written."`
 }
 
-// nativeGroup is what the help says above nativeFlags.
+// nativeGroup is the text of the help above nativeFlags.
 var nativeGroup = kong.Group{
 	Key: "native", Title: "Native memory",
 	Description: "Allocations of C code are sampled, one in each 512 KiB. jemalloc reads its settings from MALLOC_CONF: " +
@@ -49,7 +49,7 @@ func (f *nativeFlags) Validate() error {
 	case f.HeapStepBytes <= 0:
 		return errors.New("--heap-step-bytes: want at least 1")
 	}
-	// Said now and not when it is too late.
+	// Reported now, because at the end of the process it is too late.
 	if dir := filepath.Dir(f.LeakReport); f.LeakReport != "" && f.LeakReport != "-" {
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 			return fmt.Errorf("--leak-report: there is no directory %s", dir)
@@ -75,8 +75,8 @@ func (f *nativeFlags) recorder(log *slog.Logger, metrics prometheus.Registerer) 
 	return pprof.New(cfg)
 }
 
-// logProfiling says at the start which heap profiles there will be, and why not
-// better ones.
+// logProfiling logs at the start which heap profiles there will be, and why they are not
+// better.
 func (f *nativeFlags) logProfiling(log *slog.Logger) {
 	kind, reason := jemalloc.Unwinder()
 	if kind == jemalloc.UnwinderNone {
@@ -98,9 +98,8 @@ func (f *nativeFlags) logProfiling(log *slog.Logger) {
 	log.Info("native memory is profiled", attrs...)
 }
 
-// report makes the reports that are due at the end of the process: those that
-// MALLOC_CONF asks for, or in their place what --leak-report does. It also ends
-// the watch.
+// report makes the reports at the end of the process: that of --leak-report, or else
+// those that MALLOC_CONF asks for. It also ends the watch.
 func (f *nativeFlags) report(rec *pprof.Recorder, log *slog.Logger, stderr io.Writer) {
 	report, err := jemalloc.ConfiguredExitReport(stderr)
 	if err != nil && !errors.Is(err, jemalloc.ErrNotLinked) && f.LeakReport == "" {
@@ -116,14 +115,14 @@ func (f *nativeFlags) report(rec *pprof.Recorder, log *slog.Logger, stderr io.Wr
 	if err != nil {
 		log.Warn("the leak report is not complete", "error", err)
 	}
-	// jemalloc's summary is empty where no sample is in use: that is worth a line, too.
+	// If no sample is in use, jemalloc's summary is empty. Then this line is the report.
 	if err == nil && (report.Summary != nil || report.Dump != "") {
 		log.Info("native memory in use at the end", "bytes", leaks.Bytes, "objects", leaks.Objects,
 			"contexts", leaks.Contexts, "dump", cmp.Or(report.Dump, "none"))
 	}
 }
 
-// nativeRoutes are what operators can ask about native memory.
+// nativeRoutes are the operators' requests about native memory.
 func nativeRoutes(rec *pprof.Recorder) []admin.Route {
 	const prefix = "/admin/jeprof"
 	h := rec.Handler(prefix)

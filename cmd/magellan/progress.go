@@ -11,9 +11,9 @@ import (
 	"golang.org/x/term"
 )
 
-// progress shows how far an import is: records, records per second, and the time
-// left, which is reckoned from the bytes of the files. On anything but a terminal
-// it shows nothing.
+// progress shows the progress of an import: records, records per second, and the time
+// left, which is estimated from the bytes of the files. It shows nothing if the output
+// is no terminal.
 type progress struct {
 	mu      sync.Mutex
 	bar     *progressbar.ProgressBar // nil: not a terminal
@@ -22,7 +22,8 @@ type progress struct {
 	records int
 }
 
-// newProgress expects size bytes, -1 for an unknown number.
+// newProgress returns the progress of an import of size bytes. size is -1 if it is
+// unknown.
 func newProgress(w io.Writer, size int64) *progress {
 	p := &progress{start: time.Now()}
 	f, ok := w.(*os.File)
@@ -41,7 +42,7 @@ func newProgress(w io.Writer, size int64) *progress {
 	return p
 }
 
-// add counts records and the bytes they stood in.
+// add counts records and their bytes in the file.
 func (p *progress) add(records int, bytes int64) {
 	if p.bar == nil {
 		return
@@ -53,10 +54,10 @@ func (p *progress) add(records int, bytes int64) {
 		p.shown = now
 		p.bar.Describe(fmt.Sprintf("%d records, %.0f/s", p.records, float64(p.records)/now.Sub(p.start).Seconds()))
 	}
-	_ = p.bar.Add64(bytes) // fails past the end only, which does no harm
+	_ = p.bar.Add64(bytes) // fails only past the end, which does no harm
 }
 
-// print runs f, which prints lines, where they do not mix with the bar.
+// print removes the bar, runs f, which prints lines, and draws the bar again.
 func (p *progress) print(f func()) {
 	if p.bar == nil {
 		f()
@@ -68,7 +69,7 @@ func (p *progress) print(f func()) {
 	f()
 }
 
-// finish takes the bar away.
+// finish removes the bar.
 func (p *progress) finish() {
 	if p.bar != nil {
 		_ = p.bar.Finish()

@@ -20,7 +20,7 @@ import (
 	"magellan/internal/zk"
 )
 
-// kind is what a file holds.
+// kind is the kind of a file's records.
 type kind string
 
 const (
@@ -30,22 +30,22 @@ const (
 	badCitizens kind = "bad-citizens"
 )
 
-// record is a znode to be.
+// record is a znode to write.
 type record struct {
 	kind kind
 	name string
 	data []byte
-	// refers is what must exist for this record to be of use: a shop's
-	// datacenter, a datacenter's region. refersTo is empty where there is none.
+	// refers is the name of the record that this record needs: a shop's datacenter, a
+	// datacenter's region. refersTo is empty if it needs none.
 	refers   kind
 	refersTo string
 	line     int
-	// bytes is how far this record brings us in the file, what was skipped or
-	// bad before it included.
+	// bytes is the number of bytes of the file up to the end of this record, counted
+	// from the record before. Skipped and bad lines in between are included.
 	bytes int64
 }
 
-// lineError is about one line; reading goes on behind it.
+// lineError is about one line. Reading goes on after it.
 type lineError struct {
 	file string
 	line int // 0: about the whole file
@@ -68,13 +68,14 @@ func (e *lineError) Error() string {
 func (e *lineError) Unwrap() error { return e.err }
 
 const (
-	// maxLine bounds a line, in bytes; the longest that can be right is far
+	// maxLine is the greatest length of a line, in bytes. Every valid line is far
 	// shorter.
 	maxLine = 1 << 20
-	// maxFields bounds the fields of a record: each is compared with the others.
+	// maxFields is the greatest number of fields of a record. Each field is compared
+	// with the others.
 	maxFields = 1000
-	// maxList bounds the data of a list, in bytes: a request holds a path and
-	// some numbers beside it.
+	// maxList is the greatest size of a list, in bytes. A request also contains a path
+	// and some numbers.
 	maxList = zk.DefaultMaxRequest - 1<<10
 )
 
@@ -82,19 +83,20 @@ const (
 type source struct {
 	name string
 	r    io.Reader
-	// kind is what it holds; empty: its fields tell.
+	// kind is the kind of its records. If it is empty, the fields determine it.
 	kind kind
 	// list is the name of the list, for bad citizens.
 	list string
-	// csv, jsonl: its name says what format it has; else its first byte does.
+	// csv and jsonl are its format by its name. If neither is set, the first byte
+	// determines the format.
 	csv, jsonl bool
 
-	offset   int64 // where the line read last ends
-	reported int64 // of it, what records have told in bytes
+	offset   int64 // end of the line read last
+	reported int64 // the part of offset that records have reported as their bytes
 }
 
-// newSource says how a file is read, by its name and by the flags. A name of
-// "-" is standard input.
+// newSource returns how to read a file, which follows from its name and the flags. The
+// name "-" is standard input.
 func newSource(name string, as kind, list string) (*source, error) {
 	s := &source{name: name, kind: as, list: list}
 	base := filepath.Base(name)
@@ -119,7 +121,7 @@ func newSource(name string, as kind, list string) (*source, error) {
 		return nil, fail(exitUsage, "%s: a bad-citizen list is plain text, a line for each address: see import --help", name)
 	}
 	if s.list == "" {
-		return nil, fail(exitUsage, "standard input has no name to be the list's: give --list")
+		return nil, fail(exitUsage, "standard input has no name for the list: give --list")
 	}
 	if err := discovery.ValidateName(s.list); err != nil {
 		return nil, fail(exitUsage, "the name of the list: %w", err)
@@ -127,8 +129,8 @@ func newSource(name string, as kind, list string) (*source, error) {
 	return s, nil
 }
 
-// records yields what the file holds. Each error is a *lineError; it stands for
-// a line that was left out, or warns, or says that there is nothing.
+// records yields the file's records. Each error is a *lineError: for a line that was left
+// out, as a warning, or because the file has no record.
 func (s *source) records() iter.Seq2[record, error] {
 	return func(each func(record, error) bool) {
 		something, stopped := false, false
@@ -139,7 +141,7 @@ func (s *source) records() iter.Seq2[record, error] {
 			return !stopped
 		}
 		defer func() {
-			// Who has an export fail has such a file, and thinks that all is well.
+			// An export that failed leaves such a file, and its user may not notice.
 			if !something && !stopped {
 				each(record{}, &lineError{file: s.name, err: errors.New("there is no record in it")})
 			}
@@ -156,7 +158,7 @@ func (s *source) records() iter.Seq2[record, error] {
 	}
 }
 
-// firstByte returns the first byte that is no white space, without taking it.
+// firstByte returns the first byte that is no white space, without consuming it.
 func firstByte(in *bufio.Reader) byte {
 	head, _ := in.Peek(512) // less at the end of the file
 	head = bytes.TrimLeft(bytes.TrimPrefix(head, []byte(bom)), " \t\r\n")
@@ -166,12 +168,12 @@ func firstByte(in *bufio.Reader) byte {
 	return head[0]
 }
 
-// bom is what some programs put at the start of a UTF-8 file.
+// bom is the byte order mark, which some programs write at the start of a UTF-8 file.
 const bom = "\xef\xbb\xbf"
 
 // lines yields the lines without their ends, numbered from 1. The slices are
-// valid until the next one. Lines that are too long, or not UTF-8, come as an
-// error; so does what keeps the file from being read on.
+// valid until the next one. A line that is too long or not UTF-8 is yielded as an error,
+// and so is an error of reading the file.
 func (s *source) lines(in *bufio.Reader, report func(error) bool) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
 		for number := 1; ; number++ {
@@ -197,7 +199,7 @@ func (s *source) lines(in *bufio.Reader, report func(error) bool) iter.Seq2[int,
 				ok = yield(number, line)
 			}
 			if ok && err != nil && err != io.EOF {
-				report(&lineError{file: s.name, err: fmt.Errorf("cannot be read on after line %d: %w", number, err)})
+				report(&lineError{file: s.name, err: fmt.Errorf("cannot be read after line %d: %w", number, err)})
 			}
 			if !ok || err != nil {
 				return
@@ -206,7 +208,7 @@ func (s *source) lines(in *bufio.Reader, report func(error) bool) iter.Seq2[int,
 	}
 }
 
-// progress is how many bytes have been read since it was asked last.
+// progress returns how many bytes have been read after the last call.
 func (s *source) progress() int64 {
 	n := s.offset - s.reported
 	s.reported = s.offset
@@ -214,12 +216,12 @@ func (s *source) progress() int64 {
 }
 
 // readCSV reads lines of comma-separated values under a header. A record is one
-// line: a value with a line's end in it would be refused anyway, and a quote
-// that is never closed spoils one line only.
+// line: a value that contains a newline would be refused anyway, and a quote that is
+// never closed makes only one line invalid.
 func (s *source) readCSV(in *bufio.Reader, yield func(record, error) bool) {
 	report := func(err error) bool { return yield(record{}, err) }
 	var one bytes.Reader
-	buffered := bufio.NewReader(&one) // csv.NewReader takes it as its own
+	buffered := bufio.NewReader(&one) // csv.NewReader uses it without another buffer
 	values := csv.NewReader(buffered)
 	values.FieldsPerRecord = -1 // counted below
 	var header []string
@@ -271,7 +273,7 @@ func (s *source) readCSV(in *bufio.Reader, yield func(record, error) bool) {
 	}
 }
 
-// readJSON reads an object a line.
+// readJSON reads lines with one object each.
 func (s *source) readJSON(in *bufio.Reader, yield func(record, error) bool) {
 	report := func(err error) bool { return yield(record{}, err) }
 	warned := map[string]bool{}
@@ -345,7 +347,7 @@ func (s *source) readList(in *bufio.Reader, yield func(record, error) bool) {
 	}
 	list, err := shops.DecodeBadCitizens(s.list, data, 0)
 	if err == nil && bad > 0 && list.Len() == 0 {
-		err = errors.New("none of its lines is an entry; the list is not imported, so that it does not let everybody in")
+		err = errors.New("none of its lines is an entry; the list is not imported, because it would let everybody in")
 	}
 	if err != nil {
 		report(&lineError{file: s.name, err: err})
@@ -354,12 +356,12 @@ func (s *source) readList(in *bufio.Reader, yield func(record, error) bool) {
 	yield(record{kind: badCitizens, name: s.list, data: data, bytes: s.progress()}, nil)
 }
 
-// schema says which fields a record has.
+// schema lists the fields of a record.
 type schema struct {
 	kind kind
 	key  string // the field that is its name
-	// fields in the order they are written, with what is meant where one is
-	// missing; empty: it may not be.
+	// fields in the order in which they are written, with the value of a missing field.
+	// A field without such a value must not be missing.
 	fields []schemaField
 	refers kind
 	decode func(name string, data []byte) (v any, refersTo string, err error)
@@ -367,8 +369,8 @@ type schema struct {
 
 type schemaField struct{ name, missing string }
 
-// The data in a znode are written by the types below and read by the decoders
-// of package discovery: nothing is imported that the server could not read.
+// The types below write the data of a znode, and the decoders of package discovery read
+// it: nothing is imported that the server cannot read.
 var schemas = []schema{
 	{
 		kind: shopRecords, key: "shop", refers: datacenters,
@@ -407,12 +409,11 @@ var schemas = []schema{
 
 // schemaOf finds the schema for a file of this kind, or else for these fields:
 // a shop has a shop, a datacenter has no shop but a datacenter, a region has
-// neither. A field must not stand there twice: of what can be read in two ways,
-// neither is imported.
+// neither. A field must not be there twice: a record with two readings is not imported.
 func (s *source) schemaOf(fields []string) (*schema, error) {
 	for i, name := range fields {
 		if slices.Contains(fields[:i], name) {
-			return nil, fmt.Errorf("field %.40q stands there twice", name)
+			return nil, fmt.Errorf("field %.40q is there twice", name)
 		}
 	}
 	for i := range schemas {
@@ -431,7 +432,7 @@ func (s *source) schemaOf(fields []string) (*schema, error) {
 		schemas[0].key, schemas[1].key, schemas[2].key, quoted(fields))
 }
 
-// quoted lists names for people, not too many.
+// quoted lists the first names for a message.
 func quoted(names []string) string {
 	const most = 8
 	var b strings.Builder
@@ -462,12 +463,12 @@ func (sch *schema) unknown(names []string) []string {
 	return unknown
 }
 
-// fromCSV makes a record of the values of a line.
+// fromCSV makes a record from the values of a line.
 func (sch *schema) fromCSV(header, values []string) (record, error) {
 	raw := make([]json.RawMessage, len(values))
 	for i, v := range values {
-		// A number, true and false are themselves in JSON, all else is text.
-		// What a field may be the decoder knows.
+		// A number, true and false are the same in JSON. Everything else is text. The
+		// decoder checks the types of the fields.
 		raw[i] = json.RawMessage(v)
 		if header[i] == sch.key || isName(header[i]) || !json.Valid(raw[i]) {
 			raw[i], _ = json.Marshal(v) // text can always be marshalled
@@ -479,7 +480,7 @@ func (sch *schema) fromCSV(header, values []string) (record, error) {
 // isName reports whether a field is text, even where it looks like a number.
 func isName(field string) bool { return field == "datacenter" || field == "region" }
 
-// fromJSON makes a record of the fields of an object.
+// fromJSON makes a record from the fields of an object.
 func (sch *schema) fromJSON(names []string, values []json.RawMessage) (record, error) {
 	var name string
 	if err := json.Unmarshal(values[slices.Index(names, sch.key)], &name); err != nil {
@@ -504,8 +505,8 @@ func (sch *schema) fromJSON(names []string, values []json.RawMessage) (record, e
 	if err != nil {
 		return record{}, err
 	}
-	// Written again, so that the same record has the same bytes however it was
-	// spelt, and is found unchanged the next time.
+	// The fields are encoded again, so that a record always has the same bytes, however
+	// it was written in the file. The next import then finds it unchanged.
 	var data bytes.Buffer
 	enc := json.NewEncoder(&data)
 	enc.SetEscapeHTML(false)

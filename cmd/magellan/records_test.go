@@ -73,7 +73,7 @@ func TestRecords(t *testing.T) {
 		{what: "control characters", name: "shops.csv", content: "shop,datacenter\na\x00b,ash1\n",
 			want: []string{`shops.csv:2: field "shop" holds an invalid name: "a\x00b" holds the control character U+0000`}},
 		{what: "a column twice", name: "shops.csv", content: "shop,shop,datacenter\n1,2,ash1\n",
-			want: []string{`shops.csv:1: the header: field "shop" stands there twice`}},
+			want: []string{`shops.csv:1: the header: field "shop" is there twice`}},
 		{what: "kinds by their fields", name: "x", content: `{"shop":"1","datacenter":"d","region":"r"}` + "\n" +
 			`{"datacenter":"d","region":"r","capacity":5,"assigned":2,"open":false}` + "\n" + `{"open":false,"region":"r"}` + "\n" + `{}` + "\n",
 			want: []string{
@@ -94,7 +94,7 @@ func TestRecords(t *testing.T) {
 		{what: "an empty list", name: "fraud.txt", content: "", want: []string{"0 bad-citizens fraud "}},
 		{what: "comments and a bad line", name: "fraud.txt", content: "# nobody\nbad\n",
 			want: []string{`fraud.txt:2: "bad" is neither an IP address nor a CIDR prefix`,
-				`fraud.txt: none of its lines is an entry; the list is not imported, so that it does not let everybody in`}},
+				`fraud.txt: none of its lines is an entry; the list is not imported, because it would let everybody in`}},
 		{what: "a list that is too long", name: "fraud.txt", content: strings.Repeat("192.0.2.1\n", maxList/10+1),
 			want: []string{`fraud.txt:104756: the list is longer than the 1047551 bytes a znode can hold and is not imported: split it over several files`}},
 	} {

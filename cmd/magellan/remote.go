@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// maxAnswer bounds what is read of an answer, in bytes.
+// maxAnswer is the greatest size of an answer, in bytes.
 const maxAnswer = 256 << 20
 
-// remote is a running server that a command asks.
+// remote is a running server, to which a command sends requests.
 type remote struct {
-	flag    string // what names it on the command line
+	flag    string // the flag that names it
 	url     string
 	socket  string        // in the file system, to connect to instead of the URL's host
 	token   string        // sent as a bearer token if not empty
@@ -27,7 +27,7 @@ type remote struct {
 }
 
 // ask sends a request, with body as JSON unless it is nil, and returns the whole
-// answer, whatever its status. An error says whose fault it is.
+// answer, whatever its status. An error names its cause.
 func (r remote) ask(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, []byte, error) {
 	base, err := url.Parse(r.url)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
@@ -73,7 +73,7 @@ func (r remote) ask(ctx context.Context, method, path string, query url.Values, 
 	if err != nil {
 		var why *url.Error
 		if errors.As(err, &why) {
-			err = why.Err // without the URL, which is said already
+			err = why.Err // without the URL, which the message already has
 		}
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer within %v", r.timeout)
@@ -86,7 +86,7 @@ func (r remote) ask(ctx context.Context, method, path string, query url.Values, 
 		return nil, nil, &codedError{code: exitInterrupted}
 	}
 	if err != nil {
-		return nil, nil, fail(exitUnreachable, "the answer of %s broke off: %w", base.Redacted(), err)
+		return nil, nil, fail(exitUnreachable, "the answer of %s is incomplete: %w", base.Redacted(), err)
 	}
 	return resp, answer, nil
 }

@@ -91,7 +91,7 @@ func usage(ts *testscript.TestScript, ok bool, text string) {
 	}
 }
 
-// exits CODE PROGRAM ARGS… runs a program and wants that exit code.
+// exits CODE PROGRAM ARGS… runs a program and checks its exit code.
 func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) >= 2, "exits CODE PROGRAM ARGS…")
 	code := 0
@@ -106,8 +106,8 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// errorline REGEXP wants the last line on stderr, which must be the only one
-// that is not of the log, to be "magellan: " and a match.
+// errorline REGEXP checks that stderr has exactly one line that is not of the log, and
+// that this line is "magellan: " followed by a match.
 func cmdErrorLine(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 1, "errorline REGEXP")
 	var lines []string
@@ -198,7 +198,7 @@ func fetch() {
 	}
 }
 
-// until URL REGEXP asks again and again until the answer matches.
+// until URL REGEXP repeats a request until the answer matches.
 func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 2, "until URL REGEXP")
 	want := regexp.MustCompile(args[1])
@@ -255,7 +255,7 @@ func cmdZooKeeper(ts *testscript.TestScript, neg bool, args []string) {
 // ownServer is the server that a script has started.
 type ownServer struct{ *zktest.Server }
 
-// znode get|version|acl|set|create|delete PATH [DATA] speaks to ZooKeeper directly,
+// znode get|version|acl|set|create|delete PATH [DATA] uses ZooKeeper directly,
 // with the credential of $MAGELLAN_AUTH, if there is one.
 func cmdZnode(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, len(args) >= 2, "[!] znode get|version|acl|set|create|delete PATH [DATA]")
@@ -318,7 +318,7 @@ func cmdChildren(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// aclreadonly PATH lets nobody write there any more.
+// aclreadonly PATH denies everybody to write there.
 func cmdReadOnly(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 1, "aclreadonly PATH")
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -358,8 +358,8 @@ func cmdExistsSoon(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// httpunix SOCKET PATH REGEXP asks over a socket in the file system, as a proxy of
-// 198.51.100.7 does, until the answer matches.
+// httpunix SOCKET PATH REGEXP repeats a request over a socket in the file system, as a
+// proxy for 198.51.100.7, until the answer matches.
 func cmdHTTPUnix(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 3, "httpunix SOCKET PATH REGEXP")
 	want := regexp.MustCompile(args[2])
@@ -378,7 +378,8 @@ func cmdHTTPUnix(ts *testscript.TestScript, neg bool, args []string) {
 	})
 }
 
-// deadsocket PATH leaves a socket that nobody listens on, as a killed process does.
+// deadsocket PATH creates a socket on which nobody listens, as a killed process leaves
+// it.
 func cmdDeadSocket(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 1, "deadsocket PATH")
 	l, err := net.Listen("unix", args[0])

@@ -108,7 +108,7 @@ func (c *serveCommand) Validate() error {
 // Run serves until ctx ends.
 func (c *serveCommand) Run(ctx context.Context, con *console) error {
 	log := c.logger(con.err)
-	// Under the address sanitizer, that is the malloc of the process.
+	// Under the address sanitizer jemalloc is not linked.
 	if err := jemalloc.Check(); err != nil && !errors.Is(err, jemalloc.ErrNotLinked) {
 		return err
 	}
@@ -120,7 +120,7 @@ func (c *serveCommand) Run(ctx context.Context, con *console) error {
 	defer accessLog.Close() // after the server
 	s, err := c.newServer(ctx, log, con.err, accessLog)
 	if ctx.Err() != nil && err != nil {
-		return nil // told to stop before it began
+		return nil // stopped before it began
 	} else if err != nil {
 		return err
 	}
@@ -151,13 +151,13 @@ func (c *serveCommand) Run(ctx context.Context, con *console) error {
 	return nil
 }
 
-// waitWhole waits until what could not be read has been mended, or accepted: what it
-// has to do with is not answered meanwhile, and the rest is. It reports whether that
-// came before the end of ctx.
+// waitWhole waits until every unreadable znode has been repaired, or accepted by an
+// operator. Meanwhile requests that need such a znode get 503, and the others are
+// answered. It reports whether the wait ended before ctx.
 func (s *server) waitWhole(ctx context.Context) (ok bool, err error) {
 	const look = 100 * time.Millisecond
 	if err := s.ready(); err != nil && ctx.Err() == nil {
-		s.log.Warn("not ready: answers that have nothing to do with it are given, others are 503", "reason", err)
+		s.log.Warn("not ready: requests that need an unreadable znode get 503, others are answered", "reason", err)
 	}
 	for ctx.Err() == nil && len(s.cache.NeverRead()) > 0 {
 		select {
@@ -170,12 +170,12 @@ func (s *server) waitWhole(ctx context.Context) (ok bool, err error) {
 	return ctx.Err() == nil, nil
 }
 
-// server is what serve puts together. Data flow from the cache to the two HTTP
-// servers; they are stopped in the opposite order.
+// server has the parts that serve puts together. Data flows from the cache to the two
+// HTTP servers. They are stopped in the opposite order.
 type server struct {
 	*serveCommand
 	log      *slog.Logger
-	stderr   io.Writer // for what jemalloc says at the end
+	stderr   io.Writer // for jemalloc's summary at the end
 	native   *pprof.Recorder
 	layout   shops.Layout
 	cache    *cache.Cache
@@ -252,8 +252,8 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	return s, err
 }
 
-// maxConns is how many connections clients may have: as many as there are file
-// descriptors, but for those that operators and the ZooKeeper sessions need.
+// maxConns is how many connections clients may have: the number of file descriptors
+// minus a reserve for operators and ZooKeeper sessions.
 func maxConns() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -263,19 +263,19 @@ func maxConns() int {
 	return max(1, int(n-max(min(n/2, 256), n/8)))
 }
 
-// buildInfo is a metric that is always 1 and tells by its labels what runs.
+// buildInfo is a metric that is always 1. Its labels are the version and the commit.
 func buildInfo() prometheus.Collector {
 	v, commit := buildVersion()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "magellan_build_info", Help: "Always 1; the labels tell what was built.",
+		Name: "magellan_build_info", Help: "Always 1; the labels are the version and the commit.",
 		ConstLabels: prometheus.Labels{"version": v, "commit": commit},
 	})
 	info.Set(1)
 	return info
 }
 
-// serve begins to answer: /healthz, /readyz and operators at once, the rest when
-// the cache is ready.
+// serve begins to answer: /healthz, /readyz and operators' requests at once, other
+// requests when the cache is ready.
 func (s *server) serve() {
 	go func() {
 		if err := s.admin.Serve(); err != nil {
@@ -289,8 +289,7 @@ func (s *server) serve() {
 	}()
 }
 
-// waitReady waits until the cache has what every answer needs. It returns nil
-// also when ctx ends first.
+// waitReady waits until the cache is ready. It also returns nil if ctx ends first.
 func (s *server) waitReady(ctx context.Context) error {
 	starting, cancel := context.WithTimeout(ctx, s.StartTimeout)
 	defer cancel()
@@ -308,8 +307,7 @@ func (s *server) waitReady(ctx context.Context) error {
 	return err
 }
 
-// createRoot creates the root and the directories in it, before the cache looks
-// for them.
+// createRoot creates the root and the directories in it, before the cache needs them.
 func (s *server) createRoot(ctx context.Context) error {
 	client, err := s.connect(ctx, s.StartTimeout, nil)
 	if err != nil {
@@ -331,7 +329,8 @@ func (s *server) createRoot(ctx context.Context) error {
 	return nil
 }
 
-// ready says whether requests should come here.
+// ready returns nil if a load balancer should send requests here, or else the reason why
+// not.
 func (s *server) ready() error {
 	age, ok := s.cache.ReadyAge()
 	unread := s.cache.NeverRead()
@@ -347,18 +346,18 @@ func (s *server) ready() error {
 		if n := len(unread) - most; n > 0 {
 			unread, more = unread[:most], fmt.Sprintf(" and %d more", n)
 		}
-		return fmt.Errorf("%s%s could never be read: mend it, or go on without it by POST /admin/accept/…; /admin/problems says what is wrong",
+		return fmt.Errorf("%s%s could never be read: repair it, or go on without it by POST /admin/accept/…; /admin/problems has the reason",
 			strings.Join(unread, ", "), more)
 	case s.MaxStale == 0 || age <= s.MaxStale:
 		return nil
 	case why == nil:
-		why = errors.New("ZooKeeper is away, or /admin/problems says why")
+		why = errors.New("ZooKeeper is away, or /admin/problems has the reason")
 	}
 	return fmt.Errorf("answers were last known to be true %v ago, more than the %v of --max-stale: %w", age.Round(time.Second), s.MaxStale, why)
 }
 
-// writeReadyFile writes the file at once and whole: whoever waits for it reads
-// no half of it.
+// writeReadyFile writes the file atomically, so that no program that waits for it reads
+// half of it.
 func (s *server) writeReadyFile() error {
 	content, err := json.Marshal(map[string]any{
 		"listen": addressOf(s.listener), "admin": s.admin.Addr().String(), "pid": os.Getpid(),
@@ -381,29 +380,30 @@ func (s *server) writeReadyFile() error {
 	return nil
 }
 
-// drain stops without dropping a request, as far as s.Drain lets it.
+// drain stops the servers without dropping a request, unless it takes longer than
+// s.Drain.
 func (s *server) drain() {
 	s.log.Info("stopping", "drain_delay", s.DrainDelay, "drain", s.Drain)
 	ctx, cancel := context.WithTimeout(context.Background(), s.DrainDelay+s.Drain)
 	defer cancel()
 	if err := s.api.Shutdown(ctx); err != nil {
-		s.log.Warn("not everything has ended in time", "error", err)
+		s.log.Warn("not all requests have ended in time", "error", err)
 	}
-	// Operators may watch the end until there is nothing more to see.
+	// Operators may watch until the last request has ended.
 	if err := s.admin.Shutdown(ctx); err != nil {
 		s.log.Warn("operators' requests were cut off", "error", err)
 	}
 }
 
-// close gives back everything, in whatever state s is.
+// close closes all parts, in whatever state s is.
 func (s *server) close() {
 	ended, cancel := context.WithCancel(context.Background())
-	cancel() // what is still under way is cut off
+	cancel() // requests that are still under way are cut off
 	if s.api != nil {
 		_ = s.api.Shutdown(ended)
 	}
 	if s.listener != nil {
-		_ = s.listener.Close() // has mostly been closed
+		_ = s.listener.Close() // mostly closed before
 	}
 	if s.admin != nil {
 		_ = s.admin.Shutdown(ended)
@@ -413,7 +413,7 @@ func (s *server) close() {
 			s.log.Warn("closing the cache", "error", err)
 		}
 	}
-	// What is in use now was forgotten, or is needed by what still runs.
+	// Memory that is in use now was leaked, or belongs to parts that still run.
 	if s.native != nil {
 		s.report(s.native, s.log, s.stderr)
 	}

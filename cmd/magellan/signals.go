@@ -8,9 +8,9 @@ import (
 )
 
 // untilSignalled returns a context that ends with the first SIGINT or SIGTERM. The
-// second one kills the process, whatever is under way: who signals twice does not
-// want to wait. It is not left to the default action alone, because until that is
-// in force again a second signal would be lost. stop gives all back.
+// second signal kills the process, whatever is under way, because a user who signals
+// twice does not want to wait. This is not left to the default action: until the default
+// action is in force again, a second signal would be lost. stop releases all resources.
 func untilSignalled() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)

@@ -11,34 +11,36 @@ import (
 	"magellan/internal/zk"
 )
 
-// outcome is what writing a znode came to.
+// outcome is the result of writing a znode.
 type outcome int
 
 const (
-	unchanged outcome = iota // it held the same already
+	unchanged outcome = iota // it had the same data already
 	created
 	updated
 )
 
-// writer brings znodes to what they should hold. It is safe for concurrent use.
+// writer writes data into znodes and creates them if needed. It is safe for concurrent
+// use.
 type writer struct {
 	client *zk.Client
-	// acl is that of znodes that are made, parents included; nil is open to all.
-	// What is there keeps its own.
+	// acl is the ACL of znodes that the writer creates, parents included. nil is open to
+	// all. Existing znodes keep their ACL.
 	acl []zk.ACL
 	// patience is how long ZooKeeper may be away before a write fails.
 	patience time.Duration
 }
 
-// maxAttempts bounds the tries for one znode: each but the first follows a write
-// of somebody else's, or a cut.
+// maxAttempts is how often a znode is tried. The first try fails only because of
+// another client's write, or because the connection was cut.
 const maxAttempts = 100
 
-// put makes the znode at path hold data. A znode that does is left alone: its
-// version, its watches and the caches of its readers stay as they are.
+// put writes data into the znode at path. If the znode has this data already, put does
+// not write: the znode's version, its watches and the caches of its readers stay as they
+// are.
 //
-// A cut is waited out and the znode looked at again, because nobody knows
-// whether the write before it has happened.
+// If the connection is cut, put waits until it is back and reads the znode again, because
+// it is unknown whether the write before the cut has happened.
 func (w *writer) put(ctx context.Context, path string, data []byte) (outcome, error) {
 	did := unchanged
 	for range maxAttempts {
@@ -57,7 +59,7 @@ func (w *writer) put(ctx context.Context, path string, data []byte) (outcome, er
 		case err == nil:
 			return did, nil
 		case errors.Is(err, zk.ErrNodeExists) || errors.Is(err, zk.ErrBadVersion):
-			// Somebody else was quicker.
+			// Another client was quicker.
 		case errors.Is(err, zk.ErrNoNode): // no parent; or deleted just now
 			err = w.makeParents(ctx, path)
 		}
@@ -65,15 +67,16 @@ func (w *writer) put(ctx context.Context, path string, data []byte) (outcome, er
 			return unchanged, err
 		}
 	}
-	return unchanged, fmt.Errorf("%q is changed by others all the time", path)
+	return unchanged, fmt.Errorf("%q: other clients change it all the time", path)
 }
 
-// lockedOut returns what w's ACL would not let w itself do: create znodes below those
-// that it has made, or write or read them. It is empty if nothing is missing, or if that
-// cannot be told.
+// lockedOut returns which permission w's ACL would not give to w itself: to create
+// znodes below those that it has created, or to write or read them. The result is empty
+// if no permission is missing, or if this is unknown.
 //
-// Only the server knows which entries are for whom, so it is asked: in a transaction
-// that tries all of it, and that its last part always has undone.
+// Only the server knows which entries apply to which client. Therefore w sends it a
+// transaction that tries all three. The last part always fails, so that the transaction
+// has no effect.
 func (w *writer) lockedOut(ctx context.Context, root string) string {
 	at := path.Join(root, "acl-check")
 	for above := root; above != "/"; above = path.Dir(above) {
@@ -88,7 +91,7 @@ func (w *writer) lockedOut(ctx context.Context, root string) string {
 		zk.CreateOp(at, nil, opt),
 		zk.CreateOp(below, nil, opt),
 		zk.SetOp(below, nil, 0),
-		zk.CheckOp(below, 1), // takes the permission to read
+		zk.CheckOp(below, 1), // needs the permission to read
 		zk.CheckOp(below, 0)) // fails
 	for i, missing := range []string{"", "create znodes below", "write", "read"} {
 		if i < len(parts) && errors.Is(parts[i].Err, zk.ErrNoAuth) {
@@ -98,8 +101,8 @@ func (w *writer) lockedOut(ctx context.Context, root string) string {
 	return ""
 }
 
-// makeParents creates what is missing above a path. It is not an error to be
-// outrun by another.
+// makeParents creates the missing znodes above a path. If another client creates one
+// first, this is no error.
 func (w *writer) makeParents(ctx context.Context, of string) error {
 	parent := path.Dir(of)
 	if parent == "/" {
@@ -118,8 +121,8 @@ func (w *writer) makeParents(ctx context.Context, of string) error {
 	return err
 }
 
-// waitOut returns nil if trying again may help: at once, or after a wait for
-// ZooKeeper to be back.
+// waitOut returns nil if another try may help: at once, or after waiting until ZooKeeper
+// is back.
 func (w *writer) waitOut(ctx context.Context, err error) error {
 	switch {
 	case err == nil, errors.Is(err, zk.ErrNodeExists), errors.Is(err, zk.ErrBadVersion), errors.Is(err, zk.ErrNoNode):
@@ -128,7 +131,7 @@ func (w *writer) waitOut(ctx context.Context, err error) error {
 		waiting, cancel := context.WithTimeout(ctx, w.patience)
 		defer cancel()
 		if w.client.WaitReady(waiting) != nil {
-			return err // says more than that the wait is over
+			return err // it has the reason; ctx has only that the wait is over
 		}
 		return nil
 	}

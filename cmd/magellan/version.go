@@ -11,7 +11,8 @@ import (
 	"magellan/internal/zk"
 )
 
-// version is set by the linker, see build/build.sh; else the module's counts.
+// version is set by the linker, see build/build.sh. If it is empty, the module's version
+// is used.
 var version string
 
 type versionCommand struct{}
@@ -36,8 +37,7 @@ func (versionCommand) Run(con *console) error {
 	return w.Flush()
 }
 
-// buildVersion returns the version and the commit, as far as the go command has
-// noted them.
+// buildVersion returns the version and the commit, if the go command has recorded them.
 func buildVersion() (v, commit string) {
 	v, commit = version, "unknown"
 	info, ok := debug.ReadBuildInfo()

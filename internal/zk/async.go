@@ -12,15 +12,15 @@ import (
 	"unsafe"
 )
 
-// The Async methods cost no goroutine and no thread for a call: they queue the
-// request and return. done is called exactly once, on the dispatcher, in the
-// order of all events; it must not block. After Close it gets ErrClosed, on a
-// goroutine of its own once the dispatcher has ended.
+// The Async methods queue the request and return: a call needs no goroutine and no
+// thread. done is called exactly once, on the dispatcher, in the order of all events. It
+// must not block. After Close done gets ErrClosed. If the dispatcher has ended, done runs
+// on a goroutine of its own.
 
 // GetAsync reads a znode's data. data is nil for a znode whose data is NULL,
-// and empty but not nil for one whose data has no bytes; it is the caller's to
-// keep. With watch set, a change or the deletion of the znode is told to
-// OnWatch; of a znode that does not exist no watch is set (see ExistsAsync).
+// and empty but not nil for one whose data has no bytes. The caller may keep data. If
+// watch is set, OnWatch is called when the znode is changed or deleted. If the znode does
+// not exist, no watch is set (see ExistsAsync).
 func (c *client) GetAsync(path string, watch bool, done func(data []byte, st Stat, err error)) {
 	if err := checkPath(opGet, path, false); err != nil {
 		c.refuse(opGet, err, func(err error) { done(nil, Stat{}, err) })
@@ -37,8 +37,8 @@ func (c *client) GetAsync(path string, watch bool, done func(data []byte, st Sta
 	})
 }
 
-// ExistsAsync reads a znode's Stat; err is ErrNoNode if it does not exist. With
-// watch set, its creation, change or deletion is told.
+// ExistsAsync reads a znode's Stat; err is ErrNoNode if the znode does not exist. If
+// watch is set, OnWatch is called when the znode is created, changed or deleted.
 func (c *client) ExistsAsync(path string, watch bool, done func(st Stat, err error)) {
 	if err := checkPath(opExists, path, false); err != nil {
 		c.refuse(opExists, err, func(err error) { done(Stat{}, err) })
@@ -55,8 +55,8 @@ func (c *client) ExistsAsync(path string, watch bool, done func(st Stat, err err
 }
 
 // ChildrenAsync reads the names of a znode's children, in no order, and its
-// Stat. The names share one piece of memory. With watch set, a child more or
-// less and the znode's deletion are told.
+// Stat. The names share one piece of memory. If watch is set, OnWatch is called when a
+// child is created or deleted, and when the znode is deleted.
 func (c *client) ChildrenAsync(path string, watch bool, done func(names []string, st Stat, err error)) {
 	if err := checkPath(opChildren, path, false); err != nil {
 		c.refuse(opChildren, err, func(err error) { done(nil, Stat{}, err) })
@@ -74,7 +74,7 @@ func (c *client) ChildrenAsync(path string, watch bool, done func(names []string
 
 // SyncAsync waits until the server has caught up with the leader: when done is
 // called without an error, every watch event for a change that happened before
-// the call has been delivered, and VerifiedAt has moved to the time of the call.
+// the call has been delivered, and VerifiedAt is the time of the call or later.
 func (c *client) SyncAsync(path string, done func(err error)) {
 	if err := checkPath(opSync, path, false); err != nil {
 		c.refuse(opSync, err, done)
@@ -88,10 +88,10 @@ func (c *client) syncAsync(path string, done func(err error)) {
 	c.submit(&r, func(_ *C.struct_zk_event, err error) { done(err) })
 }
 
-// RemoveWatchAsync removes the client's watches of that kind on path, on the
-// server and here; err is ErrNoWatch if there is none, because it has fired
-// already, for one. Without a connection, where the server has no watches of
-// ours, it is enough to keep libzookeeper from setting them again.
+// RemoveWatchAsync removes the client's watches of that kind on path, on the server and
+// in libzookeeper. err is ErrNoWatch if there is none, for example because it has fired
+// already. Without a connection the server has no watches of this client; then it is
+// enough that libzookeeper does not set them again.
 func (c *client) RemoveWatchAsync(path string, kind WatchKind, done func(err error)) {
 	if err := checkPath(opRemoveWatch, path, false); err != nil {
 		c.refuse(opRemoveWatch, err, done)
@@ -106,7 +106,7 @@ func (c *client) RemoveWatchAsync(path string, kind WatchKind, done func(err err
 	})
 }
 
-// forgetWatch takes a watch out of libzookeeper's table.
+// forgetWatch removes a watch from libzookeeper's table.
 func (c *client) forgetWatch(path string, kind WatchKind) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -118,8 +118,8 @@ func (c *client) forgetWatch(path string, kind WatchKind) bool {
 	return C.zk_handle_forget_watch(c.handle.c, p, C.int(kind)) == 0
 }
 
-// refuse answers a request that was never queued, on the dispatcher like all
-// others.
+// refuse answers a request that was never queued. It answers on the dispatcher, as for
+// all requests.
 func (c *client) refuse(o op, err error, done func(error)) {
 	id, ok := c.addCall(call{op: o, done: func(_ *C.struct_zk_event, late error) {
 		if errors.Is(late, ErrClosed) {

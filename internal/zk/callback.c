@@ -1,7 +1,7 @@
-// What libzookeeper calls, on its own threads: the functions named zk_on_. Each
-// copies what it was given into one record of the client's queue and returns; what
-// Go is not told of ends here. Beside them stands what they share with the files
-// that submit requests: contexts, multis and the names of threads.
+// The functions named zk_on_ are called by libzookeeper, on its own threads. Each copies
+// its arguments into one record of the client's queue and returns, unless Go does not
+// need the event. This file also has what they share with the files that submit
+// requests: contexts, multis and the names of threads.
 #define _GNU_SOURCE
 #include "internal.h"
 
@@ -20,7 +20,7 @@ const void *zk_context_of(zk_handle *h, uint64_t id)
 }
 
 // handle_of finds the handle and the request of a completion. It returns NULL if the
-// handle has been closed since: then nobody waits for the completion.
+// handle has been closed meanwhile: then no call waits for the completion.
 static zk_handle *handle_of(const void *data, uint64_t *id)
 {
 	uint64_t bits = (uint64_t)(uintptr_t)data;
@@ -231,9 +231,9 @@ void zk_on_multi(int rc, const void *data)
 		zk_multi_free(m);
 }
 
-// zk_on_watch is the one watcher of all paths: libzookeeper keeps one entry per
-// path for it, and Go needs no table. It calls every watcher it has for every
-// session event; those stop here.
+// zk_on_watch is the one watcher of all paths: libzookeeper keeps one entry per path for
+// it, and Go needs no table. libzookeeper also calls each of its watchers for every
+// session event; this function drops those events.
 void zk_on_watch(zhandle_t *zh, int type, int state, const char *path, void *ctx)
 {
 	(void)zh;
@@ -263,15 +263,15 @@ void zk_on_session(zhandle_t *zh, int type, int state, const char *path, void *c
 	zk_commit(h->q);
 }
 
-// zk_thread_name is what libzookeeper's two threads of a handle are called. They
-// inherit it from the thread that makes them; it tells the log's callback,
-// which is given nothing but a line, whose line it is.
+// zk_thread_name is the name of a handle's two libzookeeper threads. They inherit it from
+// the thread that creates them. The log's callback gets only a line; by the thread's name
+// it finds the handle.
 void zk_thread_name(char name[16], uint32_t slot) { snprintf(name, 16, "zookeeper-%u", slot); }
 
-// refused reports whether an error that this thread is about to log is a server's
-// that has closed the connection instead of answering whether the session goes on.
-// libzookeeper tells of that in no other way. It writes the line before it changes
-// the state of the handle, with errno as it was; silence is no refusal.
+// refused reports whether the error that this thread is about to log means: a server has
+// closed the connection instead of answering whether the session goes on. libzookeeper
+// reports this in no other way. It writes the line before it changes the state of the
+// handle, and errno still has its value. A silent server has not refused.
 static int refused(zk_handle *h, int error)
 {
 	zhandle_t *zh = atomic_load(&h->zh);

@@ -15,9 +15,9 @@ const (
 	multiHeader = 9 // type, done, err
 )
 
-// checkPath refuses what libzookeeper or the server would refuse, with a better
-// reason, and what would not survive the way: C ends strings at a NUL, and
-// Java replaces bytes that are not UTF-8. sequential permits a final slash.
+// checkPath refuses a path that libzookeeper or the server would refuse, with a better
+// reason. It also refuses a path that would be changed on its way: C ends strings at a
+// NUL, and Java replaces bytes that are not UTF-8. sequential permits a final slash.
 func checkPath(o op, path string, sequential bool) error {
 	bad := func(format string, args ...any) error {
 		return &Error{Op: o.String(), Path: path, Code: ErrBadArguments, Detail: fmt.Sprintf(format, args...)}
@@ -59,8 +59,8 @@ func checkPath(o op, path string, sequential bool) error {
 	return nil
 }
 
-// checkSize refuses a request that would make the server cut the connection. n is its
-// length but for the chroot before its paths, of which there are so many.
+// checkSize refuses a request that is so long that the server would cut the connection.
+// n is its length without the chroot, which is before each of its paths.
 func (c *client) checkSize(o op, path string, n, paths int) error {
 	n += paths * len(c.chroot)
 	if n <= c.cfg.MaxRequest && n <= math.MaxInt32 {

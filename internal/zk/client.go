@@ -34,25 +34,25 @@ const (
 	DefaultMaxRequest = 1_048_575
 )
 
-// closeTimeout bounds Close. zookeeper_close itself may take 4.5 s.
+// closeTimeout is how long Close may take. zookeeper_close alone may take 4.5 s.
 const closeTimeout = 10 * time.Second
 
 // Config of a Client. Only Servers is required.
 type Config struct {
-	// Servers are tried in random order, see ParseServers. With a chroot behind the
-	// last one all paths, those of errors and events too, are below that znode.
+	// Servers are tried in random order, see ParseServers. If a chroot follows the last
+	// one, all paths are below that znode, also those of errors and events.
 	Servers []string
-	// SessionTimeout is asked of the server, which may grant less or more.
-	// A silent connection is given up after two thirds of it.
+	// SessionTimeout is requested from the server, which may grant less or more.
+	// libzookeeper closes a silent connection after two thirds of it.
 	SessionTimeout time.Duration
 	// Auth is sent on every session, before anything else.
 	Auth []Credential
 	// TLS, unless nil, encrypts the connections.
 	TLS *TLS
-	// Heartbeat is the interval of the syncs that move VerifiedAt while
-	// nothing else does. 0 is DefaultHeartbeat, negative is none.
+	// Heartbeat is the interval of the syncs that advance VerifiedAt if the caller
+	// sends none. 0 is DefaultHeartbeat, negative is none.
 	Heartbeat time.Duration
-	// MaxRequest is the longest request in bytes that the servers take, their
+	// MaxRequest is the longest request in bytes that the servers accept, their
 	// jute.maxbuffer. 0 is DefaultMaxRequest.
 	MaxRequest int
 	// OnWatch gets all watch events, in order. It runs on the dispatcher and
@@ -62,9 +62,8 @@ type Config struct {
 	// It runs on the dispatcher and must not block.
 	OnSession func(SessionEvent)
 	// LostAfter is how long the servers must refuse the session, because they have
-	// lost transactions that it has seen, before the client gives it up and opens
-	// another one; see "Lost transactions" above. 0 is DefaultLostAfter, negative is
-	// never.
+	// lost transactions that it has seen, before the client opens another one; see
+	// "Lost transactions" above. 0 is DefaultLostAfter, negative is never.
 	LostAfter time.Duration
 	// Logger gets changes of the state, and at debug level libzookeeper's own
 	// warnings. nil: nothing is logged.
@@ -73,8 +72,8 @@ type Config struct {
 	Metrics *Metrics
 }
 
-// TLS names PEM files. libzookeeper wants all of CA, Cert and Key, takes no
-// commas in their names, and does not check the server's host name.
+// TLS names PEM files. libzookeeper needs all of CA, Cert and Key, accepts no commas in
+// their names, and does not check the server's host name.
 type TLS struct {
 	CA, Cert, Key string
 	// Password of the key; empty if it has none.
@@ -119,8 +118,8 @@ func HasTLS() bool { return C.zk_has_tls() != 0 }
 // Client is one connection to a ZooKeeper ensemble, kept up across cuts,
 // expired sessions and changes of the server list.
 type Client struct {
-	// The goroutines of a client hold only what is inside, so that one that
-	// was dropped without Close can be noticed, see invariants_on.go.
+	// The goroutines of a client refer only to the inner client, so that a Client that
+	// was dropped without Close can be detected, see invariants_on.go.
 	*client
 }
 
@@ -135,8 +134,8 @@ type client struct {
 	queue  *C.zk_queue
 	wakeup *os.File // the queue's eventfd
 
-	// mu guards handle against being closed under a call of C, see type handle. It
-	// is held for reading by requests, and for writing to replace the handle.
+	// mu prevents that handle is closed during a call of C, see type handle. Requests
+	// hold it for reading. Who replaces the handle holds it for writing.
 	mu      sync.RWMutex
 	handle  *handle
 	gone    Code // why there is no handle
@@ -148,7 +147,7 @@ type client struct {
 	callsMu sync.Mutex
 	calls   map[uint64]call
 	lastID  uint64
-	stopped bool // no call is answered by the dispatcher any more
+	stopped bool // the dispatcher answers no more calls
 
 	stateMu   sync.Mutex
 	state     State
@@ -163,7 +162,7 @@ type client struct {
 	doubt    atomic.Pointer[doubt] // see refused.go; nil: none
 
 	// Of the dispatcher alone.
-	silent bool // after Closed nothing is delivered but errors
+	silent bool // after Closed only errors are delivered
 
 	beatMu       sync.Mutex
 	beat         *time.Timer
@@ -177,8 +176,8 @@ type client struct {
 	done       chan struct{}      // closed when nothing is left
 }
 
-// Open returns a Client at once; it connects by itself, see [Client.WaitReady].
-// It fails only for a Config that can never work.
+// Open returns a Client at once. The Client connects in the background, see
+// [Client.WaitReady]. Open fails only for a Config that can never work.
 func Open(cfg Config) (*Client, error) {
 	if err := checkVersion(Version()); err != nil {
 		return nil, err
@@ -249,11 +248,11 @@ func Open(cfg Config) (*Client, error) {
 	return outer, nil
 }
 
-// Close ends the session and gives everything back. Calls in flight end with
-// ErrClosed; the Async ones' functions are called with it before Close returns,
-// on the dispatcher. A paused server delays Close by a second or two; after ten
-// seconds it returns an error and the rest is done in the background. It may be
-// called twice; it must not be called from a callback.
+// Close closes the session and frees all resources. Calls in flight end with ErrClosed:
+// the functions of Async calls are called with it on the dispatcher, before Close
+// returns. A paused server delays Close by a second or two. After ten seconds Close
+// returns an error, and the rest is done in the background. Close may be called twice.
+// It must not be called from a callback.
 func (c *client) Close() error {
 	c.mu.Lock()
 	first := !c.closing
@@ -282,7 +281,7 @@ func (c *client) Close() error {
 	}
 }
 
-// finish waits until no handle is left to put records into the queue, and then
+// finish waits until no handle is left that could put records into the queue. Then it
 // stops the dispatcher.
 func (c *client) finish() {
 	c.background.Wait()
@@ -304,17 +303,18 @@ func (c *client) SessionID() int64 {
 }
 
 // SessionCredentials returns the id and the password of the present or last
-// session. Whoever has both can take the session over, or end it, as tests do.
+// session. A client that has both can take the session over, or close it, as tests do.
 func (c *client) SessionCredentials() (id int64, password []byte) {
 	c.stateMu.Lock()
 	defer c.stateMu.Unlock()
 	return c.sessionID, slices.Clone(c.password[:])
 }
 
-// VerifiedAt returns the time at which the newest completed sync was issued, of
-// the caller or of the heartbeat: with all watch events seen that came before
-// its answer, what was read and watched was true at that time. Reads do not
-// count, a follower may lag. Zero before the first; it never goes back.
+// VerifiedAt returns the time at which the newest completed sync was issued, by the
+// caller or by the heartbeat. All watch events that came before its answer have been
+// delivered, so what was read and watched was true at that time. Reads do not count,
+// because a follower may lag. VerifiedAt is zero before the first sync, and never goes
+// back.
 func (c *client) VerifiedAt() time.Time {
 	if n := c.verified.Load(); n != 0 {
 		return c.started.Add(time.Duration(n))
@@ -322,8 +322,8 @@ func (c *client) VerifiedAt() time.Time {
 	return time.Time{}
 }
 
-// WaitReady returns when the client is Ready, or with the reason why it will
-// not be soon: the context's error, ErrAuthFailed, ErrClosed.
+// WaitReady returns nil when the client is Ready. Otherwise it returns the reason why
+// the client will not be Ready soon: the context's error, ErrAuthFailed or ErrClosed.
 func (c *client) WaitReady(ctx context.Context) error {
 	for {
 		c.stateMu.Lock()

@@ -15,9 +15,9 @@ import (
 // The ids of ZK_EV_WAKE records.
 const (
 	wakeClosing      = iota // Close was called
-	wakeStop                // nothing can follow
+	wakeStop                // no record can follow
 	wakeHandleClosed        // rc is the number of a handle
-	wakeProve               // rc is the number of a connection to sync again
+	wakeProve               // rc is the number of a connection that needs another sync
 	wakeLost                // rc is the number of a handle whose session is lost
 )
 
@@ -71,8 +71,8 @@ type request struct {
 	acl  []byte
 }
 
-// submit queues a request. done is called exactly once, on the dispatcher; or,
-// when there is none any more, on a goroutine of its own. The id is for cancel.
+// submit queues a request. done is called exactly once: on the dispatcher or, if the
+// dispatcher has ended, on a goroutine of its own. The id is for cancel.
 func (c *client) submit(r *request, done func(r *C.struct_zk_event, err error)) (id uint64) {
 	c.mu.RLock()
 	h := c.handle
@@ -101,8 +101,8 @@ func (c *client) submit(r *request, done func(r *C.struct_zk_event, err error)) 
 		}
 	}
 	if ok && rc != 0 {
-		// The queue is still there: the dispatcher frees it under mu, after
-		// it has stopped to accept calls.
+		// The queue still exists: the dispatcher accepts no more calls before it frees
+		// the queue, under mu.
 		C.zk_post(c.queue, C.ZK_EV_POST, C.uint64_t(id), C.int(rc))
 	}
 	c.mu.RUnlock()
@@ -113,8 +113,8 @@ func (c *client) submit(r *request, done func(r *C.struct_zk_event, err error)) 
 	return id
 }
 
-// deadCode tells why a handle takes no requests, a moment before its session
-// event says so.
+// deadCode returns why a handle accepts no requests, in the moment before its session
+// event arrives.
 func deadCode(h *handle) Code {
 	if C.zk_handle_state(h.c) == cAuthFailed {
 		return ErrAuthFailed
@@ -128,7 +128,7 @@ func (c *client) addCall(cl call) (id uint64, ok bool) {
 	if c.stopped {
 		return 0, false
 	}
-	// 40 bits of it travel in the context pointer; 0 is nobody's.
+	// The context pointer contains 40 bits of it. 0 is no call's.
 	c.lastID = (c.lastID + 1) & (1<<40 - 1)
 	if c.lastID == 0 {
 		c.lastID = 1
@@ -138,7 +138,7 @@ func (c *client) addCall(cl call) (id uint64, ok bool) {
 	return c.lastID, true
 }
 
-// takeCall returns a call and forgets it: whoever gets it answers it.
+// takeCall removes a call and returns it. Who gets the call answers it.
 func (c *client) takeCall(id uint64) (call, bool) {
 	c.callsMu.Lock()
 	cl, ok := c.calls[id]
@@ -206,7 +206,7 @@ func (c *client) dispatch() {
 		}
 		c.metrics.batch.Observe(float64(n))
 	}
-	// Nobody adds a call any more; those who did may still be in submit.
+	// No call is added any more. Goroutines that added one may still be in submit.
 	c.mu.Lock()
 	c.freed = true
 	c.mu.Unlock()
@@ -248,7 +248,7 @@ func (c *client) deliver(r *C.struct_zk_event) (stop bool) {
 	default:
 		if cl, ok := c.takeCall(uint64(r.id)); ok {
 			if cl.handle == c.progress.handle {
-				c.progress.saw(int64(r.zxid)) // before the answer, after all events that precede it
+				c.progress.saw(int64(r.zxid)) // before the answer is delivered, after all events that precede it
 			}
 			c.answer(cl, r, c.codeOf(int32(r.rc)))
 		}
@@ -256,8 +256,8 @@ func (c *client) deliver(r *C.struct_zk_event) (stop bool) {
 	return false
 }
 
-// codeOf is what a completion's code means to callers, who know sessions and
-// connections but not handles.
+// codeOf translates a completion's code for callers, for whom there are sessions and
+// connections, but no handles.
 func (c *client) codeOf(rc int32) Code {
 	switch code := Code(rc); code {
 	case unknownSession:
@@ -265,8 +265,8 @@ func (c *client) codeOf(rc int32) Code {
 	case sessionMoved:
 		return ErrConnectionLoss
 	case ErrClosed:
-		// It is the handle that was closed. Behind one whose session is gone
-		// comes another, unless it was the last.
+		// The handle was closed. If its session has expired, another handle follows,
+		// unless this was the last.
 		c.mu.RLock()
 		defer c.mu.RUnlock()
 		if !c.closing {
@@ -278,7 +278,7 @@ func (c *client) codeOf(rc int32) Code {
 	}
 }
 
-// wakeDispatcher has the dispatcher call wake, after all that came before.
+// wakeDispatcher makes the dispatcher call wake, after all earlier records.
 func (c *client) wakeDispatcher(what uint64, arg int32) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

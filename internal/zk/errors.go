@@ -20,7 +20,7 @@ type Code int32
 const (
 	// ErrNoNode: the znode does not exist.
 	ErrNoNode Code = C.ZNONODE
-	// ErrNodeExists: the znode to create is there already.
+	// ErrNodeExists: the znode to create exists already.
 	ErrNodeExists Code = C.ZNODEEXISTS
 	// ErrBadVersion: the znode's version is not the one the caller gave.
 	ErrBadVersion Code = C.ZBADVERSION
@@ -55,8 +55,8 @@ const (
 	ErrNoWatch Code = C.ZNOWATCHER
 	// ErrRolledBack: this part of a Multi was undone because another failed.
 	ErrRolledBack Code = C.ZRUNTIMEINCONSISTENCY
-	// ErrUnimplemented: the server does not know the request; TTL znodes, for
-	// one, must be enabled there.
+	// ErrUnimplemented: the server does not have the request. TTL znodes, for example,
+	// must be enabled there.
 	ErrUnimplemented Code = C.ZUNIMPLEMENTED
 	// ErrTLS: the TLS handshake failed.
 	ErrTLS Code = C.ZSSLCONNECTIONERROR
@@ -66,20 +66,20 @@ const (
 
 // What this package answers by itself; libzookeeper has no positive codes.
 const (
-	// ErrTooLarge: the request is longer than Config.MaxRequest. It was not
-	// sent: the server would have cut the connection, everyone else's requests
-	// and all.
+	// ErrTooLarge: the request is longer than Config.MaxRequest. It was not sent,
+	// because the server would have cut the connection, and with it all requests in
+	// flight.
 	ErrTooLarge Code = 1
-	// ErrTooManyRequests: 60,000 requests of this client wait for an answer.
-	// With more libzookeeper would cut the connection.
+	// ErrTooManyRequests: 60,000 requests of this client wait for an answer. If there
+	// were more, libzookeeper would cut the connection.
 	ErrTooManyRequests Code = C.ZK_TOO_MANY
 	// ErrNoTLS: this process was linked with a libzookeeper without TLS.
 	ErrNoTLS Code = 3
 )
 
-// What a server says of a request that it meets after the end of its session
-// (KeeperException.Code.UNKNOWNSESSION, "for internal use only"), or on a
-// connection that the session has left. See codeOf.
+// A server answers this to a request after the end of its session
+// (KeeperException.Code.UNKNOWNSESSION, "for internal use only"), or on a connection
+// that the session has left. See codeOf.
 const (
 	unknownSession Code = -12
 	sessionMoved   Code = C.ZSESSIONMOVED

@@ -84,14 +84,14 @@ int zk_handle_init(zk_handle *h, char *hosts, int timeout_ms, char *cert)
 		return err == 0 ? -EINVAL : -err;
 	if (cert != NULL)
 		zoo_set_log_callback(zh, zk_on_log);
-	// Left alone it resolves all names again on every pass of its I/O loop.
+	// By default it resolves all names again on every pass of its I/O loop.
 	zoo_set_servers_resolution_delay(zh, 10000);
 	atomic_store(&h->zh, zh);
 	return 0;
 }
 
-// zk_handle_close wraps zookeeper_close, which may take 4.5 s, and gives the
-// slot back. No other call may use the handle any more.
+// zk_handle_close wraps zookeeper_close, which may take 4.5 s, and frees the slot. No
+// other call may use the handle any more.
 void zk_handle_close(zk_handle *h)
 {
 	zhandle_t *zh = atomic_load(&h->zh);
@@ -125,16 +125,16 @@ int zk_handle_set_servers(zk_handle *h, char *hosts)
 	return zh == NULL ? ZINVALIDSTATE : zoo_set_servers(zh, hosts);
 }
 
-// zk_handle_add_auth wraps zoo_add_auth, without a completion: those come on
-// the I/O thread, or never. A sync sent after it tells as much.
+// zk_handle_add_auth wraps zoo_add_auth, without a completion, which would come on the
+// I/O thread or never. The answer to a later sync proves the same.
 int zk_handle_add_auth(zk_handle *h, char *scheme, void *data, int len)
 {
 	zhandle_t *zh = atomic_load(&h->zh);
 	return zh == NULL ? ZINVALIDSTATE : zoo_add_auth(zh, scheme, data, len, NULL, NULL);
 }
 
-// zk_handle_forget_watch wraps zoo_remove_all_watches with local set: the
-// watch leaves libzookeeper's table, nothing is sent.
+// zk_handle_forget_watch wraps zoo_remove_all_watches with local set: it removes the
+// watch from libzookeeper's table and sends nothing.
 int zk_handle_forget_watch(zk_handle *h, char *path, int type)
 {
 	zhandle_t *zh = atomic_load(&h->zh);

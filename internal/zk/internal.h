@@ -20,8 +20,8 @@ enum {
 	MAX_OUTSTANDING = 60000,
 };
 
-// The operations of a multi and what becomes of them: they must live until its
-// completion, or the end of the handle.
+// The operations of a multi and their results. They must live until the completion of
+// the multi, or the end of the handle.
 struct multi {
 	struct multi *next;
 	uint64_t id;
@@ -44,19 +44,19 @@ struct zk_handle {
 	struct multi *multis;
 };
 
-// Handles are never freed, only reused: a completion carries slot, generation
-// and request id in the bits of its context pointer, so that one which never
-// fires (ZOOKEEPER-3868) leaks nothing, and one that fires late finds either
-// its handle or, by the generation, that it is gone.
+// Handles are never freed, only reused. A completion's context pointer contains slot,
+// generation and request id as bits. So a completion that never fires (ZOOKEEPER-3868)
+// leaks nothing. A completion that fires late finds its handle or, if the generation
+// differs, that the handle has been closed.
 extern _Atomic(zk_handle *) zk_table[MAX_HANDLES];
 
-// The newest transaction that a reply to this thread has told of; see zxid.c.
+// The newest transaction that a reply on this thread has shown; see zxid.c.
 extern _Thread_local int64_t zk_reply_zxid;
 
 // How many of each are alive: for the tests that prove that nothing leaks.
 extern atomic_llong zk_live_queues, zk_live_handles, zk_live_multis, zk_live_chunks;
 
-// Go dies when memory ends, and so does this.
+// If there is no memory, the process ends, as a Go program does.
 static inline void *zk_must(void *p)
 {
 	if (p == NULL)

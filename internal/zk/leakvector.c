@@ -3,10 +3,9 @@
 #include "internal.h"
 #include "leakvector.h"
 
-// Gives the names of children back if there are any. For none, libzookeeper has
-// allocated an array of 0 bytes, and that is what is forgotten here: 8 bytes a
-// call, on a stack without any caller of ours, for it is the I/O thread that
-// reads the answer.
+// Frees the names of children if there are any. If there are none, libzookeeper has
+// allocated an array of 0 bytes, and this function does not free it. That leaks 8 bytes
+// a call. The I/O thread reads the answer, so the stack has no caller of ours.
 void zk_leak_children(zk_handle *h, const char *path)
 {
 	zhandle_t *zh = atomic_load(&h->zh);

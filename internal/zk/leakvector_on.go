@@ -10,13 +10,13 @@ import "C"
 
 import "unsafe"
 
-// leakers bounds the threads that leakVector blocks.
+// leakers is the greatest number of threads that leakVector blocks.
 var leakers = make(chan struct{}, 64)
 
-// leakVector is the leak that magellan's profiles are to find, brought back on
-// purpose: after a read it asks for the znode's children by libzookeeper's
-// synchronous call, and forgets the answer if it is empty. See
-// docs/finding-a-leak.md. A read that finds all leakers busy leaks nothing.
+// leakVector leaks on purpose, so that magellan's profiles can be tested on it: after a
+// read it reads the names of the znode's children with libzookeeper's synchronous call,
+// and does not free an empty answer. See docs/finding-a-leak.md. If all leakers are busy,
+// a read leaks nothing.
 func (c *client) leakVector(path string) {
 	select {
 	case leakers <- struct{}{}:
@@ -25,7 +25,7 @@ func (c *client) leakVector(path string) {
 	}
 	go func() {
 		defer func() { <-leakers }()
-		c.mu.RLock() // the handle stays; Close waits
+		c.mu.RLock() // the handle stays open; Close waits
 		defer c.mu.RUnlock()
 		if c.handle == nil {
 			return

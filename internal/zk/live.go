@@ -65,7 +65,7 @@ func live() liveC {
 	return liveC{int64(l.queues), int64(l.handles), int64(l.multis), int64(l.chunks)}
 }
 
-// allocatedC returns the bytes that C has allocated, and who says so.
+// allocatedC returns the bytes that C has allocated, and the source of this number.
 func allocatedC() (n int64, source string) {
 	var who *C.char
 	n = int64(C.zk_allocated(&who))
@@ -100,8 +100,8 @@ func constantsC() map[string][2]int {
 	}
 }
 
-// completeVoid has a request be answered with rc, on the way that a completion of
-// libzookeeper takes: the caller stands for libzookeeper's completion thread.
+// completeVoid answers a request with rc, as a completion of libzookeeper does. The
+// caller plays libzookeeper's completion thread.
 func (c *client) completeVoid(rc Code) <-chan error {
 	answer := make(chan error, 1)
 	c.mu.RLock()

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics of any number of Clients of one process: make one and give it to all.
+// Metrics can be shared by any number of Clients of one process.
 type Metrics struct {
 	requests        *prometheus.CounterVec
 	inFlight        prometheus.Gauge
@@ -24,7 +24,7 @@ type Metrics struct {
 	sessionsInDoubt                   prometheus.Gauge
 	batch                             prometheus.Histogram
 
-	// A counter looked up by its labels costs more than all else here.
+	// Looking a counter up by its labels would cost more than everything else here.
 	ok     [numOps]prometheus.Counter
 	others sync.Map // [2]int32{op, code} -> prometheus.Counter
 }
@@ -65,7 +65,7 @@ func newMetrics() *Metrics {
 			"it lags behind what the session has seen, has lost it, has no quorum, or has too many connections of this address."),
 		sessionsReopened: counter("sessions_reopened_total", "Sessions given up for new ones because ZooKeeper had lost transactions that they had seen."),
 		sessionsInDoubt: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "magellan_zk_sessions_in_doubt", Help: "Sessions that no server takes because ZooKeeper has lost transactions that they have seen."}),
+			Name: "magellan_zk_sessions_in_doubt", Help: "Sessions that no server accepts because ZooKeeper has lost transactions that they have seen."}),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "magellan_zk_batch_records", Help: "Answers and events taken from C with one call.",
 			Buckets: prometheus.ExponentialBuckets(1, 4, 8)}),
@@ -76,7 +76,7 @@ func newMetrics() *Metrics {
 	return m
 }
 
-// label turns a name for people into a metric's.
+// label turns a readable name into a label's value.
 func label(name fmt.Stringer) string { return strings.ReplaceAll(name.String(), " ", "_") }
 
 func (m *Metrics) result(o op, code Code) {

@@ -22,7 +22,7 @@ type Op struct {
 	version int32
 }
 
-// CreateOp makes a znode. Containers and TTLs are not possible in a Multi: the
+// CreateOp creates a znode. Containers and TTLs are not possible in a Multi: the
 // C client cannot read the answer.
 func CreateOp(path string, data []byte, opt CreateOptions) Op {
 	if opt.TTL != 0 {
@@ -36,10 +36,10 @@ func SetOp(path string, data []byte, version int32) Op {
 	return Op{op: opSet, path: path, data: data, version: version}
 }
 
-// DeleteOp removes a znode.
+// DeleteOp deletes a znode.
 func DeleteOp(path string, version int32) Op { return Op{op: opDelete, path: path, version: version} }
 
-// CheckOp demands that a znode has the version.
+// CheckOp fails unless a znode has the version.
 func CheckOp(path string, version int32) Op { return Op{op: opCheck, path: path, version: version} }
 
 // OpResult is the outcome of a part.
@@ -52,8 +52,8 @@ type OpResult struct {
 // Multi does all of ops or none. If none, the error is that of the part that
 // failed, and the results have one for each.
 //
-// The distribution's libzookeeper can end the process if the session ends while
-// it writes the request. The one that build/native.sh makes is mended.
+// If the session ends while the distribution's libzookeeper writes the request, the
+// process can crash. The libzookeeper that build/native.sh builds has a fix.
 func (c *client) Multi(ctx context.Context, ops ...Op) ([]OpResult, error) {
 	if len(ops) == 0 {
 		return nil, nil
@@ -104,7 +104,7 @@ func (o Op) check() error {
 	return &Error{Op: "multi", Code: ErrBadArguments, Detail: "use CreateOp, SetOp, DeleteOp and CheckOp"}
 }
 
-// multiResult is what an answer says: the error is that of the part that failed.
+// multiResult returns the result of an answer. The error is that of the part that failed.
 func (c *client) multiResult(r *C.struct_zk_event, err error, ops []Op) result {
 	res := result{err: err}
 	if r != nil {
@@ -131,7 +131,7 @@ func (c *client) resultsOf(r *C.struct_zk_event, ops []Op) []OpResult {
 		p = unsafe.Add(p, C.sizeof_struct_zk_op_result)
 		code := c.codeOf(int32(part.err))
 		if code == 0 && r.rc != 0 {
-			code = ErrRolledBack // the server says so only of the parts behind the one that failed
+			code = ErrRolledBack // the server reports this only for the parts after the one that failed
 		}
 		if code != 0 {
 			results[i].Err = &Error{Op: ops[i].op.String(), Path: ops[i].path, Code: code}

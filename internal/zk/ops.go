@@ -53,7 +53,7 @@ func (c *client) await(ctx context.Context, id uint64, o op, path string, ch cha
 	case <-ctx.Done():
 	}
 	if _, ok := c.takeCall(id); ok {
-		// Nobody will send: the completion, if it comes, finds no call.
+		// No result will be sent: a completion that still comes finds no call.
 		waiters.Put(ch)
 	}
 	return result{}, c.ended(ctx, o, path)
@@ -124,7 +124,7 @@ func (c *client) children(ctx context.Context, path string, watch bool) ([]strin
 	return res.names, res.stat, err
 }
 
-// Create makes a znode; nil data is NULL, which is not the same as empty. It
+// Create creates a znode; nil data is NULL, which is not the same as empty. It
 // returns the path, which for the sequential modes ends in a number, and the
 // Stat.
 func (c *client) Create(ctx context.Context, path string, data []byte, opt CreateOptions) (string, Stat, error) {
@@ -176,7 +176,7 @@ func (c *client) Set(ctx context.Context, path string, data []byte, version int3
 	return res.stat, err
 }
 
-// Delete removes a znode without children if its version is the given one.
+// Delete deletes a znode without children if its version is the given one.
 func (c *client) Delete(ctx context.Context, path string, version int32) error {
 	if err := checkPath(opDelete, path, false); err != nil {
 		return err
@@ -247,8 +247,8 @@ func (c *client) AddAuth(ctx context.Context, a Credential) error {
 		c.addAuthLocked()
 	}
 	c.mu.Unlock()
-	// libzookeeper puts credentials before all that waits to be sent, so the
-	// answer to a sync says that the server has taken it.
+	// libzookeeper sends credentials before all queued requests. So the answer to a sync
+	// proves that the server has accepted the credential.
 	return c.Sync(ctx, "/")
 }
 

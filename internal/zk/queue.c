@@ -113,8 +113,8 @@ void zk_post(zk_queue *q, int kind, uint64_t id, int rc)
 	zk_commit(q);
 }
 
-// zk_take gives the records of the last call back and returns all that have
-// come since. NULL: none, and the next one will make the eventfd readable.
+// zk_take frees the records of the last call and returns all later ones. If it returns
+// NULL, there are none, and the next one will make the eventfd readable.
 struct zk_chunk *zk_take(zk_queue *q, struct zk_chunk *done)
 {
 	struct zk_chunk *drop = NULL;

@@ -86,8 +86,9 @@ static int submit_multi(zk_handle *h, zhandle_t *zh, uint64_t id, const void *da
 	m->next = h->multis;
 	h->multis = m;
 	pthread_mutex_unlock(&h->mu);
-	// On a handle whose session is gone, zoo_amulti frees paths it has never set,
-	// and no check keeps it from ending meanwhile: build/native.sh mends that.
+	// If the handle's session has ended, zoo_amulti frees paths that it has never set. A
+	// check here would not help, because the session may end later. build/native.sh
+	// fixes that.
 	int rc = is_unrecoverable(zh) ? ZINVALIDSTATE
 		: zoo_amulti(zh, m->count, m->ops, m->results, zk_on_multi, zk_context_of(h, id));
 	// From here on m belongs to the completion, which may have run already.
@@ -135,8 +136,8 @@ static int submit(zk_handle *h, zhandle_t *zh, int op, uint64_t id, const char *
 		return rc;
 	}
 	case ZK_OP_REMOVE_WATCH:
-		// Not zoo_aremove_watches: that one only asks the server whether the
-		// watch exists (checkWatches) and leaves it there. With one watcher
+		// zoo_aremove_watches would only ask the server whether the watch exists
+		// (checkWatches), and leave it there. With one watcher
 		// for all paths, all watches of a path are ours. The parameter is
 		// declared as a pointer to a function pointer and used as a function.
 		return zoo_aremove_all_watches(zh, path, (ZooWatcherType)a, 0, (void_completion_t *)(uintptr_t)zk_on_void, ctx);
@@ -167,8 +168,8 @@ int zk_submit(zk_handle *h, int op, uint64_t id, const char *path, int path_len,
 	int rc = submit(h, zh, op, id, copy, data, data_len, a, b, acl, acl_len);
 	if (copy != small)
 		free(copy);
-	// What zoo_amulti says if the session ends while it writes the request, which
-	// is written into memory and cannot fail otherwise.
+	// The result of zoo_amulti if the session ends while it writes the request. The
+	// request is written into memory, so this cannot fail for another reason.
 	if (rc == ZMARSHALLINGERROR && is_unrecoverable(zh))
 		rc = ZINVALIDSTATE;
 	if (rc != ZOK)

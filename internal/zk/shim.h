@@ -1,6 +1,6 @@
 // The C side of package zk. It holds casts, copies and queues, and no policy:
-// every callback of libzookeeper copies what it was given into one record of
-// the client's queue and returns.
+// every callback of libzookeeper copies its arguments into one record of the
+// client's queue and returns.
 #ifndef MAGELLAN_ZK_SHIM_H
 #define MAGELLAN_ZK_SHIM_H
 
@@ -23,7 +23,7 @@ enum zk_kind {
 	ZK_EV_WAKE,       // from Go itself: look at what has changed
 };
 
-// The requests zk_submit knows.
+// The requests that zk_submit accepts.
 enum zk_op {
 	ZK_OP_GET = 0,
 	ZK_OP_EXISTS,
@@ -50,7 +50,7 @@ struct zk_stat {
 struct zk_event {
 	uint64_t id;
 	int64_t session;
-	int64_t zxid;     // the newest transaction that the thread's replies told of, 0 if none did
+	int64_t zxid;     // the newest transaction that the thread's replies have shown, 0 if none
 	uint32_t size;    // of this record, payload and padding included
 	int32_t kind;
 	int32_t rc;

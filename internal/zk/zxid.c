@@ -1,24 +1,25 @@
-// Two functions around libzookeeper's own, which link.go has the linker put in
-// their places. Where libzookeeper is a shared library that has no effect.
+// Two functions that wrap libzookeeper's own. By a flag in link.go the linker uses them
+// instead. If libzookeeper is a shared library, the flag has no effect.
 //
-// Each reply's header says up to which transaction its server had come.
-// libzookeeper reads the header twice: on the I/O thread when the reply arrives,
-// and on the completion thread right before it calls the completion. It has no
-// function that tells.
+// Each reply's header has the newest transaction that its server had applied.
+// libzookeeper reads the header twice: on the I/O thread when the reply arrives, and on
+// the completion thread right before it calls the completion. It has no function that
+// returns this transaction.
 //
-// With each new connection it has its watches set again, for changes after the
-// newest transaction that a reply has shown. That misses a change if the last
-// reply came from a server that was about to close the connection and had dropped
-// the watches already (NIOServerCnxn.close drops them first and closes the socket
-// last; servers do it when they lose their leader, say): no event would ever come.
-// So the transaction of a while ago is asked for instead. What has changed since is
-// told of again, which costs a read.
+// On each new connection libzookeeper sets its watches again, for changes after the
+// newest transaction that a reply has shown. This can miss a change: a server that
+// closes a connection removes the watches first and closes the socket last
+// (NIOServerCnxn.close; servers do it when they lose their leader, for example). If the
+// last reply comes in between, it shows a transaction whose event is never sent.
+// Therefore the watches are set for changes after an earlier transaction, that of a
+// while ago. The server sends events for the changes after it once more, which costs a
+// read each.
 #include "internal.h"
 
 #include <time.h>
 #include <zookeeper/zookeeper.jute.h>
 
-// How long a connection may take to close after its watches have been dropped.
+// How long a connection may take to close after its watches have been removed.
 #define SETTLES_AFTER_NS 1000000000LL
 
 _Thread_local int64_t zk_reply_zxid;
