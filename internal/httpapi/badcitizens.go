@@ -3,8 +3,6 @@ package httpapi
 import (
 	"fmt"
 	"strconv"
-
-	"magellan/internal/shops"
 )
 
 // getBadCitizens answers GET /v1/bad-citizens.
@@ -13,17 +11,9 @@ func (s *Server) getBadCitizens(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if x.depends != nil {
-		x.depends.on(shops.BlocklistTopic())
-	}
-	answer, meta, err := s.service.BadCitizens(x.ctx, x.readOptions())
+	answer, basis, err := s.service.BadCitizens(x.ctx, x.readOptions())
 	if err != nil {
-		return x.failWith(meta, err)
-	}
-	if x.depends != nil {
-		if at, ok := answer.Blocklist.NextExpiry(answer.Now); ok {
-			x.depends.expires(at, answer.Now)
-		}
+		return x.failWith(basis, err)
 	}
 	edition, isNew := s.badCitizens[format].edition(answer)
 	if isNew {
@@ -32,7 +22,7 @@ func (s *Server) getBadCitizens(x *exchange) error {
 		}
 	}
 	contentType := badCitizensFormats[format].contentType
-	x.setMeta(meta)
+	x.rest(basis)
 	if had, err := x.clientHas(edition.etag); had {
 		return err // and nobody has to render the list
 	}
@@ -87,15 +77,9 @@ func (s *Server) getBadCitizen(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	if x.depends != nil {
-		x.depends.on(shops.BlocklistTopic())
-	}
-	answer, meta, err := s.service.BadCitizen(x.ctx, ip, x.readOptions())
+	answer, basis, err := s.service.BadCitizen(x.ctx, ip, x.readOptions())
 	if err != nil {
-		return x.failWith(meta, err)
-	}
-	if x.depends != nil && !answer.Entry.Expires.IsZero() {
-		x.depends.expires(answer.Entry.Expires, answer.Now)
+		return x.failWith(basis, err)
 	}
 	dst := append(x.body[:0], `{"ip":"`...)
 	dst = answer.Addr.AppendTo(dst)
@@ -104,5 +88,5 @@ func (s *Server) getBadCitizen(x *exchange) error {
 		dst = appendBadCitizen(append(dst, `,"entry":`...), &answer.Entry)
 	}
 	x.body = append(dst, "}\n"...)
-	return x.answer(meta, contentJSON, x.body)
+	return x.answer(basis, contentJSON, x.body)
 }

@@ -13,16 +13,13 @@ import (
 // and is content to wait for another. Nothing has been written then.
 var errUnchanged = errors.New("the client has this answer already")
 
-// dependencies are what an answer is made of that somebody waits for another of.
-// A handler names them each time it is run; it may name others in each run, as a
-// shop that moves depends on another datacenter.
+// dependencies are what an answer is made of that somebody waits for another of. Each
+// answer says it anew: a shop that moves depends on another datacenter.
 type dependencies struct {
 	service  *shops.Service
 	observer discovery.Observer
-	watches  [2]*discovery.Watch
-	// until is when the answer changes by itself, zero if it does not; now is
-	// the time at which that was found out. Both are of the Service's clock.
-	until, now time.Time
+	is       discovery.Depends
+	watches  [len(discovery.Depends{}.Topics)]*discovery.Watch
 	// begun: a watch was begun since the answer was looked at, so that it must be
 	// looked at again.
 	begun bool
@@ -50,27 +47,23 @@ func (d *dependencies) retryIn() time.Duration {
 // answered notes that ZooKeeper was not away.
 func (d *dependencies) answered() { d.retry = 0 }
 
-// on names what the answer depends on: at most two topics.
-func (d *dependencies) on(topics ...discovery.Topic) {
-	d.until = time.Time{}
-	for i := range d.watches {
-		w := d.watches[i]
-		if i < len(topics) && w != nil && w.Topic() == topics[i] {
+// on watches what the answer depends on.
+func (d *dependencies) on(is discovery.Depends) {
+	for i, topic := range is.Topics {
+		if topic == d.is.Topics[i] {
 			continue
 		}
-		if w != nil {
+		if w := d.watches[i]; w != nil {
 			w.Stop()
 			d.watches[i] = nil
 		}
-		if i < len(topics) {
-			d.watches[i] = d.service.Watch(topics[i], d.observer)
+		if topic != (discovery.Topic{}) {
+			d.watches[i] = d.service.Watch(topic, d.observer)
 			d.begun = true
 		}
 	}
+	d.is = is
 }
-
-// expires says when the answer changes by itself, as seen at now.
-func (d *dependencies) expires(at, now time.Time) { d.until, d.now = at, now }
 
 // maxExpiry bounds how long a wait for the clock goes on: clocks are set.
 const maxExpiry = time.Minute
@@ -78,23 +71,17 @@ const maxExpiry = time.Minute
 // expiresIn is how long it takes until the answer changes by itself; false if it
 // never does.
 func (d *dependencies) expiresIn() (time.Duration, bool) {
-	if d.until.IsZero() {
+	if d.is.Until.IsZero() {
 		return 0, false
 	}
-	return min(max(d.until.Sub(d.now), time.Millisecond), maxExpiry), true
+	return min(max(d.is.Until.Sub(d.is.Now), time.Millisecond), maxExpiry), true
 }
 
 // nothing reports whether the answer depends on nothing that can change.
-func (d *dependencies) nothing() bool { return d.watches == [2]*discovery.Watch{} && d.until.IsZero() }
+func (d *dependencies) nothing() bool { return d.is == discovery.Depends{} }
 
-func (d *dependencies) stop() {
-	for i, w := range d.watches {
-		if w != nil {
-			w.Stop()
-			d.watches[i] = nil
-		}
-	}
-}
+// stop ends all watches.
+func (d *dependencies) stop() { d.on(discovery.Depends{}) }
 
 // passing reports whether an error says nothing about the data, so that who
 // waits for a change goes on waiting.

@@ -40,8 +40,7 @@ type exchange struct {
 	start  time.Time
 	ctx    *lazyContext
 	conn   *conn // nil where the request came by another way than Serve
-	// depends is where handlers say what their answer is made of; nil unless
-	// somebody waits for another.
+	// depends has what the answer is made of; nil unless somebody waits for another.
 	depends *dependencies
 	waited  time.Duration // of the time since start
 	name    string        // the path's parameter where there is no echo
@@ -243,9 +242,23 @@ var (
 )
 
 // answer sends what the Service answered.
-func (x *exchange) answer(meta discovery.Meta, contentType []string, body []byte) error {
-	x.setMeta(meta)
+func (x *exchange) answer(basis discovery.Basis, contentType []string, body []byte) error {
+	x.rest(basis)
 	return x.send(contentType, body)
+}
+
+// rest says what the answer rests on: the client in the header, and who waits for
+// another answer.
+func (x *exchange) rest(basis discovery.Basis) {
+	x.depend(basis.Depends)
+	x.setMeta(basis.Meta)
+}
+
+// depend tells who waits for another answer what this one depends on.
+func (x *exchange) depend(d discovery.Depends) {
+	if x.depends != nil {
+		x.depends.on(d)
+	}
 }
 
 // send sends a body under its ETag, or 304 where the client has it already. A body

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"magellan/internal/discovery"
 	"magellan/internal/shops"
 )
 
@@ -69,10 +70,10 @@ func (s *Server) lookupShops(x *exchange) error {
 	}
 	meta, err := s.service.Lookup(x.ctx, l.names, x.readOptions(), l.results)
 	if err != nil {
-		return x.failWith(meta, err)
+		return x.failWith(discovery.Basis{Meta: meta}, err)
 	}
 	l.compose(s)
-	return x.answer(meta, contentJSON, l.body)
+	return x.answer(discovery.Basis{Meta: meta}, contentJSON, l.body)
 }
 
 // read reads the request's body.

@@ -23,15 +23,14 @@ func (s *Server) getPlacement(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.dependOnTopology()
-	placement, meta, err := s.service.Place(x.ctx, shops.PlacementRequest{
+	placement, basis, err := s.service.Place(x.ctx, shops.PlacementRequest{
 		Shop: shop, Policy: shops.Policy(policy), Exclude: values["exclude"], Prefer: values["prefer"],
 	}, x.readOptions())
 	if err != nil {
-		return x.failWith(meta, &placementError{err, placement.Rejected})
+		return x.failWith(basis, &placementError{err, placement.Rejected})
 	}
 	x.body = appendPlacement(x.body[:0], &placement)
-	return x.answer(meta, contentJSON, x.body)
+	return x.answer(basis, contentJSON, x.body)
 }
 
 func appendPlacement(dst []byte, p *shops.Placement) []byte {

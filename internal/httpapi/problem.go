@@ -200,11 +200,12 @@ func (x *exchange) fail(err error) {
 	_ = x.write(kind.status, kind.document(detail, rejected))
 }
 
-// failWith is an error with the meta data it came with, where it says something
-// about the data: that a shop does not exist is known as of some age, too.
-func (x *exchange) failWith(meta discovery.Meta, err error) error {
+// failWith is an error with the basis it came with. Where it says something about the
+// data it has meta data: that a shop does not exist is known as of some age, too.
+func (x *exchange) failWith(basis discovery.Basis, err error) error {
+	x.depend(basis.Depends)
 	if kindOf(err).answers {
-		x.setMeta(meta)
+		x.setMeta(basis.Meta)
 	}
 	return err
 }

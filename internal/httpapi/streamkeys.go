@@ -49,10 +49,7 @@ var (
 		return err
 	}}
 	needsTopology = &need{known: func(ctx context.Context, s *shops.Service, _ string) error {
-		if _, _, err := s.Regions(ctx, discovery.ReadOptions{}); err != nil {
-			return err
-		}
-		_, _, err := s.Datacenters(ctx, discovery.ReadOptions{})
+		_, _, err := s.Regions(ctx, discovery.ReadOptions{})
 		return err
 	}}
 	needsBlocklist = &need{known: func(ctx context.Context, s *shops.Service, _ string) error {

@@ -121,16 +121,17 @@ func (s *stream) askInTurn(k *streamKey) error {
 // askShared answers with what was answered to another stream, or for all of them.
 func (s *stream) askShared(k *streamKey) error {
 	in, rec, q := s.inner, &s.recorder, k.question
-	in.dependOnTopology() // and look then
-	from, meta, err := s.topologyKey()
+	all, basis, err := s.x.server.service.Regions(in.ctx, discovery.ReadOptions{})
+	in.depend(basis.Depends) // before the answer is looked for
 	if err != nil {
 		return s.handle(k)
 	}
+	from := topologyKeyOf(all) // stands for what is known of regions and datacenters now
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if a := q.kept; a != nil && a.from == from {
 		rec.status, rec.body = http.StatusOK, a.body
-		in.setMeta(discovery.Meta{Age: meta.Age, Cache: meta.Cache})
+		in.setMeta(discovery.Meta{Age: basis.Age, Cache: basis.Cache})
 		rec.header["Etag"], rec.header["X-Zxid"] = a.etag, a.zxid
 	} else {
 		delete(in.r.Header, "If-None-Match") // the answer is for others as well
@@ -145,17 +146,6 @@ func (s *stream) askShared(k *streamKey) error {
 		return errUnchanged
 	}
 	return nil
-}
-
-// topologyKey stands for what is known of regions and datacenters now.
-func (s *stream) topologyKey() (topologyKey, discovery.Meta, error) {
-	service, ctx := s.x.server.service, s.inner.ctx
-	regions, meta, err := service.Regions(ctx, discovery.ReadOptions{})
-	if err != nil {
-		return topologyKey{}, meta, err
-	}
-	datacenters, dmeta, err := service.Datacenters(ctx, discovery.ReadOptions{})
-	return topologyKey{firstOf(regions), firstOf(datacenters)}, meta.Join(dmeta), err
 }
 
 // keep keeps an answer for the others, if there is room. Its strings and its body are

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"strconv"
 
-	"magellan/internal/discovery"
 	"magellan/internal/shops"
 )
 
@@ -28,44 +27,28 @@ func firstOf[T any](s []T) *T {
 	return &s[0]
 }
 
-// dependOnTopology says that the answer is made of regions and datacenters.
-func (x *exchange) dependOnTopology() {
-	if x.depends != nil {
-		x.depends.on(shops.TopologyTopic())
-	}
-}
-
-// furtherOptions are the client's for a second read of what was read just now: there
-// is no need to ask ZooKeeper twice for one answer.
-func (x *exchange) furtherOptions() discovery.ReadOptions {
-	opt := x.readOptions()
-	opt.Fresh = false
-	return opt
+// topologyKeyOf returns the key of what regions and datacenters are made from.
+func topologyKeyOf(a shops.RegionsAnswer) topologyKey {
+	return topologyKey{firstOf(a.Regions), firstOf(a.Datacenters)}
 }
 
 // getRegions answers GET /v1/regions.
 func (s *Server) getRegions(x *exchange) error {
-	x.dependOnTopology()
-	regions, meta, err := s.service.Regions(x.ctx, x.readOptions())
+	answer, basis, err := s.service.Regions(x.ctx, x.readOptions())
 	if err != nil {
-		return x.failWith(meta, err)
+		return x.failWith(basis, err)
 	}
-	datacenters, dmeta, err := s.service.Datacenters(x.ctx, x.furtherOptions())
-	if err != nil {
-		return x.failWith(dmeta, err)
-	}
-	key := topologyKey{firstOf(regions), firstOf(datacenters)}
-	rendered := s.topology.get(key, formatRegions, func() []byte {
+	rendered := s.topology.get(topologyKeyOf(answer), formatRegions, func() []byte {
 		dst := append([]byte(nil), `{"regions":[`...)
-		for i := range regions {
+		for i := range answer.Regions {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = appendRegion(dst, &regions[i], datacenters)
+			dst = appendRegion(dst, &answer.Regions[i], answer.Datacenters)
 		}
 		return append(dst, "]}\n"...)
 	})
-	x.setMeta(meta.Join(dmeta))
+	x.rest(basis)
 	return x.sendKept(contentJSON, rendered)
 }
 
@@ -75,17 +58,12 @@ func (s *Server) getRegion(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.dependOnTopology()
-	region, meta, err := s.service.Region(x.ctx, name, x.readOptions())
+	answer, basis, err := s.service.Region(x.ctx, name, x.readOptions())
 	if err != nil {
-		return x.failWith(meta, err)
+		return x.failWith(basis, err)
 	}
-	datacenters, dmeta, err := s.service.Datacenters(x.ctx, x.furtherOptions())
-	if err != nil {
-		return x.failWith(dmeta, err)
-	}
-	x.body = append(appendRegion(x.body[:0], &region, datacenters), '\n')
-	return x.answer(meta.Join(dmeta), contentJSON, x.body)
+	x.body = append(appendRegion(x.body[:0], &answer.Region, answer.Datacenters), '\n')
+	return x.answer(basis, contentJSON, x.body)
 }
 
 // appendRegion appends a region with the names of its datacenters.
@@ -109,10 +87,9 @@ func appendRegion(dst []byte, region *shops.Region, datacenters []shops.Datacent
 
 // getDatacenters answers GET /v1/datacenters.
 func (s *Server) getDatacenters(x *exchange) error {
-	x.dependOnTopology()
-	datacenters, meta, err := s.service.Datacenters(x.ctx, x.readOptions())
+	datacenters, basis, err := s.service.Datacenters(x.ctx, x.readOptions())
 	if err != nil {
-		return x.failWith(meta, err)
+		return x.failWith(basis, err)
 	}
 	dst := append(x.body[:0], `{"datacenters":[`...)
 	for i := range datacenters {
@@ -122,7 +99,7 @@ func (s *Server) getDatacenters(x *exchange) error {
 		dst = appendDatacenter(dst, &datacenters[i])
 	}
 	x.body = append(dst, "]}\n"...)
-	return x.answer(meta, contentJSON, x.body)
+	return x.answer(basis, contentJSON, x.body)
 }
 
 // getDatacenter answers GET /v1/datacenters/{datacenter}.
@@ -131,13 +108,12 @@ func (s *Server) getDatacenter(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.dependOnTopology()
-	datacenter, meta, err := s.service.Datacenter(x.ctx, name, x.readOptions())
+	datacenter, basis, err := s.service.Datacenter(x.ctx, name, x.readOptions())
 	if err != nil {
-		return x.failWith(meta, err)
+		return x.failWith(basis, err)
 	}
 	x.body = append(appendDatacenter(x.body[:0], &datacenter), '\n')
-	return x.answer(meta, contentJSON, x.body)
+	return x.answer(basis, contentJSON, x.body)
 }
 
 func appendDatacenter(dst []byte, d *shops.Datacenter) []byte {

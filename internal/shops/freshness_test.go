@@ -57,15 +57,15 @@ func TestFreshness(t *testing.T) {
 			}
 			ctx := context.Background()
 			for _, ask := range []func() (discovery.Meta, error){
-				func() (discovery.Meta, error) { _, m, err := s.Shop(ctx, "42", tt.opt); return m, err },
-				func() (discovery.Meta, error) { _, m, err := s.Datacenters(ctx, tt.opt); return m, err },
-				func() (discovery.Meta, error) { _, m, err := s.BadCitizens(ctx, tt.opt); return m, err },
+				func() (discovery.Meta, error) { _, m, err := s.Shop(ctx, "42", tt.opt); return m.Meta, err },
+				func() (discovery.Meta, error) { _, m, err := s.Datacenters(ctx, tt.opt); return m.Meta, err },
+				func() (discovery.Meta, error) { _, m, err := s.BadCitizens(ctx, tt.opt); return m.Meta, err },
 				func() (discovery.Meta, error) {
 					_, m, err := s.Shop(ctx, "absent", tt.opt)
 					if errors.Is(err, discovery.ErrNotFound) {
 						err = nil // that there is none is an answer like others
 					}
-					return m, err
+					return m.Meta, err
 				},
 				func() (discovery.Meta, error) {
 					out := make([]shops.ShopResult, 1)

@@ -29,8 +29,8 @@ type Config struct {
 // Service answers the questions. It holds no state of its own, needs no Close,
 // and is safe for concurrent use.
 //
-// Every method returns the [discovery.Meta] of all it read, with [discovery.ErrNotFound] and
-// [discovery.ErrUnavailable] too where it is known. Errors wrap one of the package's
+// Every method returns the [discovery.Basis] of its answer, with an error too: what the
+// answer depends on, and, as far as it is known, the meta data of all that was read. Errors wrap one of the package's
 // kinds or are ctx's.
 type Service struct {
 	reader Reader
@@ -64,11 +64,21 @@ type ShopAnswer struct {
 //
 // Meta.Zxid is the newer of the shop's and its datacenter's: it changes whenever
 // the answer does. Nothing is allocated for an answer from memory.
-func (s *Service) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (ShopAnswer, discovery.Meta, error) {
+func (s *Service) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (answer ShopAnswer, basis discovery.Basis, err error) {
 	if opt == (discovery.ReadOptions{}) { // mostly
-		return s.shop(ctx, name, opt)
+		answer, basis.Meta, err = s.shop(ctx, name, opt)
+	} else {
+		answer, basis.Meta, err = discovery.Within(opt, func(opt discovery.ReadOptions) (ShopAnswer, discovery.Meta, error) { return s.shop(ctx, name, opt) })
 	}
-	return discovery.Within(opt, func(opt discovery.ReadOptions) (ShopAnswer, discovery.Meta, error) { return s.shop(ctx, name, opt) })
+	switch {
+	case err == nil:
+		basis.Depends = discovery.DependsOn(ShopTopic(name), DatacenterTopic(answer.Datacenter))
+	case errors.Is(err, discovery.ErrNotFound):
+		basis.Depends = discovery.DependsOn(ShopTopic(name))
+	default: // it may be the datacenter that is missing
+		basis.Depends = discovery.DependsOn(ShopTopic(name), TopologyTopic())
+	}
+	return answer, basis, err
 }
 
 func (s *Service) shop(ctx context.Context, name string, opt discovery.ReadOptions) (ShopAnswer, discovery.Meta, error) {
@@ -318,54 +328,74 @@ func statusOf(err error) ShopStatus {
 	}
 }
 
-// Regions returns all regions ordered by name. The slice is shared: it must not
-// be changed. Without all of them there is no answer: see [discovery.ErrUnread].
-func (s *Service) Regions(ctx context.Context, opt discovery.ReadOptions) ([]Region, discovery.Meta, error) {
-	t, meta, err := s.topology(ctx, opt, func(t *Topology) [2]*discovery.Doubt { return [2]*discovery.Doubt{t.regionDoubts.Whole()} })
-	if err != nil {
-		return nil, meta, err
-	}
-	return t.Regions(), meta, nil
+// RegionsAnswer is all regions, and all datacenters, of one [Topology]: a region's
+// answer names its datacenters. The slices are ordered by name and shared: they must not
+// be changed.
+type RegionsAnswer struct {
+	Regions     []Region
+	Datacenters []Datacenter
 }
 
-// Region returns one region. Meta.Zxid is the region's.
-func (s *Service) Region(ctx context.Context, name string, opt discovery.ReadOptions) (Region, discovery.Meta, error) {
-	return fromTopology(ctx, s, "region", name, opt, (*Topology).Region,
-		func(t *Topology) *discovery.Doubts { return &t.regionDoubts }, func(r Region) int64 { return r.Zxid })
+// Regions returns all regions. Without all of them, and all datacenters, there is no
+// answer: see [discovery.ErrUnread].
+func (s *Service) Regions(ctx context.Context, opt discovery.ReadOptions) (RegionsAnswer, discovery.Basis, error) {
+	t, basis, err := s.topology(ctx, opt, allOfBoth)
+	if err != nil {
+		return RegionsAnswer{}, basis, err
+	}
+	return RegionsAnswer{t.Regions(), t.Datacenters()}, basis, nil
+}
+
+// RegionAnswer is one region, and all datacenters of the same [Topology], its own
+// among them. The slice is shared.
+type RegionAnswer struct {
+	Region
+	Datacenters []Datacenter
+}
+
+// Region returns one region. It takes all datacenters, as its own may be any of them.
+func (s *Service) Region(ctx context.Context, name string, opt discovery.ReadOptions) (RegionAnswer, discovery.Basis, error) {
+	return fromTopology(ctx, s, "region", name, opt, func(t *Topology) (RegionAnswer, *discovery.Doubts, bool) {
+		r, ok := t.Region(name)
+		return RegionAnswer{r, t.Datacenters()}, &t.regionDoubts, ok
+	}, func(t *Topology, _ RegionAnswer) (*discovery.Doubt, int64) { return t.datacenterDoubts.Whole(), t.Zxid() })
 }
 
 // Datacenters returns all datacenters ordered by name. The slice is shared: it
 // must not be changed. Without all of them there is no answer: see [discovery.ErrUnread].
-func (s *Service) Datacenters(ctx context.Context, opt discovery.ReadOptions) ([]Datacenter, discovery.Meta, error) {
-	t, meta, err := s.topology(ctx, opt, func(t *Topology) [2]*discovery.Doubt { return [2]*discovery.Doubt{t.datacenterDoubts.Whole()} })
+func (s *Service) Datacenters(ctx context.Context, opt discovery.ReadOptions) ([]Datacenter, discovery.Basis, error) {
+	t, basis, err := s.topology(ctx, opt, func(t *Topology) [2]*discovery.Doubt { return [2]*discovery.Doubt{t.datacenterDoubts.Whole()} })
 	if err != nil {
-		return nil, meta, err
+		return nil, basis, err
 	}
-	return t.Datacenters(), meta, nil
+	return t.Datacenters(), basis, nil
 }
 
 // Datacenter returns one datacenter. Meta.Zxid is the datacenter's.
-func (s *Service) Datacenter(ctx context.Context, name string, opt discovery.ReadOptions) (Datacenter, discovery.Meta, error) {
-	return fromTopology(ctx, s, "datacenter", name, opt, (*Topology).Datacenter,
-		func(t *Topology) *discovery.Doubts { return &t.datacenterDoubts }, func(d Datacenter) int64 { return d.Zxid })
+func (s *Service) Datacenter(ctx context.Context, name string, opt discovery.ReadOptions) (Datacenter, discovery.Basis, error) {
+	return fromTopology(ctx, s, "datacenter", name, opt, func(t *Topology) (Datacenter, *discovery.Doubts, bool) {
+		d, ok := t.Datacenter(name)
+		return d, &t.datacenterDoubts, ok
+	}, func(_ *Topology, d Datacenter) (*discovery.Doubt, int64) { return nil, d.Zxid })
 }
 
-// fromTopology looks one thing up by its name. What is doubted of others is no
-// part of the answer.
+// fromTopology looks one thing up by its name. What is doubted of others of its kind is
+// no part of the answer. rest says what is doubted of all else that the answer needs, and
+// which transaction the answer is of.
 func fromTopology[T any](ctx context.Context, s *Service, kind, name string, opt discovery.ReadOptions,
-	lookup func(*Topology, string) (T, bool), doubts func(*Topology) *discovery.Doubts, zxid func(T) int64,
-) (T, discovery.Meta, error) {
+	lookup func(*Topology) (T, *discovery.Doubts, bool), rest func(*Topology, T) (*discovery.Doubt, int64),
+) (T, discovery.Basis, error) {
 	var none T
 	if err := discovery.ValidateName(name); err != nil {
-		return none, discovery.Meta{}, fmt.Errorf("%s: %w", kind, err)
+		return none, discovery.Basis{}, fmt.Errorf("%s: %w", kind, err)
 	}
-	return discovery.Within(opt, func(opt discovery.ReadOptions) (T, discovery.Meta, error) {
+	answer, meta, err := discovery.Within(opt, func(opt discovery.ReadOptions) (T, discovery.Meta, error) {
 		t, meta, err := s.readTopology(ctx, opt)
 		if err != nil {
 			return none, meta, err
 		}
-		found, ok := lookup(t, name)
-		known, err := s.bound.Allow(doubts(t).About(name, ok), opt)
+		found, doubts, ok := lookup(t)
+		known, err := s.bound.Allow(doubts.About(name, ok), opt)
 		meta = meta.Join(known)
 		meta.Zxid = 0 // what is absent has none
 		switch {
@@ -374,22 +404,37 @@ func fromTopology[T any](ctx context.Context, s *Service, kind, name string, opt
 		case !ok:
 			return none, meta, fmt.Errorf("%s %q: %w", kind, name, discovery.ErrNotFound)
 		}
-		meta.Zxid = zxid(found)
+		doubt, zxid := rest(t, found)
+		if known, err = s.bound.Allow(doubt, opt); err != nil {
+			return none, meta.Join(known), err
+		}
+		meta = meta.Join(known)
+		meta.Zxid = zxid
 		return found, meta, nil
 	})
+	return answer, ofTopology(meta), err
 }
 
-// Place chooses a datacenter for a new shop; see the function [Place].
-func (s *Service) Place(ctx context.Context, req PlacementRequest, opt discovery.ReadOptions) (Placement, discovery.Meta, error) {
-	// A region that is not known may be open, and a datacenter that is not known the best.
-	t, meta, err := s.topology(ctx, opt, func(t *Topology) [2]*discovery.Doubt {
-		return [2]*discovery.Doubt{t.regionDoubts.Whole(), t.datacenterDoubts.Whole()}
-	})
+// ofTopology is the basis of what is made of regions and datacenters.
+func ofTopology(meta discovery.Meta) discovery.Basis {
+	return discovery.Basis{Meta: meta, Depends: discovery.DependsOn(TopologyTopic())}
+}
+
+// allOfBoth are the doubts about an answer that needs all regions and all datacenters.
+func allOfBoth(t *Topology) [2]*discovery.Doubt {
+	return [2]*discovery.Doubt{t.regionDoubts.Whole(), t.datacenterDoubts.Whole()}
+}
+
+// Place chooses a datacenter for a new shop; see the function [Place]. A region that is
+// not known may be open, and a datacenter that is not known the best, so that all of
+// both are needed.
+func (s *Service) Place(ctx context.Context, req PlacementRequest, opt discovery.ReadOptions) (Placement, discovery.Basis, error) {
+	t, basis, err := s.topology(ctx, opt, allOfBoth)
 	if err != nil {
-		return Placement{}, meta, err
+		return Placement{}, basis, err
 	}
 	p, err := Place(t, req)
-	return p, meta, err
+	return p, basis, err
 }
 
 // BadCitizensAnswer is the union of all bad-citizen lists at one time: the
@@ -402,8 +447,8 @@ type BadCitizensAnswer struct {
 
 // BadCitizens returns all bad citizens. Without all lists there is no answer: see
 // [discovery.ErrUnread].
-func (s *Service) BadCitizens(ctx context.Context, opt discovery.ReadOptions) (BadCitizensAnswer, discovery.Meta, error) {
-	return discovery.Within(opt, func(opt discovery.ReadOptions) (BadCitizensAnswer, discovery.Meta, error) {
+func (s *Service) BadCitizens(ctx context.Context, opt discovery.ReadOptions) (BadCitizensAnswer, discovery.Basis, error) {
+	answer, meta, err := discovery.Within(opt, func(opt discovery.ReadOptions) (BadCitizensAnswer, discovery.Meta, error) {
 		b, meta, err := s.readBlocklist(ctx, opt)
 		if err != nil {
 			return BadCitizensAnswer{}, meta, err
@@ -416,6 +461,13 @@ func (s *Service) BadCitizens(ctx context.Context, opt discovery.ReadOptions) (B
 		answer.Version, answer.Now = b.Version(s.now)
 		return answer, meta, nil
 	})
+	basis := discovery.Basis{Meta: meta, Depends: discovery.DependsOn(BlocklistTopic())}
+	if err == nil {
+		if at, ok := answer.Blocklist.NextExpiry(answer.Now); ok {
+			basis.Until, basis.Now = at, answer.Now
+		}
+	}
+	return answer, basis, err
 }
 
 // BadCitizenAnswer says whether an address is listed.
@@ -438,12 +490,12 @@ type BadCitizenAnswer struct {
 // One list is enough to say that an address is listed: if the list of the longest
 // prefix may not be answered from, as it was last known too long ago, another one's
 // entry is the answer. That an address is not listed takes all lists: see [discovery.ErrUnread].
-func (s *Service) BadCitizen(ctx context.Context, ip string, opt discovery.ReadOptions) (BadCitizenAnswer, discovery.Meta, error) {
+func (s *Service) BadCitizen(ctx context.Context, ip string, opt discovery.ReadOptions) (BadCitizenAnswer, discovery.Basis, error) {
 	addr, err := netip.ParseAddr(ip)
 	if err != nil || addr.Zone() != "" {
-		return BadCitizenAnswer{}, discovery.Meta{}, fmt.Errorf("%w: %q is not an IP address without a zone, such as 203.0.113.7 or 2001:db8::7", discovery.ErrInvalidRequest, ip)
+		return BadCitizenAnswer{}, discovery.Basis{}, fmt.Errorf("%w: %q is not an IP address without a zone, such as 203.0.113.7 or 2001:db8::7", discovery.ErrInvalidRequest, ip)
 	}
-	return discovery.Within(opt, func(read discovery.ReadOptions) (BadCitizenAnswer, discovery.Meta, error) {
+	answer, meta, err := discovery.Within(opt, func(read discovery.ReadOptions) (BadCitizenAnswer, discovery.Meta, error) {
 		b, meta, err := s.readBlocklist(ctx, read)
 		if err != nil {
 			return BadCitizenAnswer{}, meta, err
@@ -469,6 +521,11 @@ func (s *Service) BadCitizen(ctx context.Context, ip string, opt discovery.ReadO
 		}
 		return answer, meta, nil
 	})
+	basis := discovery.Basis{Meta: meta, Depends: discovery.DependsOn(BlocklistTopic())}
+	if err == nil && !answer.Entry.Expires.IsZero() {
+		basis.Until, basis.Now = answer.Entry.Expires, answer.Now
+	}
+	return answer, basis, err
 }
 
 // Available returns nil if there can be answers, or why there can be none: ZooKeeper
@@ -485,8 +542,8 @@ func (s *Service) Watch(t discovery.Topic, o discovery.Observer) *discovery.Watc
 
 // topology reads the topology for an answer that is subject to the doubts that about
 // picks.
-func (s *Service) topology(ctx context.Context, opt discovery.ReadOptions, about func(*Topology) [2]*discovery.Doubt) (*Topology, discovery.Meta, error) {
-	return discovery.Within(opt, func(opt discovery.ReadOptions) (*Topology, discovery.Meta, error) {
+func (s *Service) topology(ctx context.Context, opt discovery.ReadOptions, about func(*Topology) [2]*discovery.Doubt) (*Topology, discovery.Basis, error) {
+	t, meta, err := discovery.Within(opt, func(opt discovery.ReadOptions) (*Topology, discovery.Meta, error) {
 		t, meta, err := s.readTopology(ctx, opt)
 		if err != nil {
 			return t, meta, err
@@ -499,6 +556,7 @@ func (s *Service) topology(ctx context.Context, opt discovery.ReadOptions, about
 		}
 		return t, meta, nil
 	})
+	return t, ofTopology(meta), err
 }
 
 func (s *Service) readTopology(ctx context.Context, opt discovery.ReadOptions) (*Topology, discovery.Meta, error) {

@@ -51,7 +51,7 @@ func TestServiceShop(t *testing.T) {
 
 	want := shops.ShopAnswer{Shop: "42", Datacenter: "ash1", Region: "us-east1"}
 	got, meta, err := s.Shop(ctx, "42", take)
-	if err != nil || got != want || meta != (discovery.Meta{Zxid: 5}) {
+	if err != nil || got != want || meta.Meta != (discovery.Meta{Zxid: 5}) {
 		t.Errorf("%+v, %+v, %v", got, meta, err)
 	}
 
@@ -71,7 +71,7 @@ func TestServiceShop(t *testing.T) {
 	if _, meta, err = s.Shop(ctx, "42", take); err != nil || meta.Age != time.Minute || meta.Cache != discovery.Stale {
 		t.Errorf("%+v, %v", meta, err)
 	}
-	if _, meta, err = s.Shop(ctx, "44", take); !errors.Is(err, discovery.ErrNotFound) || meta != (discovery.Meta{Age: time.Minute, Cache: discovery.Stale}) {
+	if _, meta, err = s.Shop(ctx, "44", take); !errors.Is(err, discovery.ErrNotFound) || meta.Meta != (discovery.Meta{Age: time.Minute, Cache: discovery.Stale}) {
 		t.Errorf("%+v, %v; want not found, with its age", meta, err)
 	}
 	if _, _, err = s.Shop(ctx, "a/b", take); !errors.Is(err, discovery.ErrInvalidName) {
@@ -105,40 +105,40 @@ func TestServiceMaxStale(t *testing.T) {
 	calls := map[string]func(*shops.Service) (discovery.Meta, error){
 		"Shop": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Shop(ctx, "42", take)
-			return m, err
+			return m.Meta, err
 		},
 		"Shop not found": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Shop(ctx, "44", take)
-			return m, err
+			return m.Meta, err
 		},
 		"Shop broken": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Shop(ctx, "broken", take)
-			return m, err
+			return m.Meta, err
 		},
-		"Regions": func(s *shops.Service) (discovery.Meta, error) { _, m, err := s.Regions(ctx, take); return m, err },
+		"Regions": func(s *shops.Service) (discovery.Meta, error) { _, m, err := s.Regions(ctx, take); return m.Meta, err },
 		"Region": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Region(ctx, "us-east1", take)
-			return m, err
+			return m.Meta, err
 		},
 		"Datacenters": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Datacenters(ctx, take)
-			return m, err
+			return m.Meta, err
 		},
 		"Datacenter": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Datacenter(ctx, "x", take)
-			return m, err
+			return m.Meta, err
 		},
 		"Place": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.Place(ctx, shops.PlacementRequest{Shop: "1"}, take)
-			return m, err
+			return m.Meta, err
 		},
 		"BadCitizens": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.BadCitizens(ctx, take)
-			return m, err
+			return m.Meta, err
 		},
 		"BadCitizen": func(s *shops.Service) (discovery.Meta, error) {
 			_, m, err := s.BadCitizen(ctx, "1.2.3.4", take)
-			return m, err
+			return m.Meta, err
 		},
 		"Lookup": func(s *shops.Service) (discovery.Meta, error) {
 			return s.Lookup(ctx, []string{"42"}, take, make([]shops.ShopResult, 1))
@@ -192,7 +192,7 @@ func TestServiceLookup(t *testing.T) {
 			if err != nil {
 				answer.Shop = name
 			}
-			if got := out[i]; got.Status != want[i] || got.Answer != answer || got.Meta != m || fmt.Sprint(got.Err) != fmt.Sprint(err) {
+			if got := out[i]; got.Status != want[i] || got.Answer != answer || got.Meta != m.Meta || fmt.Sprint(got.Err) != fmt.Sprint(err) {
 				t.Errorf("%q: %+v, want %v as Shop says: %+v, %+v, %v", name, got, want[i], answer, m, err)
 			}
 		}
@@ -247,7 +247,7 @@ func TestServiceTopology(t *testing.T) {
 	s, _ := newService(t, shops.Config{})
 	ctx := context.Background()
 	regions, meta, err := s.Regions(ctx, take)
-	if err != nil || meta.Zxid != 4 || len(regions) != 2 || regions[0].Name != "us-east1" {
+	if err != nil || meta.Zxid != 4 || len(regions.Regions) != 2 || regions.Regions[0].Name != "us-east1" || len(regions.Datacenters) != 2 {
 		t.Errorf("%v, %+v, %v", regions, meta, err)
 	}
 	datacenters, meta, err := s.Datacenters(ctx, take)
@@ -255,7 +255,7 @@ func TestServiceTopology(t *testing.T) {
 		t.Errorf("%v, %+v, %v", datacenters, meta, err)
 	}
 	region, meta, err := s.Region(ctx, "us-east1", take)
-	if err != nil || meta.Zxid != 1 || !region.Open {
+	if err != nil || meta.Zxid != 4 || !region.Open || len(region.Datacenters) != 2 { // the zxid is that of all datacenters, too
 		t.Errorf("%v, %+v, %v", region, meta, err)
 	}
 	dc, meta, err := s.Datacenter(ctx, "ash1", take)
@@ -520,7 +520,7 @@ func TestDatacenterDeletedAfterItsShopsMoved(t *testing.T) {
 	}
 	for i, want := range []shops.ShopStatus{shops.Found, shops.NotFound, shops.Unreadable} {
 		got, meta, err := s.Shop(t.Context(), names[i], discovery.ReadOptions{})
-		if got.Datacenter != out[i].Answer.Datacenter || meta != out[i].Meta || (err == nil) != (out[i].Err == nil) || out[i].Status != want {
+		if got.Datacenter != out[i].Answer.Datacenter || meta.Meta != out[i].Meta || (err == nil) != (out[i].Err == nil) || out[i].Status != want {
 			t.Errorf("shop %s: %+v, %+v, %v; in a lookup %+v, want %v", names[i], got, meta, err, out[i], want)
 		}
 	}
