@@ -19,8 +19,8 @@
 // # Waiting for changes
 //
 // A long poll ([poll]) and a stream ([stream]) wait for other bytes, not for
-// events: a handler names what its answer is made of ([dependencies]), and is run
-// again when something of it has changed. Streams that wait for the same share what
+// events: each answer of the Service says what it is made of ([discovery.Depends]), and
+// the handler is run again when something of that has changed. Streams that wait for the same share what
 // is computed ([questions]). While the server is being stopped they are let go one
 // after the other ([drain]).
 //

@@ -13,8 +13,7 @@ type route struct {
 	path    string
 	metrics *routeMetrics
 	handle  func(*exchange) error
-	// waits: the handler names what its answer depends on, so that a client can
-	// wait for another.
+	// waits: the answer says what it depends on, so that a client can wait for another.
 	waits bool
 	// bare: it takes no query parameter.
 	bare bool
