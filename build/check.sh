@@ -20,7 +20,7 @@ formatted() {
 in_modules() {
 	local module
 	for module in . test; do
-		(cd "$module" && "$@")
+		(cd "$module" && "$@") || return # set -e does not hold in a list of commands
 	done
 }
 tidy() { in_modules go mod tidy -diff; }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
 )
 
 var update = flag.Bool("update", false, "write the files that tests compare with")

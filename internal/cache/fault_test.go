@@ -33,38 +33,39 @@ func (w *world) answers(maxStale time.Duration) answers {
 // would say, and unread, 404, 502 or 503 where there is none.
 func (a answers) route(path string, opt discovery.ReadOptions) (string, discovery.Meta, error) {
 	a.Helper()
-	var meta discovery.Meta
+	var basis discovery.Basis
 	var err error
 	said := ""
 	kind, name, _ := strings.Cut(path, " ")
 	switch kind {
 	case "shop":
-		_, meta, err = a.Shop(a.soon(), name, opt)
+		_, basis, err = a.Shop(a.soon(), name, opt)
 	case "lookup":
 		out := make([]shops.ShopResult, 1)
-		if meta, err = a.Lookup(a.soon(), []string{name}, opt, out); err == nil {
-			meta, err = out[0].Meta, out[0].Err
+		if basis.Meta, err = a.Lookup(a.soon(), []string{name}, opt, out); err == nil {
+			basis.Meta, err = out[0].Meta, out[0].Err
 		}
 	case "region":
-		_, meta, err = a.Region(a.soon(), name, opt)
+		_, basis, err = a.Region(a.soon(), name, opt)
 	case "regions":
-		_, meta, err = a.Regions(a.soon(), opt)
+		_, basis, err = a.Regions(a.soon(), opt)
 	case "datacenter":
-		_, meta, err = a.Datacenter(a.soon(), name, opt)
+		_, basis, err = a.Datacenter(a.soon(), name, opt)
 	case "datacenters":
-		_, meta, err = a.Datacenters(a.soon(), opt)
+		_, basis, err = a.Datacenters(a.soon(), opt)
 	case "placement":
-		_, meta, err = a.Place(a.soon(), shops.PlacementRequest{Shop: "new"}, opt)
+		_, basis, err = a.Place(a.soon(), shops.PlacementRequest{Shop: "new"}, opt)
 	case "bad":
-		_, meta, err = a.BadCitizens(a.soon(), opt)
+		_, basis, err = a.BadCitizens(a.soon(), opt)
 	case "ip":
 		var answer shops.BadCitizenAnswer
-		if answer, meta, err = a.BadCitizen(a.soon(), name, opt); err == nil {
+		if answer, basis, err = a.BadCitizen(a.soon(), name, opt); err == nil {
 			said = map[bool]string{true: "listed ", false: "free "}[answer.Listed]
 		}
 	default:
 		a.Fatalf("no route %q", path)
 	}
+	meta := basis.Meta
 	switch {
 	case err == nil:
 		return said + meta.Cache.String(), meta, nil

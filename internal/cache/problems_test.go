@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-
 )
 
 // TestProblemsOfShopsAreBounded: the newest are kept, and all of pinned sets.

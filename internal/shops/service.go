@@ -358,7 +358,9 @@ func (s *Service) Region(ctx context.Context, name string, opt discovery.ReadOpt
 	return fromTopology(ctx, s, "region", name, opt, func(t *Topology) (RegionAnswer, *discovery.Doubts, bool) {
 		r, ok := t.Region(name)
 		return RegionAnswer{r, t.Datacenters()}, &t.regionDoubts, ok
-	}, func(t *Topology, _ RegionAnswer) (*discovery.Doubt, int64) { return t.datacenterDoubts.Whole(), t.Zxid() })
+	}, func(t *Topology, _ RegionAnswer) (*discovery.Doubt, int64) {
+		return t.datacenterDoubts.Whole(), t.Zxid()
+	})
 }
 
 // Datacenters returns all datacenters ordered by name. The slice is shared: it
