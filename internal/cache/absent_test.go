@@ -10,6 +10,7 @@ import (
 // TestFloodOfUnknownShops: whoever asks for shops that do not exist pushes out no
 // shop that does, and their watches on the server stay few.
 func TestFloodOfUnknownShops(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	const many, room, unknown = 300, 320, 2000
 	for i := range many {

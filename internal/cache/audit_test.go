@@ -28,6 +28,7 @@ func (w *world) drift() float64 { return counted(w.cache.metrics.drift) }
 
 // TestAuditFindsNoDrift: while everything changes all the time.
 func TestAuditFindsNoDrift(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	const many = 200
 	names := make([]string, many)
@@ -74,6 +75,7 @@ func TestAuditFindsNoDrift(t *testing.T) {
 
 // TestAuditFindsDrift: what no watch tells of, and what has gone wrong in memory.
 func TestAuditFindsDrift(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	w.shop("43", "ash1")

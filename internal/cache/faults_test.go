@@ -23,6 +23,7 @@ import (
 // TestServerAway: last known values are served, marked STALE and aging; what
 // changed meanwhile is seen once the server is back.
 func TestServerAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	c := w.open(Config{})
@@ -67,6 +68,7 @@ func TestServerAway(t *testing.T) {
 // TestServerHangs: a server that is paused says nothing, and the age shows it
 // before any state changes.
 func TestServerHangs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	w.open(Config{})
@@ -92,6 +94,7 @@ func TestServerHangs(t *testing.T) {
 // TestExpiry: the session and all its watches are gone. Entries are read again
 // by themselves, those that nobody asks for too.
 func TestExpiry(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	names := make([]string, 200)
 	for i := range names {
@@ -141,6 +144,7 @@ func TestExpiry(t *testing.T) {
 // TestFreshAfterExpiry: what the lost session held has not been read again yet
 // when somebody asks for what ZooKeeper holds now.
 func TestFreshAfterExpiry(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	c := w.open(Config{})
@@ -173,6 +177,7 @@ func TestFreshAfterExpiry(t *testing.T) {
 // TestEviction: memory is bounded, evicted entries' watches leave the server,
 // and what was evicted is answered right when it is asked for again.
 func TestEviction(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	const many, room = 600, 100
 	for i := range many {
@@ -234,6 +239,7 @@ func TestEviction(t *testing.T) {
 // TestManySessions: watches are spread over sessions before one is full, and
 // each session's share comes back after its own expiry.
 func TestManySessions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	const many = 300
 	names := make([]string, many)
@@ -282,6 +288,7 @@ func TestManySessions(t *testing.T) {
 
 // TestOverload: reads that wait are bounded.
 func TestOverload(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{InFlight: 2, MaxWaiting: 10})
 	w.must(w.server.Pause())
@@ -395,6 +402,7 @@ func TestNeverBackInTime(t *testing.T) {
 // TestOverloadForgetsNothing: a change of what is pinned, and the watch of what
 // was evicted, come while too many reads wait.
 func TestOverloadForgetsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	c := w.open(Config{InFlight: 1, MaxWaiting: 1})
@@ -449,6 +457,7 @@ func TestOverloadForgetsNothing(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{InFlight: 1})
 	w.must(w.server.Pause())
@@ -479,6 +488,7 @@ func TestClose(t *testing.T) {
 }
 
 func TestProblemsAreExplained(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	c := w.open(Config{})
@@ -509,6 +519,7 @@ func TestProblemsAreExplained(t *testing.T) {
 // TestHistoryLost: ZooKeeper comes back from a backup, and what was served of a
 // shop has never been, by the zxids. It must not be served for ever.
 func TestHistoryLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for i := range 200 { // zxids rise
 		w.datacenter("ash1", "us-east1", i)

@@ -40,6 +40,7 @@ func manySessions(w *world, cfg Config) (c *Cache, names []string) {
 // TestFreshSyncsSideBySide: one lookup with no-cache syncs all sessions at the same
 // time, twice each.
 func TestFreshSyncsSideBySide(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	registry := prometheus.NewRegistry()
 	metrics, err := zk.NewMetrics(registry)
@@ -87,6 +88,7 @@ func TestFreshSyncsSideBySide(t *testing.T) {
 // TestFreshTakesAsLongAsOneSession: behind a slow link many sessions take hardly
 // longer than one, the second syncs as the first.
 func TestFreshTakesAsLongAsOneSession(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.New(io.Discard)),
 		"zk", "127.0.0.1:0", w.server.Addr())
@@ -120,6 +122,7 @@ func TestFreshTakesAsLongAsOneSession(t *testing.T) {
 // TestFreshReadsSideBySide: what has to be read after the syncs, as nothing vouches
 // for it, is under way before any of it is waited for.
 func TestFreshReadsSideBySide(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{})
 	names := w.fillAbsent(100)
@@ -162,6 +165,7 @@ func TestFreshReadsSideBySide(t *testing.T) {
 // TestFreshIsNotAnsweredFromMemory: one whose time is over before ZooKeeper has been
 // asked gets no answer, though there is one in memory.
 func TestFreshIsNotAnsweredFromMemory(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	c := w.open(Config{ZooKeeper: zk.Config{Heartbeat: -1}})

@@ -58,6 +58,7 @@ func (w *world) accepts(path string) func() string {
 
 // TestGuardOfASet deletes datacenters, one after the other as every tool does.
 func TestGuardOfASet(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for i := 3; i <= 6; i++ {
 		w.datacenter(fmt.Sprint("ash", i), "us-east1", 10)
@@ -190,6 +191,7 @@ func (w *world) zxidOf(dir string) int64 {
 // TestGuardOfATransaction: what one transaction deletes goes at once, and nobody sees
 // the set without a part of it.
 func TestGuardOfATransaction(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for i := 3; i <= 8; i++ {
 		w.datacenter(fmt.Sprint("ash", i), "us-east1", 10)
@@ -239,6 +241,7 @@ func TestGuardOfATransaction(t *testing.T) {
 
 // TestGuardOfTwo: the smallest set of which more than half can be lost by mistake.
 func TestGuardOfTwo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.open(Config{ShrinkGuard: DefaultShrinkGuard})
 	w.expectDatacenters(2, discovery.Hit)
@@ -252,6 +255,7 @@ func TestGuardOfTwo(t *testing.T) {
 
 // TestGuardOfEverything: the directory itself goes.
 func TestGuardOfEverything(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.datacenter("ash3", "us-east1", 10)
 	w.open(Config{ShrinkGuard: DefaultShrinkGuard})
@@ -267,6 +271,7 @@ func TestGuardOfEverything(t *testing.T) {
 }
 
 func TestGuardOfAList(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	lines := func(n int) string {
 		var b strings.Builder
@@ -341,6 +346,7 @@ func TestGuardOfAList(t *testing.T) {
 // TestAcceptOfASetOfLists: what the problem of the set says is gone goes, large
 // lists too.
 func TestAcceptOfASetOfLists(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	lists := []string{"a", "b", "c"}
 	for i, name := range lists {
@@ -372,6 +378,7 @@ func TestAcceptOfASetOfLists(t *testing.T) {
 // TestGuardLeavesReplicasReady: a list that is held back grows old on all replicas
 // at once. They can answer for shops, and none may ask load balancers to go.
 func TestGuardLeavesReplicasReady(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	path := layout.BadCitizenList("a")
 	var lines strings.Builder

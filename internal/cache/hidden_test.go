@@ -61,6 +61,7 @@ var changes = []struct {
 // at that moment. Who asks for what it holds now is not told what it held before as if
 // that were so, whether it can be read again or not.
 func TestHiddenChangeAskedAfresh(t *testing.T) {
+	t.Parallel()
 	for _, tt := range changes {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -98,6 +99,7 @@ func TestHiddenChangeAskedAfresh(t *testing.T) {
 
 // TestHiddenChangeIsFound: nobody asks for it afresh, and it is found all the same.
 func TestHiddenChangeIsFound(t *testing.T) {
+	t.Parallel()
 	for _, tt := range changes {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -126,6 +128,7 @@ func TestHiddenChangeIsFound(t *testing.T) {
 
 // TestHiddenChangeAmongMany: it is not left to chance when a member is looked at.
 func TestHiddenChangeAmongMany(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	const members = 2000
 	var ops []zk.Op
@@ -165,6 +168,7 @@ func TestHiddenChangeAmongMany(t *testing.T) {
 // TestClosedAndTheSame: what may not be read any more and has not been changed is known
 // to be what it was, for as long as that is so.
 func TestClosedAndTheSame(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.fill()
 	c := w.open(Config{AuditRate: 10})
@@ -201,6 +205,7 @@ func TestClosedAndTheSame(t *testing.T) {
 // TestCreatedHidden: a shop that comes into being closed, as `import --auth` makes it,
 // is not told as absent by what watched for it.
 func TestCreatedHidden(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	owner := w.client(zk.Config{Servers: []string{w.server.Addr()}, Auth: []zk.Credential{{Scheme: "digest", Data: "alice:secret"}}})
 	create := func(name string) {
@@ -240,6 +245,7 @@ func TestCreatedHidden(t *testing.T) {
 // TestFollowedThroughHiding: who follows a shop is told of what it has become once it
 // can be read again, although its watch was spent without a word.
 func TestFollowedThroughHiding(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.fill()
 	w.open(Config{})
@@ -263,6 +269,7 @@ func TestFollowedThroughHiding(t *testing.T) {
 
 // TestManyClosedMembers: they are asked for again and again, and never twice at a time.
 func TestManyClosedMembers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.fill()
 	const members = 150

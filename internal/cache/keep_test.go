@@ -12,6 +12,7 @@ import (
 // TestEvictionOfManyForOne: shops with long names push out several with short
 // ones each, for which ristretto evicts some keys twice.
 func TestEvictionOfManyForOne(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{MaxBytes: 12 << 10})
 	const crowd = 500

@@ -146,6 +146,7 @@ func (p *lagging) lags() int {
 // is done for the one who wrote, and a second one after. What is asked for with
 // no-cache has the write in it.
 func TestFreshSyncsTwice(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash0")
 	w.put(layout.BadCitizenList("a"), "203.0.113.1\n")

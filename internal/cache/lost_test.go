@@ -17,6 +17,7 @@ import (
 // any, and refuses the cache's session, which has seen them. The cache serves what it
 // holds as STALE, and follows by itself.
 func TestServersRefuse(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		empty bool
@@ -109,6 +110,7 @@ func TestServersRefuse(t *testing.T) {
 // TestRootIsGone: ZooKeeper comes back empty, and its servers let every session in. That
 // it has nothing says nothing of what was in it.
 func TestRootIsGone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.fill()
 	file := filepath.Join(t.TempDir(), "snapshot")
@@ -148,6 +150,7 @@ func TestRootIsGone(t *testing.T) {
 // TestRootIsBack: a session that is behind says that there is no root when the others
 // have seen it come back. That ends with the next that sees it.
 func TestRootIsBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.fill()
 	c := w.open(Config{})

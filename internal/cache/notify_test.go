@@ -47,6 +47,7 @@ func (w *world) follow(ctx context.Context, name, want string) string {
 // while others push them out of a cache that is far too small. Whoever follows
 // one gets to its last value, woken by nothing but its changes.
 func TestNoLostWakeUp(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		cfg  Config
@@ -113,6 +114,7 @@ func TestNoLostWakeUp(t *testing.T) {
 // TestWatchedShopStays: what ristretto lets go of stays while it is watched, and
 // its watch leaves the server afterwards.
 func TestWatchedShopStays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	c := w.open(Config{MaxBytes: 10 * entryBytes})
@@ -163,6 +165,7 @@ func TestWatchedShopStays(t *testing.T) {
 // TestWakesForChangesOnly: what makes no other answer wakes nobody: a record
 // that is written again as it was, a lost session, a count of shops.
 func TestWakesForChangesOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	c := w.open(Config{})
@@ -223,6 +226,7 @@ func (l learntAt) Changed(at time.Time) { l <- at }
 // TestChangesSayWhenLearnt: what measures propagation starts when the watch event
 // arrived.
 func TestChangesSayWhenLearnt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	c := w.open(Config{})
@@ -264,6 +268,7 @@ func (m inTheMiddle) Changed(time.Time) {
 // TestToldBeforeAnswered: an answer is given when those who watch have been told of
 // what it is made of. Who watches from then on is told of changes only.
 func TestToldBeforeAnswered(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	c := w.open(Config{})

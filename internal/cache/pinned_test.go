@@ -17,6 +17,7 @@ import (
 )
 
 func TestTopologyFollows(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{})
 	expect := func(what string, ok func(*shops.Topology) bool) {
@@ -68,6 +69,7 @@ func TestTopologyFollows(t *testing.T) {
 // TestTopologyUnderManyChanges: every datacenter changes many times at once;
 // what is left in the end is what was written last.
 func TestTopologyUnderManyChanges(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{})
 	const datacenters, rounds = 50, 20
@@ -94,6 +96,7 @@ func TestTopologyUnderManyChanges(t *testing.T) {
 // always another change. Its age must not grow for that, and who asks for what
 // ZooKeeper holds now must not wait for an end of it.
 func TestTopologyUnderEndlessChanges(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{})
 	v := &c.pinned.topology.view
@@ -126,6 +129,7 @@ func TestTopologyUnderEndlessChanges(t *testing.T) {
 }
 
 func TestBlocklistFollows(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{})
 	now := time.Now()
@@ -204,6 +208,7 @@ func TestNoServer(t *testing.T) {
 // Both a member and a whole set are shown as a problem, asked for again, and no
 // drift.
 func TestDeniedPinned(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ash3, lists := layout.Datacenter("ash3"), layout.BadCitizensDir()
 	_, _, err := w.zk.Create(w.soon(), ash3, []byte(`{"region":"us-east1","capacity":1,"assigned":0,"open":true}`), zk.CreateOptions{ACL: hidden})
@@ -247,6 +252,7 @@ func TestDeniedPinned(t *testing.T) {
 // TestNewMemberLagsAsItsListDid: a list that came into being while its set was not
 // known lacks in what is served since then, whatever is noticed of others later.
 func TestNewMemberLagsAsItsListDid(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(layout.BadCitizenList("a"), "203.0.113.1\n")
 	c := w.open(Config{})

@@ -84,6 +84,7 @@ func (w *world) allVouched() {
 // TestRevalidationIsBounded: however many entries have lost their watch, no read is
 // queued for those that cannot start, and no more than a piece of them is known.
 func TestRevalidationIsBounded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{MaxBytes: 1 << 30})
 	const many = 5 * piece
@@ -129,6 +130,7 @@ func TestRevalidationIsBounded(t *testing.T) {
 // TestManyChangesAreBounded: a replica that comes back after many znodes have changed
 // is told of all of them at once.
 func TestManyChangesAreBounded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{MaxBytes: 1 << 30})
 	names := w.fillAbsent(3 * maxUpkeep)
@@ -282,6 +284,7 @@ func TestSearchGoesOnBehindWhatIsTaken(t *testing.T) {
 // memory, more of them than reads may be in flight, and the session expires. All
 // that was held is read again all the same, and whoever watches is told.
 func TestStormDoesNotStarveRevalidation(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	names := make([]string, 40)
 	for i := range names {
@@ -346,6 +349,7 @@ func TestStormDoesNotStarveRevalidation(t *testing.T) {
 // TestRevalidationGoesOn: sessions expire again and again in the middle of it, while
 // entries are asked for, changed and evicted.
 func TestRevalidationGoesOn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{MaxBytes: 1 << 30})
 	names := w.fillAbsent(3 * piece)
@@ -381,6 +385,7 @@ func TestRevalidationGoesOn(t *testing.T) {
 
 // TestCloseDuringRevalidation: nothing is left of it, in whatever state it was.
 func TestCloseDuringRevalidation(t *testing.T) {
+	t.Parallel()
 	for _, when := range []string{"about to begin", "begun", "held back"} {
 		t.Run(when, func(t *testing.T) {
 			w := newWorld(t)

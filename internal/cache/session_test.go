@@ -5,6 +5,7 @@ import "testing"
 // TestLoadIsQueuedOnce: whoever comes to wait for a read, at whatever moment,
 // gives it no second place in its session's queues: it would end twice.
 func TestLoadIsQueuedOnce(t *testing.T) {
+	t.Parallel()
 	c := newWorld(t).open(Config{})
 	away := func() *session { // out of reach, so that what is queued stays there
 		s := &session{c: c, lostAt: c.now()}
@@ -64,6 +65,7 @@ func (f failing) fail(error) { f() }
 // TestAnswerBeforeReady: a request that was issued late is answered by the next
 // session before that has synced. Such an answer is not used.
 func TestAnswerBeforeReady(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	c := w.open(Config{})

@@ -18,6 +18,7 @@ import (
 )
 
 func TestShop(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	zxid := w.shop("42", "ash1")
 	c := w.open(Config{})
@@ -72,6 +73,7 @@ func TestShopAllocatesNothingOnHit(t *testing.T) {
 }
 
 func TestProblem(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	good := w.shop("42", "ash1")
 	w.put(layout.Shop("broken"), `{"datacenter":7}`)
@@ -110,6 +112,7 @@ func TestProblem(t *testing.T) {
 // TestProblemWithoutWatch: a znode that could not be read for want of permission
 // has no watch that would tell when it can. It is read again when asked for.
 func TestProblemWithoutWatch(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	c := w.open(Config{})
@@ -126,6 +129,7 @@ func TestProblemWithoutWatch(t *testing.T) {
 }
 
 func TestLargeAndEmptyZnodes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(layout.Shop("large"), `{"datacenter":"ash1","note":"`+strings.Repeat("x", 1_000_000)+`"}`)
 	w.put(layout.Shop("empty"), "")
@@ -144,6 +148,7 @@ func TestLargeAndEmptyZnodes(t *testing.T) {
 }
 
 func TestSingleFlight(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	registry := prometheus.NewRegistry()
@@ -192,6 +197,7 @@ func requests(t *testing.T, g prometheus.Gatherer, op string) (n int) {
 }
 
 func TestShops(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var names []string
 	for i := range 500 {
@@ -225,6 +231,7 @@ func TestShops(t *testing.T) {
 // TestShopsAreAsOldAsTheirAnswer: what is in memory grows older while others are
 // waited for.
 func TestShopsAreAsOldAsTheirAnswer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	w.shop("43", "ash1")
@@ -253,6 +260,7 @@ func TestShopsAreAsOldAsTheirAnswer(t *testing.T) {
 // TestFresh writes and at once asks for what ZooKeeper holds now: read your
 // writes, for what is in memory, what is absent and what was never asked for.
 func TestFresh(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{})
 	fresh := discovery.ReadOptions{Fresh: true}
@@ -281,6 +289,7 @@ func TestFresh(t *testing.T) {
 // TestEntryKeepsItsNameOnly: a name that is a piece of a request's body must not
 // keep the body alive.
 func TestEntryKeepsItsNameOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{})
 	body := "42 " + strings.Repeat("x", 1000)
@@ -293,6 +302,7 @@ func TestEntryKeepsItsNameOnly(t *testing.T) {
 // TestHashCollision: of two names with one hash only one can be kept; both are
 // answered right.
 func TestHashCollision(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	c := w.open(Config{})
@@ -320,6 +330,7 @@ func TestHashCollision(t *testing.T) {
 // than another session's server is, so its next read begins with a sync. What
 // was never held needs none.
 func TestReadAfterEvictionSyncs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	registry := prometheus.NewRegistry()

@@ -57,6 +57,7 @@ func (w *world) snapshotOf(clock clock) string {
 // TestSnapshot: magellan starts while ZooKeeper is away, and ZooKeeper comes back
 // with newer values.
 func TestSnapshot(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	clock := &fakeClock{wall: time.Unix(1_800_000_000, 0), boot: "a", uptime: time.Hour}
 	file := w.snapshotOf(clock)
@@ -114,6 +115,7 @@ func TestSnapshot(t *testing.T) {
 // TestSnapshotForLess: a cache that was given less memory takes what was used
 // most, and all that is pinned.
 func TestSnapshotForLess(t *testing.T) {
+	t.Parallel()
 	const all, room = 60, 20
 	w := newWorld(t)
 	file := filepath.Join(t.TempDir(), "snapshot")
@@ -149,6 +151,7 @@ func TestSnapshotForLess(t *testing.T) {
 // TestSnapshotIsNotServedBesideZooKeeper: what has changed since is never seen as
 // it was, if ZooKeeper is there.
 func TestSnapshotIsNotServedBesideZooKeeper(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	file := w.snapshotOf(systemClock{})
 	w.shop("42", "ash2")
@@ -178,6 +181,7 @@ func TestSnapshotIsNotServedBesideZooKeeper(t *testing.T) {
 // TestSnapshotOfAnotherEnsemble: its values are newer by their zxids, and none of
 // them has ever been true here.
 func TestSnapshotOfAnotherEnsemble(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for i := range 100 { // zxids rise
 		w.datacenter(fmt.Sprint("other", i%5), "us-west1", i)
@@ -196,6 +200,7 @@ func TestSnapshotOfAnotherEnsemble(t *testing.T) {
 
 // TestGuardAfterARestart: what was lost while magellan was down is a loss, too.
 func TestGuardAfterARestart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for i := range 4 {
 		w.datacenter(fmt.Sprint("lost", i), "us-east1", 1)
@@ -219,6 +224,7 @@ func TestGuardAfterARestart(t *testing.T) {
 
 // TestSnapshotThatIsNone: whatever the file is, the start is a cold one.
 func TestSnapshotThatIsNone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	clock := &fakeClock{wall: time.Unix(1_800_000_000, 0), boot: "a", uptime: time.Hour}
 	good, err := os.ReadFile(w.snapshotOf(clock))
@@ -309,6 +315,7 @@ func TestElapsed(t *testing.T) {
 // TestSnapshotEndsOutages: a snapshot is not written while there is nothing new,
 // so that an old one is not made to look like a new one.
 func TestSnapshotEndsOutages(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	file := w.snapshotOf(systemClock{})
 	before, err := os.ReadFile(file)
@@ -343,6 +350,7 @@ func TestSnapshotEndsOutages(t *testing.T) {
 // TestSnapshotWriters: two processes are given the same file, by a rolling restart
 // say. What is there is always the whole snapshot of one of them.
 func TestSnapshotWriters(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	file := w.snapshotOf(systemClock{})
 	one, two := w.open(Config{}), w.open(Config{})
@@ -384,6 +392,7 @@ func TestSnapshotWriters(t *testing.T) {
 // TestSnapshotOfOddNames: a list may have a name that no reader of a snapshot
 // takes. It must not cost the rest.
 func TestSnapshotOfOddNames(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.put(layout.BadCitizenList(strings.Repeat("long", 500)), "203.0.113.9\n")
 	file := w.snapshotOf(systemClock{})
@@ -472,6 +481,7 @@ func (s *stuck) Write(b []byte) (int, error) {
 
 // TestSnapshotOnADiskThatHangs: changes go on being learnt of.
 func TestSnapshotOnADiskThatHangs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	path := layout.BadCitizenList("a")
 	w.put(path, "203.0.113.1 reason=\""+strings.Repeat("x", 200_000)+"\"\n") // more than is buffered
@@ -499,6 +509,7 @@ func TestSnapshotOnADiskThatHangs(t *testing.T) {
 // TestCloseOnADiskThatHangs: the end does not wait for it, whichever write is stuck,
 // and what was written before stays.
 func TestCloseOnADiskThatHangs(t *testing.T) {
+	t.Parallel()
 	for _, own := range []bool{true, false} {
 		w := newWorld(t)
 		file := w.snapshotOf(systemClock{})

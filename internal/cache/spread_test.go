@@ -24,6 +24,7 @@ func (w *world) within() {
 // TestMembersAreSpread: members whose watches do not fit into the first session are
 // carried by others, and are as well known.
 func TestMembersAreSpread(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	const members = 60
 	name := func(i int) string { return fmt.Sprintf("dc-%d-%s", i, strings.Repeat("x", 100)) }
@@ -121,6 +122,7 @@ func TestMembersAreSpread(t *testing.T) {
 // TestSpreadMembersGoTogether: that many members have gone is found out by their
 // sessions, one by one, and which are left is read a few times only.
 func TestSpreadMembersGoTogether(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	const members = 200
 	var create, remove []zk.Op
@@ -151,6 +153,7 @@ func TestSpreadMembersGoTogether(t *testing.T) {
 // TestNoRoomForMembers: where no session has room for the watch of a member, that is
 // said of it, and the others are known.
 func TestNoRoomForMembers(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.fill()
 	long := strings.Repeat("x", 200)

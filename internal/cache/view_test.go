@@ -24,6 +24,7 @@ func (n *noticing) Done() <-chan struct{} {
 // TestFailureReachesAllWhoWait: that somebody else has come to wait meanwhile is no
 // reason to go on waiting.
 func TestFailureReachesAllWhoWait(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{})
 	v := &c.pinned.topology.view

@@ -18,6 +18,7 @@ import (
 // TestMinZxid: who has written something reads it, a shop as well as what is
 // pinned, and a transaction that never was is an error and no hang.
 func TestMinZxid(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	w.shop("43", "ash1")
@@ -158,6 +159,7 @@ func TestReadYourWritesFromLeader(t *testing.T) {
 // TestFutureOfManySessions: a transaction that never was is waited for once, and not
 // on each session of a lookup.
 func TestFutureOfManySessions(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	names := make([]string, 60)
 	for i := range names {
