@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+
+	"magellan/internal/childproc"
 )
 
 // benchmarkLine is a line of go test -bench -benchmem.
@@ -14,7 +16,7 @@ var benchmarkLine = regexp.MustCompile(`(?m)^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+([
 // measureAllocations runs the benchmarks of the handlers, magellan's beside
 // Echo's with a prebuilt body.
 func (r *run) measureAllocations(ctx context.Context) error {
-	out, err := runText(ctx, exec.Command("go", "test", "-run", "^$", "-bench", "^BenchmarkShop", "-benchmem", "-count", strconv.Itoa(r.allocationRounds), "./internal/httpapi"))
+	out, err := childproc.Run(ctx, exec.Command("go", "test", "-run", "^$", "-bench", "^BenchmarkShop", "-benchmem", "-count", strconv.Itoa(r.allocationRounds), "./internal/httpapi"))
 	if err != nil {
 		return err
 	}

@@ -3,13 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
+
+	"magellan/test/magellan"
 )
 
 // startMagellan starts the real binary.
@@ -19,22 +19,13 @@ func (r *run) startMagellan(ctx context.Context) (*server, error) {
 
 // startMagellanAs starts one of several, with more in its environment.
 func (r *run) startMagellanAs(ctx context.Context, name string, env ...string) (*server, error) {
-	ready := filepath.Join(r.dir, name+".ready")
-	p, err := r.start(name, withEnv(env, exec.Command(r.cmd.Magellan, "serve", "--servers", r.zookeeper.Addr(), "--root", layout.Root,
-		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--ready-file", ready, "--start-timeout", startTimeout.String(),
-		"--cache-bytes", fmt.Sprint(cacheBytes(2*r.hot)), "--log-level", "warn")))
+	m, err := magellan.Serve{Binary: r.cmd.Magellan, Dir: r.dir, Name: name, Env: env, Args: []string{
+		"--servers", r.zookeeper.Addr(), "--root", layout.Root, "--cache-bytes", fmt.Sprint(cacheBytes(2 * r.hot)), "--log-level", "warn",
+	}}.Start(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var addrs struct{ Listen, Admin string }
-	err = p.wait(ctx, "write its --ready-file", func() error {
-		text, err := os.ReadFile(ready)
-		if err == nil {
-			err = json.Unmarshal(text, &addrs)
-		}
-		return err
-	})
-	return &server{process: p, url: "http://" + addrs.Listen, admin: "http://" + addrs.Admin}, err
+	return &server{process: r.started(name, m.Process), url: m.URL, admin: m.Admin}, nil
 }
 
 // warmMagellan has all hot shops read, and proves that they are in memory. It

@@ -35,7 +35,6 @@ const clockTick = 10 * time.Millisecond
 type process struct {
 	*childproc.Process
 	name string
-	err  tail
 }
 
 // withEnv gives a child more environment than this process has.
@@ -44,18 +43,6 @@ func withEnv(env []string, cmd *exec.Cmd) *exec.Cmd {
 		cmd.Env = append(os.Environ(), env...)
 	}
 	return cmd
-}
-
-// start starts a server. Its standard error is kept for the message should it
-// fail.
-func start(name string, cmd *exec.Cmd) (*process, error) {
-	p := &process{name: name}
-	cmd.Stderr = &p.err
-	var err error
-	if p.Process, err = childproc.Start(cmd); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return p, nil
 }
 
 // listenOn gives cmd a listening socket as file descriptor 3, and returns its
@@ -77,35 +64,6 @@ func listenOn(cmd *exec.Cmd) (addr string, done func() error, err error) {
 // stop ends the process. It may be called twice.
 func (p *process) stop() {
 	_ = p.Stop(syscall.SIGTERM, stopTimeout) // what it measured counts, not how it ended
-}
-
-// check returns an error if the process has ended.
-func (p *process) check() error {
-	if ended := p.Ended(); ended != nil {
-		return fmt.Errorf("%s has ended by itself (%v): %s", p.name, ended, &p.err)
-	}
-	return nil
-}
-
-// wait calls done until it returns nil. It fails if the process ends before, or
-// takes too long.
-func (p *process) wait(ctx context.Context, what string, done func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	for {
-		err := done()
-		if err == nil {
-			return nil
-		}
-		if ended := p.check(); ended != nil {
-			return ended
-		}
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("%s does not %s: %w: %s", p.name, what, err, &p.err)
-		}
-	}
 }
 
 // family returns the pids of the process and its children.
@@ -206,7 +164,7 @@ func pin(core int, pids ...int) error {
 // runJSON runs a child to its end and reads its standard output into result. It
 // is killed if ctx ends.
 func runJSON(ctx context.Context, cmd *exec.Cmd, result any) error {
-	out, err := runText(ctx, cmd)
+	out, err := childproc.Run(ctx, cmd)
 	if err != nil {
 		return err
 	}
@@ -214,47 +172,4 @@ func runJSON(ctx context.Context, cmd *exec.Cmd, result any) error {
 		return fmt.Errorf("%s: %w: %s", cmd, err, out)
 	}
 	return nil
-}
-
-// runText runs a child to its end and returns its standard output. It is killed
-// if ctx ends.
-func runText(ctx context.Context, cmd *exec.Cmd) ([]byte, error) {
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	p, err := start(filepath.Base(cmd.Path), cmd)
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case <-p.Done():
-	case <-ctx.Done():
-		_ = p.Signal(syscall.SIGKILL)
-		<-p.Done()
-		return nil, context.Cause(ctx)
-	}
-	if ended := p.Ended(); !ended.Success() {
-		return nil, fmt.Errorf("%s: %v: %s%s", cmd, ended, out.Bytes(), &p.err)
-	}
-	return out.Bytes(), nil
-}
-
-// tail keeps the end of what is written to it.
-type tail struct {
-	mu sync.Mutex
-	b  []byte
-}
-
-func (t *tail) Write(b []byte) (int, error) {
-	const most = 4 << 10
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.b = append(t.b, b...)
-	t.b = t.b[max(0, len(t.b)-most):]
-	return len(b), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.b)
 }

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+
+	"magellan/internal/childproc"
 )
 
 // unprofiled is the environment of a process that never samples.
@@ -111,7 +113,7 @@ func (r *run) measureUnwinder(ctx context.Context) error {
 	var order []string
 	for range r.fillRounds {
 		cmd := exec.Command(r.cmd.Unwinder, "-test.run=^$", "-test.bench=Unwinder", "-test.benchtime=1x", "-test.v")
-		out, err := runText(ctx, cmd)
+		out, err := childproc.Run(ctx, cmd)
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"magellan/internal/childproc"
 	"magellan/internal/zk/zktest"
 )
 
@@ -195,11 +196,18 @@ func (r *run) startZooKeeper(ctx context.Context) (err error) {
 
 // start starts a child that stopAll ends.
 func (r *run) start(name string, cmd *exec.Cmd) (*process, error) {
-	p, err := start(name, cmd)
-	if err == nil {
-		r.processes = append(r.processes, p)
+	p, err := childproc.Start(cmd)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return p, err
+	return r.started(name, p), nil
+}
+
+// started notes a child for stopAll to end.
+func (r *run) started(name string, child *childproc.Process) *process {
+	p := &process{child, name}
+	r.processes = append(r.processes, p)
+	return p
 }
 
 // stopAll ends all children, the last one first.

@@ -96,7 +96,9 @@ func (r *run) startListeningWith(name string, cmd *exec.Cmd, prepare func(addr s
 // waitAnswers waits until the server answers a GET of path with 200, and returns
 // the body.
 func (s *server) waitAnswers(ctx context.Context, path string) (body []byte, err error) {
-	err = s.wait(ctx, "answer "+path, func() (err error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	err = s.Await(ctx, "answer "+path, func() (err error) {
 		body, _, err = get(ctx, s.url+path)
 		return err
 	})

@@ -61,7 +61,7 @@ func (w *writeC) set(path, value string) (at int64, err error) {
 		}
 	}
 	if err != nil {
-		err = fmt.Errorf("write.c: %w: %s", err, &w.err)
+		err = fmt.Errorf("write.c: %w: %s", err, w.LastOutput())
 	}
 	return at, err
 }
@@ -102,9 +102,9 @@ func (r *run) startWatchC(ctx context.Context, shop string, measured int) (*watc
 	case <-ready:
 		return w, nil
 	case <-p.Done():
-		return nil, p.check()
+		return nil, p.Check()
 	case <-time.After(startTimeout):
-		return nil, fmt.Errorf("watch.c does not watch after %v: %s", startTimeout, &p.err)
+		return nil, fmt.Errorf("watch.c does not watch after %v: %s", startTimeout, p.LastOutput())
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -123,7 +123,7 @@ func (w *watchC) read(out io.Reader, ready chan<- struct{}) {
 		w.seen <- sighting{value, ns, err}
 	}
 	<-w.Done()
-	w.seen <- sighting{err: w.check()}
+	w.seen <- sighting{err: w.Check()}
 }
 
 // watch is a [contender]'s. The program goes on between turns.

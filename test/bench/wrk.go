@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"magellan/internal/childproc"
 )
 
 //go:embed wrk.lua
@@ -77,7 +79,7 @@ func (r *run) wrk(ctx context.Context, s *server, l load) (loadResult, error) {
 	if err != nil {
 		return loadResult{}, err
 	}
-	out, err := runText(ctx, cmd)
+	out, err := childproc.Run(ctx, cmd)
 	if err != nil {
 		return loadResult{}, err
 	}
@@ -87,7 +89,7 @@ func (r *run) wrk(ctx context.Context, s *server, l load) (loadResult, error) {
 		return result, fmt.Errorf("wrk on %s: %w: %s", s.name, err, out)
 	}
 	if result.Errors != 0 || result.Requests == 0 {
-		return result, fmt.Errorf("wrk on %s: %d requests, %d errors: %s%v", s.name, result.Requests, result.Errors, out, s.check())
+		return result, fmt.Errorf("wrk on %s: %d requests, %d errors: %s%v", s.name, result.Requests, result.Errors, out, s.Check())
 	}
 	after, err := s.cpu()
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"magellan/internal/childproc"
 	"magellan/internal/zk/zktest"
 )
 
@@ -107,12 +108,9 @@ func (h *hunt) fill(ctx context.Context, zookeeper string) error {
 	if err := os.WriteFile(path, text, 0o644); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(h.Binaries, "magellan"), "import", "--servers", zookeeper,
-		"demo/sample/datacenters.jsonl", "demo/sample/regions.csv", path)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%v: %w: %s", cmd, err, out)
-	}
-	return nil
+	_, err := childproc.Run(ctx, exec.Command(filepath.Join(h.Binaries, "magellan"), "import", "--servers", zookeeper,
+		"demo/sample/datacenters.jsonl", "demo/sample/regions.csv", path))
+	return err
 }
 
 // watch runs one fixture under its load and says whether it showed what it should.
@@ -121,8 +119,8 @@ func (h *hunt) watch(ctx context.Context, f *fixture, zookeeper string, table *t
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, t.stop()) }()
-	l := newLoad(t.url, 0, 0)
+	defer func() { err = errors.Join(err, t.Finish(stopTimeout)) }()
+	l := newLoad(t.URL, 0, 0)
 	if f.gets {
 		l.gets = h.Gets
 	}

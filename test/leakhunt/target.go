@@ -1,90 +1,46 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"syscall"
 	"time"
 
-	"magellan/internal/childproc"
+	"magellan/test/magellan"
 )
 
 // target is a magellan that runs.
 type target struct {
 	*fixture
-	*childproc.Process
-	stderr bytes.Buffer // read once it has ended
-	url    string
-	admin  string
+	*magellan.Process
 }
 
-// startTimeout and stopTimeout are how long a magellan may take until it is ready
-// and until it has ended.
-const startTimeout, stopTimeout = 60 * time.Second, 20 * time.Second
+// stopTimeout is how long a magellan may take until it has ended.
+const stopTimeout = 20 * time.Second
 
 // start starts the fixture's binary and waits until it is ready. sample is what
 // lg_prof_sample is to be, if not what it is by default.
-func (f *fixture) start(ctx context.Context, binary, zookeeper, dir string, sample int) (_ *target, err error) {
-	ready := filepath.Join(dir, f.name+".ready")
-	t := &target{fixture: f}
-	cmd := exec.Command(binary, "serve", "--servers", zookeeper, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
-		"--cache-bytes", fmt.Sprint(cacheBytes), "--drain-delay", "0", "--ready-file", ready, "--start-timeout", startTimeout.String(), "--log-level", "warn")
-	cmd.Stderr = &t.stderr
+func (f *fixture) start(ctx context.Context, binary, zookeeper, dir string, sample int) (*target, error) {
+	serve := magellan.Serve{Binary: binary, Dir: dir, Name: f.name, Args: []string{
+		"--servers", zookeeper, "--cache-bytes", fmt.Sprint(cacheBytes), "--log-level", "warn",
+	}}
 	if sample > 0 {
-		cmd.Env = append(os.Environ(), fmt.Sprintf("MALLOC_CONF=lg_prof_sample:%d", sample))
+		serve.Env = []string{fmt.Sprintf("MALLOC_CONF=lg_prof_sample:%d", sample)}
 	}
-	if t.Process, err = childproc.Start(cmd); err != nil {
+	p, err := serve.Start(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, t.stop())
-		}
-	}()
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	var addrs struct{ Listen, Admin string }
-	for {
-		text, err := os.ReadFile(ready)
-		if err == nil {
-			err = json.Unmarshal(text, &addrs)
-		}
-		if err == nil {
-			t.url, t.admin = "http://"+addrs.Listen, "http://"+addrs.Admin
-			return t, nil
-		}
-		select {
-		case <-t.Done():
-			return nil, fmt.Errorf("%s has ended: %v", f.name, t.Ended())
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%s does not get ready: %w", f.name, err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// stop ends it; what it said is in the error if it did not end well.
-func (t *target) stop() error {
-	err := t.Stop(syscall.SIGTERM, stopTimeout)
-	if err != nil || !t.Ended().Success() {
-		return errors.Join(err, fmt.Errorf("%s: %v: %s", t.name, t.Ended(), t.stderr.String()))
-	}
-	return nil
+	return &target{f, p}, nil
 }
 
 // ask gets an operators' page.
 func (t *target) ask(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.admin+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.Admin+path, nil)
 	if err != nil {
 		return nil, err
 	}

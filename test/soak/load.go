@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"magellan/internal/zk/zktest"
-	"magellan/test/soak/child"
+	"magellan/test/magellan"
 )
 
 // load is a steady load on one magellan, and what is looked at meanwhile.
@@ -59,11 +59,11 @@ func (l *load) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer writer.close()
-	m, err := child.StartMagellan(ctx, l.magellan, dir, "magellan", "--servers", zookeeper.Addr(), "--log-level", "warn")
+	m, err := magellan.Serve{Binary: l.magellan, Dir: dir, Name: "magellan", Args: []string{"--servers", zookeeper.Addr(), "--log-level", "warn"}}.Start(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.Stop(30*time.Second)) }()
+	defer func() { err = errors.Join(err, m.Finish(30*time.Second)) }()
 	requests, err := newRequests(ctx, m.URL, l.shops)
 	if err != nil {
 		return err

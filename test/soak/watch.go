@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"magellan/internal/zk/zktest"
-	"magellan/test/soak/child"
+	"magellan/test/magellan"
 )
 
 // sample is what a process holds at one time.
@@ -42,7 +42,7 @@ var figures = [4]struct {
 type samples []sample
 
 // watch takes a sample each second until ctx ends.
-func watch(ctx context.Context, m *child.Magellan, server *zktest.Server) (all samples) {
+func watch(ctx context.Context, m *magellan.Process, server *zktest.Server) (all samples) {
 	begin := time.Now()
 	ticks := time.NewTicker(time.Second)
 	defer ticks.Stop()
@@ -61,7 +61,7 @@ func watch(ctx context.Context, m *child.Magellan, server *zktest.Server) (all s
 	}
 }
 
-func (s *sample) take(ctx context.Context, m *child.Magellan, server *zktest.Server) error {
+func (s *sample) take(ctx context.Context, m *magellan.Process, server *zktest.Server) error {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.Pid()))
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ type suspected struct {
 	text   string
 }
 
-func suspects(ctx context.Context, m *child.Magellan) (suspected, error) {
+func suspects(ctx context.Context, m *magellan.Process) (suspected, error) {
 	var answer struct {
 		Suspects    int
 		SpanSeconds float64 `json:"span_seconds"`

@@ -199,24 +199,7 @@ func (s *Server) Done() <-chan struct{} {
 func (s *Server) logFile() string { return filepath.Join(s.dir, "server.log") }
 
 // Log returns the last 64 KiB of the server's log.
-func (s *Server) Log() string {
-	f, err := os.Open(s.logFile())
-	if err != nil {
-		return err.Error()
-	}
-	defer f.Close()
-	const most = 64 << 10
-	if st, err := f.Stat(); err == nil && st.Size() > most {
-		if _, err := f.Seek(-most, io.SeekEnd); err != nil {
-			return err.Error()
-		}
-	}
-	b, err := io.ReadAll(f)
-	if err != nil {
-		return err.Error()
-	}
-	return string(b)
-}
+func (s *Server) Log() string { return childproc.Tail(s.logFile(), 64<<10) }
 
 // writeConfig writes zoo.cfg. A later line of the same name wins.
 func (s *Server) writeConfig() (string, error) {
@@ -296,15 +279,9 @@ func (s *Server) start() error {
 	}
 	args = append(args, s.cfg.Java...)
 	args = append(args, "-cp", cp, "org.apache.zookeeper.server.quorum.QuorumPeerMain", conf)
-	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("zktest: %w", err)
-	}
-	defer log.Close()
 	cmd := exec.Command("java", args...)
 	cmd.Dir = s.dir
-	cmd.Stdout, cmd.Stderr = log, log
-	p, err := childproc.Start(cmd)
+	p, err := childproc.StartLogged(cmd, s.logFile())
 	if err != nil {
 		return fmt.Errorf("zktest: %w", err)
 	}

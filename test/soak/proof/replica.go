@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"magellan/internal/zk/zktest"
-	"magellan/test/soak/child"
+	"magellan/test/magellan"
 )
 
 // startPatience is how long anything may take to start or to come back.
@@ -14,7 +14,7 @@ const startPatience = 90 * time.Second
 
 // replica is one magellan process, and its links.
 type replica struct {
-	*child.Magellan
+	*magellan.Process
 	links    *links
 	maxStale time.Duration
 }
@@ -35,22 +35,24 @@ func startReplica(ctx context.Context, binary, dir string, i int, servers []*zkt
 	if err != nil {
 		return nil, err
 	}
-	m, err := child.StartMagellan(ctx, binary, dir, fmt.Sprint("replica-", i), "--servers", links.addrs(), "--root", layout.Root,
+	m, err := magellan.Serve{Binary: binary, Dir: dir, Name: fmt.Sprint("replica-", i), Args: []string{
+		"--servers", links.addrs(), "--root", layout.Root,
 		"--session-timeout", "4s", "--request-timeout", "2s",
 		// The guard is there to serve what ZooKeeper does not hold any more, and
 		// half of the lists are gone now and then.
 		"--shrink-guard", "0",
-		"--cache-bytes", replicas[i].cacheBytes, "--max-stale", replicas[i].maxStale.String())
+		"--cache-bytes", replicas[i].cacheBytes, "--max-stale", replicas[i].maxStale.String(),
+	}}.Start(ctx)
 	if err != nil {
 		links.close()
 		return nil, err
 	}
-	return &replica{Magellan: m, links: links, maxStale: replicas[i].maxStale}, nil
+	return &replica{Process: m, links: links, maxStale: replicas[i].maxStale}, nil
 }
 
 // close ends the replica, which has to end well.
 func (r *replica) close() error {
-	err := r.Stop(startPatience)
+	err := r.Finish(startPatience)
 	r.links.close()
 	return err
 }
