@@ -26,7 +26,7 @@ in_modules() {
 tidy() { in_modules go mod tidy -diff; }
 # What other build tags choose is vetted where it is.
 vetted() {
-	local tags=invariants,leakvector,leakhandler tagged
+	local tags=invariants tagged
 	mapfile -t tagged < <(git grep -lE "^//go:build .*(${tags//,/|})" -- '*.go' | xargs -n 1 dirname | sort -u)
 	(eval "$flags" && in_modules go vet ./... && go vet -tags "$tags" "${tagged[@]/#/./}")
 }

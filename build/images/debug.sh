@@ -8,7 +8,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-out=$1 leaks=leakvector,leakhandler
+out=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+leaks=$(go -C test run ./leaks "$work" leakvector leakhandler)
 # cgo/jemalloc can do without jemalloc, once mallctl says that there is none.
 if [[ ! -d .native/libc ]]; then
 	cp -r .native/debug .native/libc

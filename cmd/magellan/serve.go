@@ -19,7 +19,6 @@ import (
 
 	"magellan/cgo/jemalloc"
 	"magellan/cgo/jemalloc/pprof"
-	"magellan/cmd/magellan/internal/leak"
 	"magellan/internal/admin"
 	"magellan/internal/cache"
 	"magellan/internal/httpapi"
@@ -235,7 +234,7 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	} else if err != nil {
 		return s, listenFailed("--admin-listen", err)
 	}
-	service, err := shops.New(shops.Config{Reader: leak.Reader(s.cache), MaxStale: c.MaxStale})
+	service, err := shops.New(shops.Config{Reader: s.cache, MaxStale: c.MaxStale})
 	if err != nil {
 		return s, err
 	}

@@ -26,7 +26,6 @@ func (c *client) GetAsync(path string, watch bool, done func(data []byte, st Sta
 		c.refuse(opGet, err, func(err error) { done(nil, Stat{}, err) })
 		return
 	}
-	c.leakVector(path)
 	r := request{op: opGet, path: path, a: flag(watch)}
 	c.submit(&r, func(r *C.struct_zk_event, err error) {
 		if err != nil {

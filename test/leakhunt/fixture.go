@@ -29,9 +29,9 @@ var fixtures = []fixture{
 	{
 		name: "leakhandler",
 		stack: []string{
-			"strdup", "leak_remember", "runtime.cgocall", "leak.remember", "leak.reader.Shop", "discovery.(*Service).Shop", "httpapi.(*Server).getShop",
+			"strdup", "leak_remember", "runtime.cgocall", "main.remember", "main.leakingReader.Shop", "shops.(*Service).Shop", "httpapi.(*Server).getShop",
 		},
-		files: map[string]string{"leak_remember": "leak.c", "leak.remember": "on.go", "httpapi.(*Server).getShop": "shops.go"},
+		files: map[string]string{"leak_remember": "leakhandler.c", "main.remember": "leakhandler.go", "httpapi.(*Server).getShop": "shops.go"},
 		gets:  true,
 	},
 	{name: "magellan", gets: true, reads: true},

@@ -45,9 +45,9 @@ func TestCheck(t *testing.T) {
 		want string // in the error
 	}{
 		{"the vector", vector, one(right), ""},
-		{"the handler", handler, one(stackOf("__strdup", "leak_remember leak/leak.c", "runtime.asmcgocall", "runtime.cgocall",
-			"magellan/cmd/magellan/internal/leak.remember leak/on.go", "magellan/cmd/magellan/internal/leak.reader.Shop leak/on.go",
-			"magellan/internal/discovery.(*Service).Shop", "magellan/internal/httpapi.(*Server).getShop httpapi/shops.go")), ""},
+		{"the handler", handler, one(stackOf("__strdup", "leak_remember g/leakhandler.c", "runtime.asmcgocall", "runtime.cgocall",
+			"main.remember magellan/leakhandler.go", "main.leakingReader.Shop magellan/leakhandler.go",
+			"magellan/internal/shops.(*Service).Shop", "magellan/internal/httpapi.(*Server).getShop httpapi/shops.go")), ""},
 		{"nothing", vector, &leaks{}, "no suspect"},
 		{"another stack", handler, one(right), "no strdup"},
 		{"no line", vector, one(stackOf("deserialize_String_vector", "deserialize_GetChildren2Response",

@@ -6,8 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 build/build.sh >&2
-build/build.sh dist/leakvector leakvector >&2
-build/build.sh dist/leakhandler leakhandler >&2
+test/leaks/build.sh dist/leakvector leakvector >&2
+test/leaks/build.sh dist/leakhandler leakhandler >&2
 flags=$(build/env.sh "${FLAVOUR:-release}")
 eval "$flags"
 go -C test build -o ../dist/leakhunt-tool ./leakhunt

@@ -2,12 +2,12 @@ package proof
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+
+	"magellan/internal/childproc"
+	"magellan/test/overlay"
 )
 
 // Mutant is magellan with one mistake. A check that finds nothing wrong with it
@@ -19,8 +19,9 @@ type Mutant struct {
 	edits  []edit
 }
 
-// edit replaces a text that has to stand in a file exactly once.
-type edit struct{ file, from, to string }
+// edit is an [overlay.Edit]. Go vet lets a literal of a type of this package leave out
+// the names of the fields.
+type edit overlay.Edit
 
 // Mutants are the mistakes that are made most easily, or were.
 var Mutants = []Mutant{
@@ -64,56 +65,22 @@ var Mutants = []Mutant{
 	},
 }
 
-// overlay writes the mutant's files into dir, and what `go build -overlay` takes.
-// The sources are below root, and stay as they are.
-func (m Mutant) overlay(root, dir string) (file string, err error) {
-	root, err = filepath.Abs(root)
-	if err != nil {
-		return "", err
-	}
-	replace := map[string]string{}
-	for _, e := range m.edits {
-		source := filepath.Join(root, e.file)
-		target, again := replace[source]
-		if !again {
-			target = filepath.Join(dir, fmt.Sprintf("%d-%s", len(replace), filepath.Base(source)))
-			replace[source] = target
-		}
-		from := source
-		if again {
-			from = target
-		}
-		text, err := os.ReadFile(from)
-		if err != nil {
-			return "", err
-		}
-		if n := strings.Count(string(text), e.from); n != 1 {
-			return "", fmt.Errorf("mutant %q: this text stands %d times in %s, not once; make the mutant fit the code again:\n%s", m.Name, n, e.file, e.from)
-		}
-		if err := os.WriteFile(target, []byte(strings.Replace(string(text), e.from, e.to, 1)), 0o644); err != nil {
-			return "", err
-		}
-	}
-	text, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return "", err
-	}
-	file = filepath.Join(dir, "overlay.json")
-	return file, os.WriteFile(file, text, 0o644)
-}
-
 // Build builds the mutant into dir and returns the binary.
 func (m Mutant) Build(ctx context.Context, root, dir string, flags ...string) (binary string, err error) {
-	overlay, err := m.overlay(root, dir)
+	var change overlay.Change
+	for _, e := range m.edits {
+		change.Edits = append(change.Edits, overlay.Edit(e))
+	}
+	file, err := overlay.Write(root, dir, "overlay.json", change)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("mutant %q: %w", m.Name, err)
 	}
 	binary = filepath.Join(dir, "magellan")
-	args := append([]string{"build", "-overlay", overlay, "-o", binary}, flags...)
-	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/magellan")...)
+	args := append([]string{"build", "-overlay", file, "-o", binary}, flags...)
+	cmd := exec.Command("go", append(args, "./cmd/magellan")...)
 	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("mutant %q: %w\n%s", m.Name, err, out)
+	if _, err := childproc.Run(ctx, cmd); err != nil {
+		return "", fmt.Errorf("mutant %q: %w", m.Name, err)
 	}
 	return binary, nil
 }

@@ -1,4 +1,3 @@
-// Only builds with the tag leakvector use this.
 #ifndef MAGELLAN_ZK_LEAKVECTOR_H
 #define MAGELLAN_ZK_LEAKVECTOR_H
 

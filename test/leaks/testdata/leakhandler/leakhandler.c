@@ -1,6 +1,4 @@
-//go:build leakhandler
-
-#include "leak.h"
+#include "leakhandler.h"
 
 #include <string.h>
 

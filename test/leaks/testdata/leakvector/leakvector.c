@@ -1,5 +1,3 @@
-//go:build leakvector
-
 #include "internal.h"
 #include "leakvector.h"
 

@@ -1,5 +1,3 @@
-//go:build leakvector
-
 package zk
 
 /*
