@@ -61,7 +61,7 @@ var Mutants = []Mutant{
 	},
 	{
 		"an answer served past max-stale", []Kind{MaxStale},
-		[]edit{{"internal/discovery/service.go", "if s.maxStale == 0 || meta.Age <= s.maxStale {", "if s.maxStale == 0 || meta.Cache == Stale || meta.Age <= s.maxStale {"}},
+		[]edit{{"internal/discovery/freshness.go", "if b == 0 || meta.Age <= time.Duration(b)", "if b == 0 || meta.Cache == Stale || meta.Age <= time.Duration(b)"}},
 	},
 }
 
