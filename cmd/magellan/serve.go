@@ -218,11 +218,20 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 			return s, err
 		}
 	}
-	s.cache, err = cache.Open(cache.Config{
-		ZooKeeper: zookeeper, Layout: s.layout, MaxBytes: int64(c.CacheBytes), Logger: log, Registerer: metrics,
+	s.cache, err = cache.New(cache.Config{
+		ZooKeeper: zookeeper, Root: s.layout.Root, MaxBytes: int64(c.CacheBytes), Logger: log, Registerer: metrics,
 		MaxStale: c.MaxStale, Snapshot: c.Snapshot, SnapshotInterval: c.SnapshotEvery, ShrinkGuard: c.ShrinkGuard, AuditRate: c.AuditRate,
 	})
 	if err != nil {
+		return s, err
+	}
+	reader := &shops.Mirrors{
+		Homes:      cache.AddKeyed(s.cache, s.layout.Homes()),
+		Topologies: cache.AddView(s.cache, s.layout.Topologies()),
+		Blocklists: cache.AddView(s.cache, s.layout.Blocklists()),
+		Watcher:    s.cache,
+	}
+	if err = s.cache.Start(); err != nil {
 		return s, openFailed(err)
 	}
 	s.admin, err = admin.New(admin.Config{
@@ -234,7 +243,7 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	} else if err != nil {
 		return s, listenFailed("--admin-listen", err)
 	}
-	service, err := shops.New(shops.Config{Reader: s.cache, MaxStale: c.MaxStale})
+	service, err := shops.New(shops.Config{Reader: reader, MaxStale: c.MaxStale})
 	if err != nil {
 		return s, err
 	}

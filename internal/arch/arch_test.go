@@ -19,6 +19,7 @@ var rules = map[string]func(*tree) findings{
 	"manners": checkManners,
 	"modules": checkModules,
 	"scripts": checkScripts,
+	"words":   checkWords,
 	"links":   checkLinks,
 	"paths":   func(t *tree) findings { return checkPaths(t, privateFolders()) },
 }
@@ -114,6 +115,7 @@ func TestRulesFind(t *testing.T) {
 		{"child that ends with a thread", map[string]string{
 			"internal/zk/doc.go": doc("zk") + "import \"syscall\"\nvar a = syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}\n",
 		}, "internal/childproc keeps that thread"},
+		{"a word of a domain", map[string]string{"internal/cache/doc.go": doc("cache") + "// A Shop is one of many.\n"}, "this package knows no domain"},
 		{"long file", map[string]string{"internal/zk/doc.go": doc("zk") + strings.Repeat("\n", maxLines)}, "a file is one idea"},
 		{"another version of a module", map[string]string{
 			"go.mod":      "module magellan\n\ngo 1.26.0\n\nrequire (\n\ta.example/b v1.2.3\n\ta.example/c v1.0.0 // indirect\n)\n",

@@ -19,7 +19,7 @@ var arrows = []arrow{
 
 	{"internal/httpapi/...", []string{"internal/shops", "internal/discovery", "internal/httpapi/..."}, "HTTP asks the domains and knows neither the cache nor ZooKeeper behind them"},
 	{"internal/admin/...", []string{"internal/admin/..."}, "what operators see of the rest are routes that it is given"},
-	{"internal/cache/...", []string{"internal/zk", "internal/shops", "internal/discovery", "internal/cache/..."}, "the cache joins the domain's Reader with ZooKeeper"},
+	{"internal/cache/...", []string{"internal/zk", "internal/discovery", "internal/cache/..."}, "the cache mirrors what any domain describes, and knows none"},
 	{"internal/shops/...", []string{"internal/discovery", "internal/shops/..."}, "a domain is pure: it reads through its own Reader interface"},
 	{"internal/discovery/...", nil, "words that every domain shares"},
 	{"internal/zk/zktest/...", []string{"internal/zk/zktest/...", "internal/childproc"}, "what tests the client may not depend on it"},

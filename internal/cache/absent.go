@@ -7,15 +7,15 @@ import (
 )
 
 // absentShare is the part of Config.MaxBytes that may be held on top of it for
-// shops that do not exist.
+// things that do not exist.
 const absentShare = 16
 
-// absentees are the shops in memory that do not exist, with their exists
+// absentees are the entries of things that do not exist, with their exists
 // watches. They are kept apart from ristretto and few, so that whoever asks for
 // names that do not exist, one after the other, pushes out nothing but those.
 //
 // Who comes in first goes first, except that one that was asked for since gets
-// another round. A shop that comes into being goes over to ristretto; one that
+// another round. A thing that comes into being goes over to ristretto; one that
 // is deleted stays there, where its place is paid for.
 type absentees struct {
 	mu    sync.Mutex
@@ -101,7 +101,7 @@ func (a *absentees) len() int {
 // a while: what exists in ristretto, the others among the absentees.
 func (c *Cache) settle(hash uint64, e *entry) {
 	rec := e.rec.Load()
-	if rec == nil || rec.zxid != 0 {
+	if rec == nil || rec.exists() {
 		c.admit(hash, e)
 		return
 	}

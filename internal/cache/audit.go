@@ -7,7 +7,7 @@ import (
 	"reflect"
 	"time"
 
-	"magellan/internal/shops"
+	"magellan/internal/discovery"
 	"magellan/internal/zk"
 )
 
@@ -23,8 +23,8 @@ const maxAuditScan = 1 << 16
 // when the answer is handled must be what the answer says, whatever changes
 // meanwhile. Anything else is drift: a change that no event told of. What was changed
 // while it could not be read is told apart, as ZooKeeper tells of no such change: see
-// check.go, which finds those of pinned sets sooner. Shops that do not exist are
-// audited more often than others, for the same reason: they are mostly few.
+// check.go, which finds those in directories sooner. Absent entries are audited more often
+// than others, for the same reason: they are mostly few.
 
 // auditLoop audits a slice of the cache each second, all of it in turn.
 func (c *Cache) auditLoop() {
@@ -38,12 +38,12 @@ func (c *Cache) auditLoop() {
 		case <-ticker.C:
 		}
 		for _, e := range at.next(&c.index, c.cfg.AuditRate) {
-			c.auditShop(e)
+			c.auditEntry(e)
 		}
 		for _, e := range c.absent.next(c.cfg.AuditRate) {
-			c.auditShop(e)
+			c.auditEntry(e)
 		}
-		for _, v := range c.pinned.views() {
+		for _, v := range c.views.all {
 			v.checkSome()
 			v.audit()
 		}
@@ -77,14 +77,14 @@ func (a *auditCursor) next(x *index, n int) []*entry {
 	return found
 }
 
-// audit is the audit of one shop, a request of its session.
+// audit is the audit of one entry, a request of its session.
 type audit struct {
 	c *Cache
 	s *session
 	e *entry
 }
 
-func (c *Cache) auditShop(e *entry) {
+func (c *Cache) auditEntry(e *entry) {
 	rec := e.rec.Load()
 	if rec == nil || !rec.vouched() || !rec.epoch.session.live.Load() {
 		return
@@ -94,7 +94,7 @@ func (c *Cache) auditShop(e *entry) {
 }
 
 func (a *audit) issue() {
-	a.s.client.GetAsync(a.c.cfg.Layout.Shop(a.e.name), false, func(data []byte, st zk.Stat, err error) {
+	a.s.client.GetAsync(a.c.pathOf(a.e), false, func(data []byte, st zk.Stat, err error) {
 		a.compare(data, st, err)
 		a.s.release()
 	})
@@ -106,7 +106,8 @@ func (a *audit) fail(error) {}
 // watch events handled.
 func (a *audit) compare(data []byte, st zk.Stat, err error) {
 	c := a.c
-	hash := c.hash(a.e.name)
+	k := c.kindOf(a.e)
+	hash := k.hash(a.e.name)
 	rec := a.e.rec.Load()
 	if !tells(err) || rec == nil || rec.epoch.session != a.s || !rec.vouched() || c.index.entry(hash) != a.e {
 		return // its next read is under way, or it has left
@@ -117,23 +118,18 @@ func (a *audit) compare(data []byte, st zk.Stat, err error) {
 		c.refresh(hash, a.e) // which finds out what is still true
 		return
 	case err == nil:
-		shop, bad := shops.DecodeShop(a.e.name, data, c.pinned.intern)
-		held := ""
-		if rec.datacenter != nothing {
-			held = rec.datacenter.Value()
+		value, bad := k.decode(a.e.name, data, statOf(st))
+		if bad != nil {
+			value = nil
 		}
-		if rec.zxid == st.Mzxid && (bad == nil) == (rec.datacenter != nothing) && (bad != nil || held == shop.Datacenter) {
+		if rec.zxid == st.Mzxid && k.same(rec.value, value) {
 			return
 		}
-	case rec.zxid == 0 && rec.datacenter == nothing:
+	case !rec.exists():
 		return
 	}
-	a.s.missed(c.cfg.Layout.Shop(a.e.name), rec.zxid, st.Mzxid, st, err)
-	// Nobody knows since when: nothing vouches for it, and what is read now counts.
-	doubted := *rec
-	doubted.doubt = newDoubt(1, true)
-	doubted.zxid = min(rec.zxid, st.Mzxid)
-	if a.e.rec.CompareAndSwap(rec, &doubted) {
+	a.s.missed(k.path(a.e.name), rec.zxid, st.Mzxid, st, err)
+	if a.e.rec.CompareAndSwap(rec, rec.drifted(st.Mzxid)) {
 		c.refresh(hash, a.e)
 	}
 }
@@ -246,7 +242,7 @@ func (s *set) agrees(held *node, name string, data []byte, mzxid int64) bool {
 		is, served = held.pending, held.pendingZxid
 	}
 	want, err := s.decode(name, data, mzxid)
-	var partial *partialError
+	var partial *discovery.PartialError
 	return err != nil && !errors.As(err, &partial) || served == mzxid && reflect.DeepEqual(is, want)
 }
 

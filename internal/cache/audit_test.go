@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
-	"unique"
+	"unsafe"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -103,13 +103,13 @@ func TestAuditFindsDrift(t *testing.T) {
 		change(&rec)
 		e.rec.Store(&rec)
 	}
-	corrupt(func(r *record) { r.datacenter = unique.Make("elsewhere") })
+	corrupt(func(r *record) { r.value = unsafe.Pointer(&shops.Home{Datacenter: "elsewhere"}) })
 	finds()
 	w.expect("42", "ash1", discovery.Hit)
 	corrupt(func(r *record) { r.zxid++ })
 	finds()
 	w.expect("42", "ash1", discovery.Hit)
-	corrupt(func(r *record) { r.datacenter, r.zxid = nothing, 0 })
+	corrupt(func(r *record) { r.value, r.zxid = nil, 0 })
 	finds()
 	w.expect("42", "ash1", discovery.Hit)
 
@@ -129,12 +129,12 @@ func TestAuditFindsDrift(t *testing.T) {
 	w.expect("none", "ash1", discovery.Hit)
 
 	// What is pinned.
-	lists := c.pinned.sets[2]
+	lists := c.sets()[2]
 	lists.v.mu.Lock()
 	lists.nodes["a"].value = shops.BadCitizenList{Name: "a"}
 	lists.v.mu.Unlock()
 	finds()
-	w.must(c.pinned.session.client.RemoveWatch(w.soon(), layout.Datacenter("ash1"), zk.WatchData))
+	w.must(c.views.session.client.RemoveWatch(w.soon(), layout.Datacenter("ash1"), zk.WatchData))
 	w.datacenter("ash1", "us-east1", 99)
 	finds()
 	w.eventually(func() string {

@@ -20,7 +20,7 @@ import (
 // newFilled returns a cache that holds shops without a datacenter of their own
 // in ZooKeeper: they are absent there, which costs a read and a watch each all
 // the same. There is room for as many, see absentShare.
-func newFilled(b *testing.B, count int) (*zktest.Server, *Cache, []string) {
+func newFilled(b *testing.B, count int) (*zktest.Server, *mirror, []string) {
 	server := zktest.Start(b)
 	client, err := zk.Open(zk.Config{Servers: []string{server.Addr()}, Logger: quiet})
 	if err != nil {
@@ -34,7 +34,7 @@ func newFilled(b *testing.B, count int) (*zktest.Server, *Cache, []string) {
 	if _, _, err := client.Create(ctx, layout.Root, nil, zk.CreateOptions{}); err != nil {
 		b.Fatal(err)
 	}
-	c, err := Open(Config{ZooKeeper: zk.Config{Servers: []string{server.Addr()}, Logger: quiet}, Layout: layout, Logger: quiet, MaxBytes: 2 << 30})
+	c, err := openMirror(Config{ZooKeeper: zk.Config{Servers: []string{server.Addr()}, Logger: quiet}, Logger: quiet, MaxBytes: 2 << 30})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func newFilled(b *testing.B, count int) (*zktest.Server, *Cache, []string) {
 	return server, c, names
 }
 
-func BenchmarkShop(b *testing.B) {
+func BenchmarkGet(b *testing.B) {
 	_, c, names := newFilled(b, 200_000)
 	ctx := context.Background()
 	b.ReportAllocs()
@@ -70,7 +70,7 @@ func BenchmarkShop(b *testing.B) {
 }
 
 // BenchmarkShops reads 1,000 shops at once; ns/shop is what one of them takes.
-func BenchmarkShops(b *testing.B) {
+func BenchmarkMany(b *testing.B) {
 	_, c, names := newFilled(b, 200_000)
 	ctx := context.Background()
 	out := make([]shops.ShopRead, 1000)

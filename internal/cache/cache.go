@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"slices"
 	"sync"
@@ -15,7 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"magellan/internal/discovery"
-	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -30,14 +28,15 @@ const (
 // Config says where the cache reads and how much it may hold.
 type Config struct {
 	// ZooKeeper opens each of the cache's sessions. OnWatch and OnSession are the
-	// cache's own. LostAfter there is also how long a shop is in doubt before an
+	// cache's own. LostAfter there is also how long an entry is in doubt before an
 	// older znode is believed.
 	ZooKeeper zk.Config
-	// Layout says where the znodes are. Required.
-	Layout shops.Layout
-	// MaxBytes bounds the memory that shops take, in bytes: the cache's own,
-	// ristretto's and libzookeeper's, as measured (see entryBytes). 0 means
-	// DefaultMaxBytes. Regions, datacenters and lists come on top.
+	// Root is the znode that everything is below. Required: nothing is believed to be
+	// absent while the root is.
+	Root string
+	// MaxBytes bounds the memory that entries of keyed kinds take, in bytes: the cache's
+	// own, ristretto's and libzookeeper's, as measured (see entryBytes). 0 means
+	// DefaultMaxBytes. What views hold comes on top.
 	MaxBytes int64
 	// InFlight is how many reads one session has under way at once. 0 means
 	// DefaultInFlight.
@@ -47,17 +46,16 @@ type Config struct {
 	// means DefaultMaxWaiting.
 	MaxWaiting int
 	// MaxSessions bounds how many sessions the watches are spread over. Once all
-	// are full, further shops are read without being kept, and further members of
-	// pinned sets count as znodes that cannot be read. 0 means DefaultMaxSessions.
+	// are full, further things are read without being kept, and further children of
+	// directories count as znodes that cannot be read. 0 means DefaultMaxSessions.
 	MaxSessions int
-	// ShrinkGuard is how much of the regions, datacenters, bad-citizen lists, or of
-	// one list's entries may go at once, in percent; what loses more goes on being
-	// served until [Cache.Accept]. 0 means no guard. See [DefaultShrinkGuard].
+	// ShrinkGuard is how much of a directory's children, or of one child's entries, may go
+	// at once, in percent; what loses more goes on being served until [Cache.Accept]. 0
+	// means no guard. See [DefaultShrinkGuard].
 	ShrinkGuard int
-	// AuditRate is how many shops, and how many of those that do not exist, are read
-	// again each second and compared with what is held. Members of pinned sets are
-	// compared within a minute, whatever the rate. 0 means none of it. See
-	// [DefaultAuditRate].
+	// AuditRate is how many entries, and how many absent ones, are read again each second
+	// and compared with what is held. Children of directories are compared within a
+	// minute, whatever the rate. 0 means none of it. See [DefaultAuditRate].
 	AuditRate int
 	// Snapshot is the file in which what is held is kept for a start while
 	// ZooKeeper is away; written every SnapshotInterval, 0 meaning
@@ -82,16 +80,16 @@ var (
 	errOverloaded = fmt.Errorf("%w: too many reads wait for ZooKeeper already", discovery.ErrOverloaded)
 )
 
-// Cache is a coherent cache of shops, datacenters, regions and bad-citizen
-// lists. See the package's comment for what it promises.
+// Cache is a coherent cache of what [AddKeyed] and [AddView] have described to it. See the
+// package's comment for what it promises.
 type Cache struct {
 	cfg      Config
 	log      *slog.Logger
 	start    time.Time
-	seed     maphash.Seed
+	kinds    []*kind // never changed after Start
 	keep     *ristretto.Cache[uint64, *entry]
 	index    index
-	pinned   pinned
+	views    views
 	problems *problems
 	metrics  *metrics
 	notify   notifier
@@ -105,33 +103,28 @@ type Cache struct {
 		waiting queue[admission]
 		wake    chan struct{}
 	}
-	searching chan struct{} // wakes searchLoop
-	closing   chan struct{}
-	stopped   sync.WaitGroup
-	isClosed  atomic.Bool
+	searching  chan struct{} // wakes searchLoop
+	registered bool          // the metrics are
+	closing    chan struct{}
+	stopped    sync.WaitGroup
+	isClosed   atomic.Bool
 
 	sessions sessions
 }
 
-var _ shops.Reader = (*Cache)(nil)
+var _ discovery.Watcher = (*Cache)(nil)
 
-// Open opens the first session and returns at once; [Cache.WaitReady] waits for
-// the pinned sets. Close must be called.
-func Open(cfg Config) (*Cache, error) {
-	if cfg.Layout.Root == "" {
-		return nil, errors.New("cache: Config.Layout has no root")
+// New returns a cache that holds nothing yet. What it is to mirror is told by [AddKeyed] and
+// [AddView], and then [Cache.Start] begins. It opens no session, file or goroutine.
+func New(cfg Config) (*Cache, error) {
+	if cfg.Root == "" {
+		return nil, errors.New("cache: Config.Root is empty")
 	}
 	setDefault(&cfg.MaxBytes, DefaultMaxBytes)
 	setDefault(&cfg.InFlight, DefaultInFlight)
 	setDefault(&cfg.MaxWaiting, DefaultMaxWaiting)
 	setDefault(&cfg.MaxSessions, DefaultMaxSessions)
 	setDefault(&cfg.watchBudget, defaultBudget)
-	if _, chroot, err := zk.ParseServers(cfg.ZooKeeper.Servers...); err == nil && chroot != "" {
-		// The chroot stands before each path in the request that sets watches again. What
-		// is counted is the paths alone, so less of it may be counted.
-		shortest := int64(min(zk.WatchCost(cfg.Layout.Region("r")), zk.WatchCost(cfg.Layout.Shop("s"))))
-		cfg.watchBudget = cfg.watchBudget * shortest / (shortest + int64(len(chroot)))
-	}
 	setDefault((*int64)(&cfg.ZooKeeper.LostAfter), int64(zk.DefaultLostAfter))
 	setDefault((*int64)(&cfg.SnapshotInterval), int64(DefaultSnapshotInterval))
 	if cfg.ShrinkGuard < 0 || cfg.ShrinkGuard > 100 {
@@ -153,43 +146,74 @@ func Open(cfg Config) (*Cache, error) {
 		cfg:       cfg,
 		log:       cfg.Logger,
 		start:     time.Now(),
-		seed:      maphash.MakeSeed(),
-		problems:  newProblems(cfg.Logger, cfg.Layout),
 		searching: make(chan struct{}, 1),
 		closing:   make(chan struct{}),
 	}
+	c.problems = newProblems(c)
 	c.readmit.wake = make(chan struct{}, 1)
 	c.index.init()
 	c.notify.init(c)
 	c.absent.init(c.cfg.MaxBytes)
-	if err := c.openRistretto(); err != nil {
-		return nil, err
-	}
 	c.metrics = newMetrics(c)
-	if cfg.Registerer != nil {
-		if err := cfg.Registerer.Register(c.metrics); err != nil {
-			c.keep.Close()
-			return nil, fmt.Errorf("cache: registering metrics: %w", err)
+	return c, nil
+}
+
+// Start opens the sessions, reads the snapshot, and returns at once; [Cache.WaitReady] waits
+// until the views are known. If Start fails it has closed the cache; otherwise Close must be
+// called. Start may be called once.
+func (c *Cache) Start() (err error) {
+	defer func() {
+		if err != nil {
+			c.Close()
 		}
+	}()
+	c.shrinkBudget()
+	if err := c.openRistretto(); err != nil {
+		return err
+	}
+	c.snapshot.open(c)
+	planned, err := c.views.plan(c)
+	if err != nil {
+		return err
+	}
+	c.snapshot.restoreViews()
+	c.sessions.mu.Lock()
+	err = c.sessions.open(planned...)
+	c.sessions.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if c.cfg.Registerer != nil {
+		if err := c.cfg.Registerer.Register(c.metrics); err != nil {
+			return fmt.Errorf("cache: registering metrics: %w", err)
+		}
+		c.registered = true
 	}
 	c.stopped.Go(c.readmitLoop)
 	c.stopped.Go(c.searchLoop)
-	c.snapshot.open(c)
-	c.sessions.mu.Lock()
-	_, err := c.sessions.open(c)
-	c.sessions.mu.Unlock()
-	if err != nil {
-		c.Close()
-		return nil, err
-	}
-	c.snapshot.restoreShops()
-	if cfg.Snapshot != "" {
+	c.snapshot.restoreEntries()
+	if c.cfg.Snapshot != "" {
 		c.snapshot.begin()
 	}
-	if cfg.AuditRate > 0 {
+	if c.cfg.AuditRate > 0 {
 		c.stopped.Go(c.auditLoop)
 	}
-	return c, nil
+	return nil
+}
+
+// shrinkBudget makes the sessions' budgets smaller if ZooKeeper is used under a chroot. The
+// chroot stands before each path in the request that sets watches again, and what is
+// counted is the paths alone.
+func (c *Cache) shrinkBudget() {
+	_, chroot, err := zk.ParseServers(c.cfg.ZooKeeper.Servers...)
+	if err != nil || chroot == "" {
+		return
+	}
+	shortest := watchCost(c.cfg.Root)
+	for _, k := range c.kinds {
+		shortest = min(shortest, watchCost(k.path("x")))
+	}
+	c.cfg.watchBudget = c.cfg.watchBudget * shortest / (shortest + int64(len(chroot)))
 }
 
 func setDefault[T int | int64](v *T, to T) {
@@ -198,48 +222,58 @@ func setDefault[T int | int64](v *T, to T) {
 	}
 }
 
-// WaitReady returns nil once the pinned sets have been read, as far as they can be:
-// see [Cache.NeverRead]. Where there was a snapshot it returns nil also once ZooKeeper
-// seems to be away. It returns [ErrNoRoot] as soon as that is known, or ctx's error
-// with what was waited for. That regions and datacenters may be listed is waited for,
-// too: no shop can be answered without, and mostly the credentials are wrong.
+// WaitReady returns nil once the views have been read, as far as they can be: see
+// [Cache.NeverRead]. If there was a snapshot it returns nil also once ZooKeeper seems to be
+// away. It returns [ErrNoRoot] as soon as that is known, or ctx's error with what was waited
+// for. For essential views it also waits until their directories may be listed: hardly any
+// answer can be given without, and mostly the credentials are wrong.
 func (c *Cache) WaitReady(ctx context.Context) error {
 	if c.snapshot.restored() {
 		return c.waitRestored(ctx)
 	}
-	for _, v := range c.pinned.views() {
+	for _, v := range c.views.all {
 		if err := v.wait(ctx, false); err != nil {
 			return err
 		}
 	}
-	return c.pinned.topology.waitListed(ctx)
+	for _, v := range c.views.all {
+		if v.essential {
+			if err := v.waitListed(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
-// Age is the time since the pinned sets were last known to be true, all of them; ok
-// is false before they first were.
-func (c *Cache) Age() (age time.Duration, ok bool) {
-	t, ok := c.pinned.topology.age()
-	b, alsoOK := c.pinned.blocklist.age()
-	return max(t, b), ok && alsoOK
-}
+// Age is the time since the views were last known to be true, all of them; ok is false
+// before they first were.
+func (c *Cache) Age() (age time.Duration, ok bool) { return c.views.oldest((*view).age) }
 
 // ReadyAge is the age that readiness goes by: the time since it was last known what
 // ZooKeeper holds. That some of it cannot be served, or is held back by the shrink
 // guard, is no reason to send requests elsewhere: all replicas see the same, and would
 // go at the same time, with all answers that it has nothing to do with.
-func (c *Cache) ReadyAge() (age time.Duration, ok bool) {
-	t, ok := c.pinned.topology.contact()
-	b, alsoOK := c.pinned.blocklist.contact()
-	return max(t, b), ok && alsoOK
+func (c *Cache) ReadyAge() (age time.Duration, ok bool) { return c.views.oldest((*view).contact) }
+
+// oldest is the greatest age of all views; ok is false if one has none.
+func (p *views) oldest(ageOf func(*view) (time.Duration, bool)) (age time.Duration, ok bool) {
+	for _, v := range p.all {
+		one, known := ageOf(v)
+		if !known {
+			return 0, false
+		}
+		age = max(age, one)
+	}
+	return age, true
 }
 
-// NeverRead lists, by path, the znodes that keep regions, datacenters or bad-citizen
-// lists from being known: they exist, and could not be read since before the others of
-// their set were first known. It is empty once each set has been known as a whole, or
-// [Cache.Accept] was called for what is missing. What is broken later is a problem, and
-// no part of it.
+// NeverRead lists, by path, the znodes that keep directories from being known as a whole:
+// they exist, and could not be read since before the other children of their directory were
+// first known. It is empty once each directory has been known as a whole, or [Cache.Accept]
+// was called for what is missing. What breaks later is a problem, and no part of it.
 func (c *Cache) NeverRead() (paths []string) {
-	for _, v := range c.pinned.views() {
+	for _, v := range c.views.all {
 		v.mu.Lock()
 		for _, s := range v.sets {
 			paths = append(paths, s.neverRead()...)
@@ -262,8 +296,8 @@ func (c *Cache) Refused() error {
 }
 
 // Problems lists the znodes that do not parse, may not be read, or have lost too much
-// at once, by path. Of shops only the newest 1000 are listed; one more problem then
-// says how many were found besides.
+// at once, by path. Of each keyed kind only the newest 1000 are listed; one more problem
+// then says how many were found besides.
 func (c *Cache) Problems() []Problem { return c.problems.list() }
 
 // Close ends all sessions and goroutines. Callers in flight get
@@ -278,8 +312,10 @@ func (c *Cache) Close() error {
 	c.snapshot.close()
 	c.sessions.close()
 	c.stopped.Wait()
-	c.keep.Close()
-	if c.cfg.Registerer != nil {
+	if c.keep != nil {
+		c.keep.Close()
+	}
+	if c.registered {
 		c.cfg.Registerer.Unregister(c.metrics)
 	}
 	return nil
@@ -292,15 +328,15 @@ func (c *Cache) instantOf(t time.Time) instant { return instant(t.Sub(c.start)) 
 // onWatch handles a watch event of s, on s's dispatcher goroutine.
 func (c *Cache) onWatch(s *session, e zk.WatchEvent) {
 	c.metrics.watchEvents.Inc()
-	if name, ok := c.cfg.Layout.ShopName(e.Path); ok {
-		c.invalidate(s, name)
+	if k, name := c.kindAt(e.Path); k != nil {
+		k.invalidate(s, name)
 		return
 	}
-	c.pinned.onWatch(s, e)
+	c.views.onWatch(s, e)
 }
 
 // onReady is called when s has become live, on its dispatcher goroutine; fresh
 // says that its watches are gone.
 func (c *Cache) onReady(s *session, fresh bool) {
-	c.pinned.onReady(s, fresh)
+	c.views.onReady(s, fresh)
 }

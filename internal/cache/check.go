@@ -17,8 +17,8 @@ import (
 // comes into being closed goes on being absent.
 //
 // Everybody may ask whether a znode exists, and is told the transactions that changed
-// it last. So each member of a pinned set is asked for once in checkEvery, and which
-// children a set has once a second. Who asks for a fresh answer has all of it checked
+// it last. So each child of a directory is asked for once in checkEvery, and which
+// children a directory has once a second. Who asks for a fresh answer has all of it checked
 // before: a check does not know which members the answer will need.
 
 // checkEvery is how long it takes until each member has been checked again.

@@ -3,15 +3,14 @@ package cache
 import (
 	"fmt"
 	"time"
-
-	"magellan/internal/shops"
 )
 
 // Explanation is what the cache knows of one znode, for operators.
 type Explanation struct {
 	// Path is the znode's path.
 	Path string
-	// Kind is what the znode holds: shop, or the directory of a pinned set.
+	// Kind is what the znode is: the name of a keyed kind, a directory, or the member of
+	// one.
 	Kind string
 	// Held: the cache has it.
 	Held bool
@@ -48,22 +47,21 @@ func (c *Cache) Explain(path string) (x Explanation, ok bool) {
 	if p, is := c.problems.get(path); is {
 		x.Problem = &p
 	}
-	if name, is := c.cfg.Layout.ShopName(path); is {
-		c.explainShop(&x, name)
+	if k, name := c.kindAt(path); k != nil {
+		k.explain(&x, name)
 		return x, true
 	}
-	for _, v := range c.pinned.views() {
-		if v.explain(&x) {
-			return x, true
-		}
+	if s, child := c.views.setAt(path); s != nil {
+		s.explain(&x, child)
+		return x, true
 	}
 	return x, false
 }
 
-func (c *Cache) explainShop(x *Explanation, name string) {
-	x.Kind = "shop"
-	e, l := c.index.entryAndLoad(c.hash(name))
-	if e == nil || e.name != name {
+func (k *kind) explain(x *Explanation, name string) {
+	x.Kind = k.name
+	e, l := k.c.index.entryAndLoad(k.hash(name))
+	if e == nil || !e.is(k, name) {
 		return
 	}
 	x.Reading = l != nil
@@ -76,82 +74,66 @@ func (c *Cache) explainShop(x *Explanation, name string) {
 	x.Zxid = rec.zxid
 	x.Watched = rec.vouched()
 	x.Restored = rec.restored()
-	x.in(rec, c.now())
-	switch shop, err := rec.shop(name); {
-	case err != nil:
+	x.known(rec.epoch, rec.doubt, k.c.now())
+	if value, err := k.answer(rec); err != nil {
 		x.Value = err.Error()
-	default:
-		x.Value = "datacenter " + shop.Datacenter
+	} else {
+		x.Value = k.describe(value)
 	}
 }
 
-// in fills in what a record tells of itself.
-func (x *Explanation) in(rec *record, now instant) {
-	meta := rec.meta(now)
+// known fills in how well it is known that an epoch vouches for, up to a doubt.
+func (x *Explanation) known(in *epoch, d doubt, now instant) {
+	meta := in.meta(d, now)
 	x.Cache, x.Age = meta.Cache.String(), meta.Age
-	s := rec.epoch.session
-	x.Session, x.SessionID = s.number, s.client.SessionID()
+	x.Session, x.SessionID = in.session.number, in.session.client.SessionID()
 }
 
-// words describes a member's value. Of a list it tells how long it is: a lock is
-// held that events wait for, and GET /v1/bad-citizens has its entries.
-func words(value any) string {
-	if list, ok := value.(shops.BadCitizenList); ok {
-		return fmt.Sprintf("%d entries, %d bad lines", list.Len(), list.BadLines)
-	}
-	return fmt.Sprintf("%+v", value)
-}
-
-// explain fills in x if its path is of one of the view's sets.
-func (v *view) explain(x *Explanation) bool {
+// explain fills in what is known of a child, or of the directory itself if the name is
+// empty.
+func (s *set) explain(x *Explanation, child string) {
+	v := s.v
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, s := range v.sets {
-		name, below := s.childName(x.Path)
-		if !below && x.Path != s.dir {
-			continue
+	var since instant // unless it is what ZooKeeper holds
+	unwatched, on := s.fault.unwatched, v.session
+	if child == "" {
+		x.Kind = "directory"
+		x.Held, x.Zxid, x.Reading = s.listed, s.pzxid, !s.listed && s.fault.err == nil
+		x.Value = fmt.Sprintf("%d znodes", len(s.nodes))
+		since = earlier(s.heldSince, s.fault.since)
+		if x.HeldBack = s.heldSince != 0; x.HeldBack {
+			x.Value += fmt.Sprintf(", and %d that are gone", len(s.lost))
 		}
-		var since instant // unless it is what ZooKeeper holds
-		unwatched, on := s.fault.unwatched, v.session
-		if n := s.nodes[name]; below {
-			x.Kind = "member of " + s.dir
-			if n == nil {
-				for gone, l := range s.served {
-					if gone == name {
-						n, x.HeldBack = l, true
-					}
+	} else {
+		x.Kind = "member of " + s.dir
+		n := s.nodes[child]
+		if n == nil {
+			for gone, l := range s.served {
+				if gone == child {
+					n, x.HeldBack = l, true
 				}
 			}
-			if n != nil {
-				x.HeldBack = x.HeldBack || n.pending != nil
-				x.Held, x.Zxid, x.Reading = n.value != nil, n.zxid, n.unread
-				if x.Value = words(n.value); n.fault.err != nil && n.value == nil {
-					x.Value = s.explained(name, n).Error()
-				}
-				since, unwatched = n.trueUntil(), n.fault.unwatched
-				if n.on != nil {
-					on = n.on
-				}
+		}
+		if n != nil {
+			x.HeldBack = x.HeldBack || n.pending != nil
+			x.Held, x.Zxid, x.Reading = n.value != nil, n.zxid, n.unread
+			if x.Value = fmt.Sprintf("%+v", n.value); n.fault.err != nil && n.value == nil {
+				x.Value = s.explained(child, n).Error()
 			}
-		} else {
-			x.Kind = "pinned set"
-			x.Held, x.Zxid, x.Reading = s.listed, s.pzxid, !s.listed && s.fault.err == nil
-			x.Value = fmt.Sprintf("%d znodes", len(s.nodes))
-			since = earlier(s.heldSince, s.fault.since)
-			if x.HeldBack = s.heldSince != 0; x.HeldBack {
-				x.Value += fmt.Sprintf(", and %d that are gone", len(s.lost))
+			since, unwatched = n.trueUntil(), n.fault.unwatched
+			if n.on != nil {
+				on = n.on
 			}
 		}
-		// What the guard has held since a restart is as old, and has been read.
-		_, behind := v.behind()
-		x.Restored = v.dirty.Load() < 0 && behind
-		x.Watched = !x.Reading && !unwatched && v.ended() == 0
-		rec := &record{epoch: on.epoch.Load(), doubt: doubt(v.dirty.Load())}
-		if since != 0 && (rec.doubt == 0 || since < rec.doubt.since()) {
-			rec.doubt = newDoubt(since, false)
-		}
-		x.in(rec, v.c.now())
-		return true
 	}
-	return false
+	// What the guard has held since a restart is as old, and has been read.
+	_, behind := v.behind()
+	d := doubt(v.dirty.Load())
+	x.Restored = d < 0 && behind
+	x.Watched = !x.Reading && !unwatched && v.ended() == 0
+	if since != 0 && (d == 0 || since < d.since()) {
+		d = newDoubt(since, false)
+	}
+	x.known(on.epoch.Load(), d, v.c.now())
 }

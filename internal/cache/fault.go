@@ -10,11 +10,11 @@ import (
 	"magellan/internal/zk"
 )
 
-// Faults. A znode of a pinned set that may not be read, or does not parse, exists:
-// what it says is not known, which is not the same as nothing. Its last good value
-// goes on being served, STALE, as old as it is. Where there never was one, all
-// answers that would need it are refused, and no other: a shop needs its datacenter
-// and no other znode, while a list of all datacenters needs each of them.
+// Faults. A child of a directory that may not be read, or does not parse, exists: what it
+// says is not known, which is not the same as nothing. Its last good value goes on being
+// served, STALE, as old as it is. If there never was one, all answers that would need it are
+// refused, and no others: an answer may need one child, while a list of all children needs
+// each of them.
 //
 // An operator can accept that a znode cannot be read: then answers are given as if
 // it held nothing. That is for the bytes that it holds then. Once other ones have

@@ -24,7 +24,7 @@ type answers struct {
 
 func (w *world) answers(maxStale time.Duration) answers {
 	w.Helper()
-	s, err := shops.New(shops.Config{Reader: w.cache, MaxStale: maxStale})
+	s, err := shops.New(shops.Config{Reader: &w.cache.Mirrors, MaxStale: maxStale})
 	w.must(err)
 	return answers{w, s}
 }
@@ -384,7 +384,7 @@ func TestLastGoodValueSurvivesRestarts(t *testing.T) {
 			}
 		}
 		w.eventually(func() string { // what is written next has all that was heard of ZooKeeper
-			if c.pinned.session.verified() <= 1 && !away {
+			if c.views.session.verified() <= 1 && !away {
 				return "nothing has been heard of ZooKeeper"
 			}
 			return ""
@@ -432,7 +432,7 @@ func TestSetThatCannotBeListed(t *testing.T) {
 	for _, dir := range []string{lists, dcs} {
 		w.hide(dir)
 	}
-	w.must(w.server.Expire(c.pinned.session.client.SessionCredentials()))
+	w.must(w.server.Expire(c.views.session.client.SessionCredentials()))
 	a.expect("bad: STALE", "ip 203.0.113.1: listed HIT", "ip 203.0.113.2: free STALE", "datacenters: STALE", "datacenter ash1: HIT",
 		"datacenter none: 404", "shop 42: HIT", "placement: STALE")
 	w.neverRead()
@@ -459,17 +459,10 @@ func TestUpdating(t *testing.T) {
 	c := w.open(Config{})
 	a := w.answers(0)
 	a.expect("shop 42: HIT", "datacenters: HIT")
-	v := &c.pinned.topology.view
 	building := make(chan struct{})
 	build := sync.OnceFunc(func() { close(building) })
 	defer build()
-	v.mu.Lock()
-	collect := v.collect
-	v.collect = func() func() {
-		made := collect()
-		return func() { <-building; made() }
-	}
-	v.mu.Unlock()
+	c.building.Store(new(func() { <-building }))
 	w.datacenter("ash1", "us-east1", 77)
 	a.expect("datacenters: UPDATING", "shop 42: UPDATING", "placement: UPDATING", "bad: HIT")
 	build()

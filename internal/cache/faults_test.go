@@ -120,7 +120,7 @@ func TestExpiry(t *testing.T) {
 		bad := 0
 		for _, name := range names {
 			rec := c.index.entry(c.hash(name)).rec.Load()
-			if !rec.vouched() || rec.datacenter.Value() != "ash2" {
+			if !rec.vouched() || (*shops.Home)(rec.value).Datacenter != "ash2" {
 				bad++
 			}
 		}
@@ -209,7 +209,7 @@ func TestEviction(t *testing.T) {
 		var cost int64
 		c.index.each(func(_ uint64, e *entry) { cost += int64(zk.WatchCost(layout.Shop(e.name))) })
 		fixed := int64(0)
-		for _, v := range []*view{&c.pinned.topology.view, &c.pinned.blocklist.view} {
+		for _, v := range []*view{c.topology, c.blocklist} {
 			for _, s := range v.sets {
 				fixed += 2 * int64(zk.WatchCost(s.dir))
 				for name := range s.nodes {
@@ -252,7 +252,7 @@ func TestManySessions(t *testing.T) {
 	out := make([]shops.ShopRead, many)
 	c.Shops(w.soon(), names, discovery.ReadOptions{}, out)
 	for i, r := range out {
-		if r.Err != nil || r.Shop.Datacenter != "ash1" {
+		if r.Err != nil || r.Value.Datacenter != "ash1" {
 			t.Fatalf("%s: %+v", names[i], r)
 		}
 	}
@@ -434,7 +434,7 @@ func TestOverloadForgetsNothing(t *testing.T) {
 	c.keep.Del(hash)
 	w.datacenter("ash1", "us-east1", 99)
 	w.eventually(func() string {
-		if c.pinned.topology.dirty.Load() == 0 {
+		if c.topology.dirty.Load() == 0 {
 			return "the change is not seen"
 		}
 		return ""

@@ -21,7 +21,7 @@ import (
 )
 
 // manySessions opens a cache that needs many sessions for few shops, and fills it.
-func manySessions(w *world, cfg Config) (c *Cache, names []string) {
+func manySessions(w *world, cfg Config) (c *mirror, names []string) {
 	w.Helper()
 	names = make([]string, 150)
 	for i := range names {

@@ -3,8 +3,6 @@ package cache
 import (
 	"fmt"
 	"time"
-
-	"magellan/internal/shops"
 )
 
 const (
@@ -20,20 +18,18 @@ const (
 // DefaultShrinkGuard is what is usual for [Config].ShrinkGuard.
 const DefaultShrinkGuard = 50
 
-// The shrink guard. A set that loses more than a part of its members within
-// lossWindow, and a bad-citizen list that loses more than that part of its entries
-// at once, are taken for an accident: what was lost goes on being served until it is
-// back, or an operator accepts the loss. Of a set that is every member, as whoever
-// restores one after the other is not done halfway. A list comes back in one write, and
-// is back once no more than that part of it is missing. What remains is followed as
-// ever.
+// The shrink guard. If a directory loses more than a part of its children within lossWindow,
+// or a child more than that part of its entries at once, the guard takes that for an
+// accident: what was lost goes on being served until it is back, or an operator accepts the
+// loss. A directory is back when every child is, because whoever restores one child after the
+// other is not done halfway. A child comes back in one write, and is back once no more than
+// that part of its entries is missing. What remains is followed as ever.
 //
-// What is compared with is always what was accepted last. What the guard holds is
-// not what ZooKeeper holds, so it is STALE, its age grows, and past the bound on
-// the age of answers there is none: what was lost may have been meant to go, and
-// whoever was given the list goes on with what they have rather than with one that
-// nobody can vouch for. Answers that are made of nothing that is held are as good
-// as ever.
+// The guard always compares with what was accepted last. What it holds is not what ZooKeeper
+// holds, so it is STALE, its age grows, and past the bound on the age of answers there is no
+// answer: what was lost may have been meant to go, and clients go on with what they were given
+// last rather than with something that nobody can vouch for. Answers that are made of nothing
+// that is held are as good as ever.
 
 // loss is a member that has gone.
 type loss struct {
@@ -41,7 +37,7 @@ type loss struct {
 	// at is the last instant at which the set was known to have it, noticed the
 	// one at which it was known to have gone.
 	at, noticed instant
-	// alone: a list with so many entries that its end is a loss of its own.
+	// alone: a child with so many entries that its end is a loss of its own.
 	alone bool
 	// why says what was lost.
 	why error
@@ -61,10 +57,10 @@ func (s *set) lose(name string) {
 	}
 	path := s.path(name)
 	l.why = fmt.Errorf("%s is gone, like too many others; its last value is served: restore them, or POST /admin/accept%s", path, s.dir)
-	if s.weight != nil && s.weight(n.value) >= minEntries {
+	if entries := s.entries(n.value); entries >= minEntries {
 		l.alone = true
 		l.why = fmt.Errorf("%s has been deleted with %d entries in it; its last content is served: restore it, or POST /admin/accept%s",
-			path, s.weight(n.value), path)
+			path, entries, path)
 		s.v.c.guardTripped(path, l.why, s.pzxid, n.zxid)
 	}
 	s.lost[name] = l
@@ -142,10 +138,10 @@ func (s *set) release() {
 
 // shrinks reports whether a member's new value has lost too much of the old one.
 func (s *set) shrinks(was, is any) bool {
-	if s.weight == nil || was == nil || s.v.c.cfg.ShrinkGuard == 0 {
+	if was == nil || s.v.c.cfg.ShrinkGuard == 0 {
 		return false
 	}
-	old, now := s.weight(was), s.weight(is)
+	old, now := s.entries(was), s.entries(is)
 	return old >= minEntries && (old-now)*100 > s.v.c.cfg.ShrinkGuard*old
 }
 
@@ -159,16 +155,13 @@ func (s *set) hold(name string, n *node, value any, data []byte, zxid int64, at 
 	n.pending, n.pendingData, n.pendingZxid = value, data, zxid
 	path := s.path(name)
 	n.held = fmt.Errorf("%s has %d entries left of %d; the last good ones are served: restore them, or POST /admin/accept%s",
-		path, s.weight(n.pending), s.weight(n.value), path)
+		path, s.entries(n.pending), s.entries(n.value), path)
 	if tripped {
 		s.v.c.guardTripped(path, n.held, zxid, n.zxid)
 	} else {
 		s.v.c.problems.update(path, n.held, zxid, n.zxid)
 	}
 }
-
-// listEntries is the weight of a bad-citizen list: what has not expired.
-func listEntries(value any) int { return value.(shops.BadCitizenList).Current(time.Now()) }
 
 // served yields what is served in place of members that have gone.
 func (s *set) served(yield func(name string, n *node) bool) {
@@ -179,52 +172,46 @@ func (s *set) served(yield func(name string, n *node) bool) {
 	}
 }
 
-// Accept lets answers follow what ZooKeeper holds at path although that looks like
-// an accident: the end of members of a set, where path is the set's, the end of
-// entries of a list, or a member that cannot be read, which then counts as nothing
-// until other bytes are written there. It reports whether there was anything of the
-// kind.
-func (c *Cache) Accept(path string) bool {
-	return c.pinned.topology.accept(path) || c.pinned.blocklist.accept(path)
-}
-
-func (v *view) accept(path string) (accepted bool) {
-	for _, s := range v.sets {
-		name, below := s.childName(path)
-		if !below && path != s.dir {
-			continue
-		}
-		v.change(func() {
-			switch n := s.nodes[name]; {
-			case !below && s.heldSince != 0:
-				for name := range s.lost {
-					delete(s.lost, name)
-					v.c.problems.resolve(s.path(name))
-				}
-				s.release()
-				accepted = true
-			case below && s.lost[name].alone:
-				delete(s.lost, name)
-				s.judge()
-				accepted = true
-			case below && n != nil && n.fault.err != nil && !n.fault.accepted:
-				s.acceptFault(name, n)
-				accepted = true
-				return
-			case below && n != nil && n.pending != nil:
-				n.accept(n.pending, n.pendingData, n.pendingZxid)
-				accepted = true
-			}
-			if accepted {
-				v.c.problems.resolve(path)
-			}
-		})
-		if accepted {
-			v.c.log.Warn("what ZooKeeper holds was accepted", "path", path)
-		}
-		return accepted
+// Accept lets answers follow what ZooKeeper holds at path although that looks like an
+// accident. Path is a directory that has lost children, a child that has lost entries, or
+// a child that cannot be read, which then counts as nothing until other bytes are written
+// there. Accept reports whether there was anything to accept.
+func (c *Cache) Accept(path string) (accepted bool) {
+	s, child := c.views.setAt(path)
+	if s == nil {
+		return false
 	}
-	return false
+	s.v.change(func() {
+		switch n := s.nodes[child]; {
+		case child == "":
+			if accepted = s.heldSince != 0; !accepted {
+				return
+			}
+			for name := range s.lost {
+				delete(s.lost, name)
+				c.problems.resolve(s.path(name))
+			}
+			s.release()
+		case s.lost[child].alone:
+			delete(s.lost, child)
+			s.judge()
+			accepted = true
+		case n != nil && n.fault.err != nil && !n.fault.accepted:
+			s.acceptFault(child, n) // its problem stays
+			accepted = true
+			return
+		case n != nil && n.pending != nil:
+			n.accept(n.pending, n.pendingData, n.pendingZxid)
+			accepted = true
+		}
+		if accepted {
+			c.problems.resolve(path)
+		}
+	})
+	if accepted {
+		c.log.Warn("what ZooKeeper holds was accepted", "path", path)
+	}
+	return accepted
 }
 
 // guardTripped makes a problem of a loss and counts it.
@@ -235,7 +222,7 @@ func (c *Cache) guardTripped(path string, err error, zxid, served int64) {
 
 // held is the number of sets and lists that the guard holds something of.
 func (c *Cache) held() (n int) {
-	for _, v := range c.pinned.views() {
+	for _, v := range c.views.all {
 		v.mu.Lock()
 		for _, s := range v.sets {
 			if s.heldSince != 0 {

@@ -197,7 +197,7 @@ func TestGuardOfATransaction(t *testing.T) {
 		w.datacenter(fmt.Sprint("ash", i), "us-east1", 10)
 	}
 	c := w.open(Config{ShrinkGuard: DefaultShrinkGuard})
-	v := &c.pinned.topology
+	v, current := c.topology, &c.Topologies.(*View[shops.Topology]).current
 	stop, seen := make(chan struct{}), make(chan int)
 	go func() {
 		least := 8
@@ -206,7 +206,7 @@ func TestGuardOfATransaction(t *testing.T) {
 			v.mu.Lock()
 			changed := v.changed
 			v.mu.Unlock()
-			least = min(least, len(v.current.Load().Datacenters()))
+			least = min(least, len(current.Load().Datacenters()))
 			select {
 			case <-changed:
 			case <-stop:

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,8 +38,61 @@ type world struct {
 	*testing.T
 	server *zktest.Server
 	zk     *zk.Client
-	cache  *Cache
+	cache  *mirror
 }
+
+// mirror is a cache of magellan's own layout, and the reader of it.
+type mirror struct {
+	*Cache
+	shops.Mirrors
+	homes               *kind
+	topology, blocklist *view
+	// building, unless nil, is called while a topology is being built.
+	building *atomic.Pointer[func()]
+}
+
+// newMirror makes one that is not started.
+func newMirror(cfg Config) (*mirror, error) { return mirrorOf(cfg, layout) }
+
+func mirrorOf(cfg Config, layout shops.Layout) (*mirror, error) {
+	cfg.Root = layout.Root
+	c, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	var building atomic.Pointer[func()]
+	described := layout.Topologies()
+	build := described.Build
+	described.Build = func(m discovery.Moment, was *shops.Topology) *shops.Topology {
+		if f := building.Load(); f != nil {
+			(*f)()
+		}
+		return build(m, was)
+	}
+	homes := AddKeyed(c, layout.Homes())
+	topologies, blocklists := AddView(c, described), AddView(c, layout.Blocklists())
+	return &mirror{
+		Cache:   c,
+		Mirrors: shops.Mirrors{Homes: homes, Topologies: topologies, Blocklists: blocklists, Watcher: c},
+		homes:   homes.k, topology: topologies.v, blocklist: blocklists.v, building: &building,
+	}, nil
+}
+
+// openMirror makes and starts one.
+func openMirror(cfg Config) (*mirror, error) {
+	m, err := newMirror(cfg)
+	if err == nil {
+		err = m.Start()
+	}
+	return m, err
+}
+
+func (m *mirror) hash(name string) uint64 { return m.homes.hash(name) }
+
+func (m *mirror) invalidate(s *session, name string) { m.homes.invalidate(s, name) }
+
+// sets are those of the regions, the datacenters and the lists.
+func (m *mirror) sets() []*set { return slices.Concat(m.topology.sets, m.blocklist.sets) }
 
 // newWorld starts a server that holds the root and its directories.
 func newWorld(t *testing.T) *world {
@@ -72,14 +127,14 @@ func (w *world) client(cfg zk.Config) *zk.Client {
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 // open opens the cache under test and waits until it is ready.
-func (w *world) open(cfg Config) *Cache {
+func (w *world) open(cfg Config) *mirror {
 	w.Helper()
 	c := w.openUnready(cfg)
 	w.must(c.WaitReady(w.soon()))
 	return c
 }
 
-func (w *world) openUnready(cfg Config) *Cache {
+func (w *world) openUnready(cfg Config) *mirror {
 	w.Helper()
 	if cfg.ZooKeeper.Servers == nil {
 		cfg.ZooKeeper.Servers = []string{w.server.Addr()}
@@ -87,8 +142,8 @@ func (w *world) openUnready(cfg Config) *Cache {
 	if cfg.ZooKeeper.SessionTimeout == 0 { // a machine that stands still for seconds is no outage
 		cfg.ZooKeeper.SessionTimeout = time.Minute
 	}
-	cfg.Layout, cfg.Logger, cfg.ZooKeeper.Logger = layout, quiet, quiet
-	c, err := Open(cfg)
+	cfg.Logger, cfg.ZooKeeper.Logger = quiet, quiet
+	c, err := openMirror(cfg)
 	w.must(err)
 	w.cache = c
 	w.Cleanup(func() { w.must(c.Close()) })

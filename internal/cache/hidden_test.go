@@ -280,7 +280,7 @@ func TestManyClosedMembers(t *testing.T) {
 		w.hide(layout.BadCitizenList(fmt.Sprint("list-", i)))
 	}
 	c := w.open(Config{})
-	s, a := c.pinned.session, w.answers(0)
+	s, a := c.views.session, w.answers(0)
 	a.expect("bad: unread")
 	w.must(w.server.Pause())
 	defer w.server.Resume()

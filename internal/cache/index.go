@@ -7,12 +7,12 @@ import (
 
 const shards = 64
 
-// index finds every entry the cache has, whether ristretto has heard of it yet
-// or not, by the hash of the shop's name. Two names of one hash cannot both be
-// kept: the second is read without being kept.
+// index finds every entry of the cache, whether ristretto has been told of it yet or not, by
+// the hash of its name. Two things of one hash cannot both be kept: the second is read without
+// being kept.
 //
-// Readers take no lock, so that a processor can have the cache misses of many
-// look-ups under way at once: see [Cache.Shops]. Writers hold their shard's mu.
+// Readers take no lock, so that a processor can have the cache misses of many lookups under
+// way at once: see kind.lookupBatch. Writers hold their shard's mu.
 type index struct {
 	shards [shards]shard
 }

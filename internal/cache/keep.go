@@ -8,9 +8,9 @@ import (
 	"magellan/internal/zk"
 )
 
-// entryBytes is what one kept shop costs besides its name and path, in bytes:
+// entryBytes is what one kept entry costs besides its name and path, in bytes:
 // the entry, its record, its slots in the index and in ristretto's maps and
-// sketches, and libzookeeper's watch. A million shops with names of 76 bytes
+// sketches, and libzookeeper's watch. A million things with names of 76 bytes
 // took 663 MiB in all (docs/benchmarks.md), which with [Cache.cost] it is.
 const entryBytes = 450
 
@@ -54,7 +54,7 @@ func (c *Cache) openRistretto() (err error) {
 	return err
 }
 
-// cost is what ristretto counts for a shop, in bytes. The name stands in the
+// cost is what ristretto counts for an entry, in bytes. The name stands in the
 // entry, and twice more inside libzookeeper as part of the path.
 func (c *Cache) cost(e *entry) int64 { return entryBytes + 3*int64(len(e.name)) }
 
@@ -100,7 +100,8 @@ func (c *Cache) readmitLoop() {
 // server. Until the watch is gone the key stays in leaving. It runs on
 // ristretto's goroutine.
 func (c *Cache) drop(hash uint64, e *entry) {
-	path := c.cfg.Layout.Shop(e.name)
+	k := c.kindOf(e)
+	path := k.path(e.name)
 	sh := c.index.shard(hash)
 	sh.mu.Lock()
 	if sh.find(hash) != e || c.notify.keep(hash, e) {
@@ -118,7 +119,7 @@ func (c *Cache) drop(hash uint64, e *entry) {
 		l.removal = r
 	}
 	sh.mu.Unlock()
-	c.notify.left(e.name)
+	c.notify.left(k.topic(e.name))
 	c.problems.resolve(path)
 	if l == nil {
 		r.s.submit(r)

@@ -162,12 +162,18 @@ func TestFreshSyncsTwice(t *testing.T) {
 	}{
 		{"Shop", func(n int) { w.shop("42", strconv.Itoa(n)) }, func() (string, error) {
 			shop, _, err := c.Shop(w.soon(), "42", fresh)
-			return shop.Datacenter, err
+			if err != nil {
+				return "", err
+			}
+			return shop.Datacenter, nil
 		}},
 		{"Shops", func(n int) { w.shop("42", strconv.Itoa(n)) }, func() (string, error) {
 			out := make([]shops.ShopRead, 1)
 			c.Shops(w.soon(), []string{"42"}, fresh, out)
-			return out[0].Shop.Datacenter, out[0].Err
+			if out[0].Err != nil {
+				return "", out[0].Err
+			}
+			return out[0].Value.Datacenter, nil
 		}},
 		{"Topology", func(n int) { w.datacenter("ash1", "us-east1", n) }, func() (string, error) {
 			topology, _, err := c.Topology(w.soon(), fresh)

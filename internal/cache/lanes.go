@@ -9,7 +9,7 @@ const (
 	background lane = iota
 	// watched has the entries to be revalidated that long polls or streams watch.
 	watched
-	// upkeep keeps true what is held: it has reads of changed znodes, pinned sets,
+	// upkeep keeps true what is held: it has reads of changed znodes and of directories,
 	// audits and checks, and the removal of watches. No caller waits for them but who
 	// asks for a fresh answer, and none of them is ever refused because too many
 	// callers wait.

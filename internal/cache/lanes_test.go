@@ -2,15 +2,17 @@ package cache
 
 import (
 	"fmt"
-	"hash/maphash"
 	"testing"
 )
 
 // idleSession is a session that starts nothing by itself and talks to nobody.
 func idleSession(cfg Config) *session {
-	c := &Cache{cfg: cfg, seed: maphash.MakeSeed(), log: quiet, searching: make(chan struct{}, 1)}
-	c.index.init()
-	s := &session{c: c}
+	cfg.Logger = quiet
+	m, err := newMirror(cfg)
+	if err != nil {
+		panic(err)
+	}
+	s := &session{c: m.Cache}
 	s.epoch.Store(&epoch{session: s})
 	s.live.Store(true)
 	return s

@@ -3,10 +3,8 @@ package cache
 import (
 	"errors"
 	"fmt"
-	"unique"
 
 	"magellan/internal/discovery"
-	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
 
@@ -14,7 +12,7 @@ import (
 // when the znode comes and goes between get and exists.
 const maxTries = 8
 
-// load is one read of one shop's znode, shared by everybody who waits for it.
+// load is one read of the znode of one entry, shared by everybody who waits for it.
 // It walks get -> (absent) root -> exists -> done on its session's dispatcher goroutine,
 // get and exists with a watch: what they say is installed before anything else happens.
 type load struct {
@@ -108,9 +106,9 @@ func (l *load) onExists(_ zk.Stat, err error) {
 	}
 }
 
-// onDenied handles that a shop that was read before may not be read any more. Whether
-// it is still what is held is asked for all the same, as ZooKeeper tells everybody the
-// transaction that wrote a znode.
+// onDenied handles that a znode that was read before may not be read any more. The load
+// asks all the same whether it holds still what it held, because ZooKeeper tells everybody
+// which transaction wrote a znode.
 func (l *load) onDenied(denied error) {
 	s := l.s
 	s.client.ExistsAsync(l.path, false, func(st zk.Stat, err error) {
@@ -123,17 +121,19 @@ func (l *load) onDenied(denied error) {
 			return
 		}
 		old := l.e.rec.Load()
-		rec := old.unserved(s.epoch.Load(), 1) // nobody knows since when
-		switch {
-		case old.datacenter == nothing: // it exists, and nothing is known of it
-			rec.zxid, rec.doubt = max(1, st.Mzxid), newDoubt(s.verified(), false)
+		var rec *record
+		switch epoch := s.epoch.Load(); {
+		case old.value == nil: // it exists, and nothing is known of it
+			rec = unread(st.Mzxid, epoch, s.verified())
 		case st.Mzxid == old.zxid: // still true, without a watch
-			rec.doubt = newDoubt(s.verified(), false)
+			rec = old.unwatched(epoch, s.verified())
+		default:
+			rec = old.unserved(epoch, 1) // nobody knows since when
 		}
 		l.missed(st, denied)
 		s.c.problems.report(l.path, denied, st.Mzxid, old.zxid)
 		l.complete(rec, nil)
-		s.c.notify.lookAgain(l.e.name) // no event tells of its next change
+		s.c.notify.lookAgain(l.topic()) // no event tells of its next change
 	})
 }
 
@@ -148,7 +148,7 @@ func (l *load) missed(st zk.Stat, err error) {
 func (l *load) absent() {
 	l.missed(zk.Stat{}, zk.ErrNoNode)
 	l.s.c.problems.resolve(l.path)
-	l.complete(&record{epoch: l.s.epoch.Load()}, nil)
+	l.complete(absent(l.s.epoch.Load()), nil)
 }
 
 // found makes a record of the znode's bytes. Where they do not parse, the last
@@ -165,22 +165,26 @@ func (l *load) found(data []byte, st zk.Stat) {
 		return
 	}
 	l.missed(st, nil)
-	rec := &record{zxid: st.Mzxid, epoch: l.s.epoch.Load()}
-	shop, err := shops.DecodeShop(l.e.name, data, c.pinned.intern)
-	if err == nil {
+	epoch := l.s.epoch.Load()
+	value, err := c.kindOf(l.e).decode(l.e.name, data, statOf(st))
+	switch {
+	case err == nil:
 		c.problems.resolve(l.path)
-		rec.datacenter = unique.Make(shop.Datacenter)
-		l.complete(rec, nil)
-		return
-	}
-	if old != nil && old.datacenter != nothing {
-		rec = old.unserved(rec.epoch, l.s.verified())
-		c.problems.report(l.path, err, st.Mzxid, rec.zxid)
-	} else {
+		l.complete(present(value, st.Mzxid, epoch), nil)
+	case old != nil && old.value != nil:
+		c.problems.report(l.path, err, st.Mzxid, old.zxid)
+		l.complete(old.unserved(epoch, l.s.verified()), nil)
+	default:
 		c.problems.report(l.path, err, st.Mzxid, 0)
+		l.complete(broken(st.Mzxid, epoch), nil)
 	}
-	l.complete(rec, nil)
 }
+
+// statOf is what decoders are told of a znode.
+func statOf(st zk.Stat) discovery.Stat { return discovery.Stat{Mzxid: st.Mzxid} }
+
+// topic is what changes of the thing are published under.
+func (l *load) topic() discovery.Topic { return l.s.c.kindOf(l.e).topic(l.e.name) }
 
 // lost reports whether ZooKeeper has lost the transaction that wrote old: reads
 // after a sync have shown an older one for longer than a server can take itself

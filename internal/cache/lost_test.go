@@ -156,7 +156,7 @@ func TestRootIsBack(t *testing.T) {
 	c := w.open(Config{})
 	a := w.answers(0)
 	a.expect("shop 42: HIT", "shop none: 404")
-	c.pinned.root.gone.Store(true)
+	c.views.root.gone.Store(true)
 	a.expect("shop other: 404")
 	w.eventually(func() string {
 		if got, _, err := a.route("datacenters", discovery.ReadOptions{Fresh: true}); got != "MISS" || len(c.Problems()) > 0 {

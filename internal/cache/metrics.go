@@ -21,7 +21,7 @@ type metrics struct {
 	sessions, live, reserved, budgetBytes *prometheus.Desc
 	age, held, unread, broken             *prometheus.Desc
 	snapshotBytes, snapshotTime           *prometheus.Desc
-	listBuild                             prometheus.Histogram
+	build                                 *prometheus.HistogramVec
 }
 
 func newMetrics(c *Cache) *metrics {
@@ -33,11 +33,11 @@ func newMetrics(c *Cache) *metrics {
 	}
 	return &metrics{
 		c:             c,
-		evictions:     counter("evictions_total", "Shops that left the cache for others."),
-		rejections:    counter("rejections_total", "Shops that were read but not worth keeping."),
-		unkept:        counter("unkept_reads_total", "Shops that were read without being kept: no session had room for their watch."),
+		evictions:     counter("evictions_total", "Entries that were evicted for others."),
+		rejections:    counter("rejections_total", "Entries that were read but not worth keeping."),
+		unkept:        counter("unkept_reads_total", "Things that were read without being kept, because no session had room for their watch."),
 		watchEvents:   counter("watch_events_total", "Watch events handled."),
-		failedLoads:   counter("failed_reads_total", "Reads of shops that ended without an answer from ZooKeeper."),
+		failedLoads:   counter("failed_reads_total", "Reads of entries that ended without an answer from ZooKeeper."),
 		revalidations: counter("revalidations_total", "Entries read again in the background because no watch vouched for them."),
 		guardTrips:    counter("shrink_guard_trips_total", "Losses that the shrink guard has held back."),
 		audited:       counter("audited_total", "Znodes read again and compared with what is held."),
@@ -47,26 +47,26 @@ func newMetrics(c *Cache) *metrics {
 			"until they were found the value before was served."),
 		snapshots:       counter("snapshots_written_total", "Snapshots written to disk."),
 		failedSnapshots: counter("snapshot_failures_total", "Snapshots that could not be written."),
-		held:            gauge("shrink_guard_held", "Sets and lists of which the shrink guard serves what ZooKeeper no longer has."),
-		unread:          gauge("members_never_read", "Regions, datacenters and bad-citizen lists that exist and of which nothing is known, as they could never be read; 1 for a set that cannot be listed.", "set"),
+		held:            gauge("shrink_guard_held", "Directories, and children with entries, of which the shrink guard serves what ZooKeeper no longer has."),
+		unread:          gauge("members_never_read", "Children of a directory that exist and of which nothing is known, because they could never be read; 1 for a directory that cannot be listed.", "set"),
 		broken:          gauge("members_stale", "Those of which the last good value is served, as what ZooKeeper holds cannot be read.", "set"),
 		snapshotBytes:   gauge("snapshot_bytes", "Size of the last snapshot written."),
 		snapshotTime:    gauge("snapshot_timestamp_seconds", "When the last snapshot was written, as Unix time."),
-		entries:         gauge("entries", "Shops in memory, absent ones included."),
-		loading:         gauge("reads_in_flight", "Shops being read, those that wait included."),
-		problems:        gauge("problems", "Znodes that do not parse, may not be read, or have lost too much at once; of shops the newest 1000."),
-		droppedProblems: gauge("problems_unlisted", "Problems of shops that were found since the start and are not counted there, as newer ones took their place."),
-		bytes:           gauge("bytes", "Memory counted against the bound for shops, in bytes."),
+		entries:         gauge("entries", "Entries in memory, absent ones included."),
+		loading:         gauge("reads_in_flight", "Entries being read, those that wait included."),
+		problems:        gauge("problems", "Znodes that do not parse, may not be read, or have lost too much at once; of each keyed kind the newest 1000."),
+		droppedProblems: gauge("problems_unlisted", "Problems of keyed kinds that were found since the start and are not counted there, because newer ones took their place."),
+		bytes:           gauge("bytes", "Memory counted against the bound for entries, in bytes."),
 		sessions:        gauge("sessions", "ZooKeeper sessions the watches are spread over."),
 		live:            gauge("sessions_live", "Those of them that are live now."),
 		reserved:        gauge("session_watch_bytes", "Bytes that a session's watches take in the request that sets them again.", "session"),
 		budgetBytes:     gauge("session_watch_budget_bytes", "What they may take, the margin excluded."),
-		age:             gauge("age_seconds", "Time since the pinned sets were last known to be true."),
-		listBuild: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "magellan_cache_blocklist_build_seconds",
-			Help:    "Time it took to make a new blocklist after lists of bad citizens had changed. Until it is there the one before is served, as STALE.",
+		age:             gauge("age_seconds", "Time since the views were last known to be true, all of them."),
+		build: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "magellan_cache_view_build_seconds",
+			Help:    "Time it took to make a new value of a view after its directories had changed. Until then the value before is served, as UPDATING.",
 			Buckets: []float64{100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 500e-3, 2.5},
-		}),
+		}, []string{"view"}),
 	}
 }
 
@@ -84,7 +84,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		m.held, m.unread, m.broken, m.snapshotBytes, m.snapshotTime} {
 		ch <- d
 	}
-	m.listBuild.Describe(ch)
+	m.build.Describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -92,7 +92,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range m.counters() {
 		c.Collect(ch)
 	}
-	m.listBuild.Collect(ch)
+	m.build.Collect(ch)
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
@@ -104,7 +104,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.droppedProblems, float64(dropped))
 	gauge(m.bytes, float64(m.c.cfg.MaxBytes-m.c.keep.RemainingCost()))
 	gauge(m.held, float64(m.c.held()))
-	for _, v := range m.c.pinned.views() {
+	for _, v := range m.c.views.all {
 		for _, s := range v.sets {
 			unread, broken := s.faults()
 			gauge(m.unread, float64(unread), s.dir)

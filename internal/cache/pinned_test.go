@@ -99,17 +99,8 @@ func TestTopologyUnderEndlessChanges(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{})
-	v := &c.pinned.topology.view
-	v.mu.Lock()
-	collect := v.collect
-	v.collect = func() func() {
-		build := collect()
-		return func() {
-			build()
-			v.change(func() {})
-		}
-	}
-	v.mu.Unlock()
+	v := c.topology
+	c.building.Store(new(func() { v.change(func() {}) }))
 	v.change(func() {})
 	for i := range 5 {
 		w.datacenter("ash1", "us-east1", 100+i)
@@ -240,7 +231,7 @@ func TestDeniedPinned(t *testing.T) {
 	}
 	// What was held when the permission was taken is served, and the problem says so.
 	w.hide(ash3)
-	w.must(w.server.Expire(c.pinned.session.client.SessionCredentials()))
+	w.must(w.server.Expire(c.views.session.client.SessionCredentials()))
 	w.eventually(func() string {
 		if p, ok := c.problems.get(ash3); !ok || p.ServedZxid != zxid {
 			return fmt.Sprintf("the problem is %+v, want what %d wrote served", p, zxid)
@@ -258,7 +249,7 @@ func TestNewMemberLagsAsItsListDid(t *testing.T) {
 	c := w.open(Config{})
 	w.must(w.server.Pause()) // what is to be read stays unread
 	defer w.server.Resume()
-	s := c.pinned.sets[2]
+	s := c.sets()[2]
 	v := s.v
 	v.outdate(s.unlist)
 	v.mu.Lock()

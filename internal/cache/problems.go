@@ -7,8 +7,6 @@ import (
 	"sort"
 	"sync"
 	"time"
-
-	"magellan/internal/shops"
 )
 
 // Problem is a znode that does not parse, may not be read, or has lost too much
@@ -27,22 +25,26 @@ type Problem struct {
 	ServedZxid int64
 }
 
-// maxShopProblems is how many problems of shops are kept. Somebody who asks for shops
-// that may not be read, one after the other, must not fill the memory: the cache
-// keeps no entry for such a shop, so nothing would ever end its problem.
-const maxShopProblems = 1000
+// maxKeyedProblems is how many problems of one keyed kind are kept. Somebody who asks for
+// things that may not be read, one after the other, must not fill the memory: the cache
+// keeps no entry for such a thing, so nothing would ever end its problem.
+const maxKeyedProblems = 1000
 
-// problems is the set of znodes that are not as they should be. Each problem is
-// logged when it appears or changes, and when it is gone. Those of pinned sets are
-// all kept. Of those of shops the newest maxShopProblems are, and how many had to go
-// for them is counted.
+// problems is the set of znodes that are not as they should be. Each problem is logged when
+// it appears or changes, and when it is gone. All problems of directories are kept. Of each
+// keyed kind the newest maxKeyedProblems are, and how many had to go for them is counted.
 type problems struct {
-	log    *slog.Logger
-	layout shops.Layout
+	c   *Cache
+	log *slog.Logger
 
 	mu     sync.Mutex
 	byPath map[string]*problem
-	shops  list.List // of *problem, the oldest first
+	keyed  map[*kind]*keyedProblems
+}
+
+// keyedProblems are those of one keyed kind.
+type keyedProblems struct {
+	newest list.List // of *problem, the oldest first
 	// dropped is how many had to go, the first of them at droppedAt.
 	dropped   int
 	droppedAt time.Time
@@ -50,11 +52,13 @@ type problems struct {
 
 type problem struct {
 	Problem
-	place *list.Element // in shops; nil for one of a pinned set
+	// of is nil for a problem of a directory. place is where it stands in of.newest.
+	of    *keyedProblems
+	place *list.Element
 }
 
-func newProblems(log *slog.Logger, layout shops.Layout) *problems {
-	return &problems{log: log, layout: layout, byPath: map[string]*problem{}}
+func newProblems(c *Cache) *problems {
+	return &problems{c: c, log: c.log, byPath: map[string]*problem{}, keyed: map[*kind]*keyedProblems{}}
 }
 
 // put keeps a problem, with the time at which it was first seen. p.mu is held.
@@ -67,14 +71,20 @@ func (p *problems) put(is Problem) {
 	is.Since = time.Now()
 	one := &problem{Problem: is}
 	p.byPath[is.Path] = one
-	if _, ofShop := p.layout.ShopName(is.Path); !ofShop {
+	k, _ := p.c.kindAt(is.Path)
+	if k == nil {
 		return
 	}
-	one.place = p.shops.PushBack(one)
-	if p.shops.Len() > maxShopProblems {
-		p.remove(p.shops.Front().Value.(*problem))
-		if p.dropped++; p.dropped == 1 {
-			p.droppedAt = is.Since
+	all := p.keyed[k]
+	if all == nil {
+		all = new(keyedProblems)
+		p.keyed[k] = all
+	}
+	one.of, one.place = all, all.newest.PushBack(one)
+	if all.newest.Len() > maxKeyedProblems {
+		p.remove(all.newest.Front().Value.(*problem))
+		if all.dropped++; all.dropped == 1 {
+			all.droppedAt = is.Since
 		}
 	}
 }
@@ -82,8 +92,8 @@ func (p *problems) put(is Problem) {
 // remove forgets a problem. p.mu is held.
 func (p *problems) remove(one *problem) {
 	delete(p.byPath, one.Path)
-	if one.place != nil {
-		p.shops.Remove(one.place)
+	if one.of != nil {
+		one.of.newest.Remove(one.place)
 	}
 }
 
@@ -124,26 +134,31 @@ func (p *problems) get(path string) (Problem, bool) {
 	return Problem{}, false
 }
 
-// count is how many are kept, and how many shops' had to go.
+// count is how many are kept, and how many of keyed kinds had to go.
 func (p *problems) count() (kept, dropped int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.byPath), p.dropped
+	for _, all := range p.keyed {
+		dropped += all.dropped
+	}
+	return len(p.byPath), dropped
 }
 
 // list returns the problems by path. Where some had to go, one more says so.
 func (p *problems) list() []Problem {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := make([]Problem, 0, len(p.byPath)+1)
+	all := make([]Problem, 0, len(p.byPath)+len(p.keyed))
 	for _, one := range p.byPath {
 		all = append(all, one.Problem)
 	}
-	if p.dropped > 0 {
-		all = append(all, Problem{
-			Path: p.layout.ShopsDir(), Since: p.droppedAt,
-			Error: fmt.Sprintf("%d more problems of shops were found, and are not listed: the newest %d are", p.dropped, maxShopProblems),
-		})
+	for k, keyed := range p.keyed {
+		if keyed.dropped > 0 {
+			all = append(all, Problem{
+				Path: k.dir, Since: keyed.droppedAt,
+				Error: fmt.Sprintf("%d more problems of %ss were found, and are not listed: the newest %d are", keyed.dropped, k.name, maxKeyedProblems),
+			})
+		}
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].Path < all[j].Path })
 	return all

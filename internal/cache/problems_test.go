@@ -7,19 +7,23 @@ import (
 	"testing"
 )
 
-// TestProblemsOfShopsAreBounded: the newest are kept, and all of pinned sets.
-func TestProblemsOfShopsAreBounded(t *testing.T) {
-	p := newProblems(quiet, layout)
+// TestProblemsAreBounded: the newest are kept, and all of directories.
+func TestProblemsAreBounded(t *testing.T) {
+	c, err := newMirror(Config{Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := c.problems
 	denied := errors.New("not permitted")
-	for i := range maxShopProblems {
+	for i := range maxKeyedProblems {
 		p.report(layout.BadCitizenList(fmt.Sprint("list-", i)), denied, 1, 0)
 	}
-	const many, more = maxShopProblems + 500, 500
+	const many, more = maxKeyedProblems + 500, 500
 	for i := range many {
 		p.report(layout.Shop(fmt.Sprint("shop-", i)), denied, 1, 0)
 		p.report(layout.Shop(fmt.Sprint("shop-", i)), denied, 2, 0) // is no other
 	}
-	if kept, dropped := p.count(); kept != 2*maxShopProblems || dropped != more {
+	if kept, dropped := p.count(); kept != 2*maxKeyedProblems || dropped != more {
 		t.Errorf("%d kept, %d dropped", kept, dropped)
 	}
 	for i := range many {
@@ -41,7 +45,7 @@ func TestProblemsOfShopsAreBounded(t *testing.T) {
 		p.resolve(layout.Shop(fmt.Sprint("shop-", i)))
 		p.report(layout.Shop(fmt.Sprint("other-", i)), denied, 1, 0)
 	}
-	if kept, dropped := p.count(); kept != 2*maxShopProblems || dropped != more || p.shops.Len() != maxShopProblems {
-		t.Errorf("%d kept (%d shops), %d dropped", kept, p.shops.Len(), dropped)
+	if kept, dropped := p.count(); kept != 2*maxKeyedProblems || dropped != more || p.keyed[c.homes].newest.Len() != maxKeyedProblems {
+		t.Errorf("%d kept (%d shops), %d dropped", kept, p.keyed[c.homes].newest.Len(), dropped)
 	}
 }

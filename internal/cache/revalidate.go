@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
-
-	"magellan/internal/shops"
 )
 
 // Revalidation reads again the entries that no watch holds true any more: all of a
@@ -72,7 +70,7 @@ func (c *Cache) begin(one *stale) *load {
 	if sh.find(one.hash) != one.e || sh.loads[one.hash] != nil || rec.vouched() {
 		return nil
 	}
-	l := &load{s: rec.epoch.session, e: one.e, hash: one.hash, path: c.cfg.Layout.Shop(one.e.name),
+	l := &load{s: rec.epoch.session, e: one.e, hash: one.hash, path: c.pathOf(one.e),
 		lane: one.lane, place: one.lane, done: make(chan struct{})}
 	sh.loads[one.hash] = l
 	return l
@@ -197,7 +195,7 @@ func (c *Cache) searchStale() {
 			return
 		}
 		one := stale{hash: hash, e: e, heat: e.heat.Load()}
-		if watches && searches[n].seesWatched() && c.notify.feed.Watched(shops.ShopTopic(e.name)) {
+		if watches && searches[n].seesWatched() && c.notify.feed.Watched(c.kindOf(e).topic(e.name)) {
 			one.lane = watched
 		}
 		searches[n].add(&one)

@@ -153,7 +153,7 @@ func TestManyChangesAreBounded(t *testing.T) {
 // pieces; none comes again and again, though here all reads fail; whatever has left or
 // been read meanwhile is passed over.
 func TestRevalidationOrder(t *testing.T) {
-	s := idleSession(Config{Layout: layout, InFlight: 1, MaxBytes: DefaultMaxBytes})
+	s := idleSession(Config{InFlight: 1, MaxBytes: DefaultMaxBytes})
 	c := s.c
 	c.notify.init(c)
 	lost := &epoch{session: s}
@@ -442,11 +442,11 @@ func TestCloseDuringRevalidation(t *testing.T) {
 // round that finds its session away goes on when that is back.
 func TestRoundsFollow(t *testing.T) {
 	begin := func() (*session, *load) {
-		s := idleSession(Config{Layout: layout, InFlight: 1, MaxBytes: DefaultMaxBytes})
+		s := idleSession(Config{InFlight: 1, MaxBytes: DefaultMaxBytes})
 		s.c.notify.init(s.c)
 		s.c.metrics = newMetrics(s.c)
 		s.c.sessions.all.Store(&[]*session{s})
-		for _, v := range s.c.pinned.views() {
+		for _, v := range s.c.views.all {
 			v.epochs.Store(new([]*epoch)) // none is carried by s
 		}
 		s.inFlight = 1 // nothing starts: there is no client

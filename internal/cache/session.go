@@ -63,30 +63,32 @@ type session struct {
 	syncs            shared
 }
 
-// openSession opens a session and returns at once; requests wait until it is live.
-func (c *Cache) openSession(number int) (*session, error) {
+// newSession makes a session that is not connected yet.
+func (c *Cache) newSession(number int) *session {
 	s := &session{c: c, number: number, lostAt: c.now()}
 	s.epoch.Store(&epoch{session: s})
-	if number == 0 {
-		c.pinned.init(c, s)
-	}
+	return s
+}
+
+// connect opens the session's client and returns at once; requests wait until it is live.
+// s.mu is held, because the first session event must find the client set.
+func (s *session) connect() error {
+	c := s.c
 	cfg := c.cfg.ZooKeeper
 	cfg.OnWatch = func(e zk.WatchEvent) { c.onWatch(s, e) }
 	cfg.OnSession = s.onSession
 	if cfg.Logger != nil {
-		cfg.Logger = cfg.Logger.With("session", number)
+		cfg.Logger = cfg.Logger.With("session", s.number)
 	}
-	s.mu.Lock() // the first session event must find client set
-	defer s.mu.Unlock()
 	client, err := zk.Open(cfg)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.client = client
 	s.timer = time.AfterFunc(grace, s.failWaiting)
 	s.roundTimer = time.AfterFunc(time.Hour, s.beginRound)
 	s.roundTimer.Stop()
-	return s, nil
+	return nil
 }
 
 // verified is the last instant at which what the session holds was known to be
@@ -127,8 +129,8 @@ func (s *session) onSession(e zk.SessionEvent) {
 		}
 	}
 	s.mu.Unlock()
-	if e.State == zk.AuthFailed && s.c.pinned.session == s {
-		s.c.pinned.fail(translate(zk.ErrAuthFailed))
+	if e.State == zk.AuthFailed {
+		s.c.views.fail(s, translate(zk.ErrAuthFailed))
 	}
 }
 
@@ -188,7 +190,7 @@ func (s *session) promote(l *load) {
 }
 
 // refusal says why nothing may be queued now, nil if it may. Only callers' reads
-// can be too many: they ask again, while a change of a pinned set that is not read
+// can be too many: they ask again, while a change in a directory that is not read
 // now, or a watch that is not removed, would be forgotten. s.mu is held.
 func (s *session) refusal(of lane) error {
 	switch {

@@ -8,7 +8,7 @@ func TestLoadIsQueuedOnce(t *testing.T) {
 	t.Parallel()
 	c := newWorld(t).open(Config{})
 	away := func() *session { // out of reach, so that what is queued stays there
-		s := &session{c: c, lostAt: c.now()}
+		s := &session{c: c.Cache, lostAt: c.now()}
 		s.epoch.Store(&epoch{session: s})
 		return s
 	}

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -18,8 +19,8 @@ var errNoRoom = fmt.Errorf("%w: all ZooKeeper sessions carry as many watches as 
 
 func watchCost(path string) int64 { return int64(zk.WatchCost(path)) }
 
-// sessions are the ZooKeeper sessions that the watches are spread over. The
-// first carries the pinned sets as well. Further ones are opened as the watches
+// sessions are the ZooKeeper sessions that the watches are spread over. The first ones list
+// the directories of views as well: see views.plan. Further ones are opened as the watches
 // need them, and stay.
 type sessions struct {
 	mu     sync.Mutex // held while a session is opened
@@ -34,18 +35,24 @@ func (p *sessions) list() []*session {
 	return nil
 }
 
-// open opens one more session and adds it. p.mu is held.
-func (p *sessions) open(c *Cache) (*session, error) {
+// open connects sessions and adds them. None of them handles an event before all are
+// connected, because one may ask for what another knows. p.mu is held.
+func (p *sessions) open(more ...*session) error {
 	if p.closed {
-		return nil, errClosed
+		return errClosed
 	}
-	s, err := c.openSession(len(p.list()))
-	if err != nil {
-		return nil, err
+	all := slices.Clone(p.list())
+	for _, s := range more {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err := s.connect(); err != nil {
+			p.all.Store(&all)
+			return err
+		}
+		all = append(all, s)
 	}
-	all := append(append([]*session(nil), p.list()...), s)
 	p.all.Store(&all)
-	return s, nil
+	return nil
 }
 
 // reserve finds the session for a new watch on path and counts it there. When
@@ -112,7 +119,7 @@ func (p *sessions) grow(c *Cache, seen int64) error {
 	if len(p.list()) >= c.cfg.MaxSessions {
 		return errNoRoom
 	}
-	if _, err := p.open(c); err != nil {
+	if err := p.open(c.newSession(len(p.list()))); err != nil {
 		return fmt.Errorf("%w: opening one more ZooKeeper session for more watches: %w", discovery.ErrUnavailable, err)
 	}
 	return nil

@@ -3,31 +3,27 @@ package cache
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
+	"magellan/internal/discovery"
 	"magellan/internal/zk"
 )
 
-// set mirrors the children of one znode: all regions, all datacenters or all
-// bad-citizen lists. A children watch tells which there are, a data watch on
-// each what it holds. It is small and pinned, and belongs to a [view].
+// set mirrors the children of one directory. A children watch tells which there are, and a
+// data watch on each child what it holds. All of it stays in memory. A set belongs to a
+// [view].
 //
-// The view's session lists the children. Each child is read and watched on one
-// session, the view's as long as that has room for its watch. What a child holds is
-// handled on the dispatcher goroutine of its session, which is what makes "no event is
-// missed" easy to see: a one-shot watch is set by the very read whose result is
-// installed, so whatever fires comes after it. Between sessions there is no order:
-// one may lag behind what another has shown.
+// The view's session lists the children. Each child is read and watched on one session: the
+// view's as long as that has room for its watch. What a child holds is handled on the
+// dispatcher goroutine of its session. No event is missed, because the read whose result is
+// installed has set the one-shot watch, so that an event comes after that result. Between
+// sessions there is no order: one may lag behind what another has shown.
 type set struct {
 	v   *view
-	dir string
-	// decode turns a child's bytes into its value.
-	decode func(name string, data []byte, zxid int64) (any, error)
-	// weight is the number of entries in a child's value; nil if it has none.
-	weight func(value any) int
+	dir string // the directory's path
+	def discovery.AnyDirectory
 
-	// All that follows is read by the view's builder too: under v.mu.
+	// All that follows is under v.mu, because the view's builder reads it too.
 	nodes map[string]*node
 	// pzxid is the newest transaction that is known to have changed which children
 	// there are, accepted the one whose children are served.
@@ -36,23 +32,23 @@ type set struct {
 	// serves them still. See guard.go.
 	lost      map[string]loss
 	heldSince instant
-	// listed: the children are known. If not, they are being read, or that was cut
-	// short by an outage and is done again when the session is back, or fault says
-	// why they cannot be.
+	// listed: it is known which children there are. If not, they are being listed, or an
+	// outage cut that short and they are listed when the session is back, or fault says why
+	// they cannot be listed.
 	listed bool
 	lag    lag // unless listed
 	fault  fault
-	// seen is the last instant at which the list is known to have been what ZooKeeper
-	// holds without trusting an event to tell of the end of that. See check.go.
+	// seen is the last instant at which the list was proved to be what ZooKeeper holds by a
+	// read or a check, without trusting a watch. See check.go.
 	seen instant
 	// due are children that are still to be checked in this round.
 	due rota[string]
-	// asking: what could not be read is being asked for once more.
+	// asking: askAgain is reading once more what could not be read.
 	asking bool
-	// relists are lists that a session other than the view's has given reason for.
+	// relists lists the children because a session other than the view's found one gone.
 	relists shared
-	// whole: which children there are and what each of them holds has been known at
-	// once, at some time. Until then nothing is said of all of them together.
+	// whole: at some time it was known at once which children there are and what each of
+	// them holds. Until then nothing is answered about all of them together.
 	whole bool
 }
 
@@ -60,7 +56,7 @@ type set struct {
 type node struct {
 	// on is the session that reads and watches it; nil until one has been found.
 	on *session
-	// gone: its session says that it does not exist, and the children are being listed
+	// gone: its session has found that it does not exist, and the children are being listed
 	// once more.
 	gone bool
 	// value is the last one that parsed, nil if none ever did.
@@ -68,18 +64,18 @@ type node struct {
 	zxid  int64
 	// data is what value was made of, for the snapshot; nil if there is none.
 	data []byte
-	// read is the transaction that wrote what was read last, of which value may
-	// be no part.
+	// read is the transaction that wrote the bytes that were read last. They may not parse,
+	// or be held back, so that value is made of earlier ones.
 	read int64
-	// pending is a newer value that the shrink guard holds back, heldSince the last
-	// instant at which value was true then, and held says what was lost.
+	// pending is a newer value that the shrink guard holds back. heldSince is the last
+	// instant at which value was true, and held says what was lost.
 	pending     any
 	pendingData []byte
 	pendingZxid int64
 	heldSince   instant
 	held        error
-	// unread: it is being read, or that was cut short by an outage. again: it is
-	// being read once more, after a sync, because an older value came.
+	// unread: it is being read, or an outage cut that short. again: it is being read once
+	// more, after a sync, because an older value came.
 	unread, again bool
 	lag           lag // while unread
 	// fault says why what it holds now cannot be served.
@@ -96,13 +92,19 @@ func (n *node) accept(value any, data []byte, zxid int64) {
 
 func (s *set) path(name string) string { return s.dir + "/" + name }
 
-// childName returns the name of the child at path, if it is below the set.
-func (s *set) childName(path string) (name string, ok bool) {
-	return strings.CutPrefix(path, s.dir+"/")
+// decode makes a value of a child's bytes, which zxid has written.
+func (s *set) decode(name string, data []byte, zxid int64) (any, error) {
+	return s.def.DecodeAny(name, data, discovery.Stat{Mzxid: zxid})
 }
 
-// refresh reads again what is not under a watch of the session: everything in a new
-// epoch, else what an outage cut short.
+// entries is the number of entries in a child's value, 0 if such values have none.
+func (s *set) entries(value any) int {
+	n, _ := s.def.CountEntries(value)
+	return n
+}
+
+// refresh reads again what is under no watch of the session: in a new epoch everything that the
+// session carries, otherwise what an outage cut short.
 func (s *set) refresh(on *session, epochIsNew bool) {
 	own := on == s.v.session
 	var names []string
@@ -150,29 +152,25 @@ func (s *set) carries(on *session) bool {
 	return false
 }
 
-// onWatch handles an event of a session at path, and says whether path is of this set.
-func (s *set) onWatch(on *session, path string) bool {
-	if path == s.dir {
+// onWatch handles an event of a session about a child, or about the directory itself if
+// the name is empty.
+func (s *set) onWatch(on *session, child string) {
+	if child == "" {
 		if on == s.v.session {
 			s.list()
 		}
-		return true
-	}
-	name, below := s.childName(path)
-	if !below {
-		return false
+		return
 	}
 	s.v.mu.Lock()
-	n := s.nodes[name]
+	n := s.nodes[child]
 	known := n != nil && n.on == on
 	s.v.mu.Unlock()
 	if known {
-		s.read(name)
+		s.read(child)
 	}
-	return true
 }
 
-// unlist notes that there may be other children. v.mu is held.
+// unlist notes that there may be other children than those that are known. v.mu is held.
 func (s *set) unlist() {
 	if s.listed {
 		s.listed, s.lag = false, s.v.lagging()
@@ -186,8 +184,8 @@ func (n *node) outdate(l lag) {
 	}
 }
 
-// trueUntil is the last instant at which its value was known to be what ZooKeeper
-// holds, 0 while it is.
+// trueUntil is the last instant at which its value was known to be what ZooKeeper holds; 0 if it
+// is now.
 func (n *node) trueUntil() instant {
 	at := earlier(n.heldSince, n.fault.since)
 	if n.unread {
@@ -204,7 +202,7 @@ func (s *set) list() {
 
 func (s *set) readList() { s.v.submit(s.v.session, s.issueList) }
 
-// issueList asks for the children once. done is told whether that has to be done again.
+// issueList lists the children once. done is given an error if that has to be done again.
 func (s *set) issueList(done func(error)) {
 	on := s.v.session
 	on.client.ChildrenAsync(s.dir, true, func(names []string, st zk.Stat, err error) {
@@ -222,8 +220,8 @@ func (s *set) issueList(done func(error)) {
 	})
 }
 
-// awaitDir watches for the znode that the children would be in, unless the root does not
-// exist either: then it is not known which there are.
+// awaitDir sets an exists watch on a directory that does not exist. If the root does not exist
+// either, it is not known which children there are.
 func (s *set) awaitDir(done func(error)) {
 	on := s.v.session
 	on.seeRoot(func(err error) {
@@ -251,8 +249,8 @@ func (s *set) awaitDir(done func(error)) {
 	})
 }
 
-// onUnlistable notes that the children may not be listed. Whether there are others
-// than before is asked for all the same: see onDenied.
+// onUnlistable notes that the children may not be listed. It asks all the same whether there are
+// others than before: see onDenied.
 func (s *set) onUnlistable(denied error, done func(error)) {
 	on := s.v.session
 	on.client.ExistsAsync(s.dir, false, func(st zk.Stat, err error) {
@@ -264,7 +262,7 @@ func (s *set) onUnlistable(denied error, done func(error)) {
 		current := err == nil && s.whole && st.Pzxid == s.pzxid
 		known := s.fault.err != nil && s.v.dirty.Load() == 0 && !(current && on.provesLater(s.fault.since))
 		s.v.mu.Unlock()
-		if known { // which askAgain asks for each second
+		if known { // askAgain asks for it each second
 			done(nil)
 			return
 		}
@@ -278,7 +276,7 @@ func (s *set) onUnlistable(denied error, done func(error)) {
 			}
 			s.fault.err, s.fault.unwatched = denied, true
 			for name, n := range s.nodes {
-				if n.gone { // no list will tell
+				if n.gone { // no list will tell of it
 					s.lose(name)
 				}
 			}
@@ -297,9 +295,9 @@ func (s *set) onList(names []string, pzxid int64) {
 			s.fault = fault{}
 			s.v.c.problems.resolve(s.dir)
 		}
-		s.unlist() // what is new in it lags from here on, if not longer
+		s.unlist() // children that are new lag from here on, if not longer
 		if pzxid != 0 {
-			s.pzxid = pzxid // it goes back where ZooKeeper has lost transactions
+			s.pzxid = pzxid // it goes back if ZooKeeper has lost transactions
 		}
 		here := make(map[string]bool, len(names))
 		for _, name := range names {
@@ -328,8 +326,7 @@ func (s *set) onList(names []string, pzxid int64) {
 	}
 }
 
-// place puts a child on the view's session if that has room for its watch. v.mu is
-// held.
+// place puts a child on the view's session if that has room for the child's watch. v.mu is held.
 func (s *set) place(name string, n *node) {
 	cost := watchCost(s.path(name))
 	if own := s.v.session; own.reserved.Add(cost) <= s.v.c.cfg.watchBudget {
@@ -339,8 +336,8 @@ func (s *set) place(name string, n *node) {
 	}
 }
 
-// spread finds another session for a child that the view's has no room for, and reads
-// it there. It may open one, which takes its time.
+// spread finds another session for a child that the view's session has no room for, and reads
+// the child there. It may open a session, which takes time.
 func (s *set) spread(name string) {
 	path := s.path(name)
 	on, err := s.v.c.sessions.reserve(s.v.c, path)
@@ -375,7 +372,7 @@ func (s *set) getSynced(name string, on *session) {
 	})
 }
 
-// forget takes a child out. v.mu is held.
+// forget removes a child. v.mu is held.
 func (s *set) forget(name string) {
 	if n := s.nodes[name]; n != nil && n.on != nil {
 		s.v.c.sessions.unreserve(n.on, s.path(name))
@@ -384,7 +381,7 @@ func (s *set) forget(name string) {
 	s.v.c.problems.resolve(s.path(name))
 }
 
-// clear forgets all that a snapshot has brought. v.mu is held.
+// clear removes all that a snapshot has brought. v.mu is held.
 func (s *set) clear() {
 	for name := range s.nodes {
 		s.forget(name)
@@ -407,7 +404,7 @@ func (s *set) get(name string) {
 	n := s.nodes[name]
 	if n == nil {
 		s.v.mu.Unlock()
-		s.v.change(func() {}) // who asked for this has outdated what is published
+		s.v.change(func() {}) // the caller has outdated what is published
 		return
 	}
 	on := n.on
@@ -419,7 +416,7 @@ func (s *set) get(name string) {
 	s.v.submit(on, func(done func(error)) { s.issueGet(on, name, done) })
 }
 
-// issueGet asks for a child once. done is told whether that has to be done again.
+// issueGet reads a child once. done is given an error if that has to be done again.
 func (s *set) issueGet(on *session, name string, done func(error)) {
 	on.client.GetAsync(s.path(name), true, func(data []byte, st zk.Stat, err error) {
 		switch err = on.trust(err); {
@@ -436,9 +433,10 @@ func (s *set) issueGet(on *session, name string, done func(error)) {
 	})
 }
 
-// onGone handles that a child does not exist: which children there are is read once
-// more, as others may have gone with it, or another has come in its place. A session
-// that is not the view's own may be behind or ahead of that one, which syncs first.
+// onGone handles that a child does not exist: the children are listed once more, because others
+// may have gone with it, or another has come in its place. If the child was read on a session
+// that is not the view's own, that session may be behind or ahead of the view's, which syncs
+// before it lists.
 func (s *set) onGone(on *session, name string) {
 	own := s.v.session
 	known, listing := false, false
@@ -450,7 +448,7 @@ func (s *set) onGone(on *session, name string) {
 		}
 	})
 	switch {
-	case !known, listing: // what has deleted it has told the children watch as well
+	case !known, listing: // the children watch has fired as well
 	case on == own:
 		s.readList()
 	default:
@@ -465,22 +463,22 @@ func (s *set) onGone(on *session, name string) {
 	}
 }
 
-// onDenied notes that a child may not be read, or cannot be for another reason that
-// no event will tell the end of. Which bytes it holds is asked for all the same, as
-// ZooKeeper tells the transaction that wrote them to everybody.
+// onDenied notes that a child may not be read, or cannot be for another reason of whose end no
+// event will tell. It asks all the same which bytes the child holds, because ZooKeeper tells
+// everybody the transaction that wrote them.
 func (s *set) onDenied(on *session, name string, denied error, done func(error)) {
 	on.client.ExistsAsync(s.path(name), false, func(st zk.Stat, err error) {
 		if err = on.trust(err); passes(err) {
 			done(err)
 			return
 		}
-		// What is served may be what it holds still.
+		// The child may still hold what is served.
 		current := func(n *node) bool { return n.value != nil && n.zxid == st.Mzxid && n.pending == nil }
 		s.v.mu.Lock()
 		n := s.nodes[name]
 		known := n == nil || n.on != on || !n.unread && n.fault.unwatched && n.read == st.Mzxid && !(current(n) && on.provesLater(n.fault.since))
 		s.v.mu.Unlock()
-		if !known { // which askAgain asks for each second
+		if !known { // askAgain asks for it each second
 			s.v.change(func() {
 				if n := s.nodes[name]; n != nil && n.on == on {
 					s.spoil(name, n, denied, st.Mzxid)
@@ -496,15 +494,15 @@ func (s *set) onDenied(on *session, name string, denied error, done func(error))
 	})
 }
 
-// provenEvery is how often it is published that what may not be read is what it was.
+// provenEvery is how often it is published that a child that may not be read has not changed.
 const provenEvery = 5 * time.Second
 
-// provesLater reports whether what the session says now is worth publishing as proof of
-// what was proved last at an instant.
+// provesLater reports whether an answer that the session has given now is worth publishing as a
+// proof, if the last proof is of an earlier instant.
 func (s *session) provesLater(last instant) bool { return s.verified()-last >= instant(provenEvery) }
 
-// askAgain reads what could not be read, as no event tells when it can be: each second
-// at most, and less often where that takes longer. It runs on the view's goroutine.
+// askAgain reads once more what could not be read, because no event tells when it can be: each
+// second at most, and less often if that takes longer. It runs on the view's goroutine.
 func (s *set) askAgain() {
 	var asks []*probe
 	var homeless []string
@@ -537,8 +535,8 @@ func (s *set) askAgain() {
 	}
 }
 
-// onRead installs what a child holds. Where it does not parse, or has lost too
-// much, the last good value stays.
+// onRead installs what a child holds. If the bytes do not parse, or have lost too much, the last
+// good value stays.
 func (s *set) onRead(on *session, name string, data []byte, st zk.Stat) {
 	value, err := s.decode(name, data, st.Mzxid)
 	path := s.path(name)
@@ -549,8 +547,8 @@ func (s *set) onRead(on *session, name string, data []byte, st zk.Stat) {
 			return // unlisted meanwhile
 		}
 		if again = st.Mzxid < n.read && !n.again; again {
-			// A server that lags behind what has been served. If a sync does not
-			// change its mind, what was served was another ensemble's.
+			// The server lags behind what has been served. If it tells the same after a sync,
+			// what was served was another ensemble's.
 			n.again = true
 			return
 		}
@@ -559,7 +557,7 @@ func (s *set) onRead(on *session, name string, data []byte, st zk.Stat) {
 		if s.v.c.cfg.Snapshot == "" {
 			data = nil
 		}
-		var partial *partialError
+		var partial *discovery.PartialError
 		if err != nil && !errors.As(err, &partial) {
 			s.spoil(name, n, err, st.Mzxid)
 			return
@@ -585,10 +583,3 @@ func (s *set) onRead(on *session, name string, data []byte, st zk.Stat) {
 		})
 	}
 }
-
-// partialError says that a value could be made of a part of the data: it is
-// served, and the rest is a problem.
-type partialError struct{ err error }
-
-func (e *partialError) Error() string { return e.err.Error() }
-func (e *partialError) Unwrap() error { return e.err }

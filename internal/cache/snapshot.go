@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,10 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unique"
 
 	"magellan/internal/discovery"
-	"magellan/internal/shops"
 )
 
 // DefaultSnapshotInterval is how often a snapshot is written.
@@ -32,8 +31,6 @@ const (
 	// whole before it is believed. It does not follow Config.MaxBytes: whoever gives
 	// the cache less memory wants the part of the file that fits.
 	maxSnapshotSize = 16 << 30
-	// pinnedSets is the number of sets: regions, datacenters and lists.
-	pinnedSets = 3
 )
 
 // snapshotter keeps what is held on disk, and takes it from there at the start.
@@ -56,6 +53,8 @@ type snapshotter struct {
 	back   time.Duration
 	file   *os.File
 	reader *snapshotReader
+	// unknown counts records that mean nothing to this process.
+	unknown int
 
 	mu     sync.Mutex // held while a snapshot is written
 	seen   instant    // what the last one knew of
@@ -65,8 +64,6 @@ type snapshotter struct {
 }
 
 // restored reports whether there was a snapshot to begin with.
-func (r *record) restored() bool { return r.doubt < 0 }
-
 func (p *snapshotter) restored() bool { return p.header != nil }
 
 // open finds the snapshot and checks it, before any session is opened. Without
@@ -120,9 +117,8 @@ func (p *snapshotter) read(path string) error {
 	if err != nil {
 		return err
 	}
-	if l := p.c.cfg.Layout; header.Root != l.Root || header.ShopBuckets != l.ShopBuckets {
-		return fmt.Errorf("it is of root %s with %d shop buckets, and this is %s with %d: give each its own file",
-			header.Root, header.ShopBuckets, l.Root, l.ShopBuckets)
+	if root := p.c.cfg.Root; header.Root != root {
+		return fmt.Errorf("it is of root %s, and this is %s: give each its own file", header.Root, root)
 	}
 	if p.back, err = elapsed(header, p.c.cfg.clock); err != nil {
 		return err
@@ -161,84 +157,95 @@ func (p *snapshotter) since(age time.Duration) instant {
 	return min(p.c.now()-instant(p.back)-instant(age), -1)
 }
 
-// restorePinned fills the pinned sets, before their session is opened. The
-// records of shops follow those of the sets.
-func (p *snapshotter) restorePinned(sets []*set) {
+// restoreViews fills in what views hold, before their sessions are opened. The records of
+// entries follow in the file.
+func (p *snapshotter) restoreViews() {
 	if p.header == nil {
 		return
 	}
 	now := p.since(0)
-	for _, s := range sets {
-		s.lag.since = now // should the file not say
+	for _, s := range p.c.views.byDir {
+		s.lag.since = now // should the file not have it
 	}
 	for {
 		peek, err := p.reader.r.Peek(1)
-		if err != nil || peek[0] == snapshotShop || peek[0] == snapshotEnd {
+		if err != nil || peek[0] == snapshotEntry || peek[0] == snapshotEnd {
 			break
 		}
 		r, err := p.reader.next()
 		if err != nil {
-			// A part of the datacenters is worse than none.
-			for _, s := range sets {
-				s.clear()
-				s.lag = lag{}
-			}
-			p.file.Close()
-			p.file, p.reader, p.header = nil, nil, nil
-			p.giveUp(err)
+			p.dropViews(err)
 			return
 		}
-		s := sets[r.set]
-		if r.kind == snapshotSet {
+		switch s, child := p.c.views.setAt(r.path); {
+		case s == nil || (child == "") != (r.kind == snapshotDirectory):
+			p.unknown++
+		case child == "":
 			s.pzxid, s.accepted, s.lag.since, s.whole = r.zxid, r.zxid, p.since(r.age), r.whole
-		} else if !p.restoreMember(s, &r) {
+		case !p.restoreMember(s, child, &r):
 			s.whole = false
 		}
 	}
-	for _, v := range p.c.pinned.views() {
-		v.mu.Lock()
-		v.lost = true
-		v.version++
-		at := instant(0)
-		for _, s := range v.sets {
-			s.lag.version = v.version
-			at = earlier(at, s.lag.since)
-			for _, n := range s.nodes {
-				n.lag.version = v.version
-				at = earlier(at, n.lag.since)
-			}
-		}
-		v.dirty.Store(int64(newDoubt(at, false)))
-		v.collect()()
-		v.published = v.version
-		v.mu.Unlock()
+	for _, v := range p.c.views.all {
+		v.restore()
 	}
 }
 
-// restoreMember puts one member of a pinned set in its place. It reports false for
-// one that means nothing to this process.
-func (p *snapshotter) restoreMember(s *set, r *snapshotRecord) bool {
-	if s.nodes[r.name] != nil {
+// dropViews begins with nothing: a part of a directory is worse than none of it.
+func (p *snapshotter) dropViews(err error) {
+	for _, s := range p.c.views.byDir {
+		s.clear()
+		s.lag = lag{}
+	}
+	p.file.Close()
+	p.file, p.reader, p.header = nil, nil, nil
+	p.giveUp(err)
+}
+
+// restore publishes what a snapshot has brought.
+func (v *view) restore() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.lost = true
+	v.version++
+	at := instant(0)
+	for _, s := range v.sets {
+		s.lag.version = v.version
+		at = earlier(at, s.lag.since)
+		for _, n := range s.nodes {
+			n.lag.version = v.version
+			at = earlier(at, n.lag.since)
+		}
+	}
+	v.dirty.Store(int64(newDoubt(at, false)))
+	v.publish(v.moment())
+	v.published = v.version
+}
+
+// restoreMember puts one member of a directory in its place. It reports false for one that
+// means nothing to this process.
+func (p *snapshotter) restoreMember(s *set, name string, r *snapshotRecord) bool {
+	if s.nodes[name] != nil || discovery.ValidateName(name) != nil {
 		return false
 	}
 	n := &node{read: r.zxid, unread: true, lag: lag{since: p.since(r.age)}}
 	if r.kind == snapshotAccepted {
 		n.fault = fault{err: errors.New("it could not be read before the last restart"), accepted: true}
 	} else {
-		value, err := s.decode(r.name, r.data, r.zxid)
-		var partial *partialError
+		value, err := s.decode(name, r.data, r.zxid)
+		var partial *discovery.PartialError
 		if err != nil && !errors.As(err, &partial) {
 			return false
 		}
 		n.value, n.zxid, n.data = value, r.zxid, r.data
 	}
-	s.nodes[r.name] = n
-	s.place(r.name, n)
+	s.nodes[name] = n
+	s.place(name, n)
 	return true
 }
 
-// restoreShops fills in shops, most used first, as far as there is room.
-func (p *snapshotter) restoreShops() {
+// restoreEntries fills in entries, most used first, as far as there is room.
+func (p *snapshotter) restoreEntries() {
 	if p.file == nil {
 		return
 	}
@@ -253,19 +260,29 @@ func (p *snapshotter) restoreShops() {
 			p.giveUp(err)
 			return
 		}
-		if r.kind != snapshotShop {
+		k, name := c.kindAt(r.path)
+		if k == nil || r.kind != snapshotEntry {
+			p.unknown++
 			continue
 		}
-		e := &entry{name: r.name}
+		e := newEntry(k, name)
 		if room -= c.cost(e); room < 0 {
 			break
 		}
-		if !c.restoreShop(e, &r, p.since(r.age)) {
+		full, err := p.restoreEntry(e, &r)
+		if full {
 			break
+		}
+		if err != nil {
+			p.unknown++
+			continue
 		}
 		n++
 	}
-	c.log.Info("snapshot read", "shops", n, "age", p.back.Round(time.Second))
+	c.log.Info("snapshot read", "entries", n, "age", p.back.Round(time.Second))
+	if p.unknown > 0 {
+		c.log.Warn("some of the snapshot is not used, because it is of znodes that are not mirrored, or does not parse", "records", p.unknown)
+	}
 	for _, s := range c.sessions.list() {
 		s.mu.Lock()
 		s.revalidate(false) // a search for what to read again may have been before all this
@@ -273,17 +290,22 @@ func (p *snapshotter) restoreShops() {
 	}
 }
 
-// restoreShop puts one shop in its place. It reports false once no session has
-// room for more watches.
-func (c *Cache) restoreShop(e *entry, r *snapshotRecord, since instant) bool {
-	hash := c.hash(e.name)
-	path := c.cfg.Layout.Shop(e.name)
-	s, err := c.sessions.reserve(c, path)
+// restoreEntry puts one entry in its place. full says that no session has room for more
+// watches. An error is the decoder's.
+func (p *snapshotter) restoreEntry(e *entry, r *snapshotRecord) (full bool, err error) {
+	c := p.c
+	k := c.kindOf(e)
+	value, err := k.decode(e.name, r.data, discovery.Stat{Mzxid: r.zxid})
 	if err != nil {
-		return false
+		return false, err
 	}
+	s, err := c.sessions.reserve(c, r.path)
+	if err != nil {
+		return true, nil
+	}
+	hash := k.hash(e.name)
 	e.heat.Store(r.heat)
-	e.rec.Store(&record{datacenter: unique.Make(r.datacenter), zxid: r.zxid, epoch: s.epoch.Load(), doubt: newDoubt(since, false)})
+	e.rec.Store(restored(value, r.zxid, s.epoch.Load(), p.since(r.age)))
 	sh := c.index.shard(hash)
 	sh.mu.Lock()
 	free := sh.find(hash) == nil
@@ -292,11 +314,11 @@ func (c *Cache) restoreShop(e *entry, r *snapshotRecord, since instant) bool {
 	}
 	sh.mu.Unlock()
 	if !free {
-		c.sessions.unreserve(s, path)
-		return true
+		c.sessions.unreserve(s, r.path)
+		return false, nil
 	}
 	c.admit(hash, e)
-	return true
+	return false, nil
 }
 
 // giveUp goes on without the rest of a file whose checksum is right and whose
@@ -311,7 +333,7 @@ func (p *snapshotter) giveUp(err error) {
 func (c *Cache) waitRestored(ctx context.Context) error {
 	first, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	for _, v := range c.pinned.views() {
+	for _, v := range c.views.all {
 		err := v.wait(first, true)
 		switch {
 		case err == nil:
@@ -323,25 +345,6 @@ func (c *Cache) waitRestored(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// renewal has a shop that the snapshot brought read, as its session is live.
-func (c *Cache) renewal(ctx context.Context, hash uint64, e *entry) (reading, error) {
-	if l := c.reload(hash, e, callers); l != nil {
-		return reading{e: e, l: l}, nil
-	}
-	return c.acquire(ctx, hash, e.name, false)
-}
-
-// renewed answers with what ZooKeeper says of it, or, where that does not come,
-// with what there is. r and err are renewal's.
-func (c *Cache) renewed(ctx context.Context, e *entry, r reading, err error, rec *record) (shops.Shop, discovery.Meta, error) {
-	shop, meta, err := c.await(ctx, r, err)
-	if err == nil || errors.Is(err, discovery.ErrNotFound) || errors.Is(err, discovery.ErrBadData) || ctx.Err() != nil {
-		return shop, meta, err
-	}
-	shop, err = rec.shop(e.name)
-	return shop, rec.meta(c.now()), err
 }
 
 // begin has snapshots written until the cache is closed.
@@ -399,7 +402,7 @@ func (p *snapshotter) write() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	verified := p.c.pinned.session.verified()
+	verified := p.c.views.session.verified()
 	if _, ok := p.c.Age(); !ok || verified <= max(p.seen, 1) {
 		return
 	}
@@ -474,74 +477,85 @@ func openDraft(name string) (*os.File, error) {
 
 func (p *snapshotter) writeTo(out io.Writer) (int64, error) {
 	c := p.c
-	h := snapshotHeader{Root: c.cfg.Layout.Root, ShopBuckets: c.cfg.Layout.ShopBuckets, RootCzxid: c.pinned.root.czxid.Load(), RootCtime: c.pinned.root.ctime.Load()}
+	h := snapshotHeader{Root: c.cfg.Root, RootCzxid: c.views.root.czxid.Load(), RootCtime: c.views.root.ctime.Load()}
 	// The times come before the values: nothing is younger than it says.
 	h.Written = c.cfg.clock.Now().UnixNano()
 	h.Boot, h.Uptime = c.cfg.clock.Boot()
 	now := c.now()
 	w := newSnapshotWriter(out, h)
-	for i, s := range c.pinned.sets {
-		v := s.v
-		// Nothing is written while the lock is held: events wait for it, and a disk
-		// may hang.
-		var records []snapshotRecord
-		v.mu.Lock()
-		age := v.meta(now).Age
-		ageOf := func(since instant) time.Duration {
-			if since == 0 {
-				return age
-			}
-			return max(age, time.Duration(now-since))
-		}
-		all := age
-		if whole := s.doubts().Whole(); whole != nil {
-			all = max(all, time.Since(whole.Since))
-		}
-		records = append(records, snapshotRecord{kind: snapshotSet, set: i, zxid: s.accepted, age: all, whole: true})
-		put := func(name string, n *node, since instant) {
-			switch fits := discovery.ValidateName(name) == nil && int64(len(n.data)) <= maxSnapshotData; {
-			case fits && n.value != nil && n.zxid > 0:
-				records = append(records, snapshotRecord{kind: snapshotMember, set: i, name: name, zxid: n.zxid, age: ageOf(since), data: n.data})
-			case fits && n.fault.accepted && n.read > 0:
-				records = append(records, snapshotRecord{kind: snapshotAccepted, set: i, name: name, zxid: n.read})
-			case n.value != nil || n.fault.accepted:
-				records[0].whole = false // it is nobody's to serve without this one
+	for _, v := range c.views.all {
+		for _, s := range v.sets {
+			// Nothing is written while the lock is held: events wait for it, and a disk
+			// may hang.
+			records := s.records(now)
+			for i := range records {
+				w.record(&records[i])
 			}
 		}
-		for name, n := range s.nodes {
-			put(name, n, n.trueUntil())
-		}
-		for name, n := range s.served {
-			put(name, n, s.lost[name].at)
-		}
-		v.mu.Unlock()
-		for i := range records {
-			w.record(&records[i])
-		}
 	}
-	type shop struct {
-		e    *entry
-		heat uint32
-	}
-	var shops []shop
-	c.index.each(func(_ uint64, e *entry) { shops = append(shops, shop{e, e.heat.Load()}) })
-	slices.SortStableFunc(shops, func(a, b shop) int {
-		switch {
-		case a.heat > b.heat:
-			return -1
-		case a.heat < b.heat:
-			return 1
-		}
-		return strings.Compare(a.e.name, b.e.name)
-	})
-	for _, one := range shops {
-		rec := one.e.rec.Load()
-		if rec == nil || rec.datacenter == nothing || rec.zxid <= 0 {
+	var data []byte
+	for _, e := range c.byUse() {
+		rec := e.rec.Load()
+		if rec == nil || rec.value == nil || rec.zxid <= 0 {
 			continue // that there is none is not worth a place
 		}
-		w.record(&snapshotRecord{kind: snapshotShop, name: one.e.name, zxid: rec.zxid, age: rec.meta(now).Age,
-			datacenter: rec.datacenter.Value(), heat: one.heat})
+		k := c.kindOf(e)
+		data = k.encode(data[:0], rec.value)
+		w.record(&snapshotRecord{kind: snapshotEntry, path: k.path(e.name), zxid: rec.zxid, age: rec.meta(now).Age, data: data, heat: e.heat.Load()})
 	}
 	err := w.end()
 	return w.bytes, err
+}
+
+// records are what a snapshot keeps of the set, its directory first.
+func (s *set) records(now instant) []snapshotRecord {
+	s.v.mu.Lock()
+	defer s.v.mu.Unlock()
+	age := s.v.meta(now).Age
+	ageOf := func(since instant) time.Duration {
+		if since == 0 {
+			return age
+		}
+		return max(age, time.Duration(now-since))
+	}
+	all := age
+	if whole := s.doubts().Whole(); whole != nil {
+		all = max(all, time.Since(whole.Since))
+	}
+	records := []snapshotRecord{{kind: snapshotDirectory, path: s.dir, zxid: s.accepted, age: all, whole: true}}
+	put := func(name string, n *node, since instant) {
+		switch fits := discovery.ValidateName(name) == nil && int64(len(n.data)) <= maxSnapshotData; {
+		case fits && n.value != nil && n.zxid > 0:
+			records = append(records, snapshotRecord{kind: snapshotMember, path: s.path(name), zxid: n.zxid, age: ageOf(since), data: n.data})
+		case fits && n.fault.accepted && n.read > 0:
+			records = append(records, snapshotRecord{kind: snapshotAccepted, path: s.path(name), zxid: n.read})
+		case n.value != nil || n.fault.accepted:
+			records[0].whole = false // nobody may serve the directory without this one
+		}
+	}
+	for name, n := range s.nodes {
+		put(name, n, n.trueUntil())
+	}
+	for name, n := range s.served {
+		put(name, n, s.lost[name].at)
+	}
+	return records
+}
+
+// byUse returns all entries, the most used first.
+func (c *Cache) byUse() []*entry {
+	type use struct {
+		e    *entry
+		heat uint32 // at one time: it changes while this is sorted
+	}
+	var uses []use
+	c.index.each(func(_ uint64, e *entry) { uses = append(uses, use{e, e.heat.Load()}) })
+	slices.SortStableFunc(uses, func(a, b use) int {
+		return cmp.Or(cmp.Compare(b.heat, a.heat), strings.Compare(a.e.name, b.e.name))
+	})
+	all := make([]*entry, len(uses))
+	for i := range uses {
+		all[i] = uses[i].e
+	}
+	return all
 }

@@ -172,7 +172,7 @@ func TestSnapshotIsNotServedBesideZooKeeper(t *testing.T) {
 		}
 		out := make([]shops.ShopRead, 2)
 		c.Shops(w.soon(), []string{"42", "43"}, discovery.ReadOptions{}, out)
-		if out[0].Shop.Datacenter != "ash2" || !errors.Is(out[1].Err, discovery.ErrNotFound) {
+		if out[0].Value.Datacenter != "ash2" || !errors.Is(out[1].Err, discovery.ErrNotFound) {
 			t.Fatalf("%+v", out)
 		}
 	}
@@ -238,8 +238,8 @@ func TestSnapshotThatIsNone(t *testing.T) {
 		if cfg.clock == nil {
 			cfg.clock = clock
 		}
-		if cfg.Layout.Root == "" {
-			cfg.Layout = layout
+		if cfg.Root == "" {
+			cfg.Root = layout.Root
 		}
 		cfg.Snapshot, cfg.MaxBytes = file, max(cfg.MaxBytes, 1<<20)
 		p.open(&Cache{cfg: cfg, log: quiet})
@@ -257,12 +257,7 @@ func TestSnapshotThatIsNone(t *testing.T) {
 		try("flipped", Config{}, content(flipped))
 	}
 	try("longer", Config{}, content(append(bytes.Clone(good), 0)))
-	other := layout
-	other.Root = "/elsewhere"
-	try("another root", Config{Layout: other}, content(good))
-	other = layout
-	other.ShopBuckets = 16
-	try("other buckets", Config{Layout: other}, content(good))
+	try("another root", Config{Root: "/elsewhere"}, content(good))
 	try("a directory", Config{}, func(file string) error { return os.Mkdir(file, 0o700) })
 	try("a pipe", Config{}, func(file string) error { return syscall.Mkfifo(file, 0o600) })
 	try("too long", Config{}, func(file string) error {
@@ -277,7 +272,7 @@ func TestSnapshotThatIsNone(t *testing.T) {
 	p := &snapshotter{}
 	file := filepath.Join(dir, "good")
 	w.must(os.WriteFile(file, good, 0o600))
-	p.open(&Cache{cfg: Config{Snapshot: file, Layout: layout, MaxBytes: 1 << 20, clock: clock, MaxStale: time.Hour}, log: quiet})
+	p.open(&Cache{cfg: Config{Snapshot: file, Root: layout.Root, MaxBytes: 1 << 20, clock: clock, MaxStale: time.Hour}, log: quiet})
 	if !p.restored() {
 		t.Error("the good one is not taken, so the others prove nothing")
 	}
@@ -358,7 +353,7 @@ func TestSnapshotWriters(t *testing.T) {
 		w.ask(fmt.Sprint("shop-", i))
 	}
 	var writers sync.WaitGroup
-	for _, c := range []*Cache{one, two} {
+	for _, c := range []*mirror{one, two} {
 		writers.Go(func() {
 			for written := 0; written < 50 && !t.Failed(); {
 				if _, err := c.snapshot.replace(file); err == nil {
@@ -407,16 +402,16 @@ func TestSnapshotOfOddNames(t *testing.T) {
 func TestSnapshotThatBreaksOff(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "snapshot")
 	var b bytes.Buffer
-	s := newSnapshotWriter(&b, snapshotHeader{Root: layout.Root, ShopBuckets: layout.ShopBuckets, Written: time.Now().UnixNano()})
-	s.record(&snapshotRecord{kind: snapshotMember, set: 1, name: "ash1", zxid: 7, data: []byte(`{"region":"a","capacity":1,"assigned":0,"open":true}`)})
-	s.record(&snapshotRecord{kind: snapshotMember, set: 1, name: "a/b", zxid: 7})
-	s.record(&snapshotRecord{kind: snapshotShop, name: "42", zxid: 8, datacenter: "ash1"})
+	s := newSnapshotWriter(&b, snapshotHeader{Root: layout.Root, Written: time.Now().UnixNano()})
+	s.record(&snapshotRecord{kind: snapshotMember, path: layout.Datacenter("ash1"), zxid: 7, data: []byte(`{"region":"a","capacity":1,"assigned":0,"open":true}`)})
+	s.record(&snapshotRecord{kind: snapshotMember, path: layout.Datacenter("ash2"), zxid: 0})
+	s.record(&snapshotRecord{kind: snapshotEntry, path: layout.Shop("42"), zxid: 8, data: []byte(`{"datacenter":"ash1"}`)})
 	w := &world{T: t}
 	w.must(s.end())
 	w.must(os.WriteFile(file, b.Bytes(), 0o600))
 	c := w.openUnready(Config{Snapshot: file, ZooKeeper: zk.Config{Servers: []string{"127.0.0.1:1"}}})
-	if entries, _ := c.index.len(); c.snapshot.restored() || entries != 0 || len(c.pinned.sets[1].nodes) != 0 {
-		t.Errorf("restored: %v, %d shops, datacenters %+v", c.snapshot.restored(), entries, c.pinned.sets[1].nodes)
+	if entries, _ := c.index.len(); c.snapshot.restored() || entries != 0 || len(c.sets()[1].nodes) != 0 {
+		t.Errorf("restored: %v, %d shops, datacenters %+v", c.snapshot.restored(), entries, c.sets()[1].nodes)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*grace)
 	defer cancel()
@@ -425,13 +420,19 @@ func TestSnapshotThatBreaksOff(t *testing.T) {
 	}
 }
 
+// withChecksum makes a file of what stands before the checksum.
+func withChecksum(body []byte) []byte {
+	return binary.BigEndian.AppendUint64(bytes.Clone(body), xxhash.Sum64(body))
+}
+
 // FuzzSnapshot: a file with a right checksum may still hold anything.
 func FuzzSnapshot(f *testing.F) {
 	var b bytes.Buffer
-	s := newSnapshotWriter(&b, snapshotHeader{Root: "/magellan", ShopBuckets: 4096, Written: 1})
-	s.record(&snapshotRecord{kind: snapshotSet, set: 1, zxid: 7})
-	s.record(&snapshotRecord{kind: snapshotMember, set: 1, name: "ash1", zxid: 7, age: time.Second, data: []byte(`{"region":"a"}`)})
-	s.record(&snapshotRecord{kind: snapshotShop, name: "42", zxid: 8, age: time.Minute, datacenter: "ash1", heat: 3})
+	s := newSnapshotWriter(&b, snapshotHeader{Root: "/magellan", Written: 1})
+	s.record(&snapshotRecord{kind: snapshotDirectory, path: "/magellan/datacenters", zxid: 7})
+	s.record(&snapshotRecord{kind: snapshotMember, path: "/magellan/datacenters/ash1", zxid: 7, age: time.Second, data: []byte(`{"region":"a"}`)})
+	s.record(&snapshotRecord{kind: snapshotAccepted, path: "/magellan/datacenters/ash2", zxid: 7})
+	s.record(&snapshotRecord{kind: snapshotEntry, path: "/magellan/shops/42", zxid: 8, age: time.Minute, data: []byte(`{"datacenter":"ash1"}`), heat: 3})
 	if err := s.end(); err != nil {
 		f.Fatal(err)
 	}
@@ -440,7 +441,7 @@ func FuzzSnapshot(f *testing.F) {
 	f.Add([]byte(snapshotMagic + "\xff\xff\xff\xff\xff\xff\xff\xff\x7f{}"))
 	f.Add([]byte(snapshotMagic + "\x02{}\x03\x01\x0142\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		whole := binary.BigEndian.AppendUint64(bytes.Clone(body), xxhash.Sum64(body))
+		whole := withChecksum(body)
 		if err := verifySnapshot(bytes.NewReader(whole), int64(len(whole))); err != nil && len(whole) >= len(snapshotMagic)+8 {
 			t.Fatal(err)
 		}
@@ -459,8 +460,8 @@ func FuzzSnapshot(f *testing.F) {
 				}
 				return
 			}
-			if record.kind != snapshotSet && (discovery.ValidateName(record.name) != nil || record.zxid <= 0 || record.age < 0 || record.age > maxSnapshotAge) ||
-				record.set < 0 || record.set >= pinnedSets || n > len(body) {
+			if record.kind != snapshotDirectory && record.zxid <= 0 || record.zxid < 0 || record.age < 0 || record.age > maxSnapshotAge ||
+				len(record.path) > maxSnapshotPath || n > len(body) {
 				t.Fatalf("%+v", record)
 			}
 		}
@@ -525,7 +526,7 @@ func TestCloseOnADiskThatHangs(t *testing.T) {
 			return errors.New("the disk is gone")
 		}
 		w.eventually(func() string {
-			if c.pinned.session.verified() <= 1 {
+			if c.views.session.verified() <= 1 {
 				return "there is nothing to write yet"
 			}
 			return ""

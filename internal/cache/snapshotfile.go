@@ -7,38 +7,39 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
-
-	"magellan/internal/discovery"
 )
 
 // A snapshot file is: the line snapshotMagic, which names the version; the header
 // as JSON; records; the end mark with the number of records; the XXH64 of all
 // bytes before it. Text and numbers are length-prefixed and varints.
 const (
-	snapshotMagic = "magellan snapshot 2\n"
+	snapshotName    = "magellan snapshot "
+	snapshotVersion = "3"
+	snapshotMagic   = snapshotName + snapshotVersion + "\n"
 	// Bounds of what is read: a file is not trusted, whoever wrote it.
 	maxSnapshotHeader = 64 << 10
+	maxSnapshotPath   = 16 << 10
 	maxSnapshotData   = 4 << 20 // of one znode; jute.maxbuffer is 1 MiB mostly
 )
 
 // The kinds of record.
 const (
-	snapshotEnd = iota
-	snapshotSet
-	snapshotMember
-	snapshotShop
-	snapshotAccepted // a member that cannot be read, as was accepted
+	snapshotEnd       = iota
+	snapshotDirectory // a directory: its members follow
+	snapshotMember    // a member of a directory
+	snapshotAccepted  // a member that cannot be read, as was accepted
+	snapshotEntry     // an entry of a keyed kind; these come last
 )
 
 var errBadSnapshot = errors.New("not a whole snapshot")
 
 // snapshotHeader says whose snapshot it is and when it was taken.
 type snapshotHeader struct {
-	Root        string `json:"root"`
-	ShopBuckets int    `json:"shop_buckets"`
+	Root string `json:"root"`
 	// RootCzxid created the root znode, at RootCtime in milliseconds of Unix time:
 	// another ensemble's will be another.
 	RootCzxid int64 `json:"root_czxid"`
@@ -50,19 +51,21 @@ type snapshotHeader struct {
 	Uptime  time.Duration `json:"uptime"`
 }
 
-// snapshotRecord is one record. age is how old the value was known to be when the
-// snapshot was written.
+// snapshotRecord is one record. Which directory or kind it is of follows from its path.
 type snapshotRecord struct {
-	kind  int
-	set   int // of all but snapshotShop: which of the pinned sets
-	name  string
-	zxid  int64         // of snapshotSet: its pzxid
-	age   time.Duration // of snapshotSet: that of all its members together
-	data  []byte        // of snapshotMember: the znode's bytes
-	whole bool          // of snapshotSet: all its members follow
-	// Of snapshotShop.
-	datacenter string
-	heat       uint32
+	kind int
+	path string
+	// zxid wrote the znode; of a directory it is the pzxid of what is served.
+	zxid int64
+	// age is how old the value was known to be when the snapshot was written; of a
+	// directory, the age of all its members together.
+	age time.Duration
+	// whole: all members of the directory follow.
+	whole bool
+	// data are the znode's bytes; of an entry, such that decode to an equal value.
+	data []byte
+	// heat is the entry's.
+	heat uint32
 }
 
 // snapshotWriter writes a snapshot. The first error stays.
@@ -98,24 +101,21 @@ func (s *snapshotWriter) put(b []byte) {
 func (s *snapshotWriter) record(r *snapshotRecord) {
 	s.n++
 	b := binary.AppendUvarint(s.buf[:0], uint64(r.kind))
-	if r.kind != snapshotShop {
-		b = binary.AppendUvarint(b, uint64(r.set))
-	}
+	b = text(b, r.path)
 	b = binary.AppendUvarint(b, uint64(r.zxid))
 	// Rounded up: no value is younger than it was.
 	b = binary.AppendUvarint(b, uint64((max(r.age, 0)+time.Millisecond-1)/time.Millisecond))
-	if r.kind != snapshotSet {
-		b = text(b, r.name)
-	} else if r.whole {
-		b = append(b, 1)
-	} else {
-		b = append(b, 0)
-	}
 	switch r.kind {
+	case snapshotDirectory:
+		if r.whole {
+			b = append(b, 1)
+		} else {
+			b = append(b, 0)
+		}
 	case snapshotMember:
 		b = text(b, r.data)
-	case snapshotShop:
-		b = text(b, r.datacenter)
+	case snapshotEntry:
+		b = text(b, r.data)
 		b = binary.AppendUvarint(b, uint64(r.heat))
 	}
 	s.buf = b
@@ -164,6 +164,9 @@ func newSnapshotReader(r io.Reader) (*snapshotReader, snapshotHeader, error) {
 	var h snapshotHeader
 	magic := make([]byte, len(snapshotMagic))
 	if _, err := io.ReadFull(s.r, magic); err != nil || string(magic) != snapshotMagic {
+		if other, is := strings.CutPrefix(string(magic), snapshotName); is && err == nil {
+			return nil, h, fmt.Errorf("it is of version %q, and this magellan reads version %s", strings.TrimSpace(other), snapshotVersion)
+		}
 		return nil, h, fmt.Errorf("%w: it does not begin with %q", errBadSnapshot, snapshotMagic)
 	}
 	header, err := s.text(maxSnapshotHeader)
@@ -206,7 +209,7 @@ func (s *snapshotReader) next() (r snapshotRecord, err error) {
 			err = fmt.Errorf("%w: record %d makes no sense", errBadSnapshot, s.n)
 		}
 	}()
-	r.kind = int(s.number(snapshotAccepted))
+	r.kind = int(s.number(snapshotEntry))
 	if s.last < 0 {
 		return r, nil
 	}
@@ -217,39 +220,30 @@ func (s *snapshotReader) next() (r snapshotRecord, err error) {
 		return r, io.EOF
 	}
 	s.n++
-	if r.kind != snapshotShop {
-		r.set = int(s.number(pinnedSets - 1))
+	fail := func(err error) (snapshotRecord, error) {
+		return r, fmt.Errorf("%w: record %d: %w", errBadSnapshot, s.n, err)
 	}
+	path, err := s.text(maxSnapshotPath)
+	if err != nil {
+		return fail(err)
+	}
+	r.path = string(path)
 	r.zxid = int64(s.number(1<<63 - 1))
 	r.age = time.Duration(s.number(uint64(maxSnapshotAge/time.Millisecond))) * time.Millisecond
-	if r.kind == snapshotSet {
+	switch r.kind {
+	case snapshotDirectory:
 		r.whole = s.number(1) == 1
 		return r, nil
-	}
-	name, err := s.text(1 << 10)
-	if err != nil {
-		return r, fmt.Errorf("%w: record %d: %w", errBadSnapshot, s.n, err)
-	}
-	r.name = string(name)
-	if discovery.ValidateName(r.name) != nil || r.zxid == 0 {
-		s.last = -1
-	}
-	switch r.kind {
-	case snapshotMember:
-		r.data, err = s.text(maxSnapshotData)
-	case snapshotShop:
-		var value []byte
-		if value, err = s.text(1 << 10); err != nil {
-			break
+	case snapshotMember, snapshotEntry:
+		if r.data, err = s.text(maxSnapshotData); err != nil {
+			return fail(err)
 		}
-		r.datacenter = string(value)
-		if discovery.ValidateName(r.datacenter) != nil {
-			s.last = -1
-		}
+	}
+	if r.kind == snapshotEntry {
 		r.heat = uint32(s.number(1<<32 - 1))
 	}
-	if err != nil {
-		return r, fmt.Errorf("%w: record %d: %w", errBadSnapshot, s.n, err)
+	if r.zxid == 0 {
+		s.last = -1
 	}
 	return r, nil
 }

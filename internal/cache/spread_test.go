@@ -40,7 +40,7 @@ func TestMembersAreSpread(t *testing.T) {
 	if len(all) < 3 {
 		t.Fatalf("%d sessions", len(all))
 	}
-	v := &c.pinned.topology.view
+	v := c.topology
 	on := func(i int) *session {
 		v.mu.Lock()
 		defer v.mu.Unlock()
@@ -173,4 +173,57 @@ func TestNoRoomForMembers(t *testing.T) {
 	w.delete(layout.Datacenter(long))
 	a.expect("datacenters: HIT")
 	w.neverRead()
+}
+
+// TestDirectoriesAreSpread: the views' directories do not fit into the first session either.
+// No session carries more than its budget, and all watches come back after a reconnect.
+func TestDirectoriesAreSpread(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.fill()
+	topology := int64(0)
+	for _, path := range []string{layout.RegionsDir(), layout.DatacentersDir()} {
+		topology += listingCost(path)
+	}
+	c := w.open(Config{watchBudget: topology, ShrinkGuard: DefaultShrinkGuard})
+	a := w.answers(0)
+	all := c.sessions.list()
+	if len(all) < 3 || c.topology.session == all[0] || c.blocklist.session != all[0] {
+		t.Fatalf("%d sessions; the topology is on %d, the lists on %d", len(all), c.topology.session.number, c.blocklist.session.number)
+	}
+	follows := func(what string, i int) {
+		t.Helper()
+		w.datacenter("ash1", "us-east1", i)
+		w.datacenter(fmt.Sprint("new", i), "us-east1", 1)
+		w.put(layout.BadCitizenList("fraud"), fmt.Sprintf("192.0.2.%d", i))
+		w.eventually(func() string {
+			topology, meta, err := c.Topology(w.soon(), discovery.ReadOptions{})
+			w.must(err)
+			d, _ := topology.Datacenter("ash1")
+			if _, is := topology.Datacenter(fmt.Sprint("new", i)); !is || d.Assigned != int64(i) || meta.Cache != discovery.Hit {
+				return fmt.Sprintf("%s: %+v, %v, %v", what, d, is, meta)
+			}
+			return ""
+		})
+		a.expect(fmt.Sprintf("ip 192.0.2.%d: listed HIT", i))
+		w.within()
+	}
+	follows("at first", 1)
+	w.must(w.server.Restart())
+	w.must(w.zk.WaitReady(w.soon()))
+	follows("after a restart", 2)
+	w.expire(c.topology.session)
+	follows("after an expired session", 3)
+	w.expire(c.blocklist.session)
+	follows("after the other one", 4)
+	if n := len(c.Problems()); n != 0 || w.drift() != 0 {
+		t.Errorf("%d problems, %v drifts", n, w.drift())
+	}
+
+	// Where no session has room for a view, that is said at once.
+	tiny, err := newMirror(Config{watchBudget: topology - 1, Logger: quiet, ZooKeeper: zk.Config{Servers: []string{w.server.Addr()}, Logger: quiet}})
+	w.must(err)
+	if err := tiny.Start(); err == nil || !strings.Contains(err.Error(), "sessions") {
+		t.Errorf("a view for which no session has room: %v", err)
+	}
 }

@@ -12,39 +12,46 @@ import (
 	"magellan/internal/discovery"
 )
 
-// view is a snapshot made of pinned sets: the topology, or the blocklist. The
-// sets change on the session's dispatcher goroutine; one goroutine of the
-// view's own builds and publishes snapshots, so that a large one does not hold
-// up events, and changes that come quickly share one.
+// view is a [discovery.View] without its type of value. Its sets, one for each directory,
+// change on the session's dispatcher goroutine. One goroutine of the view's own builds and
+// publishes values, so that building a large one does not hold up events, and changes that
+// come quickly share one.
 type view struct {
-	c       *Cache
+	c         *Cache
+	name      string
+	essential bool // a start waits for its lists of children
+	// session lists the children of the directories.
 	session *session
 	sets    []*set
-	// collect gathers, under mu, what a snapshot is made of; build makes and
-	// stores it.
-	collect func() (build func())
+	// build makes the next value and stores it; changes are the topics of what is new in
+	// it. drop forgets the value.
+	build func(discovery.Moment) (changes func() []discovery.Topic)
+	drop  func()
+	// learntAt is when the first change was learnt of that the next value will hold, in
+	// nanoseconds of Unix time; 0 if there is none.
+	learntAt atomic.Int64
 
-	// dirty is the doubt about the published snapshot as far as it is not all that was
-	// read: a change is being read, or a snapshot is being made of it, or the session
-	// was lost. What was read and cannot be served is part of the snapshot itself; see
-	// set.doubts. It changes under mu.
+	// dirty is the doubt about the published value because it lacks something: a change is
+	// being read, a newer value is being built, or the session was lost. What was read and
+	// cannot be served is part of the value itself; see set.doubts. It changes under mu.
 	dirty atomic.Int64 // a doubt
-	// epochs vouch for the snapshot: that of the view's own session first, which
-	// lists the sets, then those of further sessions that carry the watches of
-	// members. The slice is replaced, under mu.
+	// epochs vouch for the value: first the epoch of the view's own session, which lists the
+	// children, then those of further sessions that carry watches of children. The slice is
+	// replaced, under mu.
 	epochs atomic.Pointer[[]*epoch]
 
 	mu sync.Mutex
-	// version counts changes of the sets; published is the one the snapshot has,
-	// and pending the first whose outcome it has not.
+	// version counts changes of the sets. published is the version that the value has, and
+	// pending the first version whose outcome the value lacks.
 	version, published, pending uint64
-	// outdated is what was known at the last change, as in dirty; moved at the
-	// first one since the snapshot was collected.
+	// outdated is the last instant at which the published value was true, as it was known
+	// at the last change; moved is the same for the first change since the sets were read
+	// for the value that is being built.
 	outdated, moved instant
-	// lost: what was read in an earlier session, or comes from a snapshot on disk, has
-	// not all been read again.
+	// lost: some of what was read in an earlier session, or comes from a snapshot, has not
+	// been read again.
 	lost bool
-	// failure says why a read has failed last, and failures counts how many have.
+	// failure is the error of the last read that failed, and failures counts them.
 	failure  error
 	failures uint64
 	// changed is closed, and made anew, at every publication and failure.
@@ -56,17 +63,13 @@ type view struct {
 	nextCheck instant
 }
 
-func (v *view) init(c *Cache, s *session, sets ...*set) {
-	v.c, v.session, v.sets = c, s, sets
-	for _, set := range sets {
-		set.v = v
-		set.nodes = map[string]*node{}
-		set.lost = map[string]loss{}
-	}
+// init gives the view its session, and begins to publish.
+func (v *view) init(s *session) {
+	v.session = s
 	v.changed = make(chan struct{})
 	v.wake = make(chan struct{}, 1)
 	v.epochs.Store(&[]*epoch{s.epoch.Load()})
-	c.stopped.Go(v.run)
+	v.c.stopped.Go(v.run)
 }
 
 // onReady reads again what no watch of the session holds true any more.
@@ -74,14 +77,18 @@ func (v *view) onReady(on *session, epochIsNew bool) {
 	for _, s := range v.sets {
 		s.refresh(on, epochIsNew)
 	}
+	if len(v.sets) == 0 {
+		v.change(func() {})
+	}
 	v.mu.Lock()
 	if slices.ContainsFunc(*v.epochs.Load(), func(e *epoch) bool { return e.session == on }) {
-		v.vouch(on) // what is unread is nobody's to vouch for, and is known to be unread
+		v.vouch(on) // a child that is unread is known to be, so that nothing vouches for it
 	}
 	v.mu.Unlock()
 }
 
-// vouch has the session's present epoch vouch for what it carries. v.mu is held.
+// vouch makes the session's present epoch one of those that vouch for the value, in place of
+// an earlier one. v.mu is held.
 func (v *view) vouch(s *session) {
 	all, is := *v.epochs.Load(), s.epoch.Load()
 	at := slices.IndexFunc(all, func(e *epoch) bool { return e.session == s })
@@ -97,8 +104,7 @@ func (v *view) vouch(s *session) {
 	v.epochs.Store(&all)
 }
 
-// ended is when the first of the epochs ended that vouch for the snapshot, 0 while all
-// go on.
+// ended is when the first of the epochs that vouch for the value ended; 0 if none has.
 func (v *view) ended() (at instant) {
 	for _, e := range *v.epochs.Load() {
 		at = earlier(at, instant(e.ended.Load()))
@@ -115,21 +121,12 @@ func (v *view) verified() (at instant) {
 	return at
 }
 
-func (v *view) onWatch(on *session, path string) bool {
-	for _, s := range v.sets {
-		if s.onWatch(on, path) {
-			return true
-		}
-	}
-	return false
-}
-
-// outdate notes that the sets are known to be behind, before the read that will
-// bring them up to date.
+// outdate notes, before a read that will bring the sets up to date, that they are known to
+// lack something. f makes the same note in the set or the node, under v.mu.
 func (v *view) outdate(f func()) { v.outdateSince(0, f) }
 
-// outdateSince is outdate where it is known since when: what is published has not been
-// known to be true after at. 0 is not known.
+// outdateSince is outdate if it is known that the published value was last true at an instant;
+// 0 is not known.
 func (v *view) outdateSince(at instant, f func()) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -156,7 +153,7 @@ func (v *view) outdateSince(at instant, f func()) {
 	f()
 }
 
-// change makes a change to the sets and asks for a new snapshot.
+// change makes a change to the sets and asks for a new value.
 func (v *view) change(f func()) {
 	v.outdate(func() {
 		f()
@@ -170,19 +167,19 @@ func (v *view) change(f func()) {
 	}
 }
 
-// submit gives a session a read. An outage that cuts it short leaves the set
-// unlisted, or the node unread, for onReady to find.
+// submit gives a session a read. If an outage cuts the read short, the set stays unlisted, or
+// the node unread, and onReady reads it again.
 func (v *view) submit(on *session, read func(done func(error))) {
-	on.submit(&pinnedRead{v: v, on: on, read: read})
+	on.submit(&viewRead{v: v, on: on, read: read})
 }
 
-type pinnedRead struct {
+type viewRead struct {
 	v    *view
 	on   *session
 	read func(done func(error))
 }
 
-func (r *pinnedRead) issue() {
+func (r *viewRead) issue() {
 	r.read(func(err error) {
 		if err != nil {
 			r.v.fail(translate(err))
@@ -195,10 +192,9 @@ func (r *pinnedRead) issue() {
 	})
 }
 
-func (r *pinnedRead) fail(err error) { r.v.fail(err) }
+func (r *viewRead) fail(err error) { r.v.fail(err) }
 
-// fail tells those who wait for the first snapshot, or a fresh one, why there
-// is none.
+// fail tells those who wait for the first value, or for a fresh one, why there is none.
 func (v *view) fail(err error) {
 	v.mu.Lock()
 	v.failure = err
@@ -213,14 +209,14 @@ func (v *view) announce() {
 	v.changed = make(chan struct{})
 }
 
-// lag says since when what was read last is not all there is, and at which
-// version that was noticed. The zero value says that it is all.
+// lag says since when what was read last is not all that there is, and at which version of the
+// view that was noticed. The zero value says that nothing is missing.
 type lag struct {
 	since   instant
 	version uint64
 }
 
-// lagging is the lag that begins with the change that is being made. v.mu is held.
+// lagging is a lag that begins with the change that is being made. v.mu is held.
 func (v *view) lagging() lag { return lag{v.outdated, v.version} }
 
 // earlier is the earlier of two instants that are not 0.
@@ -231,8 +227,8 @@ func earlier(a, b instant) instant {
 	return a
 }
 
-// behind returns the lag of what lags most, and whether anything does: is being
-// read, that is, or will be once the session is back. v.mu is held.
+// behind returns the earliest instant and the lowest version of all lags, and whether there is
+// a lag: something is being read, or will be once its session is back. v.mu is held.
 func (v *view) behind() (most lag, any bool) {
 	add := func(l lag) {
 		if !any || l.version < most.version {
@@ -254,7 +250,7 @@ func (v *view) behind() (most lag, any bool) {
 	return most, any
 }
 
-// run publishes a snapshot after every change, one at a time.
+// run publishes a value after every change, one at a time.
 func (v *view) run() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -277,20 +273,21 @@ func (v *view) run() {
 			v.lost = false
 		}
 		v.moved = 0
-		var build func()
-		if !behind || v.published > 0 {
-			build = v.collect()
+		complete := !behind || v.published > 0
+		var m discovery.Moment
+		if complete {
+			m = v.moment()
 		}
 		v.mu.Unlock()
-		if build == nil {
+		if !complete {
 			continue
 		}
-		build()
+		v.publish(m)
 		v.mu.Lock()
 		v.published, v.pending = version, most.version
 		if !behind || most.since != 0 {
-			// Changes go on while this is done, and there may always be some: the
-			// snapshot is as old as the first that it has not.
+			// There may always be a change while a value is built, so the value is as old as
+			// the first change that it lacks.
 			is := doubt(0)
 			if at := earlier(most.since, v.moved); at != 0 {
 				is = newDoubt(at, !v.lost)
@@ -302,26 +299,25 @@ func (v *view) run() {
 	}
 }
 
-// meta says how well the published snapshot is known.
+// meta says how well the published value is known.
 func (v *view) meta(now instant) discovery.Meta {
 	var m discovery.Meta
 	for _, e := range *v.epochs.Load() {
-		rec := record{epoch: e, doubt: doubt(v.dirty.Load())}
-		m = m.Join(rec.meta(now))
+		m = m.Join(e.meta(doubt(v.dirty.Load()), now))
 	}
 	return m
 }
 
-// wait returns once a snapshot is published: any, or one that holds every
-// change seen so far.
+// wait returns once a value is published: any, or, if it must be current, one that has every
+// change in it that has been noticed so far.
 func (v *view) wait(ctx context.Context, current bool) error {
 	v.mu.Lock()
 	seen, failed := v.version, v.failures
 	for {
 		ready := v.published > 0 && (!current || v.pending > seen)
 		failure, changed := v.failure, v.changed
-		// What has failed before is no answer to who comes now, and who waits already
-		// gets it though others have come since.
+		// A caller is told of a read that has failed while the caller was waiting, and of
+		// none before.
 		now := v.failures > failed
 		v.mu.Unlock()
 		if ready {
@@ -344,7 +340,7 @@ func (v *view) wait(ctx context.Context, current bool) error {
 	}
 }
 
-// waitListed waits until each set has been listed.
+// waitListed waits until the children of each directory have been listed.
 func (v *view) waitListed(ctx context.Context) error {
 	for {
 		v.mu.Lock()
@@ -369,15 +365,15 @@ func (v *view) waitListed(ctx context.Context) error {
 	}
 }
 
-// contact is the time since what ZooKeeper holds was last known, whether that can be
-// served or not; ok is false before it first was.
+// contact is the time since it was last known what ZooKeeper holds, whether that can be served
+// or not; ok is false before it first was.
 func (v *view) contact() (age time.Duration, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.meta(v.c.now()).Age, v.published > 0
 }
 
-// age is the time since all of the sets was last known to be true; ok is false before
+// age is the time since all of what the sets serve was last known to be true; ok is false before
 // it first was.
 func (v *view) age() (age time.Duration, ok bool) {
 	v.mu.Lock()

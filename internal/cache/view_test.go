@@ -27,7 +27,7 @@ func TestFailureReachesAllWhoWait(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.open(Config{})
-	v := &c.pinned.topology.view
+	v := c.topology
 	failure := errors.New("a read has failed")
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -89,7 +89,7 @@ func (s *session) catchUp(ctx context.Context, minZxid int64) error {
 	}
 }
 
-// syncs are those of one call: many shops need no sync each, and the sessions are
+// syncs are those of one call: many things need no sync each, and the sessions are
 // synced side by side, so that they take as long as the slowest of them and not as
 // long as all of them together.
 type syncs map[*session]*catchingUp

@@ -4,6 +4,6 @@
 // end in, and who is told that something has changed ([Topic], [Feed]).
 //
 // It knows no domain, no ZooKeeper, no cache and no HTTP, and imports nothing of ours.
-// A domain, such as internal/shops, answers questions in these words; internal/cache
-// fills them in, and internal/httpapi renders them.
+// A domain describes in these words what it reads ([Keyed], [View]), and answers questions in
+// them; internal/cache mirrors what is described, and internal/httpapi renders the answers.
 package discovery

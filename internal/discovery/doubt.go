@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Doubt says of a record, a region or a list say, that what is held of it is not
+// Doubt says of a record, a member of a directory, that what is held of it is not
 // what ZooKeeper holds: its newest bytes do not parse, may not be read, or are
 // held back. Where nothing is held the record exists all the same, and no answer
 // may be given as if it did not.
@@ -32,7 +32,8 @@ type Doubt struct {
 	Accepted bool
 }
 
-// Doubts are the doubts about one set of records, all regions say. The zero value is none. It is immutable.
+// Doubts are the doubts about one set of records, all members of a directory. The zero value
+// is none. It is immutable.
 type Doubts struct {
 	byName  map[string]*Doubt
 	listing *Doubt

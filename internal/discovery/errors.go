@@ -8,7 +8,7 @@ import (
 // The kinds of error an answer can end in. Errors returned by this package and
 // by a [Reader] wrap one of them, with what to do about it in their text.
 var (
-	// ErrNotFound: ZooKeeper has no such shop, region or datacenter.
+	// ErrNotFound: ZooKeeper has no such thing.
 	ErrNotFound = errors.New("not found")
 	// ErrInvalidName: the name can be no znode's, so nothing was asked.
 	ErrInvalidName = errors.New("invalid name")
@@ -18,7 +18,7 @@ var (
 	// process first read it, so there is no last good value to serve; or it
 	// parses and names another znode that is not there.
 	ErrBadData = errors.New("unreadable record")
-	// ErrNoCapacity: no open datacenter has headroom for a new shop.
+	// ErrNoCapacity: nothing that is open has room for what is to be placed.
 	ErrNoCapacity = errors.New("no capacity")
 	// ErrZxidNotReached: ZooKeeper has not come to the transaction that the
 	// answer must have in it, and did not within a second. Whoever got its zxid

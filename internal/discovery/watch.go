@@ -10,7 +10,7 @@ import (
 // Topic is something that answers are made from and whose changes can be
 // watched. Each domain has kinds of its own.
 type Topic struct {
-	// Kind is the kind of thing: a shop, say.
+	// Kind is the kind of thing.
 	Kind string
 	// Name tells things of one kind apart; empty where there is but one.
 	Name string

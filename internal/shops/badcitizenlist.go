@@ -50,6 +50,11 @@ func (l BadCitizenList) Current(now time.Time) (n int) {
 	return n
 }
 
+// String tells operators how long the list is; GET /v1/bad-citizens has its entries.
+func (l BadCitizenList) String() string {
+	return fmt.Sprintf("%d entries, %d bad lines", l.Len(), l.BadLines)
+}
+
 // Entries yields all entries in the order of their lines.
 func (l BadCitizenList) Entries() iter.Seq[BadCitizen] {
 	return func(yield func(BadCitizen) bool) {

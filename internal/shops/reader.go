@@ -7,38 +7,50 @@ import (
 )
 
 // ShopRead is one outcome of [Reader.Shops].
-type ShopRead struct {
-	Shop Shop
-	Meta discovery.Meta
-	// Err is nil, or what Reader.Shop would have returned for this shop.
-	Err error
+type ShopRead = discovery.Read[Home]
+
+// Reader gives decoded znodes: see [discovery.KeyedReader] and [discovery.ViewReader] for
+// what callers may rely on. [Mirrors] is one; tests have others.
+type Reader interface {
+	// Shop returns where one shop lives.
+	Shop(ctx context.Context, name string, opt discovery.ReadOptions) (*Home, discovery.Meta, error)
+	// Shops reads many shops at once, the i-th into out[i].
+	Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []ShopRead)
+	// Topology returns all regions and datacenters that are held. Doubts about some of
+	// them are part of the topology, see [Topology.WithDoubts].
+	Topology(ctx context.Context, opt discovery.ReadOptions) (*Topology, discovery.Meta, error)
+	// Blocklist returns the union of all bad-citizen lists that are held.
+	Blocklist(ctx context.Context, opt discovery.ReadOptions) (*Blocklist, discovery.Meta, error)
+	discovery.Watcher
 }
 
-// Reader gives decoded znodes. internal/cache satisfies it; tests write their
-// own by hand.
-//
-// Implementations are safe for concurrent use. A call returns as soon as ctx
-// ends, with its error; whatever the call set in motion may go on for others.
-// Meta is filled in on [discovery.ErrNotFound] as well: absence is an answer too.
-//
-// Errors are [discovery.ErrNotFound], [discovery.ErrInvalidName], [discovery.ErrBadData], [discovery.ErrZxidNotReached],
-// [discovery.ErrUnavailable] and [discovery.ErrOverloaded], or wrap one of them. A Reader refuses the names of shops
-// that [discovery.ValidateName] refuses, with its error, before it asks ZooKeeper: a name
-// that is in memory needs no such look.
-type Reader interface {
-	// Shop returns one shop's record.
-	Shop(ctx context.Context, name string, opt discovery.ReadOptions) (Shop, discovery.Meta, error)
-	// Shops reads many shops at once, the i-th into out[i]; len(out) must be at
-	// least len(names). It allocates nothing for shops that are in memory.
-	Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []ShopRead)
-	// Topology returns all regions and datacenters that are held. Meta says how
-	// well that is known which there is no doubt of; the others are the topology's
-	// Doubts, see [Topology.WithDoubts].
-	Topology(ctx context.Context, opt discovery.ReadOptions) (*Topology, discovery.Meta, error)
-	// Blocklist returns the union of all bad-citizen lists that are held, like
-	// Topology.
-	Blocklist(ctx context.Context, opt discovery.ReadOptions) (*Blocklist, discovery.Meta, error)
-	// Watch tells o of changes of t. Who watches, then reads, and waits if what
-	// was read is what it knows, misses no change that a read would have shown.
-	Watch(t discovery.Topic, o discovery.Observer) *discovery.Watch
+// Mirrors is the [Reader] that answers from what a cache holds of a [Layout]: each field
+// reads what the layout's method of a similar name describes.
+type Mirrors struct {
+	Homes      discovery.KeyedReader[Home]     // Layout.Homes
+	Topologies discovery.ViewReader[Topology]  // Layout.Topologies
+	Blocklists discovery.ViewReader[Blocklist] // Layout.Blocklists
+	discovery.Watcher
+}
+
+var _ Reader = (*Mirrors)(nil)
+
+// Shop implements [Reader].
+func (m *Mirrors) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (*Home, discovery.Meta, error) {
+	return m.Homes.Get(ctx, name, opt)
+}
+
+// Shops implements [Reader].
+func (m *Mirrors) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []ShopRead) {
+	m.Homes.GetMany(ctx, names, opt, out)
+}
+
+// Topology implements [Reader].
+func (m *Mirrors) Topology(ctx context.Context, opt discovery.ReadOptions) (*Topology, discovery.Meta, error) {
+	return m.Topologies.Get(ctx, opt)
+}
+
+// Blocklist implements [Reader].
+func (m *Mirrors) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*Blocklist, discovery.Meta, error) {
+	return m.Blocklists.Get(ctx, opt)
 }

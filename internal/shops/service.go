@@ -82,7 +82,7 @@ func (s *Service) Shop(ctx context.Context, name string, opt discovery.ReadOptio
 }
 
 func (s *Service) shop(ctx context.Context, name string, opt discovery.ReadOptions) (ShopAnswer, discovery.Meta, error) {
-	shop, meta, err := s.reader.Shop(ctx, name, opt)
+	home, meta, err := s.reader.Shop(ctx, name, opt)
 	if err = s.bound.Check(meta, err); err != nil {
 		return ShopAnswer{}, meta, err
 	}
@@ -90,20 +90,20 @@ func (s *Service) shop(ctx context.Context, name string, opt discovery.ReadOptio
 	if err != nil {
 		return ShopAnswer{}, meta.Join(tmeta), err
 	}
-	if t.unknown(shop.Datacenter) {
+	if t.unknown(home.Datacenter) {
 		t, tmeta = s.atLeast(ctx, t, tmeta, meta.Zxid)
 	}
-	if t.unknown(shop.Datacenter) {
+	if t.unknown(home.Datacenter) {
 		now, nowMeta, err := s.reader.Shop(ctx, name, discovery.ReadOptions{MinZxid: tmeta.Zxid})
 		switch err = s.bound.Check(nowMeta, err); {
-		case err == nil && now.Datacenter != shop.Datacenter:
-			shop, meta = now, nowMeta
+		case err == nil && now.Datacenter != home.Datacenter:
+			home, meta = now, nowMeta
 			t, tmeta = s.atLeast(ctx, t, tmeta, meta.Zxid)
 		case err != nil && discovery.IsAnswer(err):
 			return ShopAnswer{}, nowMeta, err
 		}
 	}
-	return s.resolve(shop, t, meta, tmeta, opt)
+	return s.resolve(name, home, t, meta, tmeta, opt)
 }
 
 // atLeast returns a topology that has a transaction in it, in place of one that
@@ -124,23 +124,23 @@ func (s *Service) atLeast(ctx context.Context, t *Topology, meta discovery.Meta,
 
 // resolve completes a shop with the region of its datacenter, as well as that is
 // known.
-func (s *Service) resolve(shop Shop, t *Topology, meta, tmeta discovery.Meta, opt discovery.ReadOptions) (ShopAnswer, discovery.Meta, error) {
-	d := t.datacenter[shop.Datacenter]
+func (s *Service) resolve(name string, home *Home, t *Topology, meta, tmeta discovery.Meta, opt discovery.ReadOptions) (ShopAnswer, discovery.Meta, error) {
+	d := t.datacenter[home.Datacenter]
 	meta.Age, meta.Cache = max(meta.Age, tmeta.Age), max(meta.Cache, tmeta.Cache)
-	if doubt := t.datacenterDoubts.About(shop.Datacenter, d != nil); doubt != nil {
+	if doubt := t.datacenterDoubts.About(home.Datacenter, d != nil); doubt != nil {
 		known, err := s.bound.Allow(doubt, opt)
 		meta = meta.Join(known)
 		if err != nil {
-			return ShopAnswer{}, meta, fmt.Errorf("shop %q: its datacenter %q: %w", shop.Name, shop.Datacenter, err)
+			return ShopAnswer{}, meta, fmt.Errorf("shop %q: its datacenter %q: %w", name, home.Datacenter, err)
 		}
 	}
 	if d == nil {
 		meta.Zxid = max(meta.Zxid, tmeta.Zxid)
 		return ShopAnswer{}, meta, fmt.Errorf("shop %q: %w: its datacenter %q does not exist; create that, or move the shop",
-			shop.Name, discovery.ErrBadData, shop.Datacenter)
+			name, discovery.ErrBadData, home.Datacenter)
 	}
 	meta.Zxid = max(meta.Zxid, d.Zxid) // all else in the topology is no part of this answer
-	return ShopAnswer{Shop: shop.Name, Datacenter: shop.Datacenter, Region: d.Region}, meta, nil
+	return ShopAnswer{Shop: name, Datacenter: home.Datacenter, Region: d.Region}, meta, nil
 }
 
 // ShopStatus is the outcome for one shop of [Service.Lookup].
@@ -248,10 +248,10 @@ func (s *Service) lookup(ctx context.Context, names []string, opt discovery.Read
 		read, result := &reads[i], &out[i]
 		*result = ShopResult{Meta: read.Meta, Err: s.bound.Check(read.Meta, read.Err)}
 		if result.Err == nil {
-			if t.unknown(read.Shop.Datacenter) {
+			if t.unknown(read.Value.Datacenter) {
 				lost = append(lost, i)
 			}
-			result.Answer, result.Meta, result.Err = s.resolve(read.Shop, t, read.Meta, tmeta, opt)
+			result.Answer, result.Meta, result.Err = s.resolve(names[i], read.Value, t, read.Meta, tmeta, opt)
 		}
 		result.judge(names[i])
 	}
@@ -277,10 +277,10 @@ func (s *Service) lookAgain(ctx context.Context, names []string, lost []int, rea
 	var again []string
 	for _, at := range lost {
 		read, result := &reads[at], &out[at]
-		if t.unknown(read.Shop.Datacenter) {
+		if t.unknown(read.Value.Datacenter) {
 			still, again = append(still, at), append(again, names[at])
 		}
-		result.Answer, result.Meta, result.Err = s.resolve(read.Shop, t, read.Meta, tmeta, opt)
+		result.Answer, result.Meta, result.Err = s.resolve(names[at], read.Value, t, read.Meta, tmeta, opt)
 		result.judge(names[at])
 	}
 	if len(still) == 0 {
@@ -295,8 +295,8 @@ func (s *Service) lookAgain(ctx context.Context, names []string, lost []int, rea
 	for i, at := range still {
 		read, result := &now[i], &out[at]
 		switch err := s.bound.Check(read.Meta, read.Err); {
-		case err == nil && read.Shop.Datacenter != reads[at].Shop.Datacenter:
-			result.Answer, result.Meta, result.Err = s.resolve(read.Shop, t, read.Meta, tmeta, opt)
+		case err == nil && read.Value.Datacenter != reads[at].Value.Datacenter:
+			result.Answer, result.Meta, result.Err = s.resolve(again[i], read.Value, t, read.Meta, tmeta, opt)
 		case err != nil && discovery.IsAnswer(err):
 			result.Answer, result.Meta, result.Err = ShopAnswer{}, read.Meta, err
 		default:

@@ -486,20 +486,20 @@ type late struct {
 	away *bool // and there is no way to know better
 }
 
-func (l late) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
+func (l late) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (*shops.Home, discovery.Meta, error) {
 	old, asked := l.old[name], opt.Fresh || opt.MinZxid != 0
 	if asked && *l.away {
-		return shops.Shop{}, discovery.Meta{}, discovery.ErrUnavailable
+		return nil, discovery.Meta{}, discovery.ErrUnavailable
 	}
 	if old != "" && !asked {
-		return shops.Shop{Name: name, Datacenter: old}, discovery.Meta{Cache: discovery.Stale}, nil
+		return &shops.Home{Datacenter: old}, discovery.Meta{Cache: discovery.Stale}, nil
 	}
 	return l.Reader.Shop(ctx, name, opt)
 }
 
 func (l late) Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []shops.ShopRead) {
 	for i, name := range names {
-		out[i].Shop, out[i].Meta, out[i].Err = l.Shop(ctx, name, opt)
+		out[i].Value, out[i].Meta, out[i].Err = l.Shop(ctx, name, opt)
 	}
 }
 

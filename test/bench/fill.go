@@ -78,23 +78,42 @@ func (f *fillCmd) Run(ctx context.Context) error {
 // for one with a name as long as ours, and some more.
 func cacheBytes(shops int) int64 { return 700 * int64(shops) }
 
+// shopCache is magellan's cache of shops.
+type shopCache struct {
+	*cache.Cache
+	shops.Mirrors
+}
+
 // openCache opens magellan's cache with room for a number of shops.
-func openCache(ctx context.Context, addr string, shops int) (*cache.Cache, error) {
-	c, err := cache.Open(cache.Config{
+func openCache(ctx context.Context, addr string, shops int) (*shopCache, error) {
+	return startCache(ctx, cache.Config{
 		ZooKeeper: zk.Config{Servers: []string{addr}, SessionTimeout: 30 * time.Second},
-		Layout:    layout,
 		MaxBytes:  cacheBytes(shops),
-		InFlight:  fillInFlight,
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
+}
+
+// startCache starts a cache as magellan serve has it, and waits until it is ready.
+func startCache(ctx context.Context, cfg cache.Config) (*shopCache, error) {
+	cfg.Root, cfg.InFlight = layout.Root, fillInFlight
+	c, err := cache.New(cfg)
 	if err != nil {
+		return nil, err
+	}
+	mirrors := shops.Mirrors{
+		Homes:      cache.AddKeyed(c, layout.Homes()),
+		Topologies: cache.AddView(c, layout.Topologies()),
+		Blocklists: cache.AddView(c, layout.Blocklists()),
+		Watcher:    c,
+	}
+	if err := c.Start(); err != nil {
 		return nil, err
 	}
 	if err := c.WaitReady(ctx); err != nil {
 		c.Close()
 		return nil, err
 	}
-	return c, nil
+	return &shopCache{c, mirrors}, nil
 }
 
 // fillCache asks for many shops at a time, as POST /v1/shops/lookup does.
@@ -126,14 +145,14 @@ func fillCache(ctx context.Context, addr string, paths []string) (fillResult, er
 			}
 			r.Reads += int64(len(batch))
 			for i := range batch {
-				r.Bytes += int64(len(`{"datacenter":""}`) + len(reads[i].Shop.Datacenter))
+				r.Bytes += int64(len(`{"datacenter":""}`) + len(reads[i].Value.Datacenter))
 			}
 		}
 	})
 }
 
 // readShops reads shops that all must exist.
-func readShops(ctx context.Context, c *cache.Cache, names []string, reads []shops.ShopRead) error {
+func readShops(ctx context.Context, c *shopCache, names []string, reads []shops.ShopRead) error {
 	c.Shops(ctx, names, discovery.ReadOptions{}, reads)
 	for i, name := range names {
 		if err := reads[i].Err; err != nil {

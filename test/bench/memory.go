@@ -10,7 +10,6 @@ import (
 	"runtime/debug"
 
 	"magellan/cgo/jemalloc"
-	"magellan/internal/cache"
 	"magellan/internal/discovery"
 	"magellan/internal/shops"
 )
@@ -84,7 +83,7 @@ func (h *holdCmd) holdCache(ctx context.Context) (any, error) {
 }
 
 // readAll reads all shops and returns how many were in memory.
-func (h *holdCmd) readAll(ctx context.Context, c *cache.Cache) (hits int, err error) {
+func (h *holdCmd) readAll(ctx context.Context, c *shopCache) (hits int, err error) {
 	const perCall = 5000
 	names, reads := make([]string, 0, perCall), make([]shops.ShopRead, perCall)
 	for i := range h.Shops {

@@ -80,29 +80,19 @@ func (s *scaleCmd) Run(ctx context.Context) (err error) {
 }
 
 // openScale opens a cache with metrics.
-func openScale(ctx context.Context, server *zktest.Server, maxBytes int64) (*cache.Cache, *prometheus.Registry, error) {
+func openScale(ctx context.Context, server *zktest.Server, maxBytes int64) (*shopCache, *prometheus.Registry, error) {
 	registry := prometheus.NewRegistry()
 	metrics, err := zk.NewMetrics(registry)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := cache.Open(cache.Config{
-		ZooKeeper: zk.Config{Servers: []string{server.Addr()}, SessionTimeout: scaleSessionTimeout, Metrics: metrics},
-		Layout:    layout,
-		MaxBytes:  maxBytes,
-		InFlight:  fillInFlight,
-		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
-
+	c, err := startCache(ctx, cache.Config{
+		ZooKeeper:  zk.Config{Servers: []string{server.Addr()}, SessionTimeout: scaleSessionTimeout, Metrics: metrics},
+		MaxBytes:   maxBytes,
+		Logger:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 		Registerer: registry,
 	})
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := c.WaitReady(ctx); err != nil {
-		c.Close()
-		return nil, nil, err
-	}
-	return c, registry, nil
+	return c, registry, err
 }
 
 // whole has all shops in memory, and restarts the server.
@@ -149,7 +139,7 @@ func (s *scaleCmd) whole(ctx context.Context, server *zktest.Server, r *scaleRes
 	return s.restart(ctx, server, c, registry, pinned, m, r)
 }
 
-func (s *scaleCmd) restart(ctx context.Context, server *zktest.Server, c *cache.Cache, registry *prometheus.Registry,
+func (s *scaleCmd) restart(ctx context.Context, server *zktest.Server, c *shopCache, registry *prometheus.Registry,
 	pinned int, before map[string]samples, r *scaleResult) error {
 	if err := server.Kill(); err != nil {
 		return err
@@ -188,7 +178,7 @@ func (s *scaleCmd) restart(ctx context.Context, server *zktest.Server, c *cache.
 }
 
 // changes proves that the watches tell: shops all over the sessions are moved.
-func (s *scaleCmd) changes(ctx context.Context, server *zktest.Server, c *cache.Cache) error {
+func (s *scaleCmd) changes(ctx context.Context, server *zktest.Server, c *shopCache) error {
 	client, err := zk.Open(zk.Config{Servers: []string{server.Addr()}})
 	if err != nil {
 		return err
@@ -257,7 +247,7 @@ func (s *scaleCmd) half(ctx context.Context, server *zktest.Server, r *scaleResu
 // readAll reads all shops and returns how many were in memory. What a new
 // session was not live for in time, on a machine with much else to do, it reads
 // again.
-func (s *scaleCmd) readAll(ctx context.Context, c *cache.Cache) (hits int, err error) {
+func (s *scaleCmd) readAll(ctx context.Context, c *shopCache) (hits int, err error) {
 	hold := holdCmd{Shops: s.Shops}
 	err = until(ctx, "read all shops", func() (err error) {
 		hits, err = hold.readAll(ctx, c)

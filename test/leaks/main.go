@@ -32,8 +32,8 @@ var leaks = map[string]overlay.Change{
 	"leakhandler": {
 		Edits: []overlay.Edit{{
 			File: "cmd/magellan/serve.go",
-			From: "shops.Config{Reader: s.cache,",
-			To:   "shops.Config{Reader: leakingReader{s.cache},",
+			From: "shops.Config{Reader: reader,",
+			To:   "shops.Config{Reader: leakingReader{reader},",
 		}},
 		Added: sources("leakhandler", "cmd/magellan"),
 	},

@@ -40,7 +40,7 @@ type Reader struct {
 var _ shops.Reader = (*Reader)(nil)
 
 type shop struct {
-	shops.Shop
+	home *shops.Home
 	zxid int64
 }
 
@@ -65,7 +65,7 @@ func New() *Reader {
 func (r *Reader) SetShop(name, datacenter string) (zxid int64) {
 	defer r.feed.Publish(shops.ShopTopic(name), time.Time{})
 	return r.change(func(zxid int64) {
-		r.shops[name] = shop{shops.Shop{Name: name, Datacenter: datacenter}, zxid}
+		r.shops[name] = shop{&shops.Home{Datacenter: datacenter}, zxid}
 	})
 }
 
@@ -185,7 +185,7 @@ func (r *Reader) FreshReads() int {
 }
 
 // Shop implements [shops.Reader].
-func (r *Reader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
+func (r *Reader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (*shops.Home, discovery.Meta, error) {
 	r.count(opt)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -198,7 +198,7 @@ func (r *Reader) Shops(ctx context.Context, names []string, opt discovery.ReadOp
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for i, name := range names {
-		out[i].Shop, out[i].Meta, out[i].Err = r.shop(ctx, name, opt)
+		out[i].Value, out[i].Meta, out[i].Err = r.shop(ctx, name, opt)
 	}
 }
 
@@ -236,20 +236,20 @@ func (r *Reader) Watches() int64 { return r.feed.Watches() }
 // Publish tells that a topic has changed, although it has not.
 func (r *Reader) Publish(t discovery.Topic) { r.feed.Publish(t, time.Time{}) }
 
-func (r *Reader) shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
+func (r *Reader) shop(ctx context.Context, name string, opt discovery.ReadOptions) (*shops.Home, discovery.Meta, error) {
 	if err := r.failure(ctx, opt); err != nil {
-		return shops.Shop{}, r.meta(0, opt), err
+		return nil, r.meta(0, opt), err
 	}
 	if err := r.shopErrs[name]; err != nil {
-		return shops.Shop{}, r.meta(0, opt), err
+		return nil, r.meta(0, opt), err
 	}
 	if s, ok := r.shops[name]; ok {
-		return s.Shop, r.meta(s.zxid, opt), nil
+		return s.home, r.meta(s.zxid, opt), nil
 	}
 	if err := discovery.ValidateName(name); err != nil {
-		return shops.Shop{}, discovery.Meta{}, fmt.Errorf("shop: %w", err)
+		return nil, discovery.Meta{}, fmt.Errorf("shop: %w", err)
 	}
-	return shops.Shop{}, r.meta(0, opt), fmt.Errorf("shop %q: %w", name, discovery.ErrNotFound)
+	return nil, r.meta(0, opt), fmt.Errorf("shop %q: %w", name, discovery.ErrNotFound)
 }
 
 func (r *Reader) failure(ctx context.Context, opt discovery.ReadOptions) error {

@@ -29,25 +29,23 @@ var Mutants = []Mutant{
 		// Two quick Sets of one key: ristretto keeps the older.
 		"ristretto's stale Set", []Kind{Age, BackInTime, Fresh, Converged},
 		[]edit{
-			{"internal/cache/shops.go", "\t\tl.e.rec.Store(rec)\n", `		l.e.rec.Store(rec)
+			{"internal/cache/install.go", "\t\tl.e.rec.Store(rec)\n", `		l.e.rec.Store(rec)
 		if was != nil {
 			older := *was
 			older.doubt = 0
 			c.keep.Del(l.hash)
 			for _, value := range []*record{&older, rec} {
-				e := &entry{name: l.e.name}
+				e := newEntry(c.kindOf(l.e), l.e.name)
 				e.rec.Store(value)
 				c.keep.Set(l.hash, e, c.cost(e))
 			}
 		}
 `},
-			{"internal/cache/shops.go", `	case rec != nil:
-		meta := c.serve(e, hash, rec, c.now())
-`, `	case rec != nil:
-		if kept, ok := c.keep.Get(hash); ok && kept.name == name && kept.rec.Load() != nil {
-			rec = kept.rec.Load()
-		}
-		meta := c.serve(e, hash, rec, c.now())
+			{"internal/cache/keyed.go", `	meta := k.c.serve(e, hash, rec, k.c.now())
+`, `	if kept, ok := k.c.keep.Get(hash); ok && kept.is(k, name) && kept.rec.Load() != nil {
+		rec = kept.rec.Load()
+	}
+	meta := k.c.serve(e, hash, rec, k.c.now())
 `},
 		},
 	},

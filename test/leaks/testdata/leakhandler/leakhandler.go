@@ -18,7 +18,7 @@ import (
 // nothing ever frees: 8 bytes for a name of up to 7.
 type leakingReader struct{ shops.Reader }
 
-func (r leakingReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
+func (r leakingReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (*shops.Home, discovery.Meta, error) {
 	remember(name)
 	return r.Reader.Shop(ctx, name, opt)
 }

@@ -216,7 +216,7 @@ func TestShops(t *testing.T) {
 			switch {
 			case r.Meta.Cache != status:
 				t.Fatalf("round %d: %s is %v, want %v", round, names[i], r.Meta.Cache, status)
-			case i%2 == 0 && (r.Err != nil || r.Shop != shops.Shop{Name: names[i], Datacenter: "ash1"}):
+			case i%2 == 0 && (r.Err != nil || r.Value.Datacenter != "ash1"):
 				t.Fatalf("round %d: %+v", round, r)
 			case i%2 == 1 && !errors.Is(r.Err, discovery.ErrNotFound):
 				t.Fatalf("round %d: %+v", round, r)
@@ -355,8 +355,8 @@ func TestReadAfterEvictionSyncs(t *testing.T) {
 	// So it is for what was answered without being kept.
 	w.shop("once", "ash1")
 	once := c.hash("once")
-	r := c.readOnce(once, "once", layout.Shop("once"))
-	if shop, _, err := c.await(w.soon(), r, nil); err != nil || shop.Datacenter != "ash1" {
+	r := c.homes.readOnce(once, "once", layout.Shop("once"))
+	if shop, _, err := c.homes.await(w.soon(), r, nil); err != nil || (*shops.Home)(shop).Datacenter != "ash1" {
 		t.Errorf("read once: %+v, %v", shop, err)
 	}
 	before = syncs()

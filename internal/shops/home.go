@@ -1,0 +1,57 @@
+package shops
+
+import (
+	"runtime"
+	"sync"
+	"weak"
+)
+
+// Home is what is kept in memory of a shop: where it lives. Millions of shops live in a
+// few datacenters, and those of one datacenter share one Home. It is never changed.
+type Home struct {
+	// Datacenter is the datacenter's name.
+	Datacenter string
+}
+
+// String describes the home for operators.
+func (h *Home) String() string { return "datacenter " + h.Datacenter }
+
+// homes finds the one Home of each datacenter, for as long as a shop that lives there is
+// held. The zero value is ready. It is safe for concurrent use.
+type homes struct {
+	mu    sync.RWMutex
+	known map[string]weak.Pointer[Home]
+}
+
+// of returns the Home of a datacenter. It does not keep the bytes of the name, and
+// allocates nothing if the Home exists.
+func (h *homes) of(datacenter []byte) *Home {
+	h.mu.RLock()
+	home := h.known[string(datacenter)].Value()
+	h.mu.RUnlock()
+	if home != nil {
+		return home
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if home = h.known[string(datacenter)].Value(); home != nil {
+		return home
+	}
+	home = &Home{Datacenter: string(datacenter)}
+	if h.known == nil {
+		h.known = map[string]weak.Pointer[Home]{}
+	}
+	h.known[home.Datacenter] = weak.Make(home)
+	runtime.AddCleanup(home, h.forget, home.Datacenter)
+	return home
+}
+
+// forget is called after the Home of a datacenter has been collected. Another one may
+// have been made since.
+func (h *homes) forget(datacenter string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.known[datacenter].Value() == nil {
+		delete(h.known, datacenter)
+	}
+}
