@@ -55,22 +55,23 @@ func (p *sessions) open(more ...*session) error {
 	return nil
 }
 
-// reserve finds the session for a new watch on path and counts it there. When
-// little room is left it opens one more, so that it is live before it is needed.
+// reserve finds the session for a new watch on path and counts the watch there. If no session
+// has room for it, or all of them together have little, reserve opens one more: the latter so
+// that the session is live before it is needed.
 func (p *sessions) reserve(c *Cache, path string) (*session, error) {
-	cost := int64(zk.WatchCost(path))
+	cost := watchCost(path)
+	if cost > c.cfg.watchBudget {
+		return nil, errNoRoom
+	}
 	for {
 		best, room := p.roomiest(c, cost)
-		if room < c.cfg.watchBudget/4 {
+		if best == nil || room < c.cfg.watchBudget/4 {
 			if err := p.grow(c, room); err != nil && best == nil {
 				return nil, err
 			}
 			if best == nil {
 				continue
 			}
-		}
-		if best == nil {
-			return nil, errNoRoom
 		}
 		if best.reserved.Add(cost) <= c.cfg.watchBudget {
 			return best, nil
@@ -81,7 +82,7 @@ func (p *sessions) reserve(c *Cache, path string) (*session, error) {
 
 // unreserve gives back what reserve counted.
 func (p *sessions) unreserve(s *session, path string) {
-	s.reserved.Add(-int64(zk.WatchCost(path)))
+	s.reserved.Add(-watchCost(path))
 }
 
 // any returns a session for a read that sets no watch.
