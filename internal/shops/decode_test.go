@@ -146,7 +146,7 @@ func TestDecodeShopInterns(t *testing.T) {
 		if _, err := DecodeShop("42", data, topology.Intern); err != nil {
 			t.Error(err)
 		}
-	}); n != 0 {
+	}); n != 0 && !RaceEnabled { // under the race detector sync.Pool forgets at random
 		t.Errorf("%v allocations for a datacenter that is known", n)
 	}
 	shop, err := DecodeShop("42", []byte(`{"datacenter":"ash2"}`), topology.Intern)

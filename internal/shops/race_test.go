@@ -1,5 +1,6 @@
 //go:build race
 
-package shops_test
+package shops
 
-const raceEnabled = true
+// RaceEnabled tells tests whether the race detector watches them.
+const RaceEnabled = true

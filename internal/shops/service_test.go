@@ -388,7 +388,7 @@ func TestServiceAllocatesNothingOnAHit(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("Shop: %v allocations", n)
 	}
-	if raceEnabled {
+	if shops.RaceEnabled {
 		t.Skip("under the race detector sync.Pool forgets at random")
 	}
 	names, out := manyShops(r)
