@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+
+	"github.com/google/renameio/v2"
 )
 
 // ErrProfilingOff reports a process that takes no heap profile because
@@ -137,23 +139,19 @@ func profiling() error {
 }
 
 // writeFile puts what r holds into the file path, by way of a second file beside it.
-func writeFile(path string, r io.Reader) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+// The data is synced first: after a crash of the machine path has the old content or
+// the new one.
+func writeFile(path string, r io.Reader) error {
+	f, err := renameio.TempFile(filepath.Dir(path), path) // readable by its owner only
 	if err != nil {
 		return fmt.Errorf("jemalloc: file for the heap profile: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			f.Close() // again, where Close was what failed: that is harmless
-			os.Remove(f.Name())
-			err = fmt.Errorf("jemalloc: write the heap profile to %s: %w", path, err)
-		}
-	}()
-	if _, err := io.Copy(f, r); err != nil {
-		return err
+	defer f.Cleanup()
+	if _, err = io.Copy(f, r); err == nil {
+		err = f.CloseAtomicallyReplace()
 	}
-	if err := f.Close(); err != nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("jemalloc: write the heap profile to %s: %w", path, err)
 	}
-	return os.Rename(f.Name(), path)
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -373,16 +374,16 @@ func (s *server) writeReadyFile() error {
 	if err != nil {
 		return err
 	}
-	draft, err := os.CreateTemp(filepath.Dir(s.ReadyFile), ".magellan-ready-")
+	file, err := renameio.TempFile(filepath.Dir(s.ReadyFile), s.ReadyFile)
 	if err != nil {
 		return fmt.Errorf("--ready-file: %w", err)
 	}
-	_, err = draft.Write(append(content, '\n'))
-	if err = errors.Join(err, draft.Close()); err == nil {
-		err = os.Rename(draft.Name(), s.ReadyFile)
+	defer file.Cleanup()
+	_, err = file.Write(append(content, '\n'))
+	if err == nil {
+		err = file.CloseAtomicallyReplace()
 	}
 	if err != nil {
-		os.Remove(draft.Name())
 		return fmt.Errorf("--ready-file: %w", err)
 	}
 	return nil

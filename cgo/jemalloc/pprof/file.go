@@ -15,10 +15,13 @@ import (
 const tempPrefix = ".writing-"
 
 // writeFile makes a file that is complete or does not exist, also if the process
-// is killed meanwhile. It replaces the one of the same name, or where it may not
-// fails with fs.ErrExist. It is written
-// without a name (O_TMPFILE) and gets its name in the end. It is not synced: it is
-// to survive the process, not the machine.
+// is killed meanwhile. It replaces the file of the same name; if replace is false, it
+// fails with fs.ErrExist instead. The file is written without a name (O_TMPFILE) and
+// gets its name in the end. It is not synced: it is to survive the process, not the
+// machine.
+//
+// The package renameio, which writes other files of this module, always replaces and
+// always syncs, and its temporary file stays behind if the process is killed.
 func writeFile(path string, text []byte, replace bool) error {
 	fd, err := unix.Open(filepath.Dir(path), unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
