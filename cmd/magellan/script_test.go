@@ -327,7 +327,7 @@ func cmdReadOnly(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer client.Close()
 	ts.Check(client.WaitReady(ctx))
-	ts.Check(client.SetACL(ctx, args[0], zk.ReadACL(), zk.AnyVersion))
+	ts.Check(client.SetACL(ctx, args[0], []zk.ACL{{Perms: zk.PermRead, Scheme: "world", ID: "anyone"}}, zk.AnyVersion))
 }
 
 // interrupt does to the programs in the background what Ctrl-C does.

@@ -117,7 +117,7 @@ func TestAuditFindsDrift(t *testing.T) {
 	lose := func(path string) {
 		t.Helper()
 		s := c.index.entry(c.hash("43")).rec.Load().epoch.session
-		w.must(s.client.RemoveWatch(w.soon(), path, zk.WatchData))
+		w.removeWatch(s, path)
 	}
 	lose(layout.Shop("43"))
 	w.shop("43", "ash2")
@@ -134,7 +134,7 @@ func TestAuditFindsDrift(t *testing.T) {
 	lists.nodes["a"].value = shops.BadCitizenList{Name: "a"}
 	lists.v.mu.Unlock()
 	finds()
-	w.must(c.views.session.client.RemoveWatch(w.soon(), layout.Datacenter("ash1"), zk.WatchData))
+	w.removeWatch(c.views.session, layout.Datacenter("ash1"))
 	w.datacenter("ash1", "us-east1", 99)
 	finds()
 	w.eventually(func() string {

@@ -211,6 +211,14 @@ func (w *world) write(f func(context.Context) error) {
 	}
 }
 
+// removeWatch removes the watch of a session on a znode's data.
+func (w *world) removeWatch(s *session, path string) {
+	w.Helper()
+	removed := make(chan error, 1)
+	s.client.RemoveWatchAsync(path, zk.WatchData, func(err error) { removed <- err })
+	w.must(<-removed)
+}
+
 // hidden lets everybody do anything but read.
 var hidden = []zk.ACL{{Perms: zk.PermAll &^ zk.PermRead, Scheme: "world", ID: "anyone"}}
 

@@ -56,7 +56,7 @@ type Config struct {
 	// jute.maxbuffer. 0 is DefaultMaxRequest.
 	MaxRequest int
 	// OnWatch gets all watch events, in order. It runs on the dispatcher and
-	// must not block. It may be called for a path whose GetW was cancelled.
+	// must not block. It may be called for a watch whose request has failed.
 	OnWatch func(WatchEvent)
 	// OnSession gets all changes of the state, in order with the watch events.
 	// It runs on the dispatcher and must not block.
@@ -345,12 +345,8 @@ func (c *client) WaitReady(ctx context.Context) error {
 	}
 }
 
-// Servers returns the list now in use, without the chroot.
-func (c *client) Servers() []string {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return slices.Clone(c.servers)
-}
+// Servers returns the servers' addresses, without the chroot.
+func (c *client) Servers() []string { return slices.Clone(c.servers) }
 
 func checkCredential(a Credential) error {
 	if a.Scheme == "" || strings.IndexByte(a.Scheme, 0) >= 0 {

@@ -107,9 +107,6 @@ func TestCloseLeavesNothing(t *testing.T) {
 			if err := c.WaitReady(testContext(t)); !errors.Is(err, zk.ErrClosed) {
 				t.Errorf("WaitReady after Close: %v", err)
 			}
-			if err := c.SetServers(testContext(t), []string{"127.0.0.1:1"}); !errors.Is(err, zk.ErrClosed) {
-				t.Errorf("SetServers after Close: %v", err)
-			}
 		})
 	}
 }

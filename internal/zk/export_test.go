@@ -1,6 +1,7 @@
 package zk
 
 import (
+	"context"
 	"runtime"
 	"testing"
 	"time"
@@ -23,6 +24,39 @@ func Allocated() (bytes int64, source string) {
 	bytes, source = allocatedC()
 	_, _, _, chunks := Live()
 	return bytes - chunks*chunk, source
+}
+
+// GetW, ExistsW, ChildrenW and RemoveWatch are the Async methods for tests that wait
+// for the answer.
+
+// GetW is Get with a watch.
+func (c *client) GetW(ctx context.Context, path string) ([]byte, Stat, error) {
+	res, err := c.do(ctx, &request{op: opGet, path: path, a: flag(true)}, decodeData)
+	return res.data, res.stat, err
+}
+
+// ExistsW is Exists with a watch, which is set also if the error is ErrNoNode.
+func (c *client) ExistsW(ctx context.Context, path string) (Stat, error) {
+	res, err := c.do(ctx, &request{op: opExists, path: path, a: flag(true)}, decodeStat)
+	return res.stat, err
+}
+
+// ChildrenW is Children with a watch.
+func (c *client) ChildrenW(ctx context.Context, path string) ([]string, Stat, error) {
+	res, err := c.do(ctx, &request{op: opChildren, path: path, a: flag(true)}, decodeNames)
+	return res.names, res.stat, err
+}
+
+// RemoveWatch removes watches, see RemoveWatchAsync.
+func (c *client) RemoveWatch(ctx context.Context, path string, kind WatchKind) error {
+	ch := make(chan error, 1)
+	c.RemoveWatchAsync(path, kind, func(err error) { ch <- err })
+	select {
+	case err := <-ch:
+		return err
+	case <-ctx.Done():
+		return c.ended(ctx, opRemoveWatch, path)
+	}
 }
 
 // InFlight returns the calls that wait for an answer.

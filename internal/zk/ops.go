@@ -65,40 +65,21 @@ func (c *client) ended(ctx context.Context, o op, path string) error {
 
 // Get reads a znode's data, see GetAsync.
 func (c *client) Get(ctx context.Context, path string) ([]byte, Stat, error) {
-	return c.get(ctx, path, false)
-}
-
-// GetW is Get with a watch.
-func (c *client) GetW(ctx context.Context, path string) ([]byte, Stat, error) {
-	return c.get(ctx, path, true)
-}
-
-func (c *client) get(ctx context.Context, path string, watch bool) ([]byte, Stat, error) {
 	if err := checkPath(opGet, path, false); err != nil {
 		return nil, Stat{}, err
 	}
-	res, err := c.do(ctx, &request{op: opGet, path: path, a: flag(watch)}, func(r *C.struct_zk_event, to *result) {
-		to.data, to.stat = dataOf(r), statOf(&r.stat)
-	})
+	res, err := c.do(ctx, &request{op: opGet, path: path}, decodeData)
 	return res.data, res.stat, err
 }
 
+func decodeData(r *C.struct_zk_event, to *result) { to.data, to.stat = dataOf(r), statOf(&r.stat) }
+
 // Exists reads a znode's Stat, see ExistsAsync.
 func (c *client) Exists(ctx context.Context, path string) (Stat, error) {
-	return c.exists(ctx, path, false)
-}
-
-// ExistsW is Exists with a watch, which is set also where the error is
-// ErrNoNode.
-func (c *client) ExistsW(ctx context.Context, path string) (Stat, error) {
-	return c.exists(ctx, path, true)
-}
-
-func (c *client) exists(ctx context.Context, path string, watch bool) (Stat, error) {
 	if err := checkPath(opExists, path, false); err != nil {
 		return Stat{}, err
 	}
-	res, err := c.do(ctx, &request{op: opExists, path: path, a: flag(watch)}, decodeStat)
+	res, err := c.do(ctx, &request{op: opExists, path: path}, decodeStat)
 	return res.stat, err
 }
 
@@ -106,23 +87,14 @@ func decodeStat(r *C.struct_zk_event, to *result) { to.stat = statOf(&r.stat) }
 
 // Children reads the names of a znode's children, see ChildrenAsync.
 func (c *client) Children(ctx context.Context, path string) ([]string, Stat, error) {
-	return c.children(ctx, path, false)
-}
-
-// ChildrenW is Children with a watch.
-func (c *client) ChildrenW(ctx context.Context, path string) ([]string, Stat, error) {
-	return c.children(ctx, path, true)
-}
-
-func (c *client) children(ctx context.Context, path string, watch bool) ([]string, Stat, error) {
 	if err := checkPath(opChildren, path, false); err != nil {
 		return nil, Stat{}, err
 	}
-	res, err := c.do(ctx, &request{op: opChildren, path: path, a: flag(watch)}, func(r *C.struct_zk_event, to *result) {
-		to.names, to.stat = namesOf(r), statOf(&r.stat)
-	})
+	res, err := c.do(ctx, &request{op: opChildren, path: path}, decodeNames)
 	return res.names, res.stat, err
 }
+
+func decodeNames(r *C.struct_zk_event, to *result) { to.names, to.stat = namesOf(r), statOf(&r.stat) }
 
 // Create creates a znode; nil data is NULL, which is not the same as empty. It
 // returns the path, which for the sequential modes ends in a number, and the
@@ -194,18 +166,6 @@ func (c *client) Sync(ctx context.Context, path string) error {
 	return err
 }
 
-// RemoveWatch removes watches, see RemoveWatchAsync.
-func (c *client) RemoveWatch(ctx context.Context, path string, kind WatchKind) error {
-	ch := make(chan error, 1)
-	c.RemoveWatchAsync(path, kind, func(err error) { ch <- err })
-	select {
-	case err := <-ch:
-		return err
-	case <-ctx.Done():
-		return c.ended(ctx, opRemoveWatch, path)
-	}
-}
-
 // GetACL reads a znode's ACL.
 func (c *client) GetACL(ctx context.Context, path string) ([]ACL, Stat, error) {
 	if err := checkPath(opGetACL, path, false); err != nil {
@@ -233,23 +193,6 @@ func (c *client) SetACL(ctx context.Context, path string, acl []ACL, version int
 	}
 	_, err := c.do(ctx, &request{op: opSetACL, path: path, a: version, acl: packACL(nil, acl)}, nil)
 	return err
-}
-
-// AddAuth adds a credential to this and all later sessions, and waits until the
-// server has it. After an error it is kept, and sent with the next connection.
-func (c *client) AddAuth(ctx context.Context, a Credential) error {
-	if err := checkCredential(a); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	if !c.closing {
-		c.auth = append(c.auth, a)
-		c.addAuthLocked()
-	}
-	c.mu.Unlock()
-	// libzookeeper sends credentials before all queued requests. So the answer to a sync
-	// proves that the server has accepted the credential.
-	return c.Sync(ctx, "/")
 }
 
 // packACL and the other pack functions write what request.c's reader reads:

@@ -132,7 +132,9 @@ func TestLaggingFollowerRefuses(t *testing.T) {
 	p := through(t, leader)
 	var rec recorder
 	cfg, m := doubting(t, &rec)
-	cfg.Servers = []string{p.Listen}
+	toFollower := through(t, follower)
+	toFollower.Stop()
+	cfg.Servers = []string{p.Listen, toFollower.Listen}
 	c := open(t, cfg)
 	create(t, c, "/a", nil)
 	other := open(t, zk.Config{}, leader)
@@ -141,7 +143,7 @@ func TestLaggingFollowerRefuses(t *testing.T) {
 	set(t, c, "/a", "the follower does not hear of this")
 	syncNow(t, c)
 	id := c.SessionID()
-	if err := c.SetServers(testContext(t), []string{p.Listen, follower.Addr()}); err != nil {
+	if err := toFollower.Start(); err != nil {
 		t.Fatal(err)
 	}
 	p.Stop()

@@ -235,7 +235,7 @@ func (c *client) onSession(number uint64, state int, id int64, password []byte) 
 			c.giveUp(h, "a server takes it back, but what it has seen is lost")
 			return
 		}
-		c.setState(Disconnected) // a change of servers reconnects without a word
+		c.setState(Disconnected) // libzookeeper reconnects without an event if the servers' names resolve to other addresses
 		connection := c.progress.connected(number)
 		c.stateMu.Lock()
 		if c.sessionID != id {
@@ -350,50 +350,6 @@ func (c *client) onBeat() {
 		c.syncAsync("/", func(error) { c.beatInFlight.Store(false) })
 	}
 	c.startBeat()
-}
-
-// SetServers changes the list of servers, and not the chroot. libzookeeper stays where it is if
-// that server is in the new list and the load would not be shared better;
-// otherwise it reconnects, with the same session. Requests wait meanwhile.
-func (c *client) SetServers(ctx context.Context, servers []string) error {
-	servers, chroot, err := ParseServers(servers...)
-	if err != nil {
-		return err
-	}
-	if chroot != "" && chroot != c.chroot {
-		return badServers("the chroot cannot be changed from %q to %q: open another client", c.chroot, chroot)
-	}
-	c.mu.RLock()
-	h := c.handle
-	c.mu.RUnlock()
-	if h != nil {
-		select {
-		case <-h.opened:
-		case <-ctx.Done():
-			return fmt.Errorf("zookeeper: set servers: %w", context.Cause(ctx))
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closing {
-		return &Error{Op: "set servers", Code: ErrClosed}
-	}
-	c.servers = servers
-	c.endDoubt() // the new ones may take the session
-	if c.handle == nil || c.handle != h {
-		return nil // the next handle takes them
-	}
-	// zoo_set_servers cuts the connection under the feet of what is in flight;
-	// the answers would then be taken for those of the next connection. So let
-	// them come first. The dispatcher is not needed for that.
-	h.drain(drainTime)
-	hosts := C.CString(hostList(servers))
-	defer C.free(unsafe.Pointer(hosts))
-	if rc := C.zk_handle_set_servers(h.c, hosts); rc != 0 {
-		return &Error{Op: "set servers", Code: Code(rc), Detail: "is each host's name known to the resolver?"}
-	}
-	h.nudge()
-	return nil
 }
 
 // nudge sends a sync nobody waits for: libzookeeper's I/O thread notices that

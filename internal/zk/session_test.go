@@ -305,56 +305,48 @@ func TestVerifiedAt(t *testing.T) {
 	}
 }
 
-func TestSetServers(t *testing.T) {
-	t.Parallel()
-	ctx := testContext(t)
-	a, b := zktest.Start(t), zktest.Start(t)
-	c := open(t, zk.Config{}, a)
-	create(t, c, "/on-a", nil)
-	// A server that is behind what a client has seen would refuse it.
-	ahead := open(t, zk.Config{}, b)
-	for range 20 {
-		set(t, ahead, "/", "x")
-	}
-	// b does not know a's session: the client ends up with another one, there.
-	if err := c.SetServers(ctx, []string{b.Addr()}); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "it has moved to the other server", func() bool {
-		_, err := c.Exists(ctx, "/on-a")
-		return c.State() == zk.Ready && errors.Is(err, zk.ErrNoNode)
-	})
-	if got := c.Servers(); len(got) != 1 || got[0] != b.Addr() {
-		t.Errorf("servers %v", got)
-	}
-	for _, servers := range [][]string{nil, {"x:y"}, {"a:1/chroot"}} {
-		if err := c.SetServers(ctx, servers); !errors.Is(err, zk.ErrBadArguments) {
-			t.Errorf("%q: %v", servers, err)
-		}
-	}
-}
-
-// In an ensemble the session moves with the client.
-func TestSetServersInEnsemble(t *testing.T) {
+// In an ensemble the session moves with the client to another server, and its watches
+// with it.
+func TestSessionMoves(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	e := zktest.StartEnsemble(t, 3)
+	var proxies []*toxiproxy.Proxy
+	cfg := zk.Config{SessionTimeout: 30 * time.Second}
+	for _, s := range e.Servers {
+		p := through(t, s)
+		proxies, cfg.Servers = append(proxies, p), append(cfg.Servers, p.Listen)
+	}
 	var rec recorder
-	c := open(t, rec.into(zk.Config{}), e.Servers[0])
+	c := open(t, rec.into(cfg))
 	create(t, c, "/a", nil)
 	if _, _, err := c.GetW(ctx, "/a"); err != nil {
 		t.Fatal(err)
 	}
 	id := c.SessionID()
-	for i := 1; i < 6; i++ {
-		s := e.Servers[i%3]
-		if err := c.SetServers(ctx, []string{s.Addr()}); err != nil {
+	// server waits until one server has the session and is not the last one.
+	server := func(last int) (at int) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("the session is not at server %d", last), func() bool {
+			for i, s := range e.Servers {
+				text, err := s.FourLetter("cons")
+				if i != last && err == nil && strings.Contains(text, fmt.Sprintf("sid=0x%x", id)) && c.State() == zk.Ready {
+					at = i
+					return true
+				}
+			}
+			return false
+		})
+		return at
+	}
+	at := server(-1)
+	for range 5 {
+		proxies[at].Stop()
+		next := server(at)
+		if err := proxies[at].Start(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, fmt.Sprintf("move %d", i), func() bool {
-			text, err := s.FourLetter("cons")
-			return err == nil && strings.Contains(text, fmt.Sprintf("sid=0x%x", id)) && c.State() == zk.Ready
-		})
+		at = next
 	}
 	set(t, c, "/a", "x")
 	eventually(t, "the watch has moved, too", func() bool { return len(rec.fired()) == 1 })
@@ -363,9 +355,6 @@ func TestSetServersInEnsemble(t *testing.T) {
 	}
 
 	// A killed leader is a short cut, for the same session.
-	if err := c.SetServers(ctx, e.Addrs()); err != nil {
-		t.Fatal(err)
-	}
 	leader, err := e.Leader()
 	if err != nil {
 		t.Fatal(err)

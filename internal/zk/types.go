@@ -88,9 +88,6 @@ type ACL struct {
 // OpenACL lets everybody do everything: what a nil ACL stands for.
 func OpenACL() []ACL { return []ACL{{PermAll, "world", "anyone"}} }
 
-// ReadACL lets everybody read.
-func ReadACL() []ACL { return []ACL{{PermRead, "world", "anyone"}} }
-
 // CreatorACL lets the identities of the creating session do everything.
 func CreatorACL() []ACL { return []ACL{{PermAll, "auth", ""}} }
 
@@ -111,9 +108,9 @@ type CreateOptions struct {
 type WatchKind int32
 
 const (
-	// WatchChildren: set by ChildrenW.
+	// WatchChildren: set by ChildrenAsync.
 	WatchChildren WatchKind = C.ZWATCHTYPE_CHILD
-	// WatchData: set by GetW and ExistsW.
+	// WatchData: set by GetAsync and ExistsAsync.
 	WatchData WatchKind = C.ZWATCHTYPE_DATA
 	// WatchAny: all of them.
 	WatchAny WatchKind = C.ZWATCHTYPE_ANY
