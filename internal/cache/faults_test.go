@@ -134,7 +134,7 @@ func TestExpiry(t *testing.T) {
 		}
 		list, _, err := c.Blocklist(w.soon(), discovery.ReadOptions{})
 		w.must(err)
-		if n := list.Len(time.Now()); n != 2 {
+		if n := listed(list); n != 2 {
 			return fmt.Sprintf("%d bad citizens, want 2", n)
 		}
 		return ""

@@ -14,26 +14,26 @@ import (
 // datacenters is how many datacenters are served, and how well they are known.
 func (w *world) datacenters() (int, discovery.Meta) {
 	w.Helper()
-	topology, meta, err := w.cache.Topology(w.soon(), discovery.ReadOptions{})
+	all, basis, err := w.service().Datacenters(w.soon(), discovery.ReadOptions{})
 	w.must(err)
-	_, doubts := topology.Doubts()
-	return len(topology.Datacenters()), doubted(meta, doubts)
+	return len(all), basis.Meta
 }
 
-// doubted is how well a set is known as a whole.
-func doubted(meta discovery.Meta, doubts discovery.Doubts) discovery.Meta {
-	if whole := doubts.Whole(); whole != nil {
-		meta = meta.Join(discovery.Meta{Age: time.Since(whole.Since), Cache: discovery.Stale})
-	}
-	return meta
-}
-
-// bad returns the blocklist, and how well it is known as a whole.
-func (w *world) bad() (*shops.Blocklist, discovery.Meta) {
+// blocklist returns the blocklist, and how well it is known as a whole.
+func (w *world) blocklist() (*shops.Blocklist, discovery.Meta) {
 	w.Helper()
-	list, meta, err := w.cache.Blocklist(w.soon(), discovery.ReadOptions{})
+	answer, basis, err := w.service().BadCitizens(w.soon(), discovery.ReadOptions{})
 	w.must(err)
-	return list, doubted(meta, list.Doubts())
+	return answer.Blocklist, basis.Meta
+}
+
+// service answers from the cache, and adds to what it says of an answer the doubts
+// about what the answer is made of.
+func (w *world) service() *shops.Service {
+	w.Helper()
+	s, err := shops.New(shops.Config{Reader: w.cache})
+	w.must(err)
+	return s
 }
 
 func (w *world) expectDatacenters(want int, status discovery.CacheStatus) {
@@ -287,8 +287,8 @@ func TestGuardOfAList(t *testing.T) {
 	expect := func(want int, status discovery.CacheStatus) {
 		t.Helper()
 		w.eventually(func() string {
-			list, meta := w.bad()
-			if n := list.Len(time.Now()); n != want || meta.Cache != status {
+			list, meta := w.blocklist()
+			if n := listed(list); n != want || meta.Cache != status {
 				return fmt.Sprintf("%d entries (%v), want %d (%v); problems: %+v", n, meta.Cache, want, status, c.Problems())
 			}
 			return ""
@@ -367,8 +367,8 @@ func TestAcceptOfASetOfLists(t *testing.T) {
 		t.Error("not accepted")
 	}
 	w.eventually(func() string {
-		list, meta := w.bad()
-		if n := list.Len(time.Now()); n != 0 || meta.Cache != discovery.Hit || c.held() != 0 || len(c.Problems()) != 0 {
+		list, meta := w.blocklist()
+		if n := listed(list); n != 0 || meta.Cache != discovery.Hit || c.held() != 0 || len(c.Problems()) != 0 {
 			return fmt.Sprintf("%d entries (%v), problems: %+v", n, meta.Cache, c.Problems())
 		}
 		return ""

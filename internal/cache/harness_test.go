@@ -219,6 +219,14 @@ func (w *world) removeWatch(s *session, path string) {
 	w.must(<-removed)
 }
 
+// listed is how many entries of a blocklist have not expired.
+func listed(list *shops.Blocklist) (n int) {
+	for range list.Entries(time.Now()) {
+		n++
+	}
+	return n
+}
+
 // hidden lets everybody do anything but read.
 var hidden = []zk.ACL{{Perms: zk.PermAll &^ zk.PermRead, Scheme: "world", ID: "anyone"}}
 

@@ -94,9 +94,6 @@ func (f *Feed) Watch(t Topic, o Observer) *Watch {
 	return w
 }
 
-// Topic returns what is watched.
-func (w *Watch) Topic() Topic { return w.topic }
-
 // Stop ends the watch: once it has returned the observer is not called for it
 // any more. Stop may be called again.
 func (w *Watch) Stop() {

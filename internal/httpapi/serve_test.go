@@ -190,11 +190,11 @@ type waitingReader struct {
 	goOn  chan struct{}
 }
 
-func (r *waitingReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
+func (r *waitingReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (*shops.Home, discovery.Meta, error) {
 	r.asked <- struct{}{}
 	select {
 	case <-ctx.Done():
-		return shops.Shop{}, discovery.Meta{}, ctx.Err()
+		return nil, discovery.Meta{}, ctx.Err()
 	case <-r.goOn:
 		return r.Reader.Shop(ctx, name, opt)
 	}
@@ -404,7 +404,7 @@ func TestLog(t *testing.T) {
 // panicReader panics for one shop.
 type panicReader struct{ shops.Reader }
 
-func (r panicReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
+func (r panicReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (*shops.Home, discovery.Meta, error) {
 	if name == "boom" {
 		panic("a mishap")
 	}

@@ -29,7 +29,7 @@ func (r *agingReader) age(meta discovery.Meta) discovery.Meta {
 	return meta
 }
 
-func (r *agingReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (shops.Shop, discovery.Meta, error) {
+func (r *agingReader) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (*shops.Home, discovery.Meta, error) {
 	shop, meta, err := r.Reader.Shop(ctx, name, opt)
 	if name == "42" {
 		meta = r.age(meta)

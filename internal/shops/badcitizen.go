@@ -24,12 +24,6 @@ type BadCitizen struct {
 	Expires time.Time
 }
 
-// Expired reports whether the entry is over: from Expires on, that instant
-// included.
-func (b BadCitizen) Expired(now time.Time) bool {
-	return !b.Expires.IsZero() && !now.Before(b.Expires)
-}
-
 // AppendText appends the entry as the line [ParseBadCitizen] reads, without the
 // newline. The error is always nil.
 func (b BadCitizen) AppendText(dst []byte) ([]byte, error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"hash/maphash"
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -53,19 +52,6 @@ func (l BadCitizenList) Current(now time.Time) (n int) {
 // String tells operators how long the list is; GET /v1/bad-citizens has its entries.
 func (l BadCitizenList) String() string {
 	return fmt.Sprintf("%d entries, %d bad lines", l.Len(), l.BadLines)
-}
-
-// Entries yields all entries in the order of their lines.
-func (l BadCitizenList) Entries() iter.Seq[BadCitizen] {
-	return func(yield func(BadCitizen) bool) {
-		for _, b := range l.blocks {
-			for _, e := range b.entries {
-				if !yield(e.badCitizen(e.prefix())) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // LineError says why a line of a list was left out.

@@ -119,7 +119,8 @@ func (f fact) expiry() moment {
 	return moment{f.seconds, f.label.Value().nanos}
 }
 
-// expired is [BadCitizen.Expired]; the zero fact has expired.
+// expired reports whether the entry is over: from its expiry on, that instant
+// included. The zero fact has expired.
 func (f fact) expired(at moment) bool {
 	return f == (fact{}) || at.seconds > f.seconds || at.seconds == f.seconds && at.nanos >= f.label.Value().nanos
 }

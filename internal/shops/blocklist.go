@@ -45,13 +45,6 @@ type rule struct {
 	others *[]fact
 }
 
-// NewBlocklist makes the union of lists, which have different names. See
-// [Blocklist.Next] for zxid.
-func NewBlocklist(zxid int64, lists ...BadCitizenList) *Blocklist {
-	var none *Blocklist
-	return none.Next(time.Time{}, zxid, lists...)
-}
-
 // Next makes the union of lists, which have different names, as the successor of
 // b. What it costs goes by what has changed: entries that lists share with those of
 // b, as [Blocklist.DecodeBadCitizens] has it, are not looked at. A b of nil is no
@@ -233,9 +226,6 @@ func (r rule) edited(edits []edit) rule {
 // that it exists is known by the doubt about it.
 func (b *Blocklist) SetDoubts(lists discovery.Doubts) { b.doubts = lists }
 
-// Doubts returns the doubts about the lists.
-func (b *Blocklist) Doubts() discovery.Doubts { return b.doubts }
-
 // Zxid returns what [Blocklist.Next] was given.
 func (b *Blocklist) Zxid() int64 { return b.zxid }
 
@@ -294,14 +284,6 @@ func (b *Blocklist) Entries(now time.Time) iter.Seq[BadCitizen] {
 			}
 		}
 	}
-}
-
-// Len is the number of entries that have not expired. It counts them.
-func (b *Blocklist) Len(now time.Time) (n int) {
-	for range b.Entries(now) {
-		n++
-	}
-	return n
 }
 
 // expiring returns the entries of the union that expire after one instant, and no

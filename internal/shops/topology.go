@@ -86,11 +86,6 @@ func (t *Topology) WithDoubts(regions, datacenters discovery.Doubts) *Topology {
 	return &with
 }
 
-// Doubts returns the doubts about the regions and those about the datacenters.
-func (t *Topology) Doubts() (regions, datacenters discovery.Doubts) {
-	return t.regionDoubts, t.datacenterDoubts
-}
-
 // unknown reports whether there is no datacenter of that name, as far as is known.
 func (t *Topology) unknown(datacenter string) bool {
 	return t.datacenter[datacenter] == nil && t.datacenterDoubts.Of(datacenter) == nil
