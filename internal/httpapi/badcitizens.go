@@ -6,56 +6,42 @@ import (
 )
 
 // getBadCitizens answers GET /v1/bad-citizens.
-func (s *Server) getBadCitizens(x *exchange) error {
-	format, since, err := x.badCitizensQuery()
+func (s *Server) getBadCitizens(q *question, a *answer) error {
+	format, since, err := badCitizensQuery(q)
 	if err != nil {
 		return err
 	}
-	answer, basis, err := s.service.BadCitizens(x.ctx, x.readOptions())
+	list, basis, err := s.service.BadCitizens(q.ctx, q.read)
+	a.rest(basis)
 	if err != nil {
-		return x.failWith(basis, err)
+		return err
 	}
-	edition, isNew := s.badCitizens[format].edition(answer)
+	edition, isNew := s.badCitizens[format].edition(list)
 	if isNew {
 		for i := range s.badCitizens {
-			s.badCitizens[i].forget(answer.Version)
+			s.badCitizens[i].forget(list.Version)
 		}
 	}
-	contentType := badCitizensFormats[format].contentType
-	x.rest(basis)
-	if had, err := x.clientHas(edition.etag); had {
-		return err // and nobody has to render the list
+	// Nothing is rendered here: a client that has this version needs no body.
+	body := sharedBody(edition)
+	if a.since, a.follows = parseSince(since); a.follows {
+		body = badCitizensSince{edition, a.since}
 	}
-	if from, ok := parseSince(since); ok {
-		if from == edition.hash && x.mayWait() {
-			return errUnchanged
-		}
-		if delta := edition.delta(from); delta != nil {
-			x.w.Header()["Delta-Base"] = []string{formatETag(from)}
-			return x.sendBody(contentType, delta)
-		}
-	}
-	return x.sendBody(contentType, edition.whole())
+	a.share(badCitizensFormats[format].contentType, edition.hash, body)
+	return nil
 }
 
 // badCitizensQuery returns the index of the format asked for, and the version to
 // tell the changes since.
-func (x *exchange) badCitizensQuery() (format int, since string, err error) {
-	if x.r.URL.RawQuery == "" {
-		return 0, "", nil
-	}
-	values, err := x.query("format", "since")
+func badCitizensQuery(q *question) (format int, since string, err error) {
+	name, err := q.single("format")
 	if err != nil {
 		return 0, "", err
 	}
-	name, err := single(values, "format")
-	if err != nil {
+	if since, err = q.single("since"); err != nil {
 		return 0, "", err
 	}
-	if since, err = single(values, "since"); err != nil {
-		return 0, "", err
-	}
-	if values.Has("format") {
+	if q.query.Has("format") {
 		for format = range badCitizensFormats {
 			if badCitizensFormats[format].name == name {
 				break
@@ -65,28 +51,25 @@ func (x *exchange) badCitizensQuery() (format int, since string, err error) {
 			return 0, "", badRequest(fmt.Sprintf("format %q is none of json, text, nginx, ipset", name))
 		}
 	}
-	if values.Has("since") && badCitizensFormats[format].delta == nil {
+	if q.query.Has("since") && badCitizensFormats[format].delta == nil {
 		return 0, "", badRequest(fmt.Sprintf("format %q cannot tell what has changed: leave out \"since\", or ask for json, text or ipset", name))
 	}
 	return format, since, nil
 }
 
 // getBadCitizen answers GET /v1/bad-citizens/{ip}.
-func (s *Server) getBadCitizen(x *exchange) error {
-	ip, err := x.param()
+func (s *Server) getBadCitizen(q *question, a *answer) error {
+	known, basis, err := s.service.BadCitizen(q.ctx, q.name, q.read)
+	a.rest(basis)
 	if err != nil {
 		return err
 	}
-	answer, basis, err := s.service.BadCitizen(x.ctx, ip, x.readOptions())
-	if err != nil {
-		return x.failWith(basis, err)
+	dst := append(a.buf[:0], `{"ip":"`...)
+	dst = known.Addr.AppendTo(dst)
+	dst = strconv.AppendBool(append(dst, `","listed":`...), known.Listed)
+	if known.Listed {
+		dst = appendBadCitizen(append(dst, `,"entry":`...), &known.Entry)
 	}
-	dst := append(x.body[:0], `{"ip":"`...)
-	dst = answer.Addr.AppendTo(dst)
-	dst = strconv.AppendBool(append(dst, `","listed":`...), answer.Listed)
-	if answer.Listed {
-		dst = appendBadCitizen(append(dst, `,"entry":`...), &answer.Entry)
-	}
-	x.body = append(dst, "}\n"...)
-	return x.answer(basis, contentJSON, x.body)
+	a.compose(contentJSON, append(dst, "}\n"...))
+	return nil
 }

@@ -43,7 +43,6 @@ type badCitizensEdition struct {
 	answer   shops.BadCitizensAnswer
 	hash     uint64
 	count    int // of entries
-	etag     []string
 
 	once   sync.Once
 	bodyOf *rendering
@@ -94,7 +93,6 @@ func (v *badCitizensVersions) edition(answer shops.BadCitizensAnswer) (e *badCit
 	if n := len(v.hashes); n > 2*shops.MaxVersions {
 		v.hashes = slices.Clone(v.hashes[n-shops.MaxVersions:])
 	}
-	e.etag = []string{formatETag(e.hash)}
 	v.current = e
 	return e, true
 }
@@ -109,7 +107,7 @@ func (v *badCitizensVersions) forget(newest shops.Version) {
 	}
 	if _, asNew := v.current.answer.Version.Since(newest); !asNew {
 		e := v.current // requests may still read it
-		v.current = &badCitizensEdition{versions: v, answer: e.answer, hash: e.hash, count: e.count, etag: e.etag}
+		v.current = &badCitizensEdition{versions: v, answer: e.answer, hash: e.hash, count: e.count}
 	}
 }
 
@@ -151,21 +149,39 @@ func (v *badCitizensVersions) weigh(step []shops.BlocklistChange) (hash uint64, 
 	return hash, count
 }
 
-// whole returns the list itself. Who comes while it is rendered waits: a body made
-// once for all is sooner there than many made at the same time.
-func (e *badCitizensEdition) whole() *rendering {
+var _, _ sharedBody = (*badCitizensEdition)(nil), badCitizensSince{}
+
+// rendered implements sharedBody: it returns the list itself. Whoever comes while the
+// list is rendered waits: a body made once for all is sooner there than many made at the
+// same time.
+func (e *badCitizensEdition) rendered() *rendering {
 	e.once.Do(func() {
 		v := e.versions
 		v.mu.Lock()
 		size := v.size
 		v.mu.Unlock()
 		body := v.format.render(e.answer.Blocklist.Entries(e.answer.Now), size+size/64)
-		e.bodyOf = &rendering{body: body, etag: e.etag, work: &v.work}
+		e.bodyOf = &rendering{body: body, hash: e.hash, work: &v.work}
 		v.mu.Lock()
 		v.size = len(body)
 		v.mu.Unlock()
 	})
 	return e.bodyOf
+}
+
+// badCitizensSince is what an edition has changed since the version with the hash from.
+type badCitizensSince struct {
+	edition *badCitizensEdition
+	from    uint64
+}
+
+// rendered implements sharedBody: it returns the list itself if a delta is not known, or
+// would be longer.
+func (c badCitizensSince) rendered() *rendering {
+	if delta := c.edition.delta(c.from); delta != nil {
+		return delta
+	}
+	return c.edition.rendered()
 }
 
 // delta returns what makes this version of the one with a hash; nil if that is not
@@ -183,7 +199,7 @@ func (e *badCitizensEdition) delta(from uint64) *rendering {
 	var r *rendering
 	if len(changes) <= max(smallDelta, e.count) {
 		if body := e.versions.format.delta(nil, e.deltaOf(from, changes)); body != nil || len(changes) == 0 {
-			r = &rendering{body: body, etag: e.etag, work: &e.versions.work}
+			r = &rendering{body: body, hash: e.hash, isDelta: true, from: from, work: &e.versions.work}
 		}
 	}
 	if e.deltas == nil || len(e.deltas) == maxDeltas {

@@ -1,17 +1,12 @@
 package httpapi
 
 import (
-	"errors"
 	"math/rand/v2"
 	"time"
 
 	"magellan/internal/discovery"
 	"magellan/internal/shops"
 )
-
-// errUnchanged is what a handler ends in when the client has its answer already
-// and is content to wait for another. Nothing has been written then.
-var errUnchanged = errors.New("the client has this answer already")
 
 // dependencies are what an answer is made of that somebody waits for another of. Each
 // answer says it anew: a shop that moves depends on another datacenter.
@@ -23,8 +18,6 @@ type dependencies struct {
 	// begun: a watch was begun since the answer was looked at, so that it must be
 	// looked at again.
 	begun bool
-	// over: nobody waits any longer; an answer the client has is a 304.
-	over bool
 	// retry is the last pause of retryIn, 0 if ZooKeeper could be asked last.
 	retry time.Duration
 }
@@ -46,6 +39,13 @@ func (d *dependencies) retryIn() time.Duration {
 
 // answered notes that ZooKeeper was not away.
 func (d *dependencies) answered() { d.retry = 0 }
+
+// follow watches what an answer rests on, or the error in its place.
+func (d *dependencies) follow(a *answer) {
+	if a.rests {
+		d.on(a.basis.Depends)
+	}
+}
 
 // on watches what the answer depends on.
 func (d *dependencies) on(is discovery.Depends) {

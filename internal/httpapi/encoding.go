@@ -28,9 +28,10 @@ var encodingGzip = []string{"gzip"}
 // replica, whatever their encoders make of it.
 const gzipSuffix = `-gzip"`
 
-// appendGzipTag appends the entity tag of what is compressed, by that of what is not.
-func appendGzipTag(dst []byte, etag string) []byte {
-	return append(append(dst, etag[:len(etag)-1]...), gzipSuffix...)
+// appendGzipTag appends the entity tag that the body with this hash has when it is
+// compressed.
+func appendGzipTag(dst []byte, hash uint64) []byte {
+	return append(appendHex64(append(dst, '"'), hash), gzipSuffix...)
 }
 
 // compressors are the writers for bodies that are composed for one request. Each

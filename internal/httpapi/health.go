@@ -8,33 +8,35 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
-var openAPIRendering = newRendering(openAPI, new(sync.Mutex))
-
+// Answers that never change. Each is compressed under its own lock.
 var (
-	healthy = []byte(`{"status":"ok"}` + "\n")
-	ready   = []byte(`{"status":"ready"}` + "\n")
-	noStore = []string{"no-store"}
+	openAPIBody = newRendering(openAPI, new(sync.Mutex))
+	healthyBody = newRendering([]byte(`{"status":"ok"}`+"\n"), new(sync.Mutex))
+	readyBody   = newRendering([]byte(`{"status":"ready"}`+"\n"), new(sync.Mutex))
 )
 
 // getHealth answers GET /healthz: the process answers at all.
-func (s *Server) getHealth(x *exchange) error {
-	x.w.Header()["Cache-Control"] = noStore
-	return x.send(contentJSON, healthy)
+func (s *Server) getHealth(_ *question, a *answer) error {
+	a.noStore = true
+	a.share(contentJSON, healthyBody.hash, healthyBody)
+	return nil
 }
 
 // getReadiness answers GET /readyz: whether to send requests here.
-func (s *Server) getReadiness(x *exchange) error {
-	x.w.Header()["Cache-Control"] = noStore
+func (s *Server) getReadiness(_ *question, a *answer) error {
+	a.noStore = true
 	if s.drain.begun() {
 		return &requestError{kindNotReady, "shutting down"}
 	}
 	if err := s.cfg.Ready(); err != nil {
 		return &requestError{kindNotReady, err.Error()}
 	}
-	return x.send(contentJSON, ready)
+	a.share(contentJSON, readyBody.hash, readyBody)
+	return nil
 }
 
 // getOpenAPI answers GET /openapi.json.
-func (s *Server) getOpenAPI(x *exchange) error {
-	return x.sendKept(contentJSON, openAPIRendering)
+func (s *Server) getOpenAPI(_ *question, a *answer) error {
+	a.share(contentJSON, openAPIBody.hash, openAPIBody)
+	return nil
 }

@@ -29,6 +29,16 @@ type timedContext struct {
 
 var _ context.Context = (*lazyContext)(nil)
 
+// renewed returns a context with this parent and deadline: c, unless there is none or
+// somebody has waited for it.
+func (c *lazyContext) renewed(parent context.Context, deadline time.Time) *lazyContext {
+	if c == nil || c.end() {
+		c = new(lazyContext)
+	}
+	c.parent, c.deadline = parent, deadline
+	return c
+}
+
 // Deadline implements [context.Context].
 func (c *lazyContext) Deadline() (time.Time, bool) { return c.deadline, true }
 

@@ -24,6 +24,8 @@ type poll struct {
 	// nanoseconds of Unix time; 0 where that is unknown.
 	learnt atomic.Int64
 	waited time.Duration
+	// over: nobody waits any longer; an answer that the client has is a 304.
+	over bool
 }
 
 // Changed implements discovery.Observer.
@@ -42,9 +44,6 @@ func (p *poll) Changed(at time.Time) {
 // looks for nothing else on the connection, so not for its end, and afterwards
 // reads what is left of it with the time that a wait has taken off.
 func (x *exchange) mayWait() bool {
-	if x.depends != nil {
-		return !x.depends.over
-	}
 	prefer := x.r.Header["Prefer"]
 	if prefer == nil || !x.route.waits || x.r.ContentLength != 0 {
 		return false
@@ -53,16 +52,14 @@ func (x *exchange) mayWait() bool {
 	return ok && wait > 0
 }
 
-// longPoll goes on after a first run of the handler that ended in errUnchanged.
+// longPoll goes on after a first answer that the client has already.
 func (x *exchange) longPoll() error {
-	s := x.server
+	s, q, a := x.server, &x.question, &x.answer
 	if s.drain.begun() {
-		x.again() // this is not the answer that its header tells of
 		return errDraining
 	}
 	if s.waiting.polls.Add(1) > int64(s.cfg.MaxPolls) {
 		s.waiting.polls.Add(-1)
-		x.again() // this is not the answer that its header tells of
 		return &requestError{kindOverloaded, fmt.Sprintf("%d requests wait for a change already; ask without Prefer: wait, or elsewhere", s.cfg.MaxPolls)}
 	}
 	defer s.waiting.polls.Add(-1)
@@ -71,10 +68,8 @@ func (x *exchange) longPoll() error {
 	wait = min(wait, s.cfg.MaxWait)
 	p := &poll{wait: wait, woken: make(chan struct{}, 1), drained: s.drain.group()}
 	p.service, p.observer = s.service, p
-	x.depends = &p.dependencies
 	defer func() {
 		p.stop()
-		x.depends = nil
 		x.waited = p.waited
 	}()
 	header := x.w.Header()
@@ -88,32 +83,33 @@ func (x *exchange) longPoll() error {
 		learnt := p.learnt.Swap(0)
 		// net/http's bound on writing counts from the request; an answer has its own.
 		_ = control.SetWriteDeadline(time.Now().Add(s.cfg.WriteTimeout))
-		x.again()
 		if s.drain.begun() {
 			header["Connection"] = closeConnection
 		}
-		err := x.route.handle(x)
+		x.ctx = x.ctx.renewed(x.r.Context(), time.Now().Add(s.cfg.RequestTimeout))
+		q.ctx = x.ctx
+		a.reset(maxKeptBody)
+		err := x.route.handle(q, a)
+		p.follow(a)
 		pause := time.Until(end)
-		if err == errUnchanged {
+		switch unchanged := err == nil && x.unchanged(); {
+		case unchanged && !p.over && !p.nothing():
 			p.answered()
-		}
-		switch {
-		case err == errUnchanged && p.nothing():
-			p.over = true
-			continue
-		case err == errUnchanged && p.begun:
-			continue // what changed before it was watched shows now
-		case err == errUnchanged:
+			if p.begun {
+				continue // what changed before it was watched shows now
+			}
 			if in, ok := p.expiresIn(); ok {
 				pause = min(pause, in)
 			}
 		case err != nil && passing(err) && !p.over:
 			pause = min(pause, p.retryIn())
+		case err != nil:
+			return err
 		default:
-			if learnt != 0 && err == nil {
+			if learnt != 0 {
 				s.metrics.propagation.poll.Observe(time.Since(time.Unix(0, learnt)).Seconds())
 			}
-			return err
+			return x.writeAnswer()
 		}
 		if err := p.pause(x, pause, end); err != nil {
 			return err
@@ -148,18 +144,4 @@ func (p *poll) pause(x *exchange, d time.Duration, end time.Time) error {
 		}
 		return nil
 	}
-}
-
-// again prepares for a further run of the handler.
-func (x *exchange) again() {
-	header := x.w.Header()
-	delete(header, "Etag")
-	delete(header, "Age")
-	delete(header, "X-Cache")
-	x.cached = nil
-	delete(header, "X-Zxid")
-	if x.ctx == nil || x.ctx.end() {
-		x.ctx = new(lazyContext)
-	}
-	x.ctx.parent, x.ctx.deadline = x.r.Context(), time.Now().Add(x.server.cfg.RequestTimeout)
 }

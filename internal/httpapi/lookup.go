@@ -6,10 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
-	"net/http"
-	"os"
-	"strings"
 	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -25,17 +21,13 @@ const (
 	// each byte of which may take three when characters beyond ASCII are
 	// written as \u escapes.
 	maxLookupBody = 8 << 20
-	// maxTrusted is how much memory a body gets by its announced length, in bytes:
-	// 4,000 names of 12 letters. A longer one gets more as it comes, so that
-	// nobody takes memory by announcing what is never sent.
-	maxTrusted = 64 << 10
 	// maxKeptLookup bounds the memory a lookup leaves for the next, in bytes
 	// for each of its buffers.
 	maxKeptLookup = 1 << 20
 )
 
-// lookup is the memory of one POST /v1/shops/lookup. Unlike an [exchange] it is
-// not needed after the handler has returned, so a pool may have it.
+// lookup is the memory of one POST /v1/shops/lookup. Unlike an [exchange] it is not
+// needed any more once the answer has been written, so a pool may have it then.
 type lookup struct {
 	request bytes.Buffer
 	decoder jsontext.Decoder
@@ -59,69 +51,31 @@ func (l *lookup) free() {
 }
 
 // lookupShops answers POST /v1/shops/lookup.
-func (s *Server) lookupShops(x *exchange) error {
+func (s *Server) lookupShops(q *question, a *answer) error {
 	l := lookups.Get().(*lookup)
-	defer l.free()
-	if err := l.read(x); err != nil {
+	if err := l.run(s, q, a); err != nil {
+		l.free()
+		return err
+	}
+	a.lend(contentJSON, l.body, l)
+	return nil
+}
+
+// run reads the names, looks them up and composes the body.
+func (l *lookup) run(s *Server, q *question, a *answer) error {
+	l.request.Reset()
+	if err := q.body.readBody(&l.request, maxLookupBody); err != nil {
 		return err
 	}
 	if err := l.parse(); err != nil {
 		return err
 	}
-	meta, err := s.service.Lookup(x.ctx, l.names, x.readOptions(), l.results)
+	meta, err := s.service.Lookup(q.ctx, l.names, q.read, l.results)
+	a.rest(discovery.Basis{Meta: meta})
 	if err != nil {
-		return x.failWith(discovery.Basis{Meta: meta}, err)
-	}
-	l.compose(s)
-	return x.answer(discovery.Basis{Meta: meta}, contentJSON, l.body)
-}
-
-// read reads the request's body.
-func (l *lookup) read(x *exchange) error {
-	if err := checkContent(x.r.Header); err != nil {
 		return err
 	}
-	l.request.Reset()
-	if x.r.ContentLength > maxLookupBody {
-		return tooLarge(x)
-	}
-	if announced := int(x.r.ContentLength); announced > 0 {
-		// One byte more than there is: ReadFrom need not grow to see the end.
-		l.request.Grow(min(announced, maxTrusted) + bytes.MinRead)
-	}
-	n, err := l.request.ReadFrom(io.LimitReader(x.r.Body, maxLookupBody+1))
-	switch {
-	case n > maxLookupBody:
-		return tooLarge(x)
-	case err == nil:
-		return nil
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		x.w.Header()["Connection"] = closeConnection
-		return &requestError{kindSlowBody, "the body did not come in time"}
-	default:
-		x.w.Header()["Connection"] = closeConnection
-		return badRequest("the body cannot be read: " + err.Error())
-	}
-}
-
-func tooLarge(x *exchange) error {
-	x.w.Header()["Connection"] = closeConnection // the rest of it is not read
-	return &requestError{kindBodyTooLarge, fmt.Sprintf("the body has more than %d bytes; ask in several requests", maxLookupBody)}
-}
-
-// checkContent refuses what is certainly no JSON. A missing Content-Type is
-// taken for it.
-func checkContent(header http.Header) error {
-	if encoding := header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return &requestError{kindMediaType, fmt.Sprintf("Content-Encoding %q is not understood; send the body as it is", encoding)}
-	}
-	sent := header.Get("Content-Type")
-	if sent == "" || sent == "application/json" {
-		return nil
-	}
-	if mediaType, _, err := mime.ParseMediaType(sent); err != nil || mediaType != "application/json" {
-		return &requestError{kindMediaType, fmt.Sprintf("Content-Type %q is not application/json; with curl, --json instead of -d sends it", sent)}
-	}
+	l.compose(s)
 	return nil
 }
 

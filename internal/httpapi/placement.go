@@ -7,30 +7,27 @@ import (
 )
 
 // getPlacement answers GET /v1/placement.
-func (s *Server) getPlacement(x *exchange) error {
-	values, err := x.query("shop", "policy", "exclude", "prefer")
+func (s *Server) getPlacement(q *question, a *answer) error {
+	shop, err := q.single("shop")
 	if err != nil {
 		return err
 	}
-	shop, err := single(values, "shop")
-	if err != nil {
-		return err
-	}
-	if !values.Has("shop") {
+	if !q.query.Has("shop") {
 		return badRequest(`query parameter "shop" is missing: the name of the new shop`)
 	}
-	policy, err := single(values, "policy")
+	policy, err := q.single("policy")
 	if err != nil {
 		return err
 	}
-	placement, basis, err := s.service.Place(x.ctx, shops.PlacementRequest{
-		Shop: shop, Policy: shops.Policy(policy), Exclude: values["exclude"], Prefer: values["prefer"],
-	}, x.readOptions())
+	placement, basis, err := s.service.Place(q.ctx, shops.PlacementRequest{
+		Shop: shop, Policy: shops.Policy(policy), Exclude: q.query["exclude"], Prefer: q.query["prefer"],
+	}, q.read)
+	a.rest(basis)
 	if err != nil {
-		return x.failWith(basis, &placementError{err, placement.Rejected})
+		return &placementError{err, placement.Rejected}
 	}
-	x.body = appendPlacement(x.body[:0], &placement)
-	return x.answer(basis, contentJSON, x.body)
+	a.compose(contentJSON, appendPlacement(a.buf[:0], &placement))
+	return nil
 }
 
 func appendPlacement(dst []byte, p *shops.Placement) []byte {

@@ -164,25 +164,18 @@ func (k *problemKind) document(detail string, rejected []rejection) []byte {
 	return body.Bytes()
 }
 
-// fail answers with err's problem document. A client that has gone gets none.
-func (x *exchange) fail(err error) {
-	if err == errHungUp || errors.Is(err, context.Canceled) && x.r.Context().Err() != nil {
-		x.gone = true
-		return
-	}
+// explain makes a the problem document of err. What a rests on stays if the problem
+// says something about the data: that a shop does not exist is known as of some age,
+// too.
+func (s *Server) explain(a *answer, err error, requestID string) *problemKind {
 	kind := kindOf(err)
-	detail, retryAfter := err.Error(), kind.retryAfter
+	detail := err.Error()
 	switch kind {
-	case kindNoRoute:
-		detail = "this API has no such path; /openapi.json lists what there is"
-	case kindMethod:
-		detail = x.r.Method + " is not among this path's methods: " + x.w.Header().Get("Allow")
 	case kindTimeout:
-		detail = x.server.timeoutDetail()
-	case kindDraining:
-		retryAfter = x.server.drain.retryAfter()
+		detail = s.timeoutDetail()
 	case kindInternal:
-		x.server.cfg.Logger.LogAttrs(context.Background(), slog.LevelError, "request failed", x.logID(), slog.Any("err", err))
+		s.cfg.Logger.LogAttrs(context.Background(), slog.LevelError, "request failed",
+			slog.String("request_id", strings.Clone(requestID)), slog.Any("err", err))
 		detail = "this is a bug in magellan; the log has more under this request's X-Request-Id"
 	}
 	var rejected []rejection
@@ -192,20 +185,9 @@ func (x *exchange) fail(err error) {
 			rejected = append(rejected, rejection{r.Datacenter, r.Region, string(r.Reason)})
 		}
 	}
-	header := x.w.Header()
-	header["Content-Type"] = contentProblem
-	if retryAfter != "" {
-		header["Retry-After"] = []string{retryAfter}
-	}
-	_ = x.write(kind.status, kind.document(detail, rejected))
-}
-
-// failWith is an error with the basis it came with. Where it says something about the
-// data it has meta data: that a shop does not exist is known as of some age, too.
-func (x *exchange) failWith(basis discovery.Basis, err error) error {
-	x.depend(basis.Depends)
-	if kindOf(err).answers {
-		x.setMeta(basis.Meta)
-	}
-	return err
+	a.status, a.contentType, a.kept = kind.status, contentProblem, nil
+	a.body = kind.document(detail, rejected)
+	a.hash = hashOf(a.body)
+	a.rests = a.rests && kind.answers
+	return kind
 }

@@ -6,17 +6,25 @@ import (
 	"time"
 )
 
-// rendering is a body that is kept, with the header value made from it.
+// rendering is a body that is kept.
 type rendering struct {
 	body []byte
-	etag []string
-	zip  atomic.Pointer[[]byte] // the body compressed, once somebody has asked for that
-	work *sync.Mutex            // the cache's
+	hash uint64 // of what it stands for: its ETag
+	// isDelta: the body is what has changed since the version with the hash from.
+	isDelta bool
+	from    uint64
+	zip     atomic.Pointer[[]byte] // the body compressed, once somebody has asked for that
+	work    *sync.Mutex            // the cache's
 }
 
+var _ sharedBody = (*rendering)(nil)
+
 func newRendering(body []byte, work *sync.Mutex) *rendering {
-	return &rendering{body: body, etag: []string{string(appendETag(nil, body))}, work: work}
+	return &rendering{body: body, hash: hashOf(body), work: work}
 }
+
+// rendered implements sharedBody.
+func (r *rendering) rendered() *rendering { return r }
 
 // compressed returns the body compressed, which is done once for all who ask.
 func (r *rendering) compressed() []byte {

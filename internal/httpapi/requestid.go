@@ -28,8 +28,7 @@ func (x *exchange) requestIDOf(r *http.Request) []string {
 	if sent := r.Header["X-Request-Id"]; len(sent) == 1 && saneRequestID(sent[0]) {
 		return sent
 	}
-	x.requestID[0] = view(x.id.appendNext(x.idBytes[:0]))
-	return x.requestID[:]
+	return x.values.requestID(&x.id)
 }
 
 // saneRequestID keeps what could break out of a log line, or fill one, out of

@@ -8,67 +8,69 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// route is one path of the API.
+// route is one path of the API, with one method. Where that is GET, there is HEAD.
 type route struct {
-	path    string
+	method, path string
+	// handle answers the questions that are asked of the route; nil if it answers in
+	// another way.
+	handle  handler
 	metrics *routeMetrics
-	handle  func(*exchange) error
+	// named: the last element of the path is a name.
+	named bool
 	// waits: the answer says what it depends on, so that a client can wait for another.
 	waits bool
-	// bare: it takes no query parameter.
-	bare bool
+	// query has the parameters that the query may have. Others are refused wherever the
+	// answer is about data: who asks for /v1/regions?format=text, or for a shop with
+	// ?max-age=5, believes that it counts.
+	query []string
+	// anyQuery: the query may be anything, as nothing depends on it.
+	anyQuery bool
 }
 
-// addRoutes is the list of all routes, the paths as openapi.json has them. Where
-// GET is, there is HEAD.
-//
-// A query parameter that is not known is refused wherever the answer is about data: who
-// asks for /v1/regions?format=text, or for a shop with ?max-age=5, believes that it
-// counts. /healthz and its like take any: nothing depends on it there.
+// addRoutes is the list of all routes, the paths as openapi.json has them.
 func (s *Server) addRoutes() {
-	for _, r := range []struct {
-		method, path string
-		handle       func(*exchange) error
-		waits, bare  bool
-	}{
-		{http.MethodGet, "/v1/shops/{shop}", s.getShop, true, true},
-		{http.MethodPost, "/v1/shops/lookup", s.lookupShops, false, true},
-		{http.MethodGet, "/v1/placement", s.getPlacement, true, false},
-		{http.MethodGet, "/v1/regions", s.getRegions, true, true},
-		{http.MethodGet, "/v1/regions/{region}", s.getRegion, true, true},
-		{http.MethodGet, "/v1/datacenters", s.getDatacenters, true, true},
-		{http.MethodGet, "/v1/datacenters/{datacenter}", s.getDatacenter, true, true},
-		{http.MethodGet, "/v1/bad-citizens", s.getBadCitizens, true, false},
-		{http.MethodGet, "/v1/bad-citizens/{ip}", s.getBadCitizen, true, true},
-		{http.MethodGet, "/v1/watch", s.watch, false, false},
-		{http.MethodGet, "/healthz", s.getHealth, false, false},
-		{http.MethodGet, "/readyz", s.getReadiness, false, false},
-		{http.MethodGet, "/openapi.json", s.getOpenAPI, false, false},
+	for _, r := range []*route{
+		{method: http.MethodGet, path: "/v1/shops/{shop}", handle: s.getShop, waits: true},
+		{method: http.MethodPost, path: "/v1/shops/lookup", handle: s.lookupShops},
+		{method: http.MethodGet, path: "/v1/placement", handle: s.getPlacement, waits: true, query: []string{"shop", "policy", "exclude", "prefer"}},
+		{method: http.MethodGet, path: "/v1/regions", handle: s.getRegions, waits: true},
+		{method: http.MethodGet, path: "/v1/regions/{region}", handle: s.getRegion, waits: true},
+		{method: http.MethodGet, path: "/v1/datacenters", handle: s.getDatacenters, waits: true},
+		{method: http.MethodGet, path: "/v1/datacenters/{datacenter}", handle: s.getDatacenter, waits: true},
+		{method: http.MethodGet, path: "/v1/bad-citizens", handle: s.getBadCitizens, waits: true, query: []string{"format", "since"}},
+		{method: http.MethodGet, path: "/v1/bad-citizens/{ip}", handle: s.getBadCitizen, waits: true},
+		{method: http.MethodGet, path: "/healthz", handle: s.getHealth, anyQuery: true},
+		{method: http.MethodGet, path: "/readyz", handle: s.getReadiness, anyQuery: true},
+		{method: http.MethodGet, path: "/openapi.json", handle: s.getOpenAPI, anyQuery: true},
 	} {
-		route := &route{path: r.path, metrics: s.metrics.route(r.path), handle: r.handle, waits: r.waits, bare: r.bare}
+		s.addRoute(r, func(x *exchange, c echo.Context) error {
+			if err := x.readQuestion(c); err != nil {
+				return err
+			}
+			return x.serve()
+		})
 		if r.waits {
-			s.watched[r.path] = route
+			s.watched[r.path] = r
 		}
-		s.slashes = max(s.slashes, strings.Count(r.path, "/"))
-		path := strings.NewReplacer("{", ":", "}", "").Replace(r.path)
-		handler := func(c echo.Context) error {
-			x := exchangeOf(c)
-			x.route, x.echo = route, c
-			if route.bare && x.r.URL.RawQuery != "" {
-				if _, err := x.query(); err != nil {
-					return err
-				}
-			}
-			err := route.handle(x)
-			if err == errUnchanged {
-				err = x.longPoll()
-			}
-			return err
-		}
-		s.echo.Add(r.method, path, handler)
-		if r.method == http.MethodGet {
-			s.echo.Add(http.MethodHead, path, handler)
-		}
+	}
+	// A stream has no question of its own: it asks those of its keys.
+	s.addRoute(&route{method: http.MethodGet, path: "/v1/watch"}, func(x *exchange, _ echo.Context) error { return s.watch(x) })
+}
+
+// addRoute has Echo call serve for the requests of a route.
+func (s *Server) addRoute(r *route, serve func(*exchange, echo.Context) error) {
+	r.metrics = s.metrics.route(r.path)
+	r.named = strings.HasSuffix(r.path, "}")
+	s.slashes = max(s.slashes, strings.Count(r.path, "/"))
+	path := strings.NewReplacer("{", ":", "}", "").Replace(r.path)
+	handler := func(c echo.Context) error {
+		x := exchangeOf(c)
+		x.route = r
+		return serve(x, c)
+	}
+	s.echo.Add(r.method, path, handler)
+	if r.method == http.MethodGet {
+		s.echo.Add(http.MethodHead, path, handler)
 	}
 }
 
@@ -89,23 +91,3 @@ func rawPath(u *url.URL) string {
 
 // exchangeOf returns the exchange that ServeHTTP put under Echo's context.
 func exchangeOf(c echo.Context) *exchange { return c.Response().Writer.(*exchange) }
-
-// param returns the path's only parameter, percent-decoded once.
-//
-// Echo routes by the path as it was sent where decoding and encoding it again
-// gives something else, and by the decoded path otherwise; net/url says which
-// by RawPath. A name decoded twice would be another shop's.
-func (x *exchange) param() (string, error) {
-	if x.echo == nil {
-		return x.name, nil
-	}
-	value := x.echo.ParamValues()[0]
-	if x.r.URL.RawPath == "" {
-		return value, nil
-	}
-	decoded, err := url.PathUnescape(value)
-	if err != nil {
-		return "", badRequest("the path's last element is not percent-encoded as a URL wants it: " + err.Error())
-	}
-	return decoded, nil
-}

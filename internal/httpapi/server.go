@@ -194,7 +194,7 @@ type Server struct {
 	vary struct{ always, encoded []string }
 
 	compressors compressors
-	questions   questions
+	shared      sharedQuestions
 	access      *accessLog // nil: none
 	proxies     proxies
 	// slashes is how many of them a route's path has at most.
@@ -215,7 +215,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New(), watched: make(map[string]*route), compressors: newCompressors(), goodbyeTime: goodbyeTime, accessLast: accessLast}
 	s.drain.init()
-	s.questions.init()
+	s.shared.init()
 	s.proxies = proxies{cfg.TrustedProxies, cfg.TrustUnix}
 	if s.metrics, err = newMetrics(s, cfg.Registerer); err != nil {
 		return nil, err

@@ -10,20 +10,17 @@ import (
 
 // getShop answers GET /v1/shops/{shop}: the route that all the care about
 // allocations is for.
-func (s *Server) getShop(x *exchange) error {
-	name, err := x.param()
+func (s *Server) getShop(q *question, a *answer) error {
+	found, basis, err := s.service.Shop(q.ctx, q.name, q.read)
+	a.rest(basis)
+	if errors.Is(err, discovery.ErrNotFound) {
+		err = fmt.Errorf("shop %q: %w", q.name, discovery.ErrNotFound)
+	}
 	if err != nil {
 		return err
 	}
-	answer, basis, err := s.service.Shop(x.ctx, name, x.readOptions())
-	if errors.Is(err, discovery.ErrNotFound) {
-		err = fmt.Errorf("shop %q: %w", name, discovery.ErrNotFound)
-	}
-	if err != nil {
-		return x.failWith(basis, err)
-	}
-	x.body = append(appendShop(append(x.body[:0], '{'), &answer), "}\n"...)
-	return x.answer(basis, contentJSON, x.body)
+	a.compose(contentJSON, append(appendShop(append(a.buf[:0], '{'), &found), "}\n"...))
+	return nil
 }
 
 // appendShop appends the members of a shop's answer, without the braces.

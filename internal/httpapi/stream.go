@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"sync"
@@ -49,9 +48,10 @@ type stream struct {
 	hash  uint64
 	woken chan struct{}
 
-	// inner runs the handlers of the keys' routes; recorder takes the answers.
-	inner    *exchange
-	recorder recorder
+	// question and answer are those of the key that is looked at.
+	question question
+	answer   answer
+	ctx      *lazyContext
 
 	queue *outQueue
 	out   bytes.Buffer
@@ -59,28 +59,6 @@ type stream struct {
 
 	mu      sync.Mutex
 	pending []*streamKey
-}
-
-// recorder keeps an answer, but no copy of its body: what many streams watch is
-// in memory once. The body is good until the handler is run again.
-type recorder struct {
-	header http.Header
-	status int
-	body   []byte
-}
-
-func (r *recorder) Header() http.Header { return r.header }
-
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
-		r.status = status
-	}
-}
-
-// Write takes the whole body, as [exchange.write] gives it.
-func (r *recorder) Write(b []byte) (int, error) {
-	r.body = b
-	return len(b), nil
 }
 
 func (s *stream) changed(k *streamKey) {
@@ -119,7 +97,7 @@ func (s *Server) watch(x *exchange) error {
 		x.w.Header()["Connection"] = closeConnection
 		return badRequest("a stream takes no body: what is to be watched stands in the query")
 	}
-	keys, err := x.streamKeys()
+	keys, err := s.streamKeys(x.ctx, x.r.URL.RawQuery)
 	if err != nil {
 		return err
 	}
@@ -147,9 +125,9 @@ func (s *Server) watch(x *exchange) error {
 		return nil
 	}
 	st := newStream(x, keys)
-	s.questions.join(keys)
+	s.shared.join(keys)
 	defer func() {
-		s.questions.leave(keys)
+		s.shared.leave(keys)
 		for _, k := range keys {
 			k.stop()
 		}
@@ -169,10 +147,6 @@ func newStream(x *exchange, keys []*streamKey) *stream {
 		x: x, keys: keys, hash: keysHash(keys), woken: make(chan struct{}, 1),
 		pending: make([]*streamKey, 0, len(keys)), queue: newOutQueue(x.conn),
 	}
-	st.recorder.header = make(http.Header, 8)
-	st.inner = newExchange(x.server, nil)
-	st.inner.w = &st.recorder
-	st.inner.r = (&http.Request{Method: http.MethodGet, URL: new(url.URL), Header: http.Header{}}).WithContext(x.r.Context())
 	for _, k := range keys {
 		k.stream, k.service, k.observer = st, x.server.service, k
 	}
@@ -314,9 +288,8 @@ func (s *stream) synced() error {
 // prefetch has the shops that are not in memory read together.
 func (s *stream) prefetch() {
 	if names := shopNames(s.keys); len(names) > 1 {
-		s.inner.again()
-		s.inner.ctx.parent = s.x.r.Context()
-		_, _ = s.x.server.service.Lookup(s.inner.ctx, names, discovery.ReadOptions{}, make([]shops.ShopResult, len(names)))
+		s.renew()
+		_, _ = s.x.server.service.Lookup(s.ctx, names, discovery.ReadOptions{}, make([]shops.ShopResult, len(names)))
 	}
 }
 

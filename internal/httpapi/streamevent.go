@@ -27,20 +27,20 @@ func (s *stream) look(k *streamKey, event string) (told bool, err error) {
 	for {
 		k.begun, k.due = false, time.Time{}
 		err := s.ask(k)
-		if err != nil && err != errUnchanged && passing(err) {
+		if err != nil && passing(err) {
 			k.due = time.Now().Add(k.retryIn())
 			if event != "" && k.state != 0 && errors.Is(err, discovery.ErrTooOld) {
 				// What the client has is no answer any more. The next one is, even if
 				// it is the same.
 				k.state = 0
-				s.inner.fail(err)
-				return true, s.answer(k, "unavailable")
+				s.explain(err)
+				return true, s.tell(k, "unavailable")
 			}
 			if event != "snapshot" || k.state != 0 {
 				return false, nil
 			}
-			s.inner.fail(err) // the client is to know that it has nothing
-			return true, s.answer(k, event)
+			s.explain(err) // the client is to know that it has nothing
+			return true, s.tell(k, event)
 		}
 		k.answered()
 		if k.begun {
@@ -49,16 +49,10 @@ func (s *stream) look(k *streamKey, event string) (told bool, err error) {
 		if in, ok := k.expiresIn(); ok {
 			k.due = time.Now().Add(in)
 		}
-		if err == errUnchanged {
-			return false, nil
-		}
 		if err != nil {
-			s.inner.fail(err)
+			s.explain(err)
 		}
-		state := problemState(s.recorder.body)
-		if s.recorder.status == http.StatusOK {
-			state = parseETag(s.recorder.header["Etag"][0])
-		}
+		state := stateOf(&s.answer)
 		if state == k.state {
 			return false, nil
 		}
@@ -66,44 +60,39 @@ func (s *stream) look(k *streamKey, event string) (told bool, err error) {
 		if event == "" {
 			return false, nil
 		}
-		return true, s.answer(k, event)
+		return true, s.tell(k, event)
 	}
 }
 
-// ask runs the handler of the key's route; the answer is in the recorder.
+// stateOf returns the state of a client that has an answer.
+func stateOf(a *answer) uint64 { return max(1, a.hash) }
+
+// ask asks a key's question. The answer is in s.answer.
 func (s *stream) ask(k *streamKey) error {
-	rec, in := &s.recorder, s.inner
-	clear(rec.header)
-	rec.header["X-Request-Id"] = s.x.w.Header()["X-Request-Id"]
-	rec.status, rec.body = 0, nil
-	if cap(in.body) > maxKeptEvent {
-		in.body = nil
-	}
-	in.status, in.route, in.depends, in.name = 0, k.route, &k.dependencies, k.name
-	in.r.URL.RawQuery = k.query()
-	delete(in.r.Header, "If-None-Match")
-	if k.state != 0 {
-		in.r.Header["If-None-Match"] = []string{formatETag(k.state)}
-	}
-	in.again()
-	if k.question != nil {
+	s.answer.reset(maxKeptEvent)
+	s.renew()
+	s.question = question{ctx: s.ctx, name: k.name, query: k.query()}
+	if k.shared != nil {
 		return s.askInTurn(k)
 	}
 	return s.handle(k)
 }
 
-// handle runs the handler of the key's route.
-func (s *stream) handle(k *streamKey) error { return k.route.handle(s.inner) }
+// renew gives the next question a deadline of its own.
+func (s *stream) renew() {
+	s.ctx = s.ctx.renewed(s.x.r.Context(), time.Now().Add(s.x.server.cfg.RequestTimeout))
+}
 
-func formatETag(state uint64) string { return `"` + string(appendHex64(nil, state)) + `"` }
+// handle runs the handler of the key's route, and watches what the answer depends on.
+func (s *stream) handle(k *streamKey) error {
+	err := k.route.handle(&s.question, &s.answer)
+	k.follow(&s.answer)
+	return err
+}
 
-// parseETag is the hash in an ETag of appendETag's.
-func parseETag(etag string) uint64 {
-	state, err := strconv.ParseUint(etag[1:len(etag)-1], 16, 64)
-	if err != nil {
-		panic(err) // we made it
-	}
-	return max(1, state)
+// explain makes err the answer.
+func (s *stream) explain(err error) {
+	s.x.server.explain(&s.answer, err, s.x.w.Header()["X-Request-Id"][0])
 }
 
 // event begins an event: its data follows, and close ends it.
@@ -128,25 +117,28 @@ func (s *stream) close(withID bool) {
 	s.out.WriteByte('\n')
 }
 
-// answer writes the event of an answer: what a GET would have answered. A long
-// body goes to the client from where it is.
-func (s *stream) answer(k *streamKey, event string) error {
-	rec := &s.recorder
+// tell writes the event of the answer to a key's question: what a GET would have been
+// answered. A long body goes to the client from where it is.
+func (s *stream) tell(k *streamKey, event string) error {
+	a := &s.answer
 	s.event(event)
 	dst := appendString(append(s.out.AvailableBuffer(), `{"key":`...), k.String())
-	dst = strconv.AppendInt(append(dst, `,"status":`...), int64(rec.status), 10)
-	for _, h := range [...]struct{ member, header string }{{"etag", "Etag"}, {"zxid", "X-Zxid"}, {"cache", "X-Cache"}} {
-		if v := rec.header[h.header]; v != nil {
-			dst = appendString(append(dst, `,"`+h.member+`":`...), v[0])
-		}
+	dst = strconv.AppendInt(append(dst, `,"status":`...), int64(a.statusCode()), 10)
+	member := `,"problem":`
+	if a.ok() {
+		member = `,"value":`
+		dst = appendHex64(append(dst, `,"etag":"\"`...), a.hash)
+		dst = append(dst, `\""`...)
 	}
-	member := `,"value":`
-	if rec.status != http.StatusOK {
-		member = `,"problem":`
+	if a.rests {
+		if a.basis.Zxid != 0 {
+			dst = append(appendZxid(append(dst, `,"zxid":"`...), a.basis.Zxid), '"')
+		}
+		dst = appendString(append(dst, `,"cache":`...), a.basis.Cache.String())
 	}
 	s.out.Write(append(dst, member...))
 	// Answers in JSON have one line.
-	body := bytes.TrimSuffix(rec.body, []byte{'\n'})
+	body := bytes.TrimSuffix(a.bytes(), []byte{'\n'})
 	if len(body) <= streamPiece {
 		s.out.Write(body)
 	} else if err := s.flush(0); err != nil {
@@ -194,9 +186,7 @@ func (s *stream) trim() {
 	if s.out.Len() == 0 && s.out.Cap() > maxIdleEvent {
 		s.out = bytes.Buffer{}
 	}
-	if cap(s.inner.body) > maxIdleEvent {
-		s.inner.body, s.recorder.body = nil, nil
-	}
+	s.answer.reset(maxIdleEvent)
 }
 
 // flush sends what has been written if it is more than over bytes.

@@ -26,7 +26,7 @@ type watchable struct {
 	topology bool
 	// since: the answer is what has changed since the one that the client has.
 	since bool
-	check func(s *Server, x *exchange, name string) error
+	check func(ctx context.Context, s *Server, name string) error
 	// needs is what the answer may be made of.
 	needs *need
 }
@@ -58,7 +58,7 @@ var (
 	}}
 )
 
-func checkName(_ *Server, _ *exchange, name string) error { return discovery.ValidateName(name) }
+func checkName(_ context.Context, _ *Server, name string) error { return discovery.ValidateName(name) }
 
 // watchables stand in groups of the same need: see [stream.findTooOld].
 var watchables = [...]watchable{
@@ -70,8 +70,8 @@ var watchables = [...]watchable{
 	{parameter: "datacenter", topology: true, path: "/v1/datacenters/{datacenter}", named: true, check: checkName, needs: needsDatacenter},
 	{parameter: "bad-citizens", path: "/v1/bad-citizens", needs: needsBlocklist},
 	{parameter: "bad-citizens-delta", path: "/v1/bad-citizens", since: true, needs: needsBlocklist},
-	{parameter: "bad-citizen", path: "/v1/bad-citizens/{ip}", named: true, needs: needsBlocklist, check: func(s *Server, x *exchange, ip string) error {
-		_, _, err := s.service.BadCitizen(x.ctx, ip, discovery.ReadOptions{})
+	{parameter: "bad-citizen", path: "/v1/bad-citizens/{ip}", named: true, needs: needsBlocklist, check: func(ctx context.Context, s *Server, ip string) error {
+		_, _, err := s.service.BadCitizen(ctx, ip, discovery.ReadOptions{})
 		if err != nil && passing(err) {
 			return nil // the key is good, and its first event says what is not
 		}
@@ -86,12 +86,12 @@ type streamKey struct {
 	what   *watchable
 	route  *route
 	name   string
-	// state is a hash of the answer that the client has: its ETag, or what takes
-	// its place where the answer is that there is none. 0: the client has nothing.
+	// state is the hash of the answer, or of the problem, that the client has. 0: the
+	// client has nothing.
 	state uint64
-	// question is what other streams may ask as well; nil where the answer is made
-	// of more than regions and datacenters.
-	question *question
+	// shared is the question if other streams may ask it as well; nil if the answer is
+	// made of more than regions and datacenters.
+	shared *sharedQuestion
 	// pending: it stands in the stream's list of what is to be looked at. Under
 	// the stream's lock.
 	pending bool
@@ -118,19 +118,19 @@ func (k *streamKey) String() string {
 	return k.what.parameter
 }
 
-// streamKeys reads what a stream is to watch, in the order of watchables and
-// of the query, each once.
-func (x *exchange) streamKeys() ([]*streamKey, error) {
+// streamKeys reads from a query what a stream is to watch, in the order of watchables
+// and of the query, each once.
+func (s *Server) streamKeys(ctx context.Context, rawQuery string) ([]*streamKey, error) {
 	parameters := make([]string, len(watchables))
 	for i := range watchables {
 		parameters[i] = watchables[i].parameter
 	}
-	values, err := x.query(parameters...)
+	values, err := parseQuery(rawQuery, parameters)
 	if err != nil {
 		return nil, err
 	}
 	var keys []*streamKey
-	most := x.server.cfg.MaxStreamKeys
+	most := s.cfg.MaxStreamKeys
 	for i := range watchables {
 		what := &watchables[i]
 		names := values[what.parameter]
@@ -152,11 +152,11 @@ func (x *exchange) streamKeys() ([]*streamKey, error) {
 				return nil, badRequest(fmt.Sprintf("more than %d keys for one stream: watch the others on another", most))
 			}
 			if what.named {
-				if err := what.check(x.server, x, name); err != nil {
+				if err := what.check(ctx, s, name); err != nil {
 					return nil, fmt.Errorf("%s=%q: %w", what.parameter, name, err)
 				}
 			}
-			keys = append(keys, &streamKey{what: what, route: x.server.watched[what.path], name: name})
+			keys = append(keys, &streamKey{what: what, route: s.watched[what.path], name: name})
 		}
 	}
 	if len(keys) == 0 {
@@ -165,19 +165,16 @@ func (x *exchange) streamKeys() ([]*streamKey, error) {
 	return keys, nil
 }
 
-// query is the query of the request that answers for the key.
-func (k *streamKey) query() string {
+// query is the query of the key's question.
+func (k *streamKey) query() url.Values {
 	switch {
 	case k.what.query:
-		return "shop=" + url.QueryEscape(k.name)
+		return url.Values{"shop": {k.name}}
 	case k.what.since && k.state != 0:
-		return "since=" + string(appendHex64(nil, k.state))
+		return url.Values{"since": {string(appendHex64(nil, k.state))}}
 	}
-	return ""
+	return nil
 }
-
-// problemState is the state of an answer without an ETag.
-func problemState(body []byte) uint64 { return max(1, xxhash.Sum64(body)) }
 
 // keysHash tells one set of keys from another.
 func keysHash(keys []*streamKey) uint64 {

@@ -2,9 +2,7 @@ package httpapi
 
 import (
 	"bytes"
-	"net/http"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -14,7 +12,7 @@ import (
 // maxSharedBytes bounds the memory of the answers that streams share.
 const maxSharedBytes = 8 << 20
 
-// questions bound the work that streams make when regions or datacenters change: each
+// sharedQuestions bound the work that streams make when regions or datacenters change: each
 // write of a datacenter's count of assigned shops changes every placement, and so what
 // every stream that watches placements is to be told.
 //
@@ -26,12 +24,12 @@ const maxSharedBytes = 8 << 20
 //
 // Shops are no such question. Their answers cost little, and may be waited for: the
 // turn of whoever waits for ZooKeeper would be lost to all others.
-type questions struct {
+type sharedQuestions struct {
 	turns chan struct{}
 	bytes atomic.Int64 // of the answers that are kept
 
 	mu    sync.Mutex
-	asked map[questionKey]*question
+	asked map[questionKey]*sharedQuestion
 }
 
 // questionKey is what is asked.
@@ -40,10 +38,10 @@ type questionKey struct {
 	name string
 }
 
-// question is what is asked by some streams.
-type question struct {
+// sharedQuestion is what is asked by some streams.
+type sharedQuestion struct {
 	key     questionKey
-	streams int32 // under the lock of questions
+	streams int32 // under the lock of sharedQuestions
 
 	mu   sync.Mutex // held while the answer is made
 	kept *sharedAnswer
@@ -51,19 +49,19 @@ type question struct {
 
 // sharedAnswer is an answer that is kept, and what it was made from.
 type sharedAnswer struct {
-	from topologyKey
-	body []byte
-	etag []string
-	zxid []string // nil where it has none
+	from        topologyKey
+	contentType []string
+	body        *rendering
+	zxid        int64
 }
 
-func (qs *questions) init() {
+func (qs *sharedQuestions) init() {
 	qs.turns = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
-	qs.asked = make(map[questionKey]*question)
+	qs.asked = make(map[questionKey]*sharedQuestion)
 }
 
 // join has the keys of a stream share their questions with those of others.
-func (qs *questions) join(keys []*streamKey) {
+func (qs *sharedQuestions) join(keys []*streamKey) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	for _, k := range keys {
@@ -73,46 +71,46 @@ func (qs *questions) join(keys []*streamKey) {
 		key := questionKey{k.what, k.name}
 		q := qs.asked[key]
 		if q == nil {
-			q = &question{key: key}
+			q = &sharedQuestion{key: key}
 			qs.asked[key] = q
 		}
 		q.streams++
-		k.question = q
+		k.shared = q
 	}
 }
 
 // leave undoes join.
-func (qs *questions) leave(keys []*streamKey) {
+func (qs *sharedQuestions) leave(keys []*streamKey) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	for _, k := range keys {
-		if k.question == nil {
+		if k.shared == nil {
 			continue
 		}
-		if k.question.streams--; k.question.streams == 0 {
-			delete(qs.asked, k.question.key)
-			qs.drop(k.question)
+		if k.shared.streams--; k.shared.streams == 0 {
+			delete(qs.asked, k.shared.key)
+			qs.drop(k.shared)
 		}
 	}
 }
 
-// shared reports whether more than one stream asks q.
-func (qs *questions) shared(q *question) bool {
+// isShared reports whether more than one stream asks q.
+func (qs *sharedQuestions) isShared(q *sharedQuestion) bool {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	return q.streams > 1
 }
 
-// askInTurn is ask for a key that is made of regions and datacenters.
+// askInTurn is ask for a key whose answer is made of regions and datacenters.
 func (s *stream) askInTurn(k *streamKey) error {
-	qs := &s.x.server.questions
+	qs := &s.x.server.shared
 	select {
 	case qs.turns <- struct{}{}:
 		defer func() { <-qs.turns }()
 	case <-s.x.r.Context().Done():
 		return s.x.r.Context().Err()
 	}
-	if !qs.shared(k.question) {
+	if !qs.isShared(k.shared) {
 		return s.handle(k)
 	}
 	return s.askShared(k)
@@ -120,55 +118,49 @@ func (s *stream) askInTurn(k *streamKey) error {
 
 // askShared answers with what was answered to another stream, or for all of them.
 func (s *stream) askShared(k *streamKey) error {
-	in, rec, q := s.inner, &s.recorder, k.question
-	all, basis, err := s.x.server.service.Regions(in.ctx, discovery.ReadOptions{})
-	in.depend(basis.Depends) // before the answer is looked for
+	all, basis, err := s.x.server.service.Regions(s.ctx, discovery.ReadOptions{})
+	k.on(basis.Depends) // before the answer is looked for
 	if err != nil {
 		return s.handle(k)
 	}
 	from := topologyKeyOf(all) // stands for what is known of regions and datacenters now
+	q := k.shared
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if a := q.kept; a != nil && a.from == from {
-		rec.status, rec.body = http.StatusOK, a.body
-		in.setMeta(discovery.Meta{Age: basis.Age, Cache: basis.Cache})
-		rec.header["Etag"], rec.header["X-Zxid"] = a.etag, a.zxid
-	} else {
-		delete(in.r.Header, "If-None-Match") // the answer is for others as well
-		if err := s.handle(k); err != nil {
-			return err
-		}
-		// It may be of a later topology than from, and is good for that as well: it is
-		// the later answer.
-		s.x.server.questions.keep(q, from, rec)
+	if kept := q.kept; kept != nil && kept.from == from {
+		basis.Zxid = kept.zxid
+		s.answer.rest(basis)
+		s.answer.share(kept.contentType, kept.body.hash, kept.body)
+		return nil
 	}
-	if rec.status == http.StatusOK && parseETag(rec.header["Etag"][0]) == k.state {
-		return errUnchanged
+	if err := s.handle(k); err != nil {
+		return err
 	}
+	// It may be of a later topology than from, and is good for that as well: it is
+	// the later answer.
+	s.x.server.shared.keep(q, from, &s.answer)
 	return nil
 }
 
-// keep keeps an answer for the others, if there is room. Its strings and its body are
-// the stream's, which uses them again.
-func (qs *questions) keep(q *question, from topologyKey, rec *recorder) {
+// keep keeps an answer for the others, if there is room. A copy is kept: the body's
+// memory is the stream's, which uses it again.
+func (qs *sharedQuestions) keep(q *sharedQuestion, from topologyKey, a *answer) {
 	qs.drop(q)
-	if rec.status != http.StatusOK {
-		return
-	}
-	if n := int64(len(rec.body)); qs.bytes.Add(n) > maxSharedBytes {
+	body := a.bytes()
+	if n := int64(len(body)); qs.bytes.Add(n) > maxSharedBytes {
 		qs.bytes.Add(-n)
 		return
 	}
-	q.kept = &sharedAnswer{from: from, body: bytes.Clone(rec.body), etag: []string{strings.Clone(rec.header["Etag"][0])}}
-	if zxid := rec.header["X-Zxid"]; zxid != nil {
-		q.kept.zxid = []string{strings.Clone(zxid[0])}
+	q.kept = &sharedAnswer{
+		from: from, contentType: a.contentType, zxid: a.basis.Zxid,
+		body: &rendering{body: bytes.Clone(body), hash: a.hash, work: &q.mu},
 	}
 }
 
 // drop forgets the answer that is kept.
-func (qs *questions) drop(q *question) {
+func (qs *sharedQuestions) drop(q *sharedQuestion) {
 	if q.kept != nil {
-		qs.bytes.Add(-int64(len(q.kept.body)))
+		qs.bytes.Add(-int64(len(q.kept.body.body)))
 		q.kept = nil
 	}
 }

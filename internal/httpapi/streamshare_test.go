@@ -44,15 +44,15 @@ func newSharing(t *testing.T) *sharing {
 	}
 	route := s.server.watched["/v1/placement"]
 	handle := route.handle
-	route.handle = func(x *exchange) error {
+	route.handle = func(q *question, a *answer) error {
 		s.mu.Lock()
-		s.asked = append(s.asked, x.r.URL.RawQuery)
+		s.asked = append(s.asked, q.query.Encode())
 		s.now++
 		s.most = max(s.most, s.now)
 		slow := s.slow
 		s.mu.Unlock()
 		time.Sleep(slow)
-		err := handle(x)
+		err := handle(q, a)
 		s.mu.Lock()
 		s.now--
 		s.mu.Unlock()
@@ -145,7 +145,7 @@ func TestStreamsShare(t *testing.T) {
 					t.Fatal(err)
 				}
 				body := appendPlacement(nil, &placement)
-				want := fmt.Sprintf(`"etag":%q,"zxid":"0x%x","cache":"HIT","value":%s}`, string(appendETag(nil, body)), meta.Zxid, strings.TrimSpace(string(body)))
+				want := fmt.Sprintf(`"etag":%q,"zxid":"0x%x","cache":"HIT","value":%s}`, string(appendETag(nil, hashOf(body))), meta.Zxid, strings.TrimSpace(string(body)))
 				if value != want {
 					t.Fatalf("%s:\n got %s\nwant %s", key, value, want)
 				}
@@ -156,15 +156,15 @@ func TestStreamsShare(t *testing.T) {
 			t.Errorf("%d placements were computed for %d keys", len(asked), keys)
 		}
 	}
-	if n := s.server.questions.bytes.Load(); n <= 0 || n > maxSharedBytes {
+	if n := s.server.shared.bytes.Load(); n <= 0 || n > maxSharedBytes {
 		t.Errorf("%d bytes are kept", n)
 	}
 	s.http.CloseClientConnections()
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) {
-		s.server.questions.mu.Lock()
-		left := len(s.server.questions.asked)
-		s.server.questions.mu.Unlock()
-		if n := s.server.questions.bytes.Load(); left == 0 && n == 0 {
+		s.server.shared.mu.Lock()
+		left := len(s.server.shared.asked)
+		s.server.shared.mu.Unlock()
+		if n := s.server.shared.bytes.Load(); left == 0 && n == 0 {
 			break
 		} else if time.Now().After(end) {
 			t.Fatalf("%d questions and %d bytes are left of streams that have ended", left, n)
@@ -201,8 +201,8 @@ func TestStreamsTakeTurns(t *testing.T) {
 	for _, stream := range next {
 		stream("change", keys)
 	}
-	if _, later := s.counts(); max(most, later) > cap(s.server.questions.turns) {
-		t.Errorf("%d at the same time, want %d", max(most, later), cap(s.server.questions.turns))
+	if _, later := s.counts(); max(most, later) > cap(s.server.shared.turns) {
+		t.Errorf("%d at the same time, want %d", max(most, later), cap(s.server.shared.turns))
 	}
 }
 
@@ -214,7 +214,7 @@ func TestSharedBound(t *testing.T) {
 	one, other := s.watch(names...), s.watch(names...)
 	one("snapshot", 4)
 	other("snapshot", 4)
-	s.server.questions.bytes.Add(maxSharedBytes)
+	s.server.shared.bytes.Add(maxSharedBytes)
 	s.counts()
 	s.change(1)
 	one("change", 4)
@@ -222,5 +222,5 @@ func TestSharedBound(t *testing.T) {
 	if asked, _ := s.counts(); len(asked) != 8 {
 		t.Errorf("%d placements were computed", len(asked))
 	}
-	s.server.questions.bytes.Add(-maxSharedBytes)
+	s.server.shared.bytes.Add(-maxSharedBytes)
 }

@@ -33,37 +33,35 @@ func topologyKeyOf(a shops.RegionsAnswer) topologyKey {
 }
 
 // getRegions answers GET /v1/regions.
-func (s *Server) getRegions(x *exchange) error {
-	answer, basis, err := s.service.Regions(x.ctx, x.readOptions())
-	if err != nil {
-		return x.failWith(basis, err)
-	}
-	rendered := s.topology.get(topologyKeyOf(answer), formatRegions, func() []byte {
-		dst := append([]byte(nil), `{"regions":[`...)
-		for i := range answer.Regions {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendRegion(dst, &answer.Regions[i], answer.Datacenters)
-		}
-		return append(dst, "]}\n"...)
-	})
-	x.rest(basis)
-	return x.sendKept(contentJSON, rendered)
-}
-
-// getRegion answers GET /v1/regions/{region}.
-func (s *Server) getRegion(x *exchange) error {
-	name, err := x.param()
+func (s *Server) getRegions(q *question, a *answer) error {
+	known, basis, err := s.service.Regions(q.ctx, q.read)
+	a.rest(basis)
 	if err != nil {
 		return err
 	}
-	answer, basis, err := s.service.Region(x.ctx, name, x.readOptions())
+	rendered := s.topology.get(topologyKeyOf(known), formatRegions, func() []byte {
+		dst := append([]byte(nil), `{"regions":[`...)
+		for i := range known.Regions {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendRegion(dst, &known.Regions[i], known.Datacenters)
+		}
+		return append(dst, "]}\n"...)
+	})
+	a.share(contentJSON, rendered.hash, rendered)
+	return nil
+}
+
+// getRegion answers GET /v1/regions/{region}.
+func (s *Server) getRegion(q *question, a *answer) error {
+	known, basis, err := s.service.Region(q.ctx, q.name, q.read)
+	a.rest(basis)
 	if err != nil {
-		return x.failWith(basis, err)
+		return err
 	}
-	x.body = append(appendRegion(x.body[:0], &answer.Region, answer.Datacenters), '\n')
-	return x.answer(basis, contentJSON, x.body)
+	a.compose(contentJSON, append(appendRegion(a.buf[:0], &known.Region, known.Datacenters), '\n'))
+	return nil
 }
 
 // appendRegion appends a region with the names of its datacenters.
@@ -86,34 +84,32 @@ func appendRegion(dst []byte, region *shops.Region, datacenters []shops.Datacent
 }
 
 // getDatacenters answers GET /v1/datacenters.
-func (s *Server) getDatacenters(x *exchange) error {
-	datacenters, basis, err := s.service.Datacenters(x.ctx, x.readOptions())
+func (s *Server) getDatacenters(q *question, a *answer) error {
+	datacenters, basis, err := s.service.Datacenters(q.ctx, q.read)
+	a.rest(basis)
 	if err != nil {
-		return x.failWith(basis, err)
+		return err
 	}
-	dst := append(x.body[:0], `{"datacenters":[`...)
+	dst := append(a.buf[:0], `{"datacenters":[`...)
 	for i := range datacenters {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		dst = appendDatacenter(dst, &datacenters[i])
 	}
-	x.body = append(dst, "]}\n"...)
-	return x.answer(basis, contentJSON, x.body)
+	a.compose(contentJSON, append(dst, "]}\n"...))
+	return nil
 }
 
 // getDatacenter answers GET /v1/datacenters/{datacenter}.
-func (s *Server) getDatacenter(x *exchange) error {
-	name, err := x.param()
+func (s *Server) getDatacenter(q *question, a *answer) error {
+	datacenter, basis, err := s.service.Datacenter(q.ctx, q.name, q.read)
+	a.rest(basis)
 	if err != nil {
 		return err
 	}
-	datacenter, basis, err := s.service.Datacenter(x.ctx, name, x.readOptions())
-	if err != nil {
-		return x.failWith(basis, err)
-	}
-	x.body = append(appendDatacenter(x.body[:0], &datacenter), '\n')
-	return x.answer(basis, contentJSON, x.body)
+	a.compose(contentJSON, append(appendDatacenter(a.buf[:0], &datacenter), '\n'))
+	return nil
 }
 
 func appendDatacenter(dst []byte, d *shops.Datacenter) []byte {

@@ -8,58 +8,6 @@ import (
 	"magellan/internal/discovery"
 )
 
-// matchesETag reports whether an If-None-Match header, whose values are given,
-// names etag, by weak comparison (RFC 9110, sections 8.8.3.2 and 13.1.2). What
-// follows a syntax error is not looked at: the client then gets an answer it may
-// have, which is never wrong.
-func matchesETag(values []string, etag string) bool {
-	if len(values) == 1 && values[0] == etag {
-		return true
-	}
-	for _, value := range values {
-		rest := trimBlanks(value)
-		if rest == "*" {
-			return true
-		}
-		for rest != "" {
-			if rest[0] == ',' { // empty elements are allowed
-				rest = trimBlanks(rest[1:])
-				continue
-			}
-			tag := strings.TrimPrefix(rest, "W/")
-			n := entityTagLen(tag)
-			if n == 0 {
-				break
-			}
-			if tag[:n] == etag {
-				return true
-			}
-			rest = trimBlanks(tag[n:])
-			if rest != "" && rest[0] != ',' {
-				break
-			}
-		}
-	}
-	return false
-}
-
-// entityTagLen is the length of the opaque tag s begins with, quotes included;
-// 0 if it begins with none.
-func entityTagLen(s string) int {
-	if s == "" || s[0] != '"' {
-		return 0
-	}
-	for i := 1; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '"':
-			return i + 1
-		case c < 0x21 || c == 0x7f:
-			return 0
-		}
-	}
-	return 0
-}
-
 // cacheControl reads the directives of a request's Cache-Control header, whose
 // values are given: no-cache and max-age (RFC 9111, section 5.2.1) and
 // stale-if-error (RFC 5861). Others are ignored. Of several of a kind the one
@@ -153,5 +101,3 @@ func cutArgument(s string) (argument, rest string) {
 	}
 	return "", ""
 }
-
-func trimBlanks(s string) string { return strings.Trim(s, " \t") }

@@ -1,0 +1,163 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// The sink of net/http: what becomes of a question and its answer on the connection
+// that they came by.
+
+// serve asks the handler of the request's route, and writes its answer.
+func (x *exchange) serve() error {
+	if err := x.route.handle(&x.question, &x.answer); err != nil {
+		return err
+	}
+	if x.mayWait() && x.unchanged() {
+		return x.longPoll()
+	}
+	return x.writeAnswer()
+}
+
+// unchanged reports whether the client has the answer already, by what it says.
+func (x *exchange) unchanged() bool {
+	a := &x.answer
+	return x.namedTag() != nil || a.follows && a.since == a.hash
+}
+
+// namedTag returns that ETag of the answer's body which the request names in
+// If-None-Match, nil if it names none.
+//
+// A client that has the body compressed has it, whatever it takes now, and the other
+// way round.
+func (x *exchange) namedTag() []string {
+	named := x.r.Header["If-None-Match"]
+	if named == nil || x.r.Method == http.MethodPost {
+		return nil
+	}
+	if etag := x.values.etag(x.answer.hash); matchesETag(named, etag[0]) {
+		return etag
+	}
+	if zipped := x.values.gzipTag(x.answer.hash); matchesETag(named, zipped[0]) {
+		return zipped
+	}
+	return nil
+}
+
+// writeAnswer writes the answer under its ETag, or 304 if the client has it already.
+func (x *exchange) writeAnswer() error {
+	a := &x.answer
+	header := x.w.Header()
+	x.setBasis()
+	header["Vary"] = x.server.vary.encoded
+	if named := x.namedTag(); named != nil {
+		header["Etag"] = named
+		x.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	header["Etag"] = x.values.etag(a.hash)
+	header["Content-Type"] = a.contentType
+	body, kept := a.body, (*rendering)(nil)
+	if a.kept != nil {
+		kept = a.kept.rendered()
+		body = kept.body
+		if kept.isDelta {
+			header["Delta-Base"] = []string{formatETag(kept.from)}
+		}
+	}
+	if len(body) > compressOver && acceptsGzip(x.r.Header["Accept-Encoding"]) {
+		if kept != nil {
+			body = kept.compressed()
+		} else {
+			x.zipped = x.server.compressors.append(x.zipped[:0], body)
+			body = x.zipped
+		}
+		header["Content-Encoding"], header["Etag"] = encodingGzip, x.values.gzipTag(a.hash)
+	}
+	return x.writeBody(http.StatusOK, body)
+}
+
+// fail writes err's problem document. A client that has gone gets none.
+func (x *exchange) fail(err error) {
+	if err == errHungUp || errors.Is(err, context.Canceled) && x.r.Context().Err() != nil {
+		x.gone = true
+		return
+	}
+	header := x.w.Header()
+	switch kindOf(err) {
+	case kindNoRoute:
+		err = &requestError{kindNoRoute, "this API has no such path; /openapi.json lists what there is"}
+	case kindMethod:
+		err = &requestError{kindMethod, x.r.Method + " is not among this path's methods: " + header.Get("Allow")}
+	}
+	kind := x.server.explain(&x.answer, err, header["X-Request-Id"][0])
+	x.setBasis()
+	header["Content-Type"] = x.answer.contentType
+	retryAfter := kind.retryAfter
+	if kind == kindDraining {
+		retryAfter = x.server.drain.retryAfter()
+	}
+	if retryAfter != "" {
+		header["Retry-After"] = []string{retryAfter}
+	}
+	_ = x.writeBody(x.answer.status, x.answer.body)
+}
+
+// setBasis sets the headers that tell how well the answer is known: Age, X-Cache and,
+// if it was made from a transaction, X-Zxid.
+func (x *exchange) setBasis() {
+	a := &x.answer
+	header := x.w.Header()
+	if a.noStore {
+		header["Cache-Control"] = noStore
+	}
+	if !a.rests {
+		return
+	}
+	header["X-Cache"] = cacheValues[a.basis.Cache]
+	x.cached = x.route.metrics.answers[a.basis.Cache]
+	header["Age"] = x.values.age(a.basis.Age)
+	if a.basis.Zxid != 0 {
+		header["X-Zxid"] = x.values.zxid(a.basis.Zxid)
+	}
+}
+
+// shortBody is the longest body whose length net/http finds by itself; in bytes.
+const shortBody = 2048
+
+// writeBody sends a whole body. A long one has time by its length.
+func (x *exchange) writeBody(status int, body []byte) error {
+	if len(body) > shortBody {
+		x.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
+	x.WriteHeader(status)
+	if x.r.Method == http.MethodHead && len(body) > shortBody {
+		return nil
+	}
+	const piece = 1 << 20
+	for len(body) > piece {
+		if _, err := x.Write(body[:piece]); err != nil {
+			return x.leave(err)
+		}
+		body = body[piece:]
+		deadline := time.Now().Add(x.server.cfg.WriteTimeout)
+		if err := http.NewResponseController(x.w).SetWriteDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return x.leave(err)
+		}
+	}
+	if _, err := x.Write(body); err != nil {
+		return x.leave(err)
+	}
+	return nil
+}
+
+// leave gives up on a client that does not take its answer.
+func (x *exchange) leave(err error) error {
+	x.gone = true
+	x.server.cfg.Logger.LogAttrs(context.Background(), slog.LevelDebug, "client left", x.logID(), slog.Any("err", err))
+	return nil
+}
