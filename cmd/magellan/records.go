@@ -376,7 +376,7 @@ var schemas = []schema{
 		kind: shopRecords, key: "shop", refers: datacenters,
 		fields: []schemaField{{"datacenter", ""}},
 		decode: func(name string, data []byte) (any, string, error) {
-			s, err := shops.DecodeShop(name, data, nil)
+			s, err := shops.DecodeShop(name, data)
 			return struct {
 				Datacenter string `json:"datacenter"`
 			}{s.Datacenter}, s.Datacenter, err

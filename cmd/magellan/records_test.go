@@ -211,8 +211,8 @@ func checkRecord(t *testing.T, r record) {
 	again := map[string]any{}
 	switch r.kind {
 	case shopRecords:
-		var s shops.Shop
-		s, err = shops.DecodeShop(r.name, r.data, nil)
+		var s shops.Home
+		s, err = shops.DecodeShop(r.name, r.data)
 		again = map[string]any{"shop": r.name, "datacenter": s.Datacenter}
 	case datacenters:
 		var d shops.Datacenter

@@ -77,7 +77,7 @@ func (a answers) route(path string, opt discovery.ReadOptions) (string, discover
 		return "404", meta, err
 	case errors.Is(err, discovery.ErrBadData):
 		return "502", meta, err
-	case errors.Is(err, discovery.ErrNoCapacity):
+	case errors.Is(err, shops.ErrNoCapacity):
 		return "no capacity", meta, err
 	}
 	return err.Error(), meta, err

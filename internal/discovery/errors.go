@@ -18,8 +18,6 @@ var (
 	// process first read it, so there is no last good value to serve; or it
 	// parses and names another znode that is not there.
 	ErrBadData = errors.New("unreadable record")
-	// ErrNoCapacity: nothing that is open has room for what is to be placed.
-	ErrNoCapacity = errors.New("no capacity")
 	// ErrZxidNotReached: ZooKeeper has not come to the transaction that the
 	// answer must have in it, and did not within a second. Whoever got its zxid
 	// from a write of theirs, got it from another ensemble.

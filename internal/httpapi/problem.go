@@ -124,7 +124,7 @@ func kindOf(err error) *problemKind {
 		return kindBadRequest
 	case errors.Is(err, discovery.ErrBadData):
 		return kindBadData
-	case errors.Is(err, discovery.ErrNoCapacity):
+	case errors.Is(err, shops.ErrNoCapacity):
 		return kindNoCapacity
 	case errors.Is(err, discovery.ErrZxidNotReached):
 		return kindZxid

@@ -39,23 +39,23 @@ func (e *DecodeError) Error() string {
 // Unwrap returns [discovery.ErrBadData].
 func (e *DecodeError) Unwrap() error { return discovery.ErrBadData }
 
-// DecodeShop decodes the data of a shop's znode, {"datacenter":"ash1"}. Fields
-// it does not know are ignored.
-//
-// Millions of shops name a few datacenters: intern turns the name's bytes into
-// a string, without allocating one where it can. [Topology.Intern] is such a
-// function; nil makes a new string for each shop. The bytes are the caller's
-// data and must not be kept.
-//
-// A non-nil error is a [*DecodeError].
-func DecodeShop(name string, data []byte, intern func([]byte) string) (Shop, error) {
+// DecodeShop decodes the data of a shop's znode, {"datacenter":"ash1"}. Fields that it does
+// not know are ignored. A non-nil error is a [*DecodeError].
+func DecodeShop(name string, data []byte) (Home, error) {
+	datacenter, err := decodeShop(name, data, nil)
+	return Home{Datacenter: datacenter}, err
+}
+
+// decodeShop returns the name of a shop's datacenter. intern makes a string of its bytes,
+// which it must not keep; nil makes a new string.
+func decodeShop(name string, data []byte, intern func([]byte) string) (datacenter string, err error) {
 	o := openObject("shop", name, data, "datacenter")
 	defer o.free()
-	shop := Shop{Name: name, Datacenter: o.name("datacenter", intern)}
+	datacenter = o.name("datacenter", intern)
 	if o.err != nil {
-		return Shop{}, o.err
+		return "", o.err
 	}
-	return shop, nil
+	return datacenter, nil
 }
 
 // DecodeRegion decodes the data of a region's znode, {"open":true}. Fields it

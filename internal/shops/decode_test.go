@@ -20,13 +20,13 @@ func TestDecodeShop(t *testing.T) {
 		`{"datacenter":"\u0061sh1"}`,
 		`{"data\u0063enter":"ash1"}`,
 	} {
-		shop, err := DecodeShop("42", []byte(data), nil)
-		if err != nil || shop != (Shop{Name: "42", Datacenter: "ash1"}) {
+		shop, err := DecodeShop("42", []byte(data))
+		if err != nil || shop != (Home{Datacenter: "ash1"}) {
 			t.Errorf("%s: %+v, %v", data, shop, err)
 		}
 	}
 	for _, data := range []string{`{"datacenter":"東京"}`, `{"datacenter":"a.b c"}`} {
-		if _, err := DecodeShop("42", []byte(data), nil); err != nil {
+		if _, err := DecodeShop("42", []byte(data)); err != nil {
 			t.Errorf("%s: %v", data, err)
 		}
 	}
@@ -35,7 +35,7 @@ func TestDecodeShop(t *testing.T) {
 // TestByteOrderMark: what an editor puts before a record changes nothing of it.
 func TestByteOrderMark(t *testing.T) {
 	for _, mark := range []string{"", "\ufeff"} {
-		shop, err := DecodeShop("42", []byte(mark+`{"datacenter":"ash1"}`), nil)
+		shop, err := DecodeShop("42", []byte(mark+`{"datacenter":"ash1"}`))
 		if err != nil || shop.Datacenter != "ash1" {
 			t.Errorf("%q: %+v, %v", mark, shop, err)
 		}
@@ -54,17 +54,17 @@ func TestByteOrderMark(t *testing.T) {
 		if list, err := DecodeBadCitizens("l", []byte(mark), 1); err != nil || list.Len() != 0 || list.BadLines != 0 {
 			t.Errorf("%q alone: %d entries, %v", mark, list.Len(), err)
 		}
-		if _, err := DecodeShop("42", []byte(mark), nil); err == nil || !strings.Contains(err.Error(), "no data") {
+		if _, err := DecodeShop("42", []byte(mark)); err == nil || !strings.Contains(err.Error(), "no data") {
 			t.Errorf("%q alone: %v", mark, err)
 		}
 	}
-	if _, err := DecodeShop("42", []byte("{\"datacenter\":\"ash1\"}\ufeff"), nil); err == nil {
+	if _, err := DecodeShop("42", []byte("{\"datacenter\":\"ash1\"}\ufeff")); err == nil {
 		t.Error("a byte order mark at the end is taken")
 	}
 }
 
 func TestDecodeErrorsNameTheField(t *testing.T) {
-	decodeShop := func(data []byte) error { _, err := DecodeShop("n", data, nil); return err }
+	decodeShop := func(data []byte) error { _, err := DecodeShop("n", data); return err }
 	decodeRegion := func(data []byte) error { _, err := DecodeRegion("n", data, 1); return err }
 	decodeDatacenter := func(data []byte) error { _, err := DecodeDatacenter("n", data, 1); return err }
 	for _, test := range []struct {
@@ -140,16 +140,17 @@ func TestDecodeRegionAndDatacenter(t *testing.T) {
 }
 
 func TestDecodeShopInterns(t *testing.T) {
-	topology := NewTopology(1, nil, []Datacenter{{Name: "ash1"}})
+	var known homes
+	kept := known.of([]byte("ash1"))
 	data := []byte(`{"datacenter":"ash1"}`)
 	if n := testing.AllocsPerRun(100, func() {
-		if _, err := DecodeShop("42", data, topology.Intern); err != nil {
-			t.Error(err)
+		if home, err := known.decode("42", data); err != nil || home != kept {
+			t.Error(home, err)
 		}
 	}); n != 0 && !RaceEnabled { // under the race detector sync.Pool forgets at random
 		t.Errorf("%v allocations for a datacenter that is known", n)
 	}
-	shop, err := DecodeShop("42", []byte(`{"datacenter":"ash2"}`), topology.Intern)
+	shop, err := known.decode("42", []byte(`{"datacenter":"ash2"}`))
 	if err != nil || shop.Datacenter != "ash2" {
 		t.Errorf("a datacenter that is not known: %+v, %v", shop, err)
 	}
@@ -162,7 +163,7 @@ func FuzzDecodeShop(f *testing.F) {
 	f.Add([]byte(`{"datacenter":"a"}{`))
 	f.Add([]byte(bom + `{"datacenter":"a"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		shop, err := DecodeShop("42", data, nil)
+		shop, err := DecodeShop("42", data)
 		checkDecoded(t, data, err, map[string]any{"datacenter": shop.Datacenter})
 		if err == nil && discovery.ValidateName(shop.Datacenter) != nil {
 			t.Fatalf("accepted the datacenter %q", shop.Datacenter)
@@ -221,7 +222,8 @@ func checkDecoded(t *testing.T, data []byte, err error, fields map[string]any) {
 }
 
 func BenchmarkDecodeShop(b *testing.B) {
-	topology := NewTopology(1, nil, []Datacenter{{Name: "ash1"}})
+	var known homes
+	kept := known.of([]byte("ash1"))
 	for _, bm := range []struct{ name, data string }{
 		{"plain", `{"datacenter":"ash1"}`},
 		{"150 bytes", `{"datacenter":"ash1"` + strings.Repeat(" ", 129) + `}`},
@@ -231,8 +233,8 @@ func BenchmarkDecodeShop(b *testing.B) {
 			data := []byte(bm.data)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := DecodeShop("42", data, topology.Intern); err != nil {
-					b.Fatal(err)
+				if home, err := known.decode("42", data); err != nil || home != kept {
+					b.Fatal(home, err)
 				}
 			}
 		})

@@ -46,6 +46,19 @@ func (h *homes) of(datacenter []byte) *Home {
 	return home
 }
 
+// decode is [DecodeShop] for a shop that is kept. It allocates nothing for a datacenter that
+// other shops live in.
+func (h *homes) decode(name string, data []byte) (home *Home, err error) {
+	_, err = decodeShop(name, data, func(datacenter []byte) string {
+		home = h.of(datacenter)
+		return home.Datacenter
+	})
+	if err != nil {
+		return nil, err
+	}
+	return home, nil
+}
+
 // forget is called after the Home of a datacenter has been collected. Another one may
 // have been made since.
 func (h *homes) forget(datacenter string) {

@@ -18,15 +18,7 @@ func (l Layout) Homes() discovery.Keyed[Home] {
 		Path: l.Shop,
 		Name: l.ShopName,
 		Decode: func(name string, data []byte, _ discovery.Stat) (*Home, error) {
-			var home *Home
-			_, err := DecodeShop(name, data, func(datacenter []byte) string {
-				home = known.of(datacenter)
-				return home.Datacenter
-			})
-			if err != nil {
-				return nil, err
-			}
-			return home, nil
+			return known.decode(name, data)
 		},
 		Encode: func(dst []byte, home *Home) []byte {
 			name, err := json.Marshal(home.Datacenter)

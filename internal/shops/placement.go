@@ -2,6 +2,7 @@ package shops
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -85,10 +86,13 @@ const (
 	NoHeadroom    RejectReason = "no headroom" // as many shops are assigned as there is capacity for
 )
 
+// ErrNoCapacity is the error where no open datacenter has headroom for a new shop.
+var ErrNoCapacity = errors.New("no capacity")
+
 // Place chooses a datacenter for a new shop. The answer depends on the topology
 // and the request alone: it is the same on every replica, machine and release.
 //
-// Errors wrap [discovery.ErrInvalidName], [discovery.ErrInvalidRequest] or [discovery.ErrNoCapacity]; with
+// Errors wrap [discovery.ErrInvalidName], [discovery.ErrInvalidRequest] or [ErrNoCapacity]; with
 // the last the placement's Rejected says why in full.
 func Place(t *Topology, req PlacementRequest) (Placement, error) {
 	if err := discovery.ValidateName(req.Shop); err != nil {
@@ -187,7 +191,7 @@ func (t *Topology) reject(d *Datacenter, exclude []string) RejectReason {
 // noCapacity sums up why there is no candidate.
 func noCapacity(rejected []Rejection) error {
 	if len(rejected) == 0 {
-		return fmt.Errorf("%w: there is no datacenter; import some first", discovery.ErrNoCapacity)
+		return fmt.Errorf("%w: there is no datacenter; import some first", ErrNoCapacity)
 	}
 	var why []string
 	for _, reason := range []RejectReason{Excluded, RegionUnknown, RegionClosed, Closed, NoHeadroom} {
@@ -201,7 +205,7 @@ func noCapacity(rejected []Rejection) error {
 			why = append(why, fmt.Sprintf("%d %s", n, reason))
 		}
 	}
-	return fmt.Errorf("%w: none of %d datacenters can take a shop (%s)", discovery.ErrNoCapacity, len(rejected), strings.Join(why, ", "))
+	return fmt.Errorf("%w: none of %d datacenters can take a shop (%s)", ErrNoCapacity, len(rejected), strings.Join(why, ", "))
 }
 
 // rendezvousScore is -headroom/ln(u), where u is the 64-bit XXH64 hash, seed 0,

@@ -265,18 +265,18 @@ func TestPlaceErrors(t *testing.T) {
 		{PlacementRequest{Shop: "1", Policy: "best"}, discovery.ErrInvalidRequest, `"best"`},
 		{PlacementRequest{Shop: "1", Exclude: []string{"e1", "nowhere"}}, discovery.ErrInvalidRequest, `exclude="nowhere"`},
 		{PlacementRequest{Shop: "1", Prefer: []string{""}}, discovery.ErrInvalidRequest, `prefer=""`},
-		{PlacementRequest{Shop: "1", Exclude: []string{"east", "w1"}}, discovery.ErrNoCapacity,
+		{PlacementRequest{Shop: "1", Exclude: []string{"east", "w1"}}, ErrNoCapacity,
 			"none of 8 datacenters can take a shop (3 excluded, 1 region unknown, 1 region closed, 1 closed, 2 no headroom)"},
 	} {
 		p, err := Place(world(), test.req)
 		if !errors.Is(err, test.kind) || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%+v: error %v, want %v that says %q", test.req, err, test.kind, test.says)
 		}
-		if p.Datacenter != "" || errors.Is(err, discovery.ErrNoCapacity) && len(p.Rejected) != 8 {
+		if p.Datacenter != "" || errors.Is(err, ErrNoCapacity) && len(p.Rejected) != 8 {
 			t.Errorf("%+v: %+v", test.req, p)
 		}
 	}
-	if _, err := Place(NewTopology(1, nil, nil), PlacementRequest{Shop: "1"}); !errors.Is(err, discovery.ErrNoCapacity) || !strings.Contains(err.Error(), "import") {
+	if _, err := Place(NewTopology(1, nil, nil), PlacementRequest{Shop: "1"}); !errors.Is(err, ErrNoCapacity) || !strings.Contains(err.Error(), "import") {
 		t.Errorf("without a datacenter: %v", err)
 	}
 }

@@ -7,14 +7,6 @@ import (
 	"magellan/internal/discovery"
 )
 
-// Shop is what ZooKeeper holds of one shop.
-type Shop struct {
-	// Name is the shop's name, the last element of its znode's path.
-	Name string
-	// Datacenter is the datacenter the shop lives in.
-	Datacenter string
-}
-
 // Region is a region as ZooKeeper holds it.
 type Region struct {
 	Name string
@@ -116,13 +108,4 @@ func (t *Topology) Datacenter(name string) (Datacenter, bool) {
 		return *d, true
 	}
 	return Datacenter{}, false
-}
-
-// Intern returns b as a string: the topology's own where b is the name of a
-// datacenter, a new one otherwise. See [DecodeShop].
-func (t *Topology) Intern(b []byte) string {
-	if d := t.datacenter[string(b)]; d != nil {
-		return d.Name
-	}
-	return string(b)
 }

@@ -71,8 +71,8 @@ func TestBody(t *testing.T) {
 	if err := json.Unmarshal(body, &answer); err != nil {
 		t.Fatal(err)
 	}
-	shop, err := shops.DecodeShop(shopName(7), shopData(7), func(b []byte) string { return string(b) })
-	if err != nil || answer["shop"] != shop.Name || answer["datacenter"] != shop.Datacenter {
+	shop, err := shops.DecodeShop(shopName(7), shopData(7))
+	if err != nil || answer["shop"] != shopName(7) || answer["datacenter"] != shop.Datacenter {
 		t.Errorf("%v is not what %+v (%v) is answered by", answer, shop, err)
 	}
 }
