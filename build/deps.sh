@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing magellan needs and this machine lacks, from
-# its own Debian or Ubuntu packages: build/deps.sh [bench | images | engine]. If all
+# its own Debian or Ubuntu packages: build/deps.sh [bench | images | engine]... If all
 # is there it does nothing, at once. Starts no service.
 set -euo pipefail
 
@@ -13,19 +13,20 @@ packages=(
 	# tests start real servers from the jars of libzookeeper-java; checks
 	libslf4j-java shellcheck
 )
-case ${1:-} in
-'') ;;
-bench) packages+=(nginx wrk) ;;
-images) # for build/base-images.sh, and compose.yaml
-	packages+=(debootstrap)
-	docker compose version >/dev/null 2>&1 || packages+=(docker-compose)
-	;;
-engine) command -v dockerd >/dev/null || packages+=(docker.io) ;;
-*)
-	echo "usage: build/deps.sh [bench | images | engine]" >&2
-	exit 2
-	;;
-esac
+for more; do
+	case $more in
+	bench) packages+=(nginx wrk) ;;
+	images) # for build/base-images.sh, and compose.yaml
+		packages+=(debootstrap)
+		docker compose version >/dev/null 2>&1 || packages+=(docker-compose)
+		;;
+	engine) command -v dockerd >/dev/null || packages+=(docker.io) ;;
+	*)
+		echo "usage: build/deps.sh [bench | images | engine]..." >&2
+		exit 2
+		;;
+	esac
+done
 
 if ! command -v go >/dev/null; then
 	echo "deps: Go is missing: install $(sed -n 's/^go /Go /p' "$(dirname "$0")/../go.mod") or newer from https://go.dev/dl/" >&2
