@@ -17,8 +17,8 @@ import (
 // any goroutine.
 type Process struct {
 	cmd    *exec.Cmd
-	output fmt.Stringer  // the end of what it has written
-	done   chan struct{} // closed when it has ended
+	output fmt.Stringer  // the end of what the child has written
+	done   chan struct{} // closed when the child has ended
 }
 
 // Start starts cmd, whose SysProcAttr it sets. If cmd.Stderr is not set, the end of the
@@ -28,7 +28,7 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	if cmd.Stderr == nil {
 		cmd.Stderr = output
 	}
-	cmd.WaitDelay = time.Second // a grandchild may keep its end of the pipe open for ever
+	cmd.WaitDelay = time.Second // a grandchild may keep the pipe open for ever
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	p := &Process{cmd: cmd, output: output, done: make(chan struct{})}
 	started := make(chan error)
@@ -99,7 +99,7 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // LastOutput returns the end of what the process has written.
 func (p *Process) LastOutput() string { return p.output.String() }
 
-// Ended says how the process ended, and is nil while it runs.
+// Ended returns how the process ended. The result is nil while the process runs.
 func (p *Process) Ended() *os.ProcessState {
 	select {
 	case <-p.done:
@@ -117,8 +117,8 @@ func (p *Process) Check() error {
 	return nil
 }
 
-// Await calls done until done returns nil. It fails if the process or ctx ends first. what
-// is the verb in the error: "magellan does not [what]".
+// Await calls done until done returns nil. Await fails if the process or ctx ends first. The
+// error says that the program does not do what: "magellan does not [what]".
 func (p *Process) Await(ctx context.Context, what string, done func() error) error {
 	for {
 		err := done()
@@ -138,10 +138,10 @@ func (p *Process) Await(ctx context.Context, what string, done func() error) err
 // Signal sends a signal. It returns os.ErrProcessDone if the process has ended.
 func (p *Process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal(sig) }
 
-// Stop ends the process with sig, and kills it if it has not ended after patience,
-// which is an error. It returns when the process has ended, and may be called again.
+// Stop sends sig to the process. If the process has not ended after patience, Stop kills it
+// and returns an error. Stop returns when the process has ended, and may be called again.
 func (p *Process) Stop(sig syscall.Signal, patience time.Duration) error {
-	_ = p.Signal(sig) // it may have ended already
+	_ = p.Signal(sig) // the process may have ended already
 	select {
 	case <-p.done:
 		return nil
@@ -152,8 +152,8 @@ func (p *Process) Stop(sig syscall.Signal, patience time.Duration) error {
 	}
 }
 
-// Finish ends the process with SIGTERM. It returns an error if the process has ended before,
-// is not done within patience, or exits with another status than 0.
+// Finish ends the process with SIGTERM. It returns an error if the process had ended before
+// the call, does not end within patience, or exits with another status than 0.
 func (p *Process) Finish(patience time.Duration) error {
 	if err := p.Check(); err != nil {
 		return err
