@@ -15,56 +15,58 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// DefaultListen is where operators look first, as net/http/pprof's examples do.
+// DefaultListen is the address that the examples of net/http/pprof use.
 const DefaultListen = "127.0.0.1:6060"
 
 const (
 	readTimeout = 10 * time.Second
-	// writeTimeout is how long an answer may take. Handlers that work for a
-	// requested number of seconds get those on top, see [Server.deadline].
+	// writeTimeout is how long an answer may take. If a request asks for a number of
+	// seconds, its handler has these in addition, see [Server.deadline].
 	writeTimeout = time.Minute
 	idleTimeout  = 2 * time.Minute
 	maxHeader    = 64 << 10
-	// maxBody is what jeprof sends to have all addresses of a large dump named.
+	// maxBody bounds a request's body. jeprof sends all addresses of a large dump in one.
 	maxBody = 4 << 20
 )
 
-// ErrNoToken is returned by [New] where everybody could look in.
+// ErrNoToken is returned by [New] if Config has no token and other machines can reach
+// the address.
 var ErrNoToken = errors.New("profiles and metrics are not for everybody")
 
-// errEnding is why the contexts of requests end in Shutdown.
+// errEnding is the cause with which Shutdown cancels the contexts of requests.
 var errEnding = fmt.Errorf("the process is about to end: %w", context.Canceled)
 
-// Config says what the server shows and to whom.
+// Config of a [Server].
 type Config struct {
-	// Listen is host:port. Port 0 takes a free one, see [Server.Addr]. Empty
-	// means DefaultListen.
+	// Listen is host:port. With port 0 the system chooses a free port, see
+	// [Server.Addr]. Empty is DefaultListen.
 	Listen string
-	// Token is what every request must bring: as "Authorization: Bearer TOKEN",
-	// or as the password of basic authentication under any user name, for tools
-	// that know nothing else (go tool pprof, browsers). Empty lets everybody
-	// in, and is refused unless Listen is a loopback address.
+	// Token must be in every request: as "Authorization: Bearer TOKEN", or as the
+	// password of basic authentication with any user name, for tools that have only
+	// that (go tool pprof, browsers). If it is empty, requests need no token, and New
+	// refuses a Listen that is not a loopback address.
 	Token string
-	// Gatherer gives the metrics. Required.
+	// Gatherer returns the metrics. Required.
 	Gatherer prometheus.Gatherer
 	// Routes are served beside the server's own.
 	Routes []Route
-	// Logger gets each request at debug level, and what goes wrong. nil means
+	// Logger gets each request at debug level, and failures as warnings. nil is
 	// slog.Default().
 	Logger *slog.Logger
 }
 
 // Route is a handler to be served beside the server's own.
 type Route struct {
-	// Methods are the HTTP methods it takes.
+	// Methods are the HTTP methods of the route.
 	Methods []string
-	// Path is an absolute path. Ending in "*" it takes everything below. A
-	// longer path wins over a shorter one that ends in "*".
+	// Path is an absolute path. A path that ends in "*" matches everything below. If
+	// several match, the longest is chosen.
 	Path string
-	// About says in a few words what it does; the index page shows it.
+	// About describes the route on the index page, in a few words. Routes without it
+	// are not listed.
 	About string
 	// Handler gets the request with its path unchanged. [WriteJSON] and [WriteProblem]
-	// answer as the server does.
+	// write answers in the server's own form.
 	Handler http.Handler
 }
 
@@ -75,8 +77,8 @@ type Server struct {
 	http     *http.Server
 }
 
-// New checks cfg and listens. It does not answer before [Server.Serve]; a
-// Server that is never served must be given up with [Server.Shutdown].
+// New checks cfg and listens. The server answers once [Server.Serve] is called. Call
+// [Server.Shutdown] also if Serve was never called.
 func New(cfg Config) (*Server, error) {
 	if cfg.Gatherer == nil {
 		return nil, errors.New("admin: Config.Gatherer is nil")
@@ -87,7 +89,8 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	// Resolved once: what is checked is what is listened on.
+	// A name is resolved only once, so that the address that is checked is the one
+	// that the server listens on.
 	addr, err := net.ResolveTCPAddr("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("admin: %w", err)
@@ -107,8 +110,8 @@ func New(cfg Config) (*Server, error) {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 	}
-	// A profile of the next 30 seconds must not hold up the end for so long:
-	// the handlers see their context end and answer with what they have.
+	// A profile of the next 30 seconds must not delay the shutdown by 30 seconds. The
+	// handlers' contexts end, and the handlers answer with what they have.
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s.http.BaseContext = func(net.Listener) context.Context { return ctx }
 	s.http.RegisterOnShutdown(func() { cancel(errEnding) })
@@ -118,7 +121,8 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Addr is the address listened on, with the port the system chose for port 0.
+// Addr returns the address that the server listens on. If Config.Listen has port 0, the
+// port is the one that the system chose.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Serve answers requests until Shutdown, and then returns nil.
@@ -129,22 +133,22 @@ func (s *Server) Serve() error {
 	return nil
 }
 
-// Shutdown stops listening, tells profiles under way to end, and waits for the
-// requests in flight. When ctx ends first it cuts them off and returns ctx's
+// Shutdown stops listening, cancels the contexts of the requests in flight and waits
+// for their answers. If ctx ends first, it closes their connections and returns ctx's
 // error. It may be called again.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		s.http.Close()
 	}
-	s.listener.Close() // where Serve never had it
+	s.listener.Close() // needed if Serve was never called
 	if err != nil {
 		return fmt.Errorf("admin: requests were cut off: %w", err)
 	}
 	return nil
 }
 
-// handler builds the routes. Index page and router come from the same list.
+// handler builds the router and the index page, both from one list of routes.
 func (s *Server) handler(cfg Config) http.Handler {
 	e := echo.New()
 	e.HTTPErrorHandler = s.writeProblem
@@ -171,7 +175,7 @@ func (s *Server) handler(cfg Config) http.Handler {
 	return e
 }
 
-// logged logs each request at debug level: operators' tools scrape often.
+// logged logs each request, at debug level because operators' tools ask often.
 func (s *Server) logged(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
@@ -185,13 +189,13 @@ func (s *Server) logged(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// deadline gives a handler that was asked to work for some seconds those
-// seconds on top of the write timeout, and bounds the body. The handlers of
-// net/http/pprof move the deadline themselves; others need not.
+// deadline bounds the body of a request. If the request asks for a number of seconds,
+// deadline adds them to the write timeout. The handlers of net/http/pprof do that
+// themselves. Other handlers need not.
 func (s *Server) deadline(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if asked, err := time.ParseDuration(c.QueryParam("seconds") + "s"); err == nil && asked > 0 {
-			// An error means a connection that cannot have deadlines: nothing is lost.
+			// An error means that the connection has no deadlines, so none needs to be moved.
 			_ = http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(writeTimeout + asked))
 		}
 		r := c.Request()

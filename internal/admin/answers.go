@@ -21,7 +21,7 @@ var indexPage = template.Must(template.New("index").Parse(`<!DOCTYPE html>
 </html>
 `))
 
-// indexHandler lists the routes that have something to say about themselves.
+// indexHandler lists the routes whose About is not empty.
 func indexHandler(routes []Route) http.HandlerFunc {
 	type row struct{ Methods, Path, Link, About string }
 	var rows []row
@@ -42,8 +42,7 @@ func indexHandler(routes []Route) http.HandlerFunc {
 	}
 }
 
-// writeProblem answers with the problem document of RFC 9457 that an error
-// stands for.
+// writeProblem answers a request that failed with err by a problem document (RFC 9457).
 func (s *Server) writeProblem(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
@@ -63,7 +62,7 @@ func (s *Server) writeProblem(err error, c echo.Context) {
 	WriteProblem(c.Response(), status, detail)
 }
 
-// WriteProblem answers with a problem document, as the server does by itself.
+// WriteProblem answers with a problem document, in the form that the server itself uses.
 func WriteProblem(w http.ResponseWriter, status int, detail string) {
 	writeJSON(w, status, "application/problem+json", struct {
 		Title  string `json:"title"`
@@ -72,13 +71,13 @@ func WriteProblem(w http.ResponseWriter, status int, detail string) {
 	}{http.StatusText(status), status, detail})
 }
 
-// WriteJSON answers with v, indented for people.
+// WriteJSON answers with v as indented JSON.
 func WriteJSON(w http.ResponseWriter, status int, v any) { writeJSON(w, status, "application/json", v) }
 
 func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
 	body, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		// Only a value that a Route's handler answers with can be at fault.
+		// The handler of a Route has passed a value that cannot be JSON.
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}

@@ -11,9 +11,9 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// authorized lets requests through that bring the token, as a bearer token or
-// as the password of basic authentication. An empty token lets all through who
-// ask for the address listened on by a name of this machine's.
+// authorized passes on the requests that have the token, as a bearer token or as the
+// password of basic authentication. If token is empty, it passes on the requests whose
+// Host header is localhost, an IP address or the host of listen.
 func (s *Server) authorized(token, listen string) echo.MiddlewareFunc {
 	own, _, _ := net.SplitHostPort(listen)
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -28,7 +28,8 @@ func (s *Server) authorized(token, listen string) echo.MiddlewareFunc {
 		}
 		want := sha256.Sum256([]byte(token))
 		return func(c echo.Context) error {
-			// Digests are compared, so that not even the length shows in the time.
+			// Digests have one length, so that the time of the comparison does not tell
+			// the length of the token.
 			got := sha256.Sum256([]byte(presented(c.Request())))
 			if subtle.ConstantTimeCompare(got[:], want[:]) == 1 {
 				return next(c)
@@ -42,16 +43,16 @@ func (s *Server) authorized(token, listen string) echo.MiddlewareFunc {
 	}
 }
 
-// local reports whether a Host header names an IP address or localhost, or nothing,
-// which no browser sends. Any other name may be that of a page in an operator's
-// browser whose owner has it lead here (DNS rebinding): to the browser that page and
-// this server are the same origin.
+// local reports whether a Host header is localhost, an IP address or empty. No browser
+// sends an empty one. The owner of any other name can make it resolve to this server's
+// address (DNS rebinding). A page that an operator's browser has loaded from that name
+// and this server are then the same origin for the browser.
 func local(host string) bool {
 	name := strings.ToLower(hostname(host))
 	return name == "" || net.ParseIP(strings.Trim(name, "[]")) != nil || name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
-// hostname is a Host header without its port.
+// hostname returns a Host header without its port.
 func hostname(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		return name
@@ -59,7 +60,7 @@ func hostname(host string) string {
 	return host
 }
 
-// presented returns the token a request brings, empty for none.
+// presented returns the token of a request, or an empty string.
 func presented(r *http.Request) string {
 	if _, password, ok := r.BasicAuth(); ok {
 		return password
