@@ -104,7 +104,8 @@ type Cache struct {
 		wake    chan struct{}
 	}
 	searching  chan struct{} // wakes searchLoop
-	registered bool          // the metrics are
+	started    bool
+	registered bool // the metrics are
 	closing    chan struct{}
 	stopped    sync.WaitGroup
 	isClosed   atomic.Bool
@@ -167,6 +168,9 @@ func (c *Cache) Start() (err error) {
 			c.Close()
 		}
 	}()
+	if err := c.checkDescriptions(); err != nil {
+		return err
+	}
 	c.shrinkBudget()
 	if err := c.openRistretto(); err != nil {
 		return err
@@ -176,6 +180,7 @@ func (c *Cache) Start() (err error) {
 	if err != nil {
 		return err
 	}
+	c.started = true
 	c.snapshot.restoreViews()
 	c.sessions.mu.Lock()
 	err = c.sessions.open(planned...)
@@ -197,6 +202,34 @@ func (c *Cache) Start() (err error) {
 	}
 	if c.cfg.AuditRate > 0 {
 		c.stopped.Go(c.auditLoop)
+	}
+	return nil
+}
+
+// mustNotBeStarted panics after Start: what is mirrored is read without a lock from then on.
+func (c *Cache) mustNotBeStarted() {
+	if c.started {
+		panic("cache: something to mirror is added after Start")
+	}
+}
+
+// checkDescriptions finds out whether what is to be mirrored can be told apart.
+func (c *Cache) checkDescriptions() error {
+	taken := map[string]bool{}
+	for _, k := range c.kinds {
+		if taken[k.name] {
+			return fmt.Errorf("cache: two keyed kinds are called %q", k.name)
+		}
+		taken[k.name] = true
+	}
+	clear(taken)
+	for _, v := range c.views.all {
+		for _, s := range v.sets {
+			if taken[s.dir] {
+				return fmt.Errorf("cache: two directories are at %s", s.dir)
+			}
+			taken[s.dir] = true
+		}
 	}
 	return nil
 }

@@ -48,8 +48,9 @@ type Keyed[T any] struct{ k *kind }
 var _ discovery.KeyedReader[int] = (*Keyed[int])(nil)
 
 // AddKeyed has the cache mirror things of one kind, and returns the reader for them. It is
-// to be called before [Cache.Start].
+// to be called before [Cache.Start], and panics afterwards.
 func AddKeyed[T any](c *Cache, d discovery.Keyed[T]) *Keyed[T] {
+	c.mustNotBeStarted()
 	if len(c.kinds) == maxKinds {
 		panic("cache: too many keyed kinds")
 	}

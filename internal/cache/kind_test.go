@@ -60,8 +60,10 @@ type plan struct {
 // floors describes a view: a plan of all floors.
 func floors() discovery.View[plan] {
 	all := &discovery.Directory[string]{
-		Path:   "/magellan/floors",
-		Decode: func(name string, data []byte, _ discovery.Stat) (string, error) { return name + "=" + string(data), nil },
+		Path: "/magellan/floors",
+		Decode: func(name string, data []byte, _ discovery.Stat) (string, error) {
+			return name + "=" + string(data), nil
+		},
 	}
 	return discovery.View[plan]{
 		Name:        "floors",
@@ -252,6 +254,41 @@ func TestNoViews(t *testing.T) {
 	defer func() { w.must(other.Close()) }()
 	if err := other.WaitReady(w.soon()); !errors.Is(err, ErrNoRoot) {
 		t.Errorf("without a root: %v", err)
+	}
+}
+
+// TestDescriptions: what cannot be told apart is refused, and nothing is added too late.
+func TestDescriptions(t *testing.T) {
+	for what, describe := range map[string]func(*Cache){
+		"kinds":       func(c *Cache) { AddKeyed(c, printers); AddKeyed(c, printers) },
+		"directories": func(c *Cache) { AddView(c, floors()); AddView(c, floors()) },
+	} {
+		c, err := New(Config{Root: layout.Root, Logger: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		describe(c)
+		if err := c.Start(); err == nil || !strings.Contains(err.Error(), "two "+what) && !strings.Contains(err.Error(), "two keyed "+what) {
+			t.Errorf("%s that cannot be told apart: %v", what, err)
+		}
+	}
+	c, err := New(Config{Root: layout.Root, Logger: quiet, ZooKeeper: zk.Config{Servers: []string{"127.0.0.1:1"}, Logger: quiet}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, add := range []func(){func() { AddKeyed(c, printers) }, func() { AddView(c, floors()) }} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("added after Start")
+				}
+			}()
+			add()
+		}()
 	}
 }
 

@@ -22,8 +22,9 @@ type views struct {
 }
 
 // AddView has the cache mirror the directories of a view, and returns the reader of the
-// value that is made of them. It is to be called before [Cache.Start].
+// value that is made of them. It is to be called before [Cache.Start], and panics afterwards.
 func AddView[S any](c *Cache, d discovery.View[S]) *View[S] {
+	c.mustNotBeStarted()
 	r := &View[S]{v: &view{c: c, name: d.Name, essential: d.Essential}, zxid: d.Zxid}
 	for _, dir := range d.Directories {
 		r.v.sets = append(r.v.sets, &set{
