@@ -8,30 +8,31 @@ import (
 	"magellan/internal/shops"
 )
 
-// dependencies are what an answer is made of that somebody waits for another of. Each
-// answer says it anew: a shop that moves depends on another datacenter.
+// dependencies watches what the last answer to a question depends on, for an asker that
+// waits for another answer. Each answer brings its dependencies anew: a shop that moves
+// depends on another datacenter.
 type dependencies struct {
 	service  *shops.Service
 	observer discovery.Observer
 	is       discovery.Depends
 	watches  [len(discovery.Depends{}.Topics)]*discovery.Watch
-	// begun: a watch was begun since the answer was looked at, so that it must be
-	// looked at again.
+	// begun: a watch has been started after the answer was made. A change in between was
+	// not notified, so the question must be asked again.
 	begun bool
-	// retry is the last pause of retryIn, 0 if ZooKeeper could be asked last.
+	// retry is the last pause of retryIn; 0 if ZooKeeper could be asked the last time.
 	retry time.Duration
 }
 
-// After ZooKeeper could not be asked, who waits looks again after firstRetry, then
-// twice as long each time up to lastRetry, with up to as much added at random: with
-// 50,000 waiting, looks are work. A change that is told of is looked at at once in
-// any case.
+// If ZooKeeper could not be asked, the asker asks again after firstRetry, and then after
+// twice as long each time, up to lastRetry. A random time of up to the same length is added
+// to each pause. Pauses grow because 50,000 may wait, and each look takes processor time. A
+// notified change is looked at at once in any case.
 const (
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = 16 * time.Second
 )
 
-// retryIn is how long to wait after a look that ZooKeeper was away for.
+// retryIn is how long to wait after a look during which ZooKeeper was away.
 func (d *dependencies) retryIn() time.Duration {
 	d.retry = min(max(2*d.retry, firstRetry), lastRetry)
 	return d.retry + rand.N(d.retry)
@@ -65,11 +66,12 @@ func (d *dependencies) on(is discovery.Depends) {
 	d.is = is
 }
 
-// maxExpiry bounds how long a wait for the clock goes on: clocks are set.
+// maxExpiry is how long to wait at most until the clock is looked at again. Clocks are set,
+// so a long wait might end late.
 const maxExpiry = time.Minute
 
-// expiresIn is how long it takes until the answer changes by itself; false if it
-// never does.
+// expiresIn is how long it takes until the answer changes by itself; false if it never
+// does.
 func (d *dependencies) expiresIn() (time.Duration, bool) {
 	if d.is.Until.IsZero() {
 		return 0, false
@@ -83,8 +85,8 @@ func (d *dependencies) nothing() bool { return d.is == discovery.Depends{} }
 // stop ends all watches.
 func (d *dependencies) stop() { d.on(discovery.Depends{}) }
 
-// passing reports whether an error says nothing about the data, so that who
-// waits for a change goes on waiting.
+// passing reports whether an error says nothing about the data. Whoever waits for a change
+// goes on waiting then.
 func passing(err error) bool {
 	switch kindOf(err) {
 	case kindUnavailable, kindUnread, kindOverloaded, kindTimeout:

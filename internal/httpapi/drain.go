@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// drainGroups is how many groups those who wait for changes are let go in. Of
-// 100,000 long polls some 400 then end at the same moment, 4 ms after those before
-// them if the delay is a second.
+// drainGroups is the number of groups that waiting clients are divided into. With 256
+// groups, about 400 of 100,000 long polls end at the same moment. If the delay is a second,
+// one group ends 4 ms after the one before.
 const drainGroups = 256
 
-// errDraining refuses those who would begin to wait for a change at a server that
-// is being stopped. They would be sent away at once, with an answer that they have
-// already, and come back at once: for as long as the delay lasts.
+// errDraining refuses clients that would begin to wait for a change at a server that is
+// being stopped. Otherwise each of them would be sent away at once with an answer that it
+// has already, and would come back at once, for as long as the delay lasts.
 var errDraining = &requestError{kindDraining, "this replica is shutting down, and nobody can begin to wait here; another one can be asked at once"}
 
-// drain is how a Server that is being stopped lets those go who wait for changes.
-// If they all went at the same moment they would all come to the other replicas at
-// the same moment. So each of them belongs to a group, drawn at random when the
-// wait begins, and the groups are let go one after the other, over the whole delay.
+// drain ends the waits for changes while a Server is being stopped. If all of them ended at
+// the same moment, all the clients would come to the other replicas at the same moment. So
+// each wait belongs to a group, which is drawn at random when the wait begins. The groups
+// end one after the other, over the whole delay.
 type drain struct {
 	groups [drainGroups]chan struct{}
 	// until is when the delay ends, in nanoseconds of Unix time; 0 before it begins.
@@ -37,18 +37,18 @@ func (d *drain) init() {
 // begun reports whether the server is being stopped.
 func (d *drain) begun() bool { return d.until.Load() != 0 }
 
-// group returns a channel that is closed when the caller is to stop waiting.
+// group returns a channel that is closed when the caller has to stop waiting.
 func (d *drain) group() <-chan struct{} { return d.groups[rand.N(drainGroups)] }
 
-// retryAfter is the number of seconds, 1 at least, after which this replica accepts
-// no connection any more: whoever asks again then meets another one.
+// retryAfter is the number of seconds, at least 1, after which this replica accepts no
+// connections any more. A client that asks again after that time reaches another replica.
 func (d *drain) retryAfter() string {
 	left := time.Until(time.Unix(0, d.until.Load()))
 	return strconv.Itoa(max(1, int((left+time.Second-1)/time.Second)))
 }
 
-// run lets all groups go within the delay, and returns at its end, or when ctx ends.
-// It is called once.
+// run ends the waits of all groups within the delay. It returns at the end of the delay, or
+// when ctx ends. It is called once.
 func (d *drain) run(ctx context.Context, delay time.Duration) {
 	began := time.Now()
 	d.until.Store(began.Add(delay).UnixNano())

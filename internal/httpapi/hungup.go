@@ -6,16 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errHungUp is what a request ends in whose client has left, where its context
-// does not tell.
+// errHungUp: the client has left, and the request's context has not ended.
 var errHungUp = errors.New("the client has left")
 
-// hungUp reports whether the other side has closed the connection, or its half
-// of it. net/http cancels a request's context then, but not once the client has
-// sent a byte more than the request: that byte is all it reads, and what comes
-// behind it, the end included, is for the next request.
+// hungUp reports whether the client has closed the connection, or its half of it. net/http
+// cancels the request's context then, but not if the client has sent more than the request:
+// net/http reads one byte ahead and no further, so it does not see the end behind that byte.
 //
-// It reports false for what is no TCP connection: of that nothing is known.
+// It reports false for other connections than TCP, because nothing is known of those.
 func hungUp(c *conn) bool {
 	tcp := c.tcp()
 	if tcp == nil {

@@ -8,11 +8,12 @@ import (
 )
 
 // lazyContext is a request's context with its deadline. The timer, and what
-// [context.WithDeadline] allocates, come into being when somebody waits for it,
-// which an answer from memory never does.
+// [context.WithDeadline] allocates, are made when somebody calls Done. For an answer from
+// memory nobody does.
 //
-// It is used for request after request until one has waited. A [shops.Reader]
-// keeps no context beyond the call it was given for.
+// The same lazyContext serves one request after the other, until somebody has called Done.
+// That is sound because a [shops.Reader] keeps no context beyond the call that it was given
+// for.
 type lazyContext struct {
 	parent   context.Context
 	deadline time.Time
@@ -21,7 +22,7 @@ type lazyContext struct {
 	timed atomic.Pointer[timedContext]
 }
 
-// timedContext is what somebody waits for.
+// timedContext is the context that is made when somebody calls Done.
 type timedContext struct {
 	context.Context
 	cancel context.CancelFunc
@@ -29,8 +30,8 @@ type timedContext struct {
 
 var _ context.Context = (*lazyContext)(nil)
 
-// renewed returns a context with this parent and deadline: c, unless there is none or
-// somebody has waited for it.
+// renewed ends c, and returns a context with this parent and deadline. That is c again,
+// unless c is nil or somebody has called Done.
 func (c *lazyContext) renewed(parent context.Context, deadline time.Time) *lazyContext {
 	if c == nil || c.end() {
 		c = new(lazyContext)
@@ -55,8 +56,7 @@ func (c *lazyContext) Done() <-chan struct{} {
 	return timed.Done()
 }
 
-// Err implements [context.Context]. Until somebody waits the deadline does not
-// pass.
+// Err implements [context.Context]. Until somebody calls Done the deadline does not pass.
 func (c *lazyContext) Err() error {
 	if timed := c.timed.Load(); timed != nil {
 		return timed.Err()
@@ -67,8 +67,8 @@ func (c *lazyContext) Err() error {
 // Value implements [context.Context].
 func (c *lazyContext) Value(key any) any { return c.parent.Value(key) }
 
-// end releases the timer. It reports true if somebody waited: they may still
-// look at c, which must not be used again.
+// end releases the timer. It reports true if somebody has called Done: they may still look
+// at c, so c must not be used again.
 func (c *lazyContext) end() bool {
 	if timed := c.timed.Load(); timed != nil {
 		timed.cancel()

@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// poll is a long poll: a request with If-None-Match and "Prefer: wait" whose
-// answer the client has. The handler is run again whenever something the answer
-// depends on has changed, and the first run that gives other bytes answers. At
-// the end of the wait there is 304.
+// poll is a long poll: a request with If-None-Match and "Prefer: wait" whose answer the
+// client has already. The question is asked again whenever something that the answer depends
+// on has changed. The first answer with another hash is written. If there is none until the
+// end of the wait, the client gets 304.
 type poll struct {
 	dependencies
 	wait  time.Duration
 	woken chan struct{}
-	// drained is closed when the server, which is being stopped, lets the poll go.
+	// drained is closed when the poll has to end because the server is being stopped.
 	drained <-chan struct{}
-	// learnt is when the first change was learnt of since the last look, in
-	// nanoseconds of Unix time; 0 where that is unknown.
+	// learnt is when the cache learnt of the first change since the last look, in nanoseconds
+	// of Unix time; 0 if that is unknown.
 	learnt atomic.Int64
 	waited time.Duration
-	// over: nobody waits any longer; an answer that the client has is a 304.
+	// over: the wait has ended. If the client has the next answer already, it gets 304.
 	over bool
 }
 
@@ -39,10 +39,10 @@ func (p *poll) Changed(at time.Time) {
 	}
 }
 
-// mayWait reports whether an answer the client has is to be waited out rather
-// than to be a 304. A request with a body is not: while that is to come, net/http
-// looks for nothing else on the connection, so not for its end, and afterwards
-// reads what is left of it with the time that a wait has taken off.
+// mayWait reports whether the client prefers to wait if it has the answer already, instead of
+// getting 304. A request with a body does not wait, for two reasons. Until the body has come
+// net/http does not notice that the client has left. And after the answer net/http reads the
+// rest of the body with the deadline from before the wait.
 func (x *exchange) mayWait() bool {
 	prefer := x.r.Header["Prefer"]
 	if prefer == nil || !x.route.waits || x.r.ContentLength != 0 {
@@ -81,7 +81,7 @@ func (x *exchange) longPoll() error {
 	for {
 		p.begun = false
 		learnt := p.learnt.Swap(0)
-		// net/http's bound on writing counts from the request; an answer has its own.
+		// net/http's bound on writing counts from the request. The answer gets its full time.
 		_ = control.SetWriteDeadline(time.Now().Add(s.cfg.WriteTimeout))
 		if s.drain.begun() {
 			header["Connection"] = closeConnection
@@ -117,8 +117,9 @@ func (x *exchange) longPoll() error {
 	}
 }
 
-// pause waits for a change, for d, for the end of the whole wait, and for the
-// server's: the last two are the last look's cue.
+// pause waits until something changes, d is over, the whole wait has ended, or the server is
+// being stopped. In the last two cases it sets p.over. It returns an error if the client has
+// left.
 func (p *poll) pause(x *exchange, d time.Duration, end time.Time) error {
 	began := time.Now()
 	defer func() { p.waited += time.Since(began) }()

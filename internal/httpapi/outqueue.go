@@ -6,16 +6,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendBuffer is what the kernel may hold of a stream that its client does not
-// read, in bytes; left to itself it holds several MiB. The kernel doubles it for
-// its own needs.
+// sendBuffer is how many bytes of a stream the kernel may hold if the client does not read.
+// Without this bound the kernel holds several MiB. The kernel doubles the number for its own
+// needs.
 const sendBuffer = 128 << 10
 
-// outQueue looks into the kernel's send buffer of one connection.
+// outQueue measures how full the kernel's send buffer of one connection is.
 type outQueue struct{ raw syscall.RawConn }
 
-// newOutQueue bounds the buffer. It returns nil for what is no TCP connection:
-// of that, nothing is known but that a write blocks.
+// newOutQueue bounds the send buffer. It returns nil for other connections than TCP: of those
+// nothing is known until a write blocks.
 func newOutQueue(c *conn) *outQueue {
 	tcp := c.tcp()
 	if tcp == nil {
@@ -29,8 +29,8 @@ func newOutQueue(c *conn) *outQueue {
 	return &outQueue{raw}
 }
 
-// full reports whether so much is unsent or unacknowledged that what is written
-// next might block. There is room for a few small events even then.
+// full reports whether so much is unsent or unacknowledged that the next write might block.
+// Even then a few small events still have room.
 func (q *outQueue) full() bool {
 	if q == nil {
 		return false

@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// preferredWait returns the wait preference among the values of a Prefer header
-// (RFC 7240, sections 2 and 4.3). The first of that name counts. One that is no
-// number is none, as that RFC has it: it is ignored, and the answer's lack of
-// Preference-Applied says so. A fraction of a second, which it does not provide for,
-// counts as a whole one, because a client that means to wait a little must not be
-// answered at once, again and again. One that is too large for us is the largest
-// (RFC 9111, section 1.2.2).
+// preferredWait returns the wait preference among the values of a Prefer header (RFC 7240,
+// sections 2 and 4.3). The first one counts. One that is no number is ignored, as the RFC
+// demands, and the answer has no Preference-Applied. A fraction of a second, which the RFC
+// does not provide for, is rounded up to a whole second: otherwise a client that prefers to
+// wait for less than a second would be answered at once, again and again. A number that is
+// too large counts as the largest (RFC 9111, section 1.2.2).
 func preferredWait(values []string) (time.Duration, bool) {
 	for _, rest := range values {
 		for rest != "" {
@@ -32,8 +31,7 @@ func preferredWait(values []string) (time.Duration, bool) {
 	return 0, false
 }
 
-// waitSeconds reads a number of seconds in decimal digits, with or without a
-// fraction, which is rounded up.
+// waitSeconds reads a number of seconds in decimal digits. A fraction is rounded up.
 func waitSeconds(s string) (time.Duration, bool) {
 	whole, fraction, _ := strings.Cut(s, ".")
 	if whole == "" || strings.HasSuffix(s, ".") {

@@ -18,17 +18,17 @@ import (
 )
 
 const (
-	// streamPiece is how much of a stream is written at once, in bytes: each
-	// piece has the time of Config.SlowReader.
+	// streamPiece is how much of a stream is written at once, in bytes. Config.SlowReader
+	// bounds the time for each piece.
 	streamPiece = 32 << 10
-	// slowReaderLook is how soon a full connection is looked at again.
+	// slowReaderLook is the shortest time after which a full connection is looked at again.
 	slowReaderLook = 20 * time.Millisecond
-	// Clients come back after a second or up to five, at random: those of a
-	// replica that ends do not come in step.
+	// Clients come back after a random time between leastRetry and mostRetry. So the clients of
+	// a replica that has ended do not all come to another one at the same moment.
 	leastRetry, mostRetry = time.Second, 5 * time.Second
 )
 
-// Why a stream ends, as its last event and the metric say.
+// The reasons why a stream ends, as they stand in its last event and in the metric.
 const (
 	endShutdown    = "shutting-down"
 	endSlowReader  = "slow-reader"
@@ -36,12 +36,12 @@ const (
 	endClientGone  = "client-gone"
 )
 
-// stream is one GET /v1/watch: server-sent events, as the WHATWG's HTML standard
-// has them, of the answers to many requests.
+// stream is one GET /v1/watch: server-sent events (the WHATWG's HTML standard) with the
+// answers to the questions of many keys.
 //
-// Nothing is queued for a client: a change marks its key, and an answer is made
-// when it can be written. Of changes that come faster than a client reads it
-// gets the last, and a stream takes the same memory however slow that client is.
+// Nothing is queued for a client. A change marks its key, and the key's question is asked when
+// the answer can be written. If changes come faster than the client reads, it gets the last
+// one. So a stream takes the same memory however slow its client is.
 type stream struct {
 	x     *exchange
 	keys  []*streamKey
@@ -61,6 +61,7 @@ type stream struct {
 	pending []*streamKey
 }
 
+// changed marks a key that has to be looked at, and wakes the stream.
 func (s *stream) changed(k *streamKey) {
 	s.mu.Lock()
 	if !k.pending {
@@ -74,7 +75,7 @@ func (s *stream) changed(k *streamKey) {
 	}
 }
 
-// take returns a key that is to be looked at, nil if there is none.
+// take returns a key that has to be looked at, nil if there is none.
 func (s *stream) take() *streamKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,10 +91,10 @@ func (s *stream) take() *streamKey {
 // watch answers GET /v1/watch.
 func (s *Server) watch(x *exchange) error {
 	if s.drain.begun() {
-		return errDraining // before there is any work for what would end at once
+		return errDraining // the stream would end at once: it need not begin
 	}
 	if x.r.ContentLength != 0 {
-		// See mayWait. That the client leaves would show on writing alone.
+		// Until the body has come net/http does not notice that the client has left.
 		x.w.Header()["Connection"] = closeConnection
 		return badRequest("a stream takes no body: what is to be watched stands in the query")
 	}
@@ -101,7 +102,7 @@ func (s *Server) watch(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	// Whoever cannot be answered at all is told so before the stream begins.
+	// If nothing can be answered, the client gets a problem document and no stream.
 	if err := s.service.Available(x.ctx); err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ func (s *Server) watch(x *exchange) error {
 	header["Content-Type"] = []string{"text/event-stream"}
 	header["Cache-Control"] = noStore
 	header["X-Accel-Buffering"] = []string{"no"} // nginx would hold events back
-	header["Connection"] = closeConnection       // its buffer has been made small
+	header["Connection"] = closeConnection       // newOutQueue makes its send buffer small for good
 	x.WriteHeader(http.StatusOK)
 	if x.r.Method == http.MethodHead {
 		return nil
@@ -187,7 +188,7 @@ func (s *stream) run() string {
 		case <-again.C:
 		case <-heartbeat.C:
 			if err := s.x.server.service.Available(s.x.r.Context()); err != nil {
-				// What the client has is older than answers may be.
+				// The answers that the client has are older than answers may be.
 				return s.end(endUnavailable, err.Error())
 			}
 			s.findTooOld()
@@ -211,10 +212,10 @@ func (s *stream) run() string {
 	}
 }
 
-// findTooOld has those keys looked at whose answers have become too old to be given:
-// nothing tells of that. Keys with the same need stand one behind the other, and what
-// they need is asked for once: the list of bad citizens is not to be looked through for
-// each of 500 addresses.
+// findTooOld marks the keys whose answers have become too old to be given, because no change
+// is published for that. Keys with the same need stand one behind the other, and the need is
+// checked once for all of them: otherwise the list of bad citizens would be searched for each
+// of 500 addresses.
 func (s *stream) findTooOld() {
 	ctx, cancel := context.WithTimeout(s.x.r.Context(), s.x.server.cfg.RequestTimeout)
 	defer cancel()
@@ -233,10 +234,9 @@ func (s *stream) findTooOld() {
 	}
 }
 
-// slowReaderPause is how long to let a full connection alone that has been full
-// for some time, before it is looked at again or cut off. It is the longer the
-// less has come of it: 10,000 clients that do not read are not to take a
-// processor or two.
+// slowReaderPause is how long to wait until a full connection is looked at again, or is cut
+// off after atMost. full is how long the connection has been full. The longer that is, the
+// longer is the pause: otherwise 10,000 clients that do not read would take a processor or two.
 func slowReaderPause(full, atMost time.Duration) time.Duration {
 	return max(slowReaderLook, min(full/4, atMost-full))
 }
@@ -252,7 +252,7 @@ func (s *stream) begin() error {
 	}
 	s.prefetch()
 	if has.states == nil && has.digest != 0 {
-		// Either nothing has changed, or nobody knows what.
+		// The id has one hash for all keys. It tells whether anything has changed, not what.
 		for _, k := range s.keys {
 			if _, err := s.look(k, ""); err != nil {
 				return err
@@ -285,7 +285,7 @@ func (s *stream) synced() error {
 	return s.flush(0)
 }
 
-// prefetch has the shops that are not in memory read together.
+// prefetch reads the shops that are not in memory, all at the same time.
 func (s *stream) prefetch() {
 	if names := shopNames(s.keys); len(names) > 1 {
 		s.renew()
@@ -293,7 +293,8 @@ func (s *stream) prefetch() {
 	}
 }
 
-// sendChanges looks at all that is to be looked at and sends what has changed.
+// sendChanges looks at all keys that have to be looked at, and sends the answers that have
+// changed.
 func (s *stream) sendChanges() error {
 	now := time.Now()
 	for _, k := range s.keys {
@@ -317,7 +318,7 @@ func (s *stream) sendChanges() error {
 		}
 		if s.queue.full() {
 			select {
-			case s.woken <- struct{}{}: // for what is left
+			case s.woken <- struct{}{}: // for the keys that are left
 			default:
 			}
 			break
@@ -335,7 +336,7 @@ func (s *stream) sendChanges() error {
 	return err
 }
 
-// untilDue is how long it takes until some key is to be looked at by itself.
+// untilDue is how long it takes until the first key has to be looked at without a change.
 func (s *stream) untilDue() time.Duration {
 	pause := time.Hour
 	for _, k := range s.keys {

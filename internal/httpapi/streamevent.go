@@ -13,16 +13,16 @@ import (
 	"magellan/internal/discovery"
 )
 
-// maxKeptEvent bounds the memory that a stream keeps after a large answer, in
-// bytes.
-const maxKeptEvent = 64 << 10
+// maxKeptEvent bounds the memory that a stream keeps from one answer to the next within a
+// round of answers, in bytes. maxIdleEvent bounds it between two rounds.
+const (
+	maxKeptEvent = 64 << 10
+	maxIdleEvent = 4 << 10
+)
 
-// maxIdleEvent is the same between two rounds of answers.
-const maxIdleEvent = 4 << 10
-
-// look asks for a key's answer and writes an event of the given type if it is
-// another than the client has; with an empty type it only notes which it is. It
-// reports whether there is an event. The error is one of writing.
+// look asks a key's question. If the answer is another than the client has, it writes an event
+// of the given type. With an empty type it only notes the answer's state. It reports whether
+// there is an event. The error is one of writing.
 func (s *stream) look(k *streamKey, event string) (told bool, err error) {
 	for {
 		k.begun, k.due = false, time.Time{}
@@ -30,8 +30,8 @@ func (s *stream) look(k *streamKey, event string) (told bool, err error) {
 		if err != nil && passing(err) {
 			k.due = time.Now().Add(k.retryIn())
 			if event != "" && k.state != 0 && errors.Is(err, discovery.ErrTooOld) {
-				// What the client has is no answer any more. The next one is, even if
-				// it is the same.
+				// The client's answer is too old to be valid. The next answer will be sent
+				// even if it is the same.
 				k.state = 0
 				s.explain(err)
 				return true, s.tell(k, "unavailable")
@@ -39,12 +39,12 @@ func (s *stream) look(k *streamKey, event string) (told bool, err error) {
 			if event != "snapshot" || k.state != 0 {
 				return false, nil
 			}
-			s.explain(err) // the client is to know that it has nothing
+			s.explain(err) // so that the client knows that it has nothing for this key
 			return true, s.tell(k, event)
 		}
 		k.answered()
 		if k.begun {
-			continue // what changed before it was watched shows now
+			continue // a change between the answer and the watch shows now
 		}
 		if in, ok := k.expiresIn(); ok {
 			k.due = time.Now().Add(in)
@@ -95,15 +95,16 @@ func (s *stream) explain(err error) {
 	s.x.server.explain(&s.answer, err, s.x.w.Header()["X-Request-Id"][0])
 }
 
-// event begins an event: its data follows, and close ends it.
+// event begins an event. The caller appends the data to s.out, and close ends the event.
 func (s *stream) event(name string) {
 	s.close(false)
 	s.out.WriteString("event: " + name + "\ndata: ")
 	s.open = true
 }
 
-// close ends the last event. Its id, if it is to have one, says what the client
-// has then; one for many events is enough, as what comes twice does no harm.
+// close ends the last event. withID: the event gets an id, which tells which answers the
+// client has then. One id for many events is enough, because an event that comes twice does
+// no harm.
 func (s *stream) close(withID bool) {
 	if !s.open {
 		return
@@ -117,8 +118,8 @@ func (s *stream) close(withID bool) {
 	s.out.WriteByte('\n')
 }
 
-// tell writes the event of the answer to a key's question: what a GET would have been
-// answered. A long body goes to the client from where it is.
+// tell writes the answer to a key's question as an event. The event has what a GET would have
+// got. A long body is sent from where it is, without a copy.
 func (s *stream) tell(k *streamKey, event string) error {
 	a := &s.answer
 	s.event(event)
@@ -150,14 +151,14 @@ func (s *stream) tell(k *streamKey, event string) error {
 	return s.flush(streamPiece)
 }
 
-// reset says that what the client has is of no use: all follows anew.
+// reset tells the client to forget the answers that it has: all of them follow anew.
 func (s *stream) reset(reason string) {
 	s.event("reset")
 	s.out.Write(append(appendString(append(s.out.AvailableBuffer(), `{"reason":`...), reason), "}\n"...))
 	s.close(false)
 }
 
-// end says why the stream ends, and returns it.
+// end writes the last event, which has the reason why the stream ends. It returns the reason.
 func (s *stream) end(reason, detail string) string {
 	s.close(false)
 	s.event("end")
@@ -171,7 +172,7 @@ func (s *stream) end(reason, detail string) string {
 	return reason
 }
 
-// cutOff says why a client that could not be written to is left.
+// cutOff returns why a stream ends whose client could not be written to.
 func (s *stream) cutOff(err error) string {
 	s.x.gone = true
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -180,8 +181,7 @@ func (s *stream) cutOff(err error) string {
 	return endClientGone
 }
 
-// trim gives back the memory that a round of many answers took: most of the time a
-// stream has nothing to say.
+// trim gives back the memory of a round of answers, because a stream is idle most of the time.
 func (s *stream) trim() {
 	if s.out.Len() == 0 && s.out.Cap() > maxIdleEvent {
 		s.out = bytes.Buffer{}
@@ -189,7 +189,7 @@ func (s *stream) trim() {
 	s.answer.reset(maxIdleEvent)
 }
 
-// flush sends what has been written if it is more than over bytes.
+// flush sends what has been written to s.out, if that is more than over bytes.
 func (s *stream) flush(over int) error {
 	if s.out.Len() <= over {
 		return nil
@@ -201,7 +201,7 @@ func (s *stream) flush(over int) error {
 	return err
 }
 
-// send writes to the client, which has Config.SlowReader for each piece.
+// send writes to the client. The client has Config.SlowReader to take each piece.
 func (s *stream) send(b []byte) error {
 	control := http.NewResponseController(s.x.w)
 	for piece := range slices.Chunk(b, streamPiece) {

@@ -7,20 +7,20 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// maxVector is the most keys whose states an event's id lists one by one. For
-// more the id has one hash of all states: it tells whether anything has changed,
-// not what.
+// maxVector is the most keys whose states an event's id lists one by one. If there are more
+// keys, the id has one hash of all states instead. It tells whether anything has changed, not
+// what.
 const maxVector = 128
 
-// The first byte of an id says what follows the hash of the keys.
+// The first byte of an id tells what follows the hash of the keys.
 const (
 	idVector = 1 + iota // 8 bytes for each key
 	idDigest            // 8 bytes for all
 )
 
-// appendID appends an event's id: which keys the stream has, and which answers
-// its client has of them. States are hashes of bytes and the same on every
-// replica, so that any of them can go on where another left off.
+// appendID appends an event's id: which keys the stream has, and which answers its client has
+// for them. States are hashes of bytes and the same on every replica. So any replica can go
+// on where another one left off.
 func appendID(dst []byte, keysHash uint64, keys []*streamKey) []byte {
 	id := make([]byte, 1, 9+8*maxVector)
 	id[0] = idVector
@@ -45,14 +45,14 @@ func digest(keys []*streamKey) uint64 {
 	return h.Sum64()
 }
 
-// resumption is what a client has, by the id of the last event it got.
+// resumption is what a client has, as the id of its last event tells.
 type resumption struct {
-	states []uint64 // nil where there is only a digest
+	states []uint64 // nil if there is only a digest
 	digest uint64
 }
 
-// parseID reads an id. It returns why it is of no use for a stream of these keys,
-// or "".
+// parseID reads an id. reason is why the id cannot be used for a stream of these keys; it is
+// empty if it can.
 func parseID(text string, keysHash uint64, keys int) (r resumption, reason string) {
 	const unknown = "the Last-Event-ID is none of this API's"
 	id, err := base64.RawURLEncoding.Strict().DecodeString(text)

@@ -14,28 +14,30 @@ import (
 	"magellan/internal/shops"
 )
 
-// watchable is a query parameter of GET /v1/watch: a route whose answers can be
-// watched. named ones have the last element of the route's path, or its
-// parameter "shop", as their value.
+// watchable is a query parameter of GET /v1/watch. It stands for a route whose answers can be
+// watched.
 type watchable struct {
 	parameter string
 	path      string
-	named     bool
-	query     bool
+	// named: the parameter has a value, which is the question's name.
+	named bool
+	// query: the value is not the name in the path but the route's parameter "shop".
+	query bool
 	// topology: the answer is made of regions and datacenters, and of nothing else.
 	topology bool
-	// since: the answer is what has changed since the one that the client has.
+	// since: the answer is what has changed since the answer that the client has.
 	since bool
+	// check returns what is wrong with a value.
 	check func(ctx context.Context, s *Server, name string) error
-	// needs is what the answer may be made of.
+	// needs is what must be known for an answer.
 	needs *need
 }
 
-// need is what has to be known for an answer.
+// need is what must be known for an answer.
 type need struct {
-	// named: it is another one for each name.
+	// named: each name needs something else.
 	named bool
-	// known returns why it cannot be told, nil if it can.
+	// known returns nil if what is needed is known, and otherwise the reason why not.
 	known func(ctx context.Context, s *shops.Service, name string) error
 }
 
@@ -60,7 +62,8 @@ var (
 
 func checkName(_ context.Context, _ *Server, name string) error { return discovery.ValidateName(name) }
 
-// watchables stand in groups of the same need: see [stream.findTooOld].
+// watchables are the query parameters of GET /v1/watch. Those with the same need stand
+// together: see [stream.findTooOld].
 var watchables = [...]watchable{
 	{parameter: "shop", path: "/v1/shops/{shop}", named: true, check: checkName, needs: needsShop},
 	{parameter: "placement", topology: true, path: "/v1/placement", named: true, query: true, check: checkName, needs: needsTopology},
@@ -73,7 +76,7 @@ var watchables = [...]watchable{
 	{parameter: "bad-citizen", path: "/v1/bad-citizens/{ip}", named: true, needs: needsBlocklist, check: func(ctx context.Context, s *Server, ip string) error {
 		_, _, err := s.service.BadCitizen(ctx, ip, discovery.ReadOptions{})
 		if err != nil && passing(err) {
-			return nil // the key is good, and its first event says what is not
+			return nil // the key is valid, and its first event has the problem
 		}
 		return err
 	}},
@@ -92,13 +95,12 @@ type streamKey struct {
 	// shared is the question if other streams may ask it as well; nil if the answer is
 	// made of more than regions and datacenters.
 	shared *sharedQuestion
-	// pending: it stands in the stream's list of what is to be looked at. Under
-	// the stream's lock.
+	// pending: the key is in the stream's list of keys to look at. Under the stream's lock.
 	pending bool
-	// learnt is when the first change was learnt of since the last look, in
-	// nanoseconds of Unix time.
+	// learnt is when the cache learnt of the first change since the last look, in nanoseconds
+	// of Unix time; 0 if that is unknown.
 	learnt atomic.Int64
-	// due is when to look again without being told, zero for never.
+	// due is when to look again even if nothing is notified; zero for never.
 	due time.Time
 }
 
@@ -176,7 +178,7 @@ func (k *streamKey) query() url.Values {
 	return nil
 }
 
-// keysHash tells one set of keys from another.
+// keysHash is a hash that tells one set of keys from another.
 func keysHash(keys []*streamKey) uint64 {
 	h := xxhash.New()
 	for _, k := range keys {
@@ -186,7 +188,7 @@ func keysHash(keys []*streamKey) uint64 {
 	return h.Sum64()
 }
 
-// names are the shops among keys.
+// shopNames returns the names of the shops among keys.
 func shopNames(keys []*streamKey) []string {
 	var names []string
 	for _, k := range keys {

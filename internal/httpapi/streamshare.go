@@ -12,18 +12,18 @@ import (
 // maxSharedBytes bounds the memory of the answers that streams share.
 const maxSharedBytes = 8 << 20
 
-// sharedQuestions bound the work that streams make when regions or datacenters change: each
-// write of a datacenter's count of assigned shops changes every placement, and so what
-// every stream that watches placements is to be told.
+// sharedQuestions bound the work that streams make when regions or datacenters change. Each
+// write of a datacenter's count of assigned shops changes every placement, so every stream
+// that watches placements asks again.
 //
-// A question that several streams ask is answered once for each topology, and its
-// answer kept, within maxSharedBytes. And at most half of the processors work at
-// such answers, so that the rest is for requests: a stream waits for its turn with
-// each key, and those who wait take turns. What changes again while a key waits is
-// looked at once.
+// If several streams ask the same question, it is answered once for each topology. The answer
+// is kept for the others, within maxSharedBytes. At most half of the processors work at such
+// answers, and the rest is for requests. For each key a stream waits for its turn; streams
+// that wait take turns. If a key's answer changes again while the key waits, it is looked at
+// only once.
 //
-// Shops are no such question. Their answers cost little, and may be waited for: the
-// turn of whoever waits for ZooKeeper would be lost to all others.
+// Questions about shops are not shared. Their answers cost little, and may have to wait for
+// ZooKeeper: a stream that waits for that would hold a turn that the others could use.
 type sharedQuestions struct {
 	turns chan struct{}
 	bytes atomic.Int64 // of the answers that are kept
@@ -32,13 +32,13 @@ type sharedQuestions struct {
 	asked map[questionKey]*sharedQuestion
 }
 
-// questionKey is what is asked.
+// questionKey tells one question from another.
 type questionKey struct {
 	what *watchable
 	name string
 }
 
-// sharedQuestion is what is asked by some streams.
+// sharedQuestion is a question that some streams ask.
 type sharedQuestion struct {
 	key     questionKey
 	streams int32 // under the lock of sharedQuestions
@@ -60,7 +60,7 @@ func (qs *sharedQuestions) init() {
 	qs.asked = make(map[questionKey]*sharedQuestion)
 }
 
-// join has the keys of a stream share their questions with those of others.
+// join makes the keys of a stream share their questions with the keys of other streams.
 func (qs *sharedQuestions) join(keys []*streamKey) {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
@@ -101,7 +101,8 @@ func (qs *sharedQuestions) isShared(q *sharedQuestion) bool {
 	return q.streams > 1
 }
 
-// askInTurn is ask for a key whose answer is made of regions and datacenters.
+// askInTurn asks the question of a key whose answer is made of regions and datacenters, when
+// it is the stream's turn.
 func (s *stream) askInTurn(k *streamKey) error {
 	qs := &s.x.server.shared
 	select {
@@ -116,10 +117,11 @@ func (s *stream) askInTurn(k *streamKey) error {
 	return s.askShared(k)
 }
 
-// askShared answers with what was answered to another stream, or for all of them.
+// askShared answers with what another stream was answered. If there is no such answer of the
+// present topology, it asks, and keeps the answer for the other streams.
 func (s *stream) askShared(k *streamKey) error {
 	all, basis, err := s.x.server.service.Regions(s.ctx, discovery.ReadOptions{})
-	k.on(basis.Depends) // before the answer is looked for
+	k.on(basis.Depends) // watch first and look then, so that no change is missed
 	if err != nil {
 		return s.handle(k)
 	}
@@ -136,14 +138,14 @@ func (s *stream) askShared(k *streamKey) error {
 	if err := s.handle(k); err != nil {
 		return err
 	}
-	// It may be of a later topology than from, and is good for that as well: it is
-	// the later answer.
+	// The answer may be of a later topology than from. It is kept for from all the same,
+	// because a later answer is better.
 	s.x.server.shared.keep(q, from, &s.answer)
 	return nil
 }
 
-// keep keeps an answer for the others, if there is room. A copy is kept: the body's
-// memory is the stream's, which uses it again.
+// keep keeps an answer for the other streams, if there is room. It keeps a copy, because the
+// stream uses the body's memory again.
 func (qs *sharedQuestions) keep(q *sharedQuestion, from topologyKey, a *answer) {
 	qs.drop(q)
 	body := a.bytes()
