@@ -14,8 +14,8 @@ type access struct {
 	time                                     time.Time // of the request
 	took                                     time.Duration
 	remote                                   string // address and port of the connection
-	client                                   string // address of who asks, as far as known
-	method, uri, proto                       string // empty of what is no HTTP
+	client                                   string // the address that the request came from, as far as known
+	method, uri, proto                       string // empty if it was no HTTP
 	status                                   int
 	bytes                                    int64 // of the body, as it was sent
 	referer, userAgent, requestID, cache, to string
@@ -54,7 +54,7 @@ func (a *access) append(dst []byte, format AccessFormat) []byte {
 	return a.appendJSON(dst)
 }
 
-// appendJSON leaves out what is empty, but not what every line has.
+// appendJSON leaves out empty members, except for those that every line has.
 func (a *access) appendJSON(dst []byte) []byte {
 	dst = append(dst, `{"time":"`...)
 	dst = a.time.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z07:00")
@@ -103,8 +103,8 @@ func (a *access) appendCombined(dst []byte) []byte {
 	return append(dst, '\n')
 }
 
-// appendEscaped appends text as Apache does between quotes: nothing that a client
-// sends ends a field or a line, or gives a terminal orders.
+// appendEscaped appends text as Apache does between quotes. So nothing that a client
+// sends can end a field or a line, or control a terminal.
 func appendEscaped(dst []byte, s string) []byte {
 	const digits = "0123456789abcdef"
 	for _, c := range []byte(s) {
@@ -120,10 +120,11 @@ func appendEscaped(dst []byte, s string) []byte {
 	return dst
 }
 
-// proxies are those whose word is taken for whose requests they pass on.
+// proxies are the trusted proxies: if one of them names the address that a request came
+// from, that address is logged.
 type proxies struct {
 	prefixes []netip.Prefix
-	unix     bool // whoever connects to a unix socket is one
+	unix     bool // everybody who connects to a unix socket is a trusted proxy
 }
 
 func (p proxies) has(addr netip.Addr) bool {
@@ -141,13 +142,14 @@ const unixClient = "unix:"
 
 func isUnix(addr net.Addr) bool { return addr != nil && addr.Network() == "unix" }
 
-// client returns the address of who sent a request with that header: the connection's,
-// and where that is a trusted proxy's the address that it names, which is the last of
-// those that are not trusted proxies themselves. Before that one stands what anybody
-// could have written. unix: the connection came by a unix socket.
+// client returns the address that a request with this header came from. That is the
+// address of the connection's peer (remote), unless the peer is a trusted proxy. A
+// trusted proxy names the address in the header: the last one that is not a trusted
+// proxy's itself counts, as anybody could have written those before it. unix: the
+// connection came by a unix socket.
 //
-// A proxy writes X-Forwarded-For or Forwarded (RFC 7239) and may pass the other on as
-// a client wrote it. So where both are there and do not say the same, neither counts.
+// A proxy writes X-Forwarded-For or Forwarded (RFC 7239), and may pass on the other of
+// the two as a client wrote it. So if a request has both and they differ, neither counts.
 func (p proxies) client(unix bool, remote string, header http.Header) string {
 	var addr netip.Addr // stays the zero one for a unix socket
 	if !unix {
@@ -179,9 +181,9 @@ func (p proxies) named(addr netip.Addr, header http.Header) netip.Addr {
 	return addr
 }
 
-// last goes through a list of addresses from its end, as long as they are trusted
-// proxies' that passed the request on, and returns where that ends. What is no address
-// ends it as well.
+// last goes through a list of addresses from its end, for as long as they belong to
+// trusted proxies that passed the request on. It returns the first address that does not.
+// If it meets something that is no address, it returns the address after that.
 func (p proxies) last(addr netip.Addr, values []string, parse func(string) (netip.Addr, bool)) netip.Addr {
 	for i := len(values) - 1; i >= 0; i-- {
 		for rest := values[i]; ; {
@@ -205,12 +207,13 @@ func (p proxies) last(addr netip.Addr, values []string, parse func(string) (neti
 	return addr
 }
 
-// lastOutside returns the place of the last sep in s that stands in no quoted string, -1
-// if there is none: a proxy writes between quotes what a client has sent. ok is false if
-// a quote behind that place has no other one.
+// lastOutside returns the index of the last sep in s that is not in a quoted string, -1 if
+// there is none. Separators in quoted strings do not count because a proxy writes between
+// quotes what a client has sent. ok is false if a quote behind that index has no
+// counterpart.
 //
-// The search begins at the end, where the nearest proxy writes. So a quote that a client
-// has opened further in front takes nothing of it in.
+// The search begins at the end, where the nearest proxy writes. So a client that opens a
+// quote further in front cannot make the proxy's own text part of a quoted string.
 func lastOutside(s string, sep byte) (at int, ok bool) {
 	quoted := false
 	for i := len(s) - 1; i >= 0; i-- {
@@ -227,7 +230,8 @@ func lastOutside(s string, sep byte) (at int, ok bool) {
 	return -1, !quoted
 }
 
-// escaped reports whether what follows s, in a quoted string, has a backslash before it.
+// escaped reports whether a byte that follows s in a quoted string is escaped by a
+// backslash at the end of s.
 func escaped(s string) bool {
 	return (len(s)-len(strings.TrimRight(s, `\`)))%2 == 1
 }
@@ -241,8 +245,8 @@ func parseForwardedAddr(s string) (netip.Addr, bool) {
 	return addr.Addr().Unmap(), err == nil && addr.Addr().Zone() == ""
 }
 
-// parseForwardedFor reads the address in an element of the header Forwarded, which has
-// one at most.
+// parseForwardedFor reads the address in an element of the header Forwarded. An element
+// has at most one.
 func parseForwardedFor(s string) (addr netip.Addr, ok bool) {
 	for more := true; more; {
 		at, balanced := lastOutside(s, ';')

@@ -25,18 +25,19 @@ const (
 const (
 	// accessFlush is how long a line may stay in memory while the log can be written.
 	accessFlush = 200 * time.Millisecond
-	// accessEnough is how many bytes are written at once, without waiting for
-	// accessFlush; accessMost is how many may wait for a writer that is too slow.
+	// If accessEnough bytes have come together they are written without waiting for
+	// accessFlush. At most accessMost bytes wait for a writer that is too slow.
 	accessEnough = 64 << 10
 	accessMost   = 1 << 20
-	// accessLast is how long the last lines may take once the server has ended: whoever
-	// does not read them must not hold up what comes after it, such as the snapshot.
+	// accessLast is how long writing the last lines may take once the server has ended. A
+	// reader of the log that has stopped reading must not hold up the rest of the program's
+	// end, such as the snapshot.
 	accessLast = time.Second
 )
 
-// accessLog takes lines and has a goroutine of its own write them, so that no request
-// waits for a disk or for whoever reads a pipe. Lines that come while accessMost wait
-// already are dropped, and counted.
+// accessLog takes lines, and a goroutine of its own writes them. So no request waits for a
+// disk, or for the reader of a pipe. Lines that come while accessMost bytes wait already are
+// dropped and counted.
 type accessLog struct {
 	format  AccessFormat
 	out     io.Writer
@@ -53,7 +54,7 @@ type accessLog struct {
 	ended  chan struct{} // closed by it
 }
 
-// newAccessLog begins to write to out. It returns nil where out is nil.
+// newAccessLog begins to write to out. It returns nil if out is nil.
 func newAccessLog(out io.Writer, format AccessFormat, logger *slog.Logger) (*accessLog, error) {
 	if out == nil {
 		return nil, nil
@@ -66,9 +67,9 @@ func newAccessLog(out io.Writer, format AccessFormat, logger *slog.Logger) (*acc
 	return l, nil
 }
 
-// close writes what is left, for as long as ctx lasts and no longer than most, and ends
-// the goroutine; one that is stuck in a write ends when that does. Lines that come
-// later are dropped.
+// close writes the lines that are left and ends the goroutine. It waits until ctx ends, and
+// no longer than most; a goroutine that is stuck in a write ends when the write does. Lines
+// that come after close are dropped.
 func (l *accessLog) close(ctx context.Context, most time.Duration) error {
 	l.mu.Lock()
 	if !l.closed {

@@ -12,17 +12,17 @@ import (
 	"time"
 )
 
-// readAhead is how many bytes net/http may have read of a connection beyond the
-// request that it parses: the size of its buffer. It adds as many to its bound on
-// a request's head, which counts what is read.
+// readAhead is how many bytes net/http may have read of a connection beyond the request
+// that it parses: the size of its buffer. Because net/http counts what it has read, it adds
+// as many bytes to its bound on a request's head.
 const readAhead = 4096
 
 // conn is a connection to a client, as net/http gets it from [Server.Serve].
 //
-// net/http answers by itself what it cannot parse, and what it will not hand to a
-// handler. It writes such answers to the connection, in text and in one piece. A
-// conn sends a problem document in their place. Such an answer is told by when it is
-// written: no handler has begun since the connection's last answer was complete.
+// If net/http cannot parse a request, or refuses to hand it to a handler, it answers by
+// itself. It writes such an answer to the connection, in text and in one piece. A conn sends
+// a problem document in its place. It tells such an answer from a handler's by the time at
+// which it is written: no handler has begun since the connection's last answer was complete.
 type conn struct {
 	net.Conn
 	server *Server
@@ -35,14 +35,13 @@ type conn struct {
 	framing framing
 }
 
-// ours returns c as one of our connections, nil if it is none.
+// ours returns c if it is a connection that Server.Serve has accepted, and nil otherwise.
 func ours(c net.Conn) *conn {
 	own, _ := c.(*conn)
 	return own
 }
 
-// tcp returns the connection below, nil if that is no TCP connection. A nil c has
-// none.
+// tcp returns the TCP connection of c, nil if c is another kind of connection or nil.
 func (c *conn) tcp() *net.TCPConn {
 	if c == nil {
 		return nil
@@ -87,8 +86,9 @@ func (c *conn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// CloseWrite is what net/http looks for: it tells the client that there is no more
-// and leaves it the time to read what there is.
+// CloseWrite tells the client that nothing more will come. net/http calls it, if a
+// connection has it, before it closes a connection whose request it has not read to the end.
+// So the client has time to read the answer.
 func (c *conn) CloseWrite() error {
 	if tcp := c.tcp(); tcp != nil {
 		return tcp.CloseWrite()
@@ -96,8 +96,8 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// inPlaceOf returns the answer to send in the place of one of net/http's own; nil
-// if text is none.
+// inPlaceOf returns the answer to send in the place of text, if text is one of net/http's
+// own answers, and nil otherwise.
 func (s *Server) inPlaceOf(text []byte, remote net.Addr) []byte {
 	rest, ok := bytes.CutPrefix(text, []byte("HTTP/1.1 "))
 	if !ok || len(rest) < 3 {
@@ -130,7 +130,7 @@ func (s *Server) inPlaceOf(text []byte, remote net.Addr) []byte {
 	return answer.Bytes()
 }
 
-// refused counts and logs what was answered before there was a request.
+// refused counts and logs an answer that was sent before there was a parsed request.
 func (s *Server) refused(remote net.Addr, status, bytes int, requestID string) {
 	s.elsewhere.metrics.observe(status, 0)
 	if s.access == nil {
@@ -143,8 +143,8 @@ func (s *Server) refused(remote net.Addr, status, bytes int, requestID string) {
 	s.access.add(a.append(nil, s.access.format))
 }
 
-// refusalOf says why net/http refused a request with a status; reason is what it
-// said besides, if it did.
+// refusalOf explains why net/http refused a request with this status. reason is what
+// net/http has written besides the status; it may be empty.
 func (s *Server) refusalOf(status int, reason string) *requestError {
 	switch status {
 	case http.StatusRequestHeaderFieldsTooLarge:
@@ -167,10 +167,10 @@ func (s *Server) headTooLarge() *requestError {
 	return &requestError{kindHeadTooLarge, fmt.Sprintf("the request's line and header have more than %d bytes", s.cfg.MaxHeaderBytes)}
 }
 
-// checkHead refuses a request whose head is too large and that net/http let pass: of
-// a request that comes right behind another it has read up to readAhead bytes before
-// it begins to count. Requests that are far from the bound, by all that has come
-// since the last one, need no look.
+// checkHead refuses a request whose head is too large and that net/http has let pass. This
+// happens if a request comes right behind another: net/http has read up to readAhead bytes
+// of it before it begins to count. If all the bytes that have come since the last request
+// are far from the bound, the head is not measured.
 func (c *conn) checkHead(r *http.Request) error {
 	most := c.server.cfg.MaxHeaderBytes
 	if c.read.Swap(0)+readAhead <= int64(most) || headBytes(r) <= most {
@@ -179,8 +179,8 @@ func (c *conn) checkHead(r *http.Request) error {
 	return c.server.headTooLarge()
 }
 
-// headBytes is the length of a request's line and header, in bytes, as most clients
-// write them: without a blank more than there must be.
+// headBytes is the length of a request's line and header, in bytes. It assumes that the
+// client has written no more blanks than there must be, as most clients do.
 func headBytes(r *http.Request) int {
 	n := len(r.Method) + len(" ") + len(r.RequestURI) + len(" ") + len(r.Proto) + len("\r\n\r\n")
 	if r.Host != "" {

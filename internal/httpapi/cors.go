@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// cors answers browsers that ask for pages of other origins (the WHATWG's Fetch
-// standard, section 3.2). Pages may read, by GET and HEAD, and nothing else; no
-// credentials are taken. nil allows no origin.
+// cors decides which pages of other origins may read answers, and tells their browsers so
+// (the WHATWG's Fetch standard, section 3.2). Pages may send GET and HEAD only, and no
+// credentials. nil allows no origin.
 type cors struct {
-	// all: any origin may ask, so that answers are the same for all of them.
+	// all: any origin may ask. Then the answers are the same for all origins.
 	all bool
 	// allowed has the header value for each origin.
 	allowed map[string][]string
@@ -26,12 +26,12 @@ var (
 	corsMethods = []string{"GET, HEAD"}
 	corsHeaders = []string{"Cache-Control, If-None-Match, Last-Event-ID, Prefer, X-Min-Zxid, X-Request-Id"}
 	corsExposed = []string{"Age, Content-Encoding, Delta-Base, ETag, Preference-Applied, Retry-After, X-Cache, X-Request-Id, X-Zxid"}
-	// Two hours are the most that browsers take.
+	// No browser keeps the answer to a preflight for more than two hours.
 	corsMaxAge = []string{"7200"}
 )
 
-// CheckOrigin says what is wrong with a member of [Config]'s CORSOrigins: one that is not
-// written as browsers send it would never match.
+// CheckOrigin returns what is wrong with a member of [Config]'s CORSOrigins. An origin that
+// is not written as browsers send it would never match.
 func CheckOrigin(origin string) error {
 	if origin == "*" {
 		return nil
@@ -83,7 +83,7 @@ func originHost(host string) (string, error) {
 	return host, nil
 }
 
-// newCORS returns nil where no origin is allowed.
+// newCORS returns nil if no origin is allowed.
 func newCORS(origins []string) (*cors, error) {
 	if len(origins) == 0 {
 		return nil, nil
@@ -111,12 +111,12 @@ func (c *cors) allow(origin string) []string {
 	return c.allowed[origin]
 }
 
-// varies reports whether answers are other ones for other origins.
+// varies reports whether answers differ by the origin that asks.
 func (c *cors) varies() bool { return c != nil && !c.all }
 
-// setHeader lets the page that asks, if it may, see the answer. What it is not to
-// see it is answered all the same: other programs send what they like, and it is the
-// browser that keeps the answer from the page.
+// setHeader tells the browser that the page which asks may see the answer, if it may. A
+// page that may not see the answer is answered all the same: the browser keeps the answer
+// from the page, and programs other than browsers send any Origin they like.
 func (c *cors) setHeader(header http.Header, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return
@@ -131,7 +131,7 @@ func (c *cors) setHeader(header http.Header, r *http.Request) {
 	}
 }
 
-// isPreflight reports whether a browser asks what a page may send.
+// isPreflight reports whether r is a browser's question what a page may send.
 func isPreflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header["Origin"] != nil && r.Header["Access-Control-Request-Method"] != nil
 }

@@ -6,15 +6,15 @@ import (
 	"sync/atomic"
 )
 
-// framing notices whether a client has named, on its connection, one of the headers that
-// net/http takes out of a request without a trace: Content-Length where there is
-// Transfer-Encoding as well, and Transfer-Encoding in HTTP/1.0. Where a proxy takes the
-// other one, it and the server take different bytes for the next request; so the
-// connection has to end (RFC 9112, 6.1 and 6.3).
+// framing notices whether the bytes of a connection name a header that net/http removes from
+// a request without a trace: Content-Length if there is Transfer-Encoding as well, and
+// Transfer-Encoding in HTTP/1.0. If a proxy before the server believes the removed header,
+// the proxy and the server take different bytes for the next request. So the connection has
+// to end after such a request (RFC 9112, sections 6.1 and 6.3).
 //
-// All bytes are searched for the ends of those names, bodies included. Whoever has sent
-// one elsewhere loses a connection at most. The letter before the dash belongs to an end:
-// most clients send Accept-Encoding.
+// All bytes are searched for the ends of the two names, even those of bodies. A client that
+// has sent such a name elsewhere loses a connection at most. An end begins with the letter
+// before the dash, because most clients send Accept-Encoding, whose end is otherwise the same.
 type framing struct {
 	last    byte   // that has come
 	word    string // that is being matched, "" before a dash
@@ -28,7 +28,7 @@ const (
 	wordEncoding = "r-encoding"
 )
 
-// look takes what has come, however it is cut in pieces.
+// look searches the bytes that have come next. A name may be cut in pieces.
 func (f *framing) look(b []byte) {
 	for i := 0; i < len(b); i++ {
 		if f.word == "" {
@@ -75,7 +75,7 @@ func (f *framing) step(c byte) {
 	}
 }
 
-// doubtful reports whether a proxy may see another end of r than net/http does.
+// doubtful reports whether a proxy may take another byte than net/http for the end of r.
 func (f *framing) doubtful(r *http.Request) bool {
 	if !r.ProtoAtLeast(1, 1) {
 		return f.encoding.Load()

@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// isHTTP2 reports whether a request is the beginning of HTTP/2 without TLS, from a
-// client that takes it for granted that the server speaks it: net/http hands its
-// first line to the handler.
+// isHTTP2 reports whether a request is the beginning of HTTP/2 without TLS, from a client
+// that takes it for granted that the server speaks HTTP/2. net/http hands the first line of
+// that to the handler as a request.
 func isHTTP2(r *http.Request) bool { return r.Method == "PRI" && r.ProtoMajor == 2 }
 
-// goodbye is how much and how long a client that is sent away may go on writing
-// until the connection is closed: closed at once, with something unread, it would
-// be reset, and the client might never see why.
+// goodbyeBytes is how much, and goodbyeTime how long, a refused client may go on writing
+// until its connection is closed. If the connection was closed at once, with unread bytes,
+// the kernel would reset it, and the client might never see the refusal.
 const (
 	goodbyeBytes = 64 << 10
 	goodbyeTime  = 500 * time.Millisecond
 )
 
-// refuseHTTP2 tells such a client, in its own protocol, to use HTTP/1.1.
+// refuseHTTP2 tells a client of HTTP/2, in its own protocol, to use HTTP/1.1.
 //
-// The bounds of this package are made for connections that have one request at a
-// time: how many there may be, what each of them takes, how a stream's client is
-// known not to read. HTTP/2 would need others.
+// This package bounds the number of connections and the memory of each, and finds out per
+// connection whether a stream's client reads. All of this is made for one request at a time
+// on a connection. HTTP/2 would need other bounds.
 func (s *Server) refuseHTTP2(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil { // another server, with a protocol of its own
@@ -48,9 +48,8 @@ func (s *Server) refuseHTTP2(w http.ResponseWriter) {
 	_, _ = io.CopyN(io.Discard, conn, goodbyeBytes)
 }
 
-// http2Refusal is what a server that does not want HTTP/2 says in it (RFC 9113,
-// sections 3.4, 6.5 and 6.8): its settings, none, and that it goes away because
-// HTTP/1.1 is required.
+// http2Refusal returns the two frames with which a server refuses HTTP/2 (RFC 9113, sections
+// 3.4, 6.5 and 6.8): empty settings, and GOAWAY with the reason that HTTP/1.1 is required.
 func http2Refusal(detail string) []byte {
 	const (
 		settings        = 4

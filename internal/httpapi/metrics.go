@@ -9,15 +9,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// otherRoute stands for all requests that no route takes.
+// otherRoute is the name of the route in the metrics and the log if no route takes a request.
 const otherRoute = "other"
 
-// metrics are those of requests: a histogram counts them as well.
+// metrics are the metrics of requests. The histogram of durations counts the requests as
+// well.
 type metrics struct {
 	duration *prometheus.HistogramVec
-	// answers are those that say how they were come by.
+	// answers counts the answers that have X-Cache.
 	answers *prometheus.CounterVec
-	// propagation is the time a change takes to those who wait for it.
+	// propagation is the time that a change takes to the clients that wait for it.
 	propagation struct{ poll, stream prometheus.Observer }
 	streamEnds  *prometheus.CounterVec
 }
@@ -71,10 +72,11 @@ func newMetrics(s *Server, registerer prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-// routeMetrics are one route's, kept so that no request looks labels up.
+// routeMetrics are the metrics of one route. They are kept so that no request looks up
+// labels.
 type routeMetrics struct {
 	duration prometheus.ObserverVec                   // by code
-	byStatus [600]atomic.Pointer[prometheus.Observer] // of duration; nil until a request ended so
+	byStatus [600]atomic.Pointer[prometheus.Observer] // of duration; nil until a request has ended with that status
 	answers  [len(cacheValues)]prometheus.Counter     // by [discovery.CacheStatus]
 }
 

@@ -8,9 +8,9 @@ import (
 // maxRequestID is the longest X-Request-Id that is taken over, in bytes.
 const maxRequestID = 128
 
-// sequence makes request ids: the connection's random start, and steps that meet
-// every number once. Two connections share an id with the chance of a collision
-// among random 64-bit numbers.
+// sequence makes request ids. It begins at a random number, and its steps reach every 64-bit
+// number once. So the chance that two connections use the same id is that of a collision of
+// random 64-bit numbers.
 type sequence struct{ next uint64 }
 
 // randomID is where a sequence begins.
@@ -22,8 +22,8 @@ func (s *sequence) appendNext(dst []byte) []byte {
 	return appendHex64(dst, s.next)
 }
 
-// requestIDOf returns the X-Request-Id of the answer: the request's where it is
-// sane, a new one otherwise.
+// requestIDOf returns the X-Request-Id of the answer: the request's if that is sane, a new one
+// otherwise.
 func (x *exchange) requestIDOf(r *http.Request) []string {
 	if sent := r.Header["X-Request-Id"]; len(sent) == 1 && saneRequestID(sent[0]) {
 		return sent
@@ -31,8 +31,8 @@ func (x *exchange) requestIDOf(r *http.Request) []string {
 	return x.values.requestID(&x.id)
 }
 
-// saneRequestID keeps what could break out of a log line, or fill one, out of
-// answers and logs.
+// saneRequestID reports whether a client's id may stand in answers and logs: it is not too
+// long, and has no character that could end a log line or a field of one.
 func saneRequestID(id string) bool {
 	if id == "" || len(id) > maxRequestID {
 		return false

@@ -37,78 +37,77 @@ const (
 	DefaultSlowReader        = 10 * time.Second
 )
 
-// Config is what a [Server] is made of.
+// Config configures a [Server].
 type Config struct {
-	// Service answers. Required; it must outlive the Server.
+	// Service answers the questions. Required. It must outlive the Server.
 	Service *shops.Service
-	// Ready says whether /readyz answers 200, or why not. It is called on
-	// every such request and must return at once. nil: always ready.
+	// Ready returns nil if /readyz has to answer 200, and otherwise the reason why not. It is
+	// called for every request of /readyz and must return at once. nil: always ready.
 	Ready func() error
-	// Logger gets requests at debug level, and what went wrong inside at error
-	// level; nil discards. See AccessLog for requests alone.
+	// Logger gets requests at debug level, and internal errors at error level. nil discards
+	// both. AccessLog gets requests only.
 	Logger *slog.Logger
-	// Registerer gets the metrics; nil: there are none to be had.
+	// Registerer gets the metrics. nil: nobody can read them.
 	Registerer prometheus.Registerer
 
-	// RequestTimeout bounds how long an answer that is not in memory is waited
-	// for; then it is 504. 0 is DefaultRequestTimeout.
+	// RequestTimeout bounds how long a request waits for an answer that is not in memory.
+	// After that time the answer is 504. 0 is DefaultRequestTimeout.
 	RequestTimeout time.Duration
-	// ReadHeaderTimeout bounds how long a client may take to send the request's
-	// header, ReadTimeout the whole request. 0 is the default of that name.
+	// ReadHeaderTimeout bounds how long a client may take to send the request's header, and
+	// ReadTimeout how long for the whole request. 0 is the default of that name.
 	ReadHeaderTimeout, ReadTimeout time.Duration
-	// WriteTimeout bounds how long a client may take to receive an answer, or
-	// the next MiB of a long one. 0 is DefaultWriteTimeout.
+	// WriteTimeout bounds how long a client may take to receive an answer, or the next MiB of
+	// a long answer. 0 is DefaultWriteTimeout.
 	WriteTimeout time.Duration
 	// IdleTimeout is how long a connection may wait for its next request. 0 is
 	// DefaultIdleTimeout.
 	IdleTimeout time.Duration
-	// MaxHeaderBytes bounds a request's line and header, in bytes, the empty line
-	// at their end included; it must be more than 4096. Beyond it the answer is 431.
-	// 0 is DefaultMaxHeaderBytes.
+	// MaxHeaderBytes bounds a request's line and header, in bytes, with the empty line at
+	// their end. It must be more than 4096. The answer to a longer one is 431. 0 is
+	// DefaultMaxHeaderBytes.
 	MaxHeaderBytes int
-	// MaxConns is how many connections there may be at once; further ones are closed
-	// at once. It leaves file descriptors to others who need some: operators, and
-	// what the answers come from. 0 is no bound.
+	// MaxConns is how many connections may be open at the same time. Further ones are closed
+	// when they come. The bound leaves file descriptors to operators' connections and to those
+	// that the answers come from. 0 is no bound.
 	MaxConns int
-	// MaxWait bounds how long a long poll waits, whatever its client prefers. 0
-	// is DefaultMaxWait.
+	// MaxWait bounds how long a long poll waits, whatever its client prefers. 0 is
+	// DefaultMaxWait.
 	MaxWait time.Duration
-	// MaxPolls is how many long polls may wait at once; further ones are refused.
-	// 0 is DefaultMaxPolls.
+	// MaxPolls is how many long polls may wait at the same time. Further ones are refused. 0
+	// is DefaultMaxPolls.
 	MaxPolls int
-	// MaxStreams is how many streams may be open at once; further ones are
-	// refused. MaxStreamKeys is how many answers one of them may watch, and
-	// MaxWatchedKeys all of them together: a placement takes 800 bytes, and is
-	// computed again whenever the topology changes. 0 is the default of that name.
+	// MaxStreams is how many streams may be open at the same time. Further ones are refused.
+	// MaxStreamKeys is how many answers one stream may watch, and MaxWatchedKeys how many all
+	// streams together may watch: a placement takes 800 bytes, and is computed again whenever
+	// the topology changes. 0 is the default of that name.
 	MaxStreams, MaxStreamKeys, MaxWatchedKeys int
-	// Heartbeat is how often a stream shows that it is alive, and a long poll
-	// looks whether its client is. 0 is DefaultHeartbeat.
+	// Heartbeat is how often a stream sends a sign of life, and how often a long poll checks
+	// that its client is still there. 0 is DefaultHeartbeat.
 	Heartbeat time.Duration
-	// SlowReader is how long the client of a stream may leave it unread before it
-	// is cut off. 0 is DefaultSlowReader.
+	// SlowReader is how long a stream may stay unread before its client is cut off. 0 is
+	// DefaultSlowReader.
 	SlowReader time.Duration
-	// CORSOrigins are the origins whose pages may read answers, by GET and HEAD,
-	// as browsers write them: https://shop.example, http://localhost:3000, or * for
-	// all. See [CheckOrigin]. Empty: none.
+	// CORSOrigins are the origins whose pages may read answers, by GET and HEAD, as browsers
+	// write them: https://shop.example, http://localhost:3000, or * for all. See
+	// [CheckOrigin]. Empty: none.
 	CORSOrigins []string
-	// AccessLog gets a line for each request that has ended, in AccessFormat; nil:
-	// there is no such log. It is written by one goroutine, which Shutdown ends; if
-	// Serve is not called, Shutdown must be. Requests do not wait for it: of lines that
-	// come faster than it takes them, 1 MiB is kept, and the others are dropped and
-	// counted.
+	// AccessLog gets a line for each request that has ended, in AccessFormat. nil: there is
+	// no such log. One goroutine writes it. Shutdown ends that goroutine, so Shutdown must be
+	// called even if Serve is not. Requests do not wait for the log: if lines come faster than
+	// it takes them, 1 MiB of them waits, and further lines are dropped and counted.
 	AccessLog    io.Writer
 	AccessFormat AccessFormat
-	// TrustedProxies are the addresses of proxies that say in X-Forwarded-For, or in
-	// Forwarded, whose requests they pass on. Others are not believed.
+	// TrustedProxies are the addresses of the proxies whose X-Forwarded-For and Forwarded are
+	// believed: these headers name the client whose request a proxy passes on.
 	TrustedProxies []netip.Prefix
-	// TrustUnix: whoever connects to a unix socket is such a proxy, too. It has no
-	// address; who may connect is said by the permissions of the socket's directory.
+	// TrustUnix: everybody who connects to a unix socket is a trusted proxy too. Such a peer
+	// has no address. The permissions of the socket's directory decide who may connect.
 	TrustUnix bool
-	// DrainDelay is how long [Server.Shutdown] goes on serving, with /readyz
-	// failing and connections told to close, before it stops accepting: longer
-	// than load balancers take to notice, and than busy clients wait between
-	// two requests. The ends of long polls and of streams are spread over it. 0 is
-	// no delay.
+	// DrainDelay is how long [Server.Shutdown] goes on serving before it stops accepting
+	// connections. Meanwhile /readyz fails, and clients are told to close their connections.
+	// The delay has to be longer than load balancers take to notice, and longer than busy
+	// clients wait between two requests. The ends of long polls and of streams are spread over
+	// it. 0 is no delay.
 	DrainDelay time.Duration
 }
 
@@ -179,25 +178,26 @@ type Server struct {
 	echo    *echo.Echo
 	http    *http.Server
 	metrics *metrics
-	// elsewhere stands for all requests that no route takes.
+	// elsewhere is the route, for metrics and the log, of requests that no route takes.
 	elsewhere *route
 
 	drain        drain
 	shutdownOnce sync.Once
-	conns        atomic.Int64 // that are open
-	// goodbyeTime and accessLast are the constants of these names, but in tests.
+	conns        atomic.Int64 // the open ones
+	// goodbyeTime and accessLast are the constants of these names, except in tests.
 	goodbyeTime, accessLast time.Duration
-	// waiting counts those who wait for changes.
+	// waiting counts the long polls that wait, the streams that are open, and their keys.
 	waiting struct{ polls, streams, keys atomic.Int64 }
 	cors    *cors
-	// vary is what answers depend on besides the path and the query.
+	// vary has the values of Vary: always is that of every answer, encoded that of answers
+	// that may be compressed.
 	vary struct{ always, encoded []string }
 
 	compressors compressors
 	shared      sharedQuestions
 	access      *accessLog // nil: none
 	proxies     proxies
-	// slashes is how many of them a route's path has at most.
+	// slashes is the greatest number of slashes in a route's path.
 	slashes int
 	// watched are the routes whose answers can be watched, by path.
 	watched map[string]*route
@@ -206,8 +206,7 @@ type Server struct {
 	topology    renderCache[topologyKey]
 }
 
-// New returns a Server that does not serve yet, or an error that says what is
-// wrong with cfg.
+// New returns a Server that does not serve yet. The error tells what is wrong with cfg.
 func New(cfg Config) (*Server, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -243,7 +242,7 @@ func New(cfg Config) (*Server, error) {
 		WriteTimeout:      cfg.WriteTimeout,
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    cfg.MaxHeaderBytes - readAhead,
-		// OPTIONS * is for a path that there is not, as any other request for it.
+		// The path * does not exist, so OPTIONS * gets the same answer as other methods.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelWarn),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -254,30 +253,29 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// connState closes a connection that is one too many, and notes when an answer is
+// connState closes a new connection if there are too many, and notes when an answer is
 // complete.
 func (s *Server) connState(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		if s.conns.Add(1) > int64(s.cfg.MaxConns) {
-			_ = c.Close() // its end is told of as that of any other
+			_ = c.Close() // net/http then calls connState with StateClosed, as for any other
 		}
 	case http.StateIdle:
 		if c := ours(c); c != nil {
 			c.answering = false
 		}
-	case http.StateClosed: // refuseHTTP2, which alone hijacks, counts by itself
+	case http.StateClosed: // a hijacked connection does not come here: refuseHTTP2 counts it
 		s.conns.Add(-1)
 	}
 }
 
-// Handler returns the Server's routes without its timeouts, for another
-// http.Server.
+// Handler returns the Server's routes without its timeouts, for use in another http.Server.
 func (s *Server) Handler() http.Handler { return s }
 
-// ServeHTTP implements [http.Handler]. All that holds for every request is here
-// and in exchange.begin and exchange.end: a stack of middleware would cost each
-// request more than the whole answer does.
+// ServeHTTP implements [http.Handler]. What is done for every request is here, in
+// exchange.begin and in exchange.end. A stack of middleware would cost each request more time
+// than the whole answer takes.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if isHTTP2(r) {
 		s.refuseHTTP2(w)
@@ -293,8 +291,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Serve answers requests that come in on l until [Server.Shutdown], which makes
-// it return nil. l is closed then. Serve may be called for several listeners.
+// Serve answers the requests that come in on l, until [Server.Shutdown] is called. Then it
+// closes l and returns nil. Serve may be called for several listeners.
 func (s *Server) Serve(l net.Listener) error {
 	if err := s.http.Serve(listener{l, s}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %v: %w", l.Addr(), err)
@@ -302,16 +300,16 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown ends the Server without dropping a request: first /readyz fails and
-// every answer asks its client to close the connection; those who wait for changes
-// are let go one group after the other, and nobody else may begin to wait. After
-// Config.DrainDelay no connection is accepted any more, and when the last request
-// has been answered Shutdown returns. When ctx ends first, what is left is cut off, and the
-// error is ctx's. Another call, at the same time or later, waits as well.
+// Shutdown ends the Server without dropping a request. First /readyz fails, and every answer
+// asks its client to close the connection. The waits for changes end one group after the
+// other, and no new wait may begin. After Config.DrainDelay no connection is accepted any
+// more. Shutdown returns when the last request has been answered. If ctx ends before that,
+// the requests that are left are cut off, and the error is ctx's. If Shutdown is called again,
+// at the same time or later, that call waits as well.
 //
-// DrainDelay is what makes it so. A connection that is established, or a request
-// that is sent, at the very moment the listener and the idle connections are
-// closed is reset by the kernel, whatever a program does: clients must have left
+// No request is dropped only if DrainDelay is long enough. When the listener and the idle
+// connections are closed, the kernel resets a connection that is being established, and one
+// on which a request is being sent. A program cannot prevent that, so clients must have left
 // by then.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.shutdownOnce.Do(func() { s.drain.run(ctx, s.cfg.DrainDelay) })
