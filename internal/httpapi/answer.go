@@ -6,46 +6,45 @@ import (
 	"magellan/internal/discovery"
 )
 
-// answer is what a handler answers to a question. It is a value: the body, its hash,
-// and what it rests on. How it is written is up to the sink, which is the one who
-// asked: see writeAnswer for HTTP and [stream.tell] for an event of a stream.
+// answer is what a handler answers to a question. It is a value: a body, its hash, and what
+// the answer rests on. The asker's sink decides how it is written: exchange.writeAnswer for
+// HTTP, and [stream.tell] for an event of a stream.
 //
-// An asker uses one answer again and again. What an answer holds is good until the
-// asker resets it.
+// An asker uses the same answer for one question after the other. The memory of an answer is
+// good until the asker resets it.
 type answer struct {
-	// status is 0 for what was asked for. Otherwise the answer is a problem document
-	// with this status.
+	// status is 0 if the answer is what was asked for. Otherwise the answer is a problem
+	// document with this status.
 	status int
-	// basis is what the answer, or the error in its place, rests on, if rests is true.
-	// Answers that do not come from the Service rest on nothing.
+	// basis is what the answer rests on, if rests is true. If the handler has failed, it is
+	// what the error rests on. An answer that does not come from the Service has no basis.
 	basis discovery.Basis
 	rests bool
 
 	contentType []string // ready to stand in a header
-	// hash stands for the body: two answers to one question with the same hash have
-	// the same content.
+	// hash stands for the body: if two answers to a question have the same hash, they say the
+	// same.
 	hash uint64
 	// body is the body, if kept is nil.
 	body []byte
-	// kept is a body that is shared by all who ask.
+	// kept is a body that several askers share.
 	kept sharedBody
-	// lender is who owns body; nil if that is the asker.
+	// lender owns the memory of body; nil if the asker owns it, or nobody needs it back.
 	lender interface{ free() }
 
-	// since is the version that the asker has by its question, if follows is true. The
-	// body then is what has changed since that version, if that is known.
+	// since is the hash of the version that the asker has, if the question names one. follows:
+	// it does. Then the body is what has changed since that version, if that is known.
 	since   uint64
 	follows bool
-	// noStore: nobody may keep the answer.
+	// noStore: no cache on the way to the client may keep the answer.
 	noStore bool
 
-	// buf is the asker's memory, for the handler to compose a body in.
+	// buf is memory of the asker, in which the handler may compose a body.
 	buf []byte
 }
 
-// sharedBody is a body that is kept for all who ask. It need not have been rendered
-// yet: a sink whose client has the answer already, as its hash tells, never asks for
-// the body.
+// sharedBody is a body that several askers share. It need not have been rendered yet. If the
+// client has the answer already, as the hash tells, the sink never asks for the bytes.
 type sharedBody interface {
 	// rendered returns the body. The first call renders it.
 	rendered() *rendering
@@ -59,12 +58,12 @@ func (a *answer) compose(contentType []string, body []byte) {
 	a.contentType, a.buf, a.body, a.hash = contentType, body, body, hashOf(body)
 }
 
-// lend answers with a body that its owner needs back: reset calls lender.free.
+// lend answers with a body whose memory the lender needs back: reset calls lender.free.
 func (a *answer) lend(contentType []string, body []byte, lender interface{ free() }) {
 	a.contentType, a.body, a.hash, a.lender = contentType, body, hashOf(body), lender
 }
 
-// share answers with a body that is kept for all who ask, and that has this hash.
+// share answers with a shared body that has this hash.
 func (a *answer) share(contentType []string, hash uint64, body sharedBody) {
 	a.contentType, a.hash, a.kept = contentType, hash, body
 }

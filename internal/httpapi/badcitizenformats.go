@@ -9,8 +9,8 @@ import (
 	"magellan/internal/shops"
 )
 
-// badCitizensFormat is a value of the query parameter "format": what stands before
-// the entries, between them, and behind them, and each entry.
+// badCitizensFormat is a value of the query parameter "format": the text before the
+// entries, between them and behind them, and the text of each entry.
 type badCitizensFormat struct {
 	name                  string
 	contentType           []string
@@ -20,8 +20,8 @@ type badCitizensFormat struct {
 	delta func(dst []byte, d *badCitizensDelta) []byte
 }
 
-// badCitizensDelta is what makes one version of the list another. Both lists are
-// ordered as the list is; an entry that has changed is in both.
+// badCitizensDelta is the difference between two versions of the list. removed and added
+// are in the list's order. An entry that has changed is in both.
 type badCitizensDelta struct {
 	from, to       uint64 // their hashes
 	removed, added []shops.BadCitizen
@@ -35,7 +35,7 @@ var badCitizensFormats = [...]badCitizensFormat{
 	{name: "ipset", contentType: contentText, head: ipsetHead, tail: ipsetTail, entry: ipsetEntry, delta: ipsetDelta},
 }
 
-// render writes all of a list. It is expected to take so many bytes.
+// render writes a whole list. size is how many bytes it is expected to take.
 func (f *badCitizensFormat) render(entries iter.Seq[shops.BadCitizen], size int) []byte {
 	dst := append(make([]byte, 0, size), f.head...)
 	first := true
@@ -49,8 +49,7 @@ func (f *badCitizensFormat) render(entries iter.Seq[shops.BadCitizen], size int)
 	return append(dst, f.tail...)
 }
 
-// appendBadCitizen appends an entry; reason and expires are left out where it
-// has none.
+// appendBadCitizen appends an entry. It leaves out reason and expires if the entry has none.
 func appendBadCitizen(dst []byte, e *shops.BadCitizen) []byte {
 	dst = append(dst, `{"prefix":"`...)
 	dst = e.Prefix.AppendTo(dst)
@@ -86,14 +85,14 @@ func jsonDelta(dst []byte, d *badCitizensDelta) []byte {
 	return append(dst, "]}\n"...)
 }
 
-// textEntry writes a line as a list in ZooKeeper is made of.
+// textEntry writes an entry as a line of a list in ZooKeeper.
 func textEntry(dst []byte, e *shops.BadCitizen) []byte {
 	dst, _ = e.AppendText(dst)
 	return append(dst, '\n')
 }
 
-// textDelta writes lines that go, each behind a "-", and lines that come, each
-// behind a "+". No list begins as its first line does.
+// textDelta writes the removed lines, each behind a "-", and the added lines, each behind
+// a "+". Its first line tells a delta from a list: no list begins like that.
 func textDelta(dst []byte, d *badCitizensDelta) []byte {
 	dst = appendHex64(append(dst, "# delta "...), d.from)
 	dst = append(appendHex64(append(dst, ' '), d.to), '\n')
@@ -111,7 +110,7 @@ func nginxEntry(dst []byte, e *shops.BadCitizen) []byte {
 	return append(appendPrefix(append(dst, "deny "...), e.Prefix), ";\n"...)
 }
 
-// appendPrefix appends an address where the prefix is one, CIDR otherwise.
+// appendPrefix appends an address if the prefix is a single one, and CIDR otherwise.
 func appendPrefix(dst []byte, p netip.Prefix) []byte {
 	if p.IsSingleIP() {
 		return p.Addr().AppendTo(dst)
@@ -119,16 +118,15 @@ func appendPrefix(dst []byte, p netip.Prefix) []byte {
 	return p.AppendTo(dst)
 }
 
-// The format ipset is a file for "ipset restore". It fills new sets and swaps
-// them with the old ones, so that the kernel never sees half a list, and can be
-// restored again and again. A delta is such a file as well, for the sets that are
-// there.
+// The format ipset is a file for "ipset restore". The file fills new sets and swaps them
+// with the old ones, so that the kernel never has half a list. It can be restored any
+// number of times. A delta is such a file as well, and changes the existing sets.
 //
-// Entries get no timeout: the seconds left are others in each second, and with
-// them the bytes and the ETag. The list is to be fetched again instead.
+// Entries get no timeout. A timeout is the number of seconds left, so the bytes and the
+// ETag would change every second. The client fetches the list again instead.
 
-// ipsetMaxElem is the most entries an IP set of ours can have. It is the same in
-// every file: ipset refuses to create a set that exists with another one.
+// ipsetMaxElem is the most entries that one of our IP sets can have. It is the same in
+// every file, because ipset refuses to create a set that exists with another maximum.
 const ipsetMaxElem = 1 << 24
 
 const ipset4, ipset6 = "magellan-bad-citizens-v4", "magellan-bad-citizens-v6"
@@ -153,7 +151,7 @@ func ipsetEntry(dst []byte, e *shops.BadCitizen) []byte {
 	if e.Prefix.Bits() > 0 {
 		return ipsetLine(dst, "add ", "-new ", e.Prefix)
 	}
-	// hash:net has no /0: everything is two halves.
+	// hash:net takes no /0, so two halves stand for all addresses.
 	low, high := netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("128.0.0.0/1")
 	if e.Prefix.Addr().Is6() {
 		low, high = netip.MustParsePrefix("::/1"), netip.MustParsePrefix("8000::/1")
@@ -170,8 +168,8 @@ func ipsetLine(dst []byte, command, suffix string, p netip.Prefix) []byte {
 	return append(appendPrefix(dst, p), " -exist\n"...)
 }
 
-// ipsetDelta returns nil where a half of everything has come or gone: the set has
-// that for an entry /0 as well, so it is not told whether it is to stay.
+// ipsetDelta returns nil if a /0 or a /1 was added or removed. A /0 is in the set as two
+// halves, so the set cannot tell whether a /1 that is removed still belongs to a /0.
 func ipsetDelta(dst []byte, d *badCitizensDelta) []byte {
 	for i, entries := range [...][]shops.BadCitizen{d.removed, d.added} {
 		command := [...]string{"del ", "add "}[i]

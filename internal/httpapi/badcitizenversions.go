@@ -12,11 +12,11 @@ import (
 	"magellan/internal/shops"
 )
 
-// The hash of a list of bad citizens is that of the body that it would have without
-// entries, plus that of each entry, all by XXH64. So it follows from what has changed
-// without a look at the rest, and nobody makes 13 MB of a body to learn its ETag; it
-// is the same on every replica; and a client that follows by deltas can check what it
-// has: the bytes that are hashed are those of the answer, JSON's commas left out.
+// The hash of a list of bad citizens is a sum of XXH64 hashes: that of the body that the
+// list would have without entries, plus that of each entry. So the hash of the next version
+// follows from what has changed, and nobody renders a body of 13 MB to learn its ETag. The
+// hash is the same on every replica. A client that follows the list by deltas can check
+// what it has: the hashed bytes are those of the answer, without the commas of JSON.
 
 // badCitizensVersions is what is known of the versions of the list in one format.
 // The zero value with a format is ready for use.
@@ -29,8 +29,8 @@ type badCitizensVersions struct {
 	mu sync.Mutex
 	// current is the newest version that has been asked for.
 	current *badCitizensEdition
-	// hashes are those of the last versions that current came from, oldest first;
-	// its own is the last one.
+	// hashes are those of the last versions before current, oldest first. The last one is
+	// that of current itself.
 	hashes []uint64
 	// size is the length of the body that was rendered last.
 	size int
@@ -48,22 +48,21 @@ type badCitizensEdition struct {
 	bodyOf *rendering
 
 	mu sync.Mutex
-	// deltas are the bodies of deltas from other versions to this one, by the hash
-	// of the other; nil where the list itself is the better answer.
+	// deltas are the bodies of deltas from other versions to this one, by the hash of the
+	// other version. A body is nil if the list itself is the better answer.
 	deltas map[uint64]*rendering
 }
 
 const (
-	// maxDeltas is how many deltas to one version are kept: who follows has the
-	// version before, mostly, and deltas may be long.
+	// maxDeltas is how many deltas to one version are kept. Few are enough because most
+	// clients that follow the list have the version before, and deltas may be long.
 	maxDeltas = 4
-	// smallDelta is how many changes a delta may have though the list has fewer
-	// entries.
+	// smallDelta is how many changes a delta may have even if the list has fewer entries.
 	smallDelta = 1000
 )
 
-// edition returns the version that is the answer, or a newer one that somebody else
-// has been given already. isNew: nobody has been given it before.
+// edition returns the version that is the answer, or a newer one if another request has
+// been given that already. isNew: no request has been given this version before.
 func (v *badCitizensVersions) edition(answer shops.BadCitizensAnswer) (e *badCitizensEdition, isNew bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -97,8 +96,9 @@ func (v *badCitizensVersions) edition(answer shops.BadCitizensAnswer) (e *badCit
 	return e, true
 }
 
-// forget drops the bodies of the current version where another is newer: nobody may ever
-// ask for this format again. What the next version's hash is made from stays.
+// forget drops the bodies of the current version if another version is newer, because it may
+// be that nobody ever asks for this format again. It keeps what the next version's hash is
+// made from.
 func (v *badCitizensVersions) forget(newest shops.Version) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -111,8 +111,8 @@ func (v *badCitizensVersions) forget(newest shops.Version) {
 	}
 }
 
-// begin hashes all entries, and finds from there what the hashes of the versions
-// before were.
+// begin hashes all entries, and computes from that what the hashes of the versions before
+// were.
 func (v *badCitizensVersions) begin(e *badCitizensEdition) {
 	e.hash = xxhash.Sum64String(v.format.head + v.format.tail)
 	var entry []byte
@@ -151,9 +151,9 @@ func (v *badCitizensVersions) weigh(step []shops.BlocklistChange) (hash uint64, 
 
 var _, _ sharedBody = (*badCitizensEdition)(nil), badCitizensSince{}
 
-// rendered implements sharedBody: it returns the list itself. Whoever comes while the
-// list is rendered waits: a body made once for all is sooner there than many made at the
-// same time.
+// rendered implements sharedBody: it returns the list itself. A caller that comes while the
+// list is rendered waits. One body that is made for all callers is ready sooner than many that
+// are made at the same time.
 func (e *badCitizensEdition) rendered() *rendering {
 	e.once.Do(func() {
 		v := e.versions
@@ -169,14 +169,14 @@ func (e *badCitizensEdition) rendered() *rendering {
 	return e.bodyOf
 }
 
-// badCitizensSince is what an edition has changed since the version with the hash from.
+// badCitizensSince is the body that tells what has changed between the version with the hash
+// from and an edition.
 type badCitizensSince struct {
 	edition *badCitizensEdition
 	from    uint64
 }
 
-// rendered implements sharedBody: it returns the list itself if a delta is not known, or
-// would be longer.
+// rendered implements sharedBody: it returns a delta, or the list itself if there is none.
 func (c badCitizensSince) rendered() *rendering {
 	if delta := c.edition.delta(c.from); delta != nil {
 		return delta
@@ -184,8 +184,8 @@ func (c badCitizensSince) rendered() *rendering {
 	return c.edition.rendered()
 }
 
-// delta returns what makes this version of the one with a hash; nil if that is not
-// known, or the list itself is the better answer.
+// delta returns the difference between the version with the hash from and this version. It
+// returns nil if that is not known, or if the list itself is the better answer.
 func (e *badCitizensEdition) delta(from uint64) *rendering {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -209,7 +209,8 @@ func (e *badCitizensEdition) delta(from uint64) *rendering {
 	return r
 }
 
-// changes returns what has changed since the version with a hash.
+// changes returns what has changed since the version with the hash from, and whether that
+// is known.
 func (v *badCitizensVersions) changes(e *badCitizensEdition, from uint64) ([]shops.BlocklistChange, bool) {
 	if from == e.hash {
 		return nil, true
@@ -237,7 +238,7 @@ func (v *badCitizensVersions) changes(e *badCitizensEdition, from uint64) ([]sho
 	return shops.Net(steps), len(steps) == back-1
 }
 
-// deltaOf leaves out what is no change in this format.
+// deltaOf returns the changes that are changes in this format too.
 func (e *badCitizensEdition) deltaOf(from uint64, changes []shops.BlocklistChange) *badCitizensDelta {
 	d := &badCitizensDelta{from: from, to: e.hash}
 	entry := e.versions.format.entry
@@ -260,9 +261,9 @@ func (e *badCitizensEdition) deltaOf(from uint64, changes []shops.BlocklistChang
 	return d
 }
 
-// parseSince reads the version that a client has, as it got it in an ETag or in
-// a delta: with or without quotes, W/, and what was appended for an encoding. It
-// returns false for what is no version of a list.
+// parseSince reads the version that a client has, as the client got it in an ETag or in a
+// delta: with or without quotes, W/, and the suffix of an encoding. It returns false for a
+// text that is no version of a list.
 func parseSince(since string) (hash uint64, ok bool) {
 	since = strings.TrimPrefix(trimBlanks(since), "W/")
 	since = strings.Trim(since, `"`)

@@ -26,10 +26,10 @@ func appendHex64(dst []byte, v uint64) []byte {
 	return hex.AppendEncode(dst, b[:])
 }
 
-// matchesETag reports whether an If-None-Match header, whose values are given,
-// names etag, by weak comparison (RFC 9110, sections 8.8.3.2 and 13.1.2). What
-// follows a syntax error is not looked at: the client then gets an answer it may
-// have, which is never wrong.
+// matchesETag reports whether an If-None-Match header with these values names etag, by weak
+// comparison (RFC 9110, sections 8.8.3.2 and 13.1.2). The rest of a value behind a syntax
+// error is ignored. The client may then get a body that it has already, which is never
+// wrong.
 func matchesETag(values []string, etag string) bool {
 	if len(values) == 1 && values[0] == etag {
 		return true
@@ -61,8 +61,8 @@ func matchesETag(values []string, etag string) bool {
 	return false
 }
 
-// entityTagLen is the length of the opaque tag s begins with, quotes included;
-// 0 if it begins with none.
+// entityTagLen is the length of the opaque tag that s begins with, with its quotes; 0 if s
+// begins with none.
 func entityTagLen(s string) int {
 	if s == "" || s[0] != '"' {
 		return 0

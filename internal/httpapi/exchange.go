@@ -70,6 +70,7 @@ func (s *Server) exchangeFor(r *http.Request) *exchange {
 	return newExchange(s, nil)
 }
 
+// begin prepares the exchange for a request, and sets the headers that every answer has.
 func (x *exchange) begin(w http.ResponseWriter, r *http.Request) {
 	x.w, x.r = w, r
 	x.route = x.server.elsewhere
@@ -96,7 +97,7 @@ func (x *exchange) begin(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// check refuses or answers what no route is to see.
+// check refuses or answers a request that is not for a route.
 func (x *exchange) check() error {
 	if x.conn != nil {
 		if err := x.conn.checkHead(x.r); err != nil {
@@ -113,7 +114,8 @@ func (x *exchange) check() error {
 	return nil
 }
 
-// end is deferred: it answers for a handler that panicked, counts, and logs.
+// end is deferred. If the handler has panicked, end answers in its place. It counts and logs
+// the request, and forgets it.
 func (x *exchange) end() {
 	abort := x.gone
 	if p := recover(); p != nil {
@@ -155,12 +157,12 @@ func (x *exchange) end() {
 		x.zipped = nil
 	}
 	if abort {
-		// An answer that is not whole must not look as if it were.
+		// net/http closes the connection. So the client sees that the answer is not whole.
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// logID copies the request's id: a log handler may keep what it gets.
+// logID copies the request's id, because a log handler may keep what it gets.
 func (x *exchange) logID() slog.Attr {
 	return slog.String("request_id", strings.Clone(x.w.Header()["X-Request-Id"][0]))
 }

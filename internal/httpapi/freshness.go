@@ -8,10 +8,10 @@ import (
 	"magellan/internal/discovery"
 )
 
-// cacheControl reads the directives of a request's Cache-Control header, whose
-// values are given: no-cache and max-age (RFC 9111, section 5.2.1) and
-// stale-if-error (RFC 5861). Others are ignored. Of several of a kind the one
-// that asks for most counts, and an argument that is no number asks for all.
+// cacheControl reads the directives of a request's Cache-Control header with these values:
+// no-cache and max-age (RFC 9111, section 5.2.1) and stale-if-error (RFC 5861). Other
+// directives are ignored. If a directive is repeated the strictest one counts. An argument
+// that is no number counts as 0, which is the strictest.
 func cacheControl(values []string) (opt discovery.ReadOptions) {
 	for _, rest := range values {
 		for {
@@ -50,10 +50,10 @@ func cacheControl(values []string) (opt discovery.ReadOptions) {
 	return opt
 }
 
-// maxDeltaSeconds stands for all that is more (RFC 9111, section 1.2.2).
+// maxDeltaSeconds stands for every larger number (RFC 9111, section 1.2.2).
 const maxDeltaSeconds = 1 << 31
 
-// deltaSeconds reads a number of seconds, 0 where s is none.
+// deltaSeconds reads a number of seconds. It returns 0 if s is no number.
 func deltaSeconds(s string) time.Duration {
 	n := time.Duration(0)
 	for _, c := range []byte(s) {
@@ -65,8 +65,8 @@ func deltaSeconds(s string) time.Duration {
 	return n * time.Second
 }
 
-// minZxid reads the values of X-Min-Zxid: hexadecimal, as X-Zxid has it, with or
-// without the 0x. Of several the newest counts. -1 stands for what is no zxid.
+// minZxid reads the values of X-Min-Zxid: hexadecimal numbers as in X-Zxid, with or without
+// the 0x. Of several the newest counts. It returns -1 if one of them is no zxid.
 func minZxid(values []string) (zxid int64) {
 	for _, value := range values {
 		digits := trimBlanks(value)
@@ -82,8 +82,8 @@ func minZxid(values []string) (zxid int64) {
 	return zxid
 }
 
-// cutArgument cuts a token or a quoted string off the front of s. What is quoted
-// is returned without its quotes, and as nothing where it has no end.
+// cutArgument cuts a token or a quoted string off the front of s. A quoted string is
+// returned without its quotes; one that has no end is returned as the empty string.
 func cutArgument(s string) (argument, rest string) {
 	if !strings.HasPrefix(s, `"`) {
 		if i := strings.IndexByte(s, ','); i >= 0 {

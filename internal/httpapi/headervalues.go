@@ -7,7 +7,7 @@ import (
 	"magellan/internal/discovery"
 )
 
-// Values that stand in headers as they are.
+// Values that are put into headers as they are.
 var (
 	contentJSON     = []string{"application/json"}
 	contentText     = []string{"text/plain; charset=utf-8"}
@@ -32,9 +32,9 @@ var youngAges = func() (ages [64][]string) {
 	return ages
 }()
 
-// headerValues is the memory of those values of one answer's header that are composed
-// for it. A value that is returned is good until the same method is called again; see
-// [exchange] for when that is.
+// headerValues has the memory for the values that are composed for one answer's header. The
+// value that a method returns is good until the method is called again. [exchange] explains
+// why that is late enough.
 type headerValues struct {
 	etagBytes    [2 + 16]byte
 	gzipTagBytes [2 + 16 + len("-gzip")]byte

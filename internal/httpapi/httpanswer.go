@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// The sink of net/http: what becomes of a question and its answer on the connection
-// that they came by.
+// This file is the sink of net/http: how an answer is written to the connection that the
+// request came by.
 
-// serve asks the handler of the request's route, and writes its answer.
+// serve asks the handler of the request's route, and writes the answer.
 func (x *exchange) serve() error {
 	if err := x.route.handle(&x.question, &x.answer); err != nil {
 		return err
@@ -23,7 +23,8 @@ func (x *exchange) serve() error {
 	return x.writeAnswer()
 }
 
-// unchanged reports whether the client has the answer already, by what it says.
+// unchanged reports whether the client has the answer already: the request names its ETag, or
+// its version as the one to tell the changes since.
 func (x *exchange) unchanged() bool {
 	a := &x.answer
 	return x.namedTag() != nil || a.follows && a.since == a.hash
@@ -32,8 +33,8 @@ func (x *exchange) unchanged() bool {
 // namedTag returns that ETag of the answer's body which the request names in
 // If-None-Match, nil if it names none.
 //
-// A client that has the body compressed has it, whatever it takes now, and the other
-// way round.
+// A client that has the body compressed has the body, even if it does not take compressed
+// bodies any more, and the other way round.
 func (x *exchange) namedTag() []string {
 	named := x.r.Header["If-None-Match"]
 	if named == nil || x.r.Method == http.MethodPost {
@@ -81,7 +82,7 @@ func (x *exchange) writeAnswer() error {
 	return x.writeBody(http.StatusOK, body)
 }
 
-// fail writes err's problem document. A client that has gone gets none.
+// fail writes the problem document of err. If the client has left, nothing is written.
 func (x *exchange) fail(err error) {
 	if err == errHungUp || errors.Is(err, context.Canceled) && x.r.Context().Err() != nil {
 		x.gone = true
@@ -126,10 +127,10 @@ func (x *exchange) setBasis() {
 	}
 }
 
-// shortBody is the longest body whose length net/http finds by itself; in bytes.
+// shortBody is the length, in bytes, up to which net/http sets Content-Length by itself.
 const shortBody = 2048
 
-// writeBody sends a whole body. A long one has time by its length.
+// writeBody sends a whole body. The longer it is, the more time the client has to take it.
 func (x *exchange) writeBody(status int, body []byte) error {
 	if len(body) > shortBody {
 		x.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
@@ -155,7 +156,7 @@ func (x *exchange) writeBody(status int, body []byte) error {
 	return nil
 }
 
-// leave gives up on a client that does not take its answer.
+// leave gives up on a client that does not take the answer.
 func (x *exchange) leave(err error) error {
 	x.gone = true
 	x.server.cfg.Logger.LogAttrs(context.Background(), slog.LevelDebug, "client left", x.logID(), slog.Any("err", err))

@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// maxTrusted is how much memory a body gets by its announced length, in bytes: 4,000
-// names of 12 letters. A longer one gets more as it comes, so that nobody takes memory
-// by announcing what is never sent.
+// maxTrusted is how much memory a body gets for its announced length, in bytes. It is enough
+// for 4,000 names of 12 letters. A longer body gets more memory as it comes. So a client
+// cannot take memory by announcing a body that it never sends.
 const maxTrusted = 64 << 10
 
 var _ requestBody = (*exchange)(nil)
 
-// readBody implements requestBody. If the body is not read to its end the connection
-// is closed: what follows on it is no request.
+// readBody implements requestBody. If the body is not read to its end, the connection is
+// closed after the answer: the bytes that follow on it are no request.
 func (x *exchange) readBody(dst *bytes.Buffer, most int64) error {
 	if err := checkContent(x.r.Header); err != nil {
 		return err
@@ -51,8 +51,8 @@ func (x *exchange) tooLarge(most int64) error {
 	return &requestError{kindBodyTooLarge, fmt.Sprintf("the body has more than %d bytes; ask in several requests", most)}
 }
 
-// checkContent refuses what is certainly no JSON. A missing Content-Type is taken for
-// it.
+// checkContent refuses a body that is certainly not JSON. A body without a Content-Type is
+// taken for JSON.
 func checkContent(header http.Header) error {
 	if encoding := header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return &requestError{kindMediaType, fmt.Sprintf("Content-Encoding %q is not understood; send the body as it is", encoding)}

@@ -12,8 +12,8 @@ import (
 	"magellan/internal/discovery"
 )
 
-// readQuestion makes the question of the request. The request's body stays where it
-// is until the handler reads it.
+// readQuestion makes the question of the request. The request's body is not read before the
+// handler asks for it.
 func (x *exchange) readQuestion(c echo.Context) error {
 	q := &x.question
 	q.ctx, q.body, q.read = x.ctx, x, readOptions(x.r.Header)
@@ -34,7 +34,7 @@ func (x *exchange) readQuestion(c echo.Context) error {
 	return nil
 }
 
-// readOptions reads how fresh the client wants the answer.
+// readOptions reads from a request's header how fresh the answer must be.
 func readOptions(header http.Header) (opt discovery.ReadOptions) {
 	if values := header["Cache-Control"]; values != nil {
 		opt = cacheControl(values)
@@ -62,8 +62,8 @@ func pathName(u *url.URL, c echo.Context) (string, error) {
 	return decoded, nil
 }
 
-// parseQuery parses a query, whose parameters may only be those named in known: a
-// typing error in "exclude" must not place a shop where it must not go.
+// parseQuery parses a query. It refuses parameters that are not in known: if "exclude" is
+// misspelled, the shop must not be placed in a datacenter that was to be excluded.
 func parseQuery(raw string, known []string) (url.Values, error) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {

@@ -21,8 +21,8 @@ const (
 	// each byte of which may take three when characters beyond ASCII are
 	// written as \u escapes.
 	maxLookupBody = 8 << 20
-	// maxKeptLookup bounds the memory a lookup leaves for the next, in bytes
-	// for each of its buffers.
+	// maxKeptLookup bounds the memory that a lookup leaves for the next one, in bytes for
+	// each of its buffers.
 	maxKeptLookup = 1 << 20
 )
 
@@ -40,8 +40,8 @@ type lookup struct {
 
 var lookups = sync.Pool{New: func() any { return new(lookup) }}
 
-// free gives l's memory to the next lookup, but not what a huge one took, and
-// no one's strings.
+// free gives l's memory to the next lookup. It drops the memory of a huge lookup, and all
+// strings.
 func (l *lookup) free() {
 	clear(l.names)
 	clear(l.results)
@@ -82,8 +82,8 @@ func (l *lookup) run(s *Server, q *question, a *answer) error {
 // parse reads {"shops":["42","43"]} into names, and makes room for as many
 // results. Other members are ignored.
 //
-// All names stand in one string: one allocation instead of one for each. Who
-// keeps a name beyond the call must clone it.
+// All names stand in one string, so that there is one allocation instead of one for each
+// name. Whoever keeps a name beyond the call must clone it.
 func (l *lookup) parse() error {
 	l.text, l.ends = l.text[:0], l.ends[:0]
 	d := &l.decoder
@@ -167,7 +167,8 @@ func (l *lookup) parseShops(d *jsontext.Decoder) error {
 	return err
 }
 
-// syntaxError says where a body stops being JSON.
+// syntaxError returns the error of a body that is not JSON, with the place where it stops
+// being JSON.
 func syntaxError(err error) error {
 	var syntax *jsontext.SyntacticError
 	if !errors.As(err, &syntax) {

@@ -22,8 +22,7 @@ type problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
-	// Rejected says of each datacenter why it cannot take the shop; only of a
-	// placement.
+	// Rejected has, for a placement, the reason why each datacenter cannot take the shop.
 	Rejected []rejection `json:"rejected,omitempty"`
 }
 
@@ -38,16 +37,16 @@ type rejection struct {
 type problemKind struct {
 	name, title string
 	status      int
-	retryAfter  string // seconds; empty: trying again is no remedy
-	// answers: the problem is an answer about the data, with meta data.
+	retryAfter  string // seconds; empty if trying again does not help
+	// answers: the problem is an answer about the data, so it has meta data.
 	answers bool
 }
 
-// problemTypePrefix makes a problem's type, a URN, of its name.
+// problemTypePrefix and a kind's name make the problem's type, which is a URN.
 const problemTypePrefix = "urn:magellan:problem:"
 
-// statusClientGone is what is counted for a request whose client left before
-// the answer; it is never sent. nginx counts it by the same number.
+// statusClientGone is the status in the metrics and the log if the client has left before the
+// answer. It is never sent. nginx uses the same number for that.
 const statusClientGone = 499
 
 var (
@@ -69,7 +68,7 @@ var (
 	kindBodyTooLarge = &problemKind{name: "body-too-large", title: "Request body too large", status: http.StatusRequestEntityTooLarge}
 	kindMediaType    = &problemKind{name: "unsupported-media-type", title: "Unsupported media type", status: http.StatusUnsupportedMediaType}
 	kindOrigin       = &problemKind{name: "origin-not-allowed", title: "Origin not allowed", status: http.StatusForbidden}
-	// Of these net/http finds the most by itself.
+	// Most of these are found by net/http: see [conn].
 	kindHeadTooLarge   = &problemKind{name: "header-too-large", title: "Request header too large", status: http.StatusRequestHeaderFieldsTooLarge}
 	kindTransferCoding = &problemKind{name: "unknown-transfer-coding", title: "Unknown transfer coding", status: http.StatusNotImplemented}
 	kindVersion        = &problemKind{name: "unsupported-version", title: "Unsupported HTTP version", status: http.StatusHTTPVersionNotSupported}
@@ -77,7 +76,7 @@ var (
 	kindInternal       = &problemKind{name: "internal", title: "Internal error", status: http.StatusInternalServerError}
 )
 
-// allKinds are those that openapi.json has to name.
+// allKinds are the kinds that openapi.json has to name.
 var allKinds = [...]*problemKind{
 	kindNotFound, kindInvalidName, kindBadRequest, kindBadData, kindNoCapacity, kindZxid,
 	kindUnavailable, kindUnread, kindOverloaded, kindTimeout, kindNotReady, kindDraining, kindNoRoute,
@@ -85,7 +84,7 @@ var allKinds = [...]*problemKind{
 	kindHeadTooLarge, kindTransferCoding, kindVersion, kindExpectation, kindInternal,
 }
 
-// requestError is an error that this package found in a request.
+// requestError is an error that this package has found.
 type requestError struct {
 	kind   *problemKind
 	detail string
@@ -96,7 +95,7 @@ func (e *requestError) Error() string { return e.detail }
 
 func badRequest(detail string) error { return &requestError{kindBadRequest, detail} }
 
-// placementError is a placement that failed, with the reasons.
+// placementError is a placement that has failed, with the reasons.
 type placementError struct {
 	error
 	rejected []shops.Rejection
@@ -107,9 +106,9 @@ func (e *placementError) Unwrap() error { return e.error }
 
 // kindOf is the one place where an error becomes a status.
 //
-// ErrNoCapacity is a conflict (409) and not an unavailable service (503): asking
-// again changes nothing until somebody adds capacity, and a load balancer must
-// not take the replica for broken.
+// ErrNoCapacity is a conflict (409) and not an unavailable service (503), for two reasons:
+// asking again changes nothing until somebody adds capacity, and a load balancer must not
+// take the replica for broken.
 func kindOf(err error) *problemKind {
 	var ours *requestError
 	var echos *echo.HTTPError
@@ -133,7 +132,7 @@ func kindOf(err error) *problemKind {
 	case errors.Is(err, discovery.ErrUnread):
 		return kindUnread
 	case errors.Is(err, discovery.ErrUnavailable), errors.Is(err, context.Canceled):
-		return kindUnavailable // even where the deadline ended the wait: it says more
+		return kindUnavailable // also if the deadline has passed as well: this kind tells more
 	case errors.Is(err, context.DeadlineExceeded):
 		return kindTimeout
 	case errors.As(err, &echos) && echos.Code == http.StatusNotFound:
@@ -150,7 +149,7 @@ func (s *Server) timeoutDetail() string {
 		s.cfg.RequestTimeout)
 }
 
-// document returns the problem document of one case.
+// document returns the problem document of one case of the kind.
 func (k *problemKind) document(detail string, rejected []rejection) []byte {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
@@ -164,9 +163,8 @@ func (k *problemKind) document(detail string, rejected []rejection) []byte {
 	return body.Bytes()
 }
 
-// explain makes a the problem document of err. What a rests on stays if the problem
-// says something about the data: that a shop does not exist is known as of some age,
-// too.
+// explain makes a the problem document of err. If the problem is an answer about the data,
+// what a rests on stays: that a shop does not exist is known as of some age, too.
 func (s *Server) explain(a *answer, err error, requestID string) *problemKind {
 	kind := kindOf(err)
 	detail := err.Error()

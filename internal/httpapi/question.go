@@ -9,35 +9,35 @@ import (
 	"magellan/internal/discovery"
 )
 
-// question is what somebody asks of a route, as far as the route's handler may know
-// it. Whoever asks fills it in: an [exchange] from an HTTP request, a [stream] from
-// one of its keys. A handler does not know which of them asks, and keeps nothing of
-// the question.
+// question is what an asker asks of a route, as far as the route's handler may know it. The
+// asker fills it in: an [exchange] from an HTTP request, a [stream] from one of its keys. The
+// handler does not know which of them asks. It keeps nothing of the question after it has
+// returned.
 type question struct {
-	// ctx ends the answering: at the deadline, or when nobody wants the answer any
-	// more.
+	// ctx ends at the deadline of the answer, or if the asker has gone.
 	ctx context.Context
 	// name is the last element of the path, percent-decoded. It is empty if the route
 	// has no parameter there.
 	name string
-	// query has the query's parameters. All of them are parameters that the route
-	// knows. nil: there are none.
+	// query has the parameters of the query, which are all parameters of the route. It is nil
+	// if there are none.
 	query url.Values
 	// read is how fresh the answer must be.
 	read discovery.ReadOptions
-	// body is what was sent with the question; nil if the asker can send nothing.
+	// body is the body that was sent with the question; nil if the asker sends none.
 	body requestBody
 }
 
-// requestBody is what is sent with a question.
+// requestBody is a body that is sent with a question.
 type requestBody interface {
-	// readBody appends the body to dst. It returns an error if the body is not JSON by
-	// its own account, cannot be read, or has more than most bytes.
+	// readBody appends the body to dst. It returns an error if the body is declared to be
+	// something else than JSON, if it cannot be read, or if it has more than most bytes.
 	readBody(dst *bytes.Buffer, most int64) error
 }
 
-// handler answers the questions of one route: it computes and renders, and writes
-// nothing. Where it asks the Service it says so by [answer.rest], with an error too.
+// handler answers the questions of one route. It computes and renders the answer, and writes
+// nothing to the client. If it asks the Service it calls [answer.rest], even if it then returns
+// an error.
 type handler func(*question, *answer) error
 
 // single returns a query parameter that may be given once, "" if it is not given.

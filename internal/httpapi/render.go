@@ -26,7 +26,7 @@ func newRendering(body []byte, work *sync.Mutex) *rendering {
 // rendered implements sharedBody.
 func (r *rendering) rendered() *rendering { return r }
 
-// compressed returns the body compressed, which is done once for all who ask.
+// compressed returns the body compressed. The first call compresses it.
 func (r *rendering) compressed() []byte {
 	if zip := r.zip.Load(); zip != nil {
 		return *zip
@@ -41,40 +41,40 @@ func (r *rendering) compressed() []byte {
 	return zip
 }
 
-// renderCache keeps the bodies made from one immutable value, which K stands
-// for, in up to 4 formats. The zero renderCache is ready for use.
+// renderCache keeps the bodies that were made from one immutable value, in up to 4 formats.
+// K stands for the value. The zero renderCache is ready for use.
 //
-// The bodies of the value before are kept for a moment more: requests that were
-// there when the value changed do not take their turns in order, and one that asks
-// for the older value must not throw the newer one's bodies away. So the memory is
-// that of one value's bodies, as they are and compressed, as far as somebody asked
-// for them; and for keepPrevious after a change, or until the next request if that is
-// later, that of two.
+// When the value changes, the bodies of the value before are kept for a moment longer.
+// Requests that were there at the change may ask in any order, and one that asks for the
+// older value must not drop the newer value's bodies. So the cache takes the memory of one
+// value's bodies, plain and compressed, as far as somebody has asked for them. After a
+// change it takes that of two values' bodies, until the first request that comes later than
+// keepPrevious.
 type renderCache[K comparable] struct {
 	mu       sync.Mutex // held for a look, never while a body is made
 	current  *edition[K]
 	previous *edition[K]
-	replaced time.Time // when previous was current last
+	replaced time.Time // when current took the place of previous
 
 	// work is held while a body is made or compressed: one at a time.
 	work sync.Mutex
 }
 
-// keepPrevious is how long the bodies of a value are kept that is no longer the
-// last one asked for. The request that drops them is the first that comes later.
+// keepPrevious is how long the bodies of the value before the current one are kept. The first
+// request that comes later drops them.
 const keepPrevious = time.Second
 
-// edition is what is kept of one value.
+// edition has the bodies that are kept of one value.
 type edition[K comparable] struct {
 	key    K
 	bodies [4]atomic.Pointer[rendering]
 }
 
-// get returns the body of the value that key stands for in a format, made by render
-// if need be.
+// get returns the body, in a format, of the value that key stands for. If there is none yet,
+// render makes it.
 //
-// Who comes while a body is made waits: a body made once for all is sooner there
-// than many made at the same time.
+// A caller that comes while a body is made waits. One body that is made for all callers is
+// ready sooner than many that are made at the same time.
 func (c *renderCache[K]) get(key K, format int, render func() []byte) *rendering {
 	kept := &c.edition(key).bodies[format]
 	if r := kept.Load(); r != nil {
@@ -90,7 +90,7 @@ func (c *renderCache[K]) get(key K, format int, render func() []byte) *rendering
 	return r
 }
 
-// edition returns what is kept of a value, a new edition if that is nothing.
+// edition returns the edition of a value. It makes a new one if there is none.
 func (c *renderCache[K]) edition(key K) *edition[K] {
 	c.mu.Lock()
 	defer c.mu.Unlock()

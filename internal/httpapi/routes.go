@@ -11,23 +11,23 @@ import (
 // route is one path of the API, with one method. Where that is GET, there is HEAD.
 type route struct {
 	method, path string
-	// handle answers the questions that are asked of the route; nil if it answers in
-	// another way.
+	// handle answers the route's questions; nil for a route whose requests are no question.
 	handle  handler
 	metrics *routeMetrics
 	// named: the last element of the path is a name.
 	named bool
-	// waits: the answer says what it depends on, so that a client can wait for another.
+	// waits: the answer has a basis that says what it depends on, so a client can wait for
+	// another answer.
 	waits bool
-	// query has the parameters that the query may have. Others are refused wherever the
-	// answer is about data: who asks for /v1/regions?format=text, or for a shop with
-	// ?max-age=5, believes that it counts.
+	// query has the parameters that the query may have. If the answer is about data, other
+	// parameters are refused: a client that asks for /v1/regions?format=text, or for a shop
+	// with ?max-age=5, believes that the parameter has an effect.
 	query []string
-	// anyQuery: the query may be anything, as nothing depends on it.
+	// anyQuery: the query may be anything, because the answer does not depend on it.
 	anyQuery bool
 }
 
-// addRoutes is the list of all routes, the paths as openapi.json has them.
+// addRoutes has the list of all routes. The paths are written as in openapi.json.
 func (s *Server) addRoutes() {
 	for _, r := range []*route{
 		{method: http.MethodGet, path: "/v1/shops/{shop}", handle: s.getShop, waits: true},
@@ -74,9 +74,9 @@ func (s *Server) addRoute(r *route, serve func(*exchange, echo.Context) error) {
 	}
 }
 
-// hasRoute reports whether a path may be a route's, by its slashes. Echo would take
-// "42/" and "42/x" for names, where the path's last element is a parameter; a slash
-// in a name is written %2F.
+// hasRoute reports whether a path may be a route's, by its slashes. If a path's last element
+// is a parameter, Echo would take "42/" and "42/x" for names. A slash in a name has to be
+// written %2F.
 func (s *Server) hasRoute(path string) bool {
 	return !strings.HasSuffix(path, "/") && strings.Count(path, "/") <= s.slashes && !strings.Contains(path, "//")
 }

@@ -6,9 +6,9 @@ import (
 	"magellan/internal/shops"
 )
 
-// topologyKey stands for the regions and datacenters a body was made from: the
-// first elements of slices that are never changed. Holding them keeps their
-// addresses from being used again.
+// topologyKey stands for the regions and datacenters that a body was made from. It has
+// pointers to the first elements of their slices, which are never changed. While a key is
+// held, no other topology can have the same addresses.
 type topologyKey struct {
 	regions     *shops.Region
 	datacenters *shops.Datacenter
