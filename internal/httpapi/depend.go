@@ -5,14 +5,13 @@ import (
 	"time"
 
 	"magellan/internal/discovery"
-	"magellan/internal/shops"
 )
 
 // dependencies watches what the last answer to a question depends on, for an asker that
 // waits for another answer. Each answer brings its dependencies anew: a shop that moves
 // depends on another datacenter.
 type dependencies struct {
-	service  *shops.Service
+	watcher  discovery.Watcher
 	observer discovery.Observer
 	is       discovery.Depends
 	watches  [len(discovery.Depends{}.Topics)]*discovery.Watch
@@ -59,7 +58,7 @@ func (d *dependencies) on(is discovery.Depends) {
 			d.watches[i] = nil
 		}
 		if topic != (discovery.Topic{}) {
-			d.watches[i] = d.service.Watch(topic, d.observer)
+			d.watches[i] = d.watcher.Watch(topic, d.observer)
 			d.begun = true
 		}
 	}

@@ -149,7 +149,7 @@ func newStream(x *exchange, keys []*streamKey) *stream {
 		pending: make([]*streamKey, 0, len(keys)), queue: newOutQueue(x.conn),
 	}
 	for _, k := range keys {
-		k.stream, k.service, k.observer = st, x.server.service, k
+		k.stream, k.watcher, k.observer = st, x.server.service, k
 	}
 	return st
 }
@@ -226,7 +226,7 @@ func (s *stream) findTooOld() {
 			continue
 		}
 		if needs := k.what.needs; needs.named || needs != last {
-			last, err = needs, needs.known(ctx, k.service, k.name)
+			last, err = needs, needs.known(ctx, s.x.server, k.name)
 		}
 		if errors.Is(err, discovery.ErrTooOld) {
 			s.changed(k)

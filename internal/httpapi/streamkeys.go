@@ -11,7 +11,6 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"magellan/internal/discovery"
-	"magellan/internal/shops"
 )
 
 // watchable is a query parameter of GET /v1/watch. It stands for a route whose answers can be
@@ -38,24 +37,24 @@ type need struct {
 	// named: each name needs something else.
 	named bool
 	// known returns nil if what is needed is known, and otherwise the reason why not.
-	known func(ctx context.Context, s *shops.Service, name string) error
+	known func(ctx context.Context, s *Server, name string) error
 }
 
 var (
-	needsShop = &need{named: true, known: func(ctx context.Context, s *shops.Service, name string) error {
-		_, _, err := s.Shop(ctx, name, discovery.ReadOptions{})
+	needsShop = &need{named: true, known: func(ctx context.Context, s *Server, name string) error {
+		_, _, err := s.service.Shop(ctx, name, discovery.ReadOptions{})
 		return err
 	}}
-	needsDatacenter = &need{named: true, known: func(ctx context.Context, s *shops.Service, name string) error {
-		_, _, err := s.Datacenter(ctx, name, discovery.ReadOptions{})
+	needsDatacenter = &need{named: true, known: func(ctx context.Context, s *Server, name string) error {
+		_, _, err := s.service.Datacenter(ctx, name, discovery.ReadOptions{})
 		return err
 	}}
-	needsTopology = &need{known: func(ctx context.Context, s *shops.Service, _ string) error {
-		_, _, err := s.Regions(ctx, discovery.ReadOptions{})
+	needsTopology = &need{known: func(ctx context.Context, s *Server, _ string) error {
+		_, _, err := s.service.Regions(ctx, discovery.ReadOptions{})
 		return err
 	}}
-	needsBlocklist = &need{known: func(ctx context.Context, s *shops.Service, _ string) error {
-		_, _, err := s.BadCitizens(ctx, discovery.ReadOptions{})
+	needsBlocklist = &need{known: func(ctx context.Context, s *Server, _ string) error {
+		_, _, err := s.service.BadCitizens(ctx, discovery.ReadOptions{})
 		return err
 	}}
 )
