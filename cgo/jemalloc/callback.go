@@ -2,10 +2,10 @@ package jemalloc
 
 import "C"
 
-// The one function that C calls. It stands alone because a preamble may hold no C
-// definitions where a function is exported.
+// This file has the one function that C calls. The preamble of a file that exports a
+// function may have no C definitions.
 
-// gojemallocProbe is Go called by C, in the middle of the start-up self-test.
+// gojemallocProbe is called by C in the middle of the self-test at start.
 //
 //export gojemallocProbe
 func gojemallocProbe() { probing() }

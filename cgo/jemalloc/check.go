@@ -17,21 +17,20 @@ var (
 	ErrNoProfiling = errors.New("jemalloc was built without profiling")
 )
 
-// linked is what Check looks at.
+// linked is what Check has found out about the linked jemalloc.
 type linked struct {
 	version string
 	prof    bool   // config.prof: it was built with --enable-prof
-	moved   uint64 // thread.allocated moved by this when strdup copied probeLen bytes
+	moved   uint64 // how much thread.allocated grew when strdup copied probeLen bytes
 }
 
-// probeLen is what strdup must have allocated. The count is this thread's own, and
-// strdup does nothing but allocate and copy: nothing else can move it.
+// probeLen is what strdup must have allocated. The counter is the thread's own, and
+// strdup only allocates and copies, so nothing else changes the counter meanwhile.
 const probeLen = C.GOJEMALLOC_PROBE_LEN
 
-// Check reports whether the jemalloc of this process can do its work: it is
-// linked, new enough, the malloc behind libc's own functions, and was built with
-// profiling. Whether profiling is on is another question, which MALLOC_CONF
-// decides: Read[bool]("opt.prof").
+// Check returns nil if jemalloc is linked, new enough, the malloc that libc's own
+// functions call, and built with profiling. It does not check whether profiling is on:
+// MALLOC_CONF decides that, and Read[bool]("opt.prof") reports it.
 func Check() error {
 	var l linked
 	var err error
@@ -61,8 +60,8 @@ func (l linked) check() error {
 	return nil
 }
 
-// older compares versions of the form major.minor.patch-anything. One that
-// cannot be read is taken for a development version, which is newer.
+// older compares versions of the form major.minor.patch-anything. A version of another
+// form is taken for a development version, which is newer.
 func older(version, than string) bool {
 	release, _, _ := strings.Cut(version, "-")
 	have, want := strings.Split(release, "."), strings.Split(than, ".")

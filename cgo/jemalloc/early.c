@@ -4,17 +4,18 @@
  * allocation that it samples. In a dynamically linked program that is possible from
  * the first malloc on. In a statically linked one glibc calls malloc while it starts
  * (_dl_non_dynamic_init), before it has noted where the program's .eh_frame is, and
- * before the program's first constructor has registered it (crtbeginT.o). libgcc's
- * _Unwind_Backtrace does not find the function that called it then, and calls abort
- * without a word, or reads a table that glibc is just about to make.
+ * before the program's first constructor has registered it (crtbeginT.o). Then
+ * libgcc's _Unwind_Backtrace does not find the function that called it, and aborts
+ * without a message, or it reads a table that glibc has not finished.
  *
- * So the linker sends all calls of _Unwind_Backtrace here (link.go: --wrap), but for
- * those that name the real one. In a static program a stack has no frames until the
- * constructor below has run. What jemalloc samples before, a few KiB of glibc's and
- * the unwinder's own tables, is in the profile with an empty stack.
+ * So the linker replaces all calls of _Unwind_Backtrace by calls of the wrapper below
+ * (link.go: --wrap), except those of __real__Unwind_Backtrace. In a static program the
+ * wrapper returns no frames until the constructor below has run. What jemalloc samples
+ * before that, a few KiB of tables of glibc and the unwinder, is in the profile with an
+ * empty stack.
  *
- * A shared libjemalloc calls _Unwind_Backtrace directly. The linker does not change
- * libraries, and these are never part of a static program. */
+ * A shared libjemalloc calls the real _Unwind_Backtrace, because the linker does not
+ * change shared libraries. A static program has none. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/auxv.h>
@@ -25,7 +26,7 @@ static bool constructed;
 
 _Unwind_Reason_Code __wrap__Unwind_Backtrace(_Unwind_Trace_Fn fn, void *arg)
 {
-	/* AT_BASE is where the dynamic loader is. Static programs have none. */
+	/* AT_BASE is the address of the dynamic loader. Static programs have none. */
 	if (!constructed && getauxval(AT_BASE) == 0)
 		return _URC_END_OF_STACK;
 	return __real__Unwind_Backtrace(fn, arg);
@@ -40,9 +41,9 @@ static _Unwind_Reason_Code nothing(struct _Unwind_Context *context, void *arg)
 /* Constructors without a priority run after the one that registers .eh_frame.
  *
  * The unwinder's first search sorts what was registered. libgcc allocates memory for
- * that while it holds a lock which each search takes (GCC 12). If that allocation
- * were sampled and unwound, it would wait for itself. So the first search is made
- * here, as long as nothing else is unwound. */
+ * that while it holds a lock that each search takes (GCC 12). If jemalloc sampled that
+ * allocation, unwinding it would take the same lock again: a deadlock. So the first
+ * search is made here, while nothing else is unwound. */
 __attribute__((constructor)) static void construct(void)
 {
 	__real__Unwind_Backtrace(nothing, NULL);

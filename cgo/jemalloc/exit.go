@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// ExitReport is what jemalloc would do when the process ends. It hangs on
-// atexit, and Go never runs that: neither when main returns nor in os.Exit. So a
-// program calls Write itself, as the last thing it does.
+// ExitReport does what jemalloc would do when the process ends. jemalloc registers its
+// report with atexit, whose functions Go never runs: neither when main returns nor in
+// os.Exit. So a program calls Write as the last thing before it ends.
 type ExitReport struct {
-	// Summary gets jemalloc's two lines on memory that was not freed, as
-	// prof_leak:true sends them to stderr. nil: no summary.
+	// Summary gets the two lines on memory that was not freed which jemalloc writes to
+	// stderr under prof_leak:true. nil: no summary.
 	Summary io.Writer
 	// Dump is the file that the last heap profile is written to, as by
 	// prof_final:true. Empty: no dump.
@@ -27,14 +27,14 @@ type ExitReport struct {
 type LeakSummary struct {
 	Bytes    uint64 // in size classes
 	Objects  uint64
-	Contexts uint64 // stacks that a sample was seen of: there may be more
+	Contexts uint64 // stacks that have a sample; there may be more stacks
 }
 
 // ConfiguredExitReport is the report that MALLOC_CONF asks for: a summary to
 // stderr under prof_leak:true, and under prof_leak:true or prof_final:true a dump
 // to PREFIX.PID.SEQ.f.heap, where PREFIX is prof_prefix ("jeprof" in the working
 // directory by default, and none if empty) and SEQ the first number that is free.
-// The zero report, which does nothing, where it asks for neither.
+// If MALLOC_CONF asks for neither, the report is the zero value, which does nothing.
 func ConfiguredExitReport(stderr io.Writer) (ExitReport, error) {
 	var r ExitReport
 	if err := profiling(); errors.Is(err, ErrProfilingOff) {
@@ -74,17 +74,15 @@ func unusedName(prefix string) (string, error) {
 	}
 }
 
-// Write takes one heap profile and makes the report of it. Run the garbage
-// collector first where finalizers or cleanups free C memory, and stop what still
-// allocates: like jemalloc's own, the report counts all that is in use, what a
-// running program needs included. A dump that cannot be written does not keep the
-// summary from being written.
+// Write takes one heap profile and makes the report of it. Like jemalloc's own report,
+// it counts all memory in use, also what a running program needs. So stop first what
+// still allocates, and run the garbage collector if finalizers or cleanups free C
+// memory. If the dump cannot be written, the summary still is.
 //
-// The estimate is made as jemalloc makes its own, from the totals of the profile
-// and the mean size of all objects. Under prof_unbias:true, the default, the
-// profile's totals have been corrected for objects of different sizes and those of
-// jemalloc's own report have not: they differ by a few percent then, and are equal
-// under prof_unbias:false.
+// The estimate is computed as jemalloc does, from the totals of the profile and the
+// mean size of all objects. Under prof_unbias:true, the default, jemalloc corrects the
+// totals of a profile for objects of different sizes, but not those of its own report.
+// Then the two differ by a few percent. Under prof_unbias:false they are equal.
 func (r ExitReport) Write() (LeakSummary, error) {
 	if r.Summary == nil && r.Dump == "" {
 		return LeakSummary{}, nil
@@ -97,8 +95,8 @@ func (r ExitReport) Write() (LeakSummary, error) {
 	return r.WriteOf(f)
 }
 
-// WriteOf is Write with a heap profile that was taken already, which it reads from
-// its start.
+// WriteOf makes the report of a heap profile that was taken before. It reads profile
+// from its start.
 func (r ExitReport) WriteOf(profile io.ReadSeeker) (LeakSummary, error) {
 	leaks, err := readLeakSummary(profile)
 	if err == nil && r.Summary != nil {
@@ -115,7 +113,8 @@ func (r ExitReport) WriteOf(profile io.ReadSeeker) (LeakSummary, error) {
 	return leaks, err
 }
 
-// String is what jemalloc prints (prof_leakcheck): nothing where nothing is in use.
+// String returns what jemalloc prints (prof_leakcheck). It is empty if no memory is in
+// use.
 func (l LeakSummary) String() string {
 	if l.Bytes == 0 {
 		return ""
@@ -142,7 +141,7 @@ func plural(n uint64) string {
 //	  t0: 1: 16 [0: 0]
 //	@ ...
 //
-// The first t* line is the total, each later one a stack's.
+// The first t* line is the total. Each later t* line belongs to the stack above it.
 func readLeakSummary(r io.Reader) (LeakSummary, error) {
 	lines := bufio.NewReader(r)
 	var period, objects, bytes, contexts uint64

@@ -1,14 +1,15 @@
-/* Libraries that may be gone when the profile is read.
+/* Libraries that may have been closed when the profile is read.
  *
- * A heap dump has the memory map of its own moment. What a library allocated that
- * was closed before is still in the dump, and its addresses mean nothing any more,
- * or worse: another library is there now. So the hook notes, of each library that
- * was loaded after the program's start, where it is, which build it is, and which of
- * its addresses were on a sampled stack. It can ask the dynamic linker for that
- * without a lock (_dl_find_object), and the library cannot go away meanwhile, as the
- * stack leads through it.
+ * A heap dump has the memory map of the moment of the dump. If a library was closed
+ * before, what it allocated is still in the dump, but the memory map has nothing at its
+ * addresses, or even another library. So for each library that was loaded after the
+ * program's start the hook records the library's addresses, its build, and which return
+ * addresses in it were on a sampled stack. _dl_find_object returns the library of an
+ * address without a lock. The library cannot be closed meanwhile, because its code is
+ * on the stack.
  *
- * Nothing is forgotten: after GOJEMALLOC_LIBRARIES of them no more are noted. */
+ * Libraries are never removed from the table. Once it has GOJEMALLOC_LIBRARIES of
+ * them, others are not recorded. */
 #define _GNU_SOURCE
 #include "libraries.h"
 
@@ -27,7 +28,7 @@ enum { MAX_FIXED = 64, PCS = GOJEMALLOC_LIBRARY_PCS };
 
 static struct {
 	uintptr_t start, limit;
-} fixed[MAX_FIXED]; /* code that was there at the start, the program's own first */
+} fixed[MAX_FIXED]; /* code of the program's start, the program's own first */
 static unsigned fixed_len;
 
 struct entry {
@@ -38,8 +39,8 @@ struct entry {
 };
 
 static struct entry entries[GOJEMALLOC_LIBRARIES];
-static atomic_uint entries_len; /* may be above when several threads add the last one */
-static atomic_bool more;        /* libraries were not noted, as there was no room */
+static atomic_uint entries_len; /* may exceed the maximum if several threads add at once */
+static atomic_bool more;        /* libraries were not recorded, because the table was full */
 static uintptr_t page;
 
 static int note_fixed(struct dl_phdr_info *info, size_t size, void *arg)
@@ -91,7 +92,7 @@ static void read_build_id(const char *notes, size_t size, struct gojemalloc_libr
 	}
 }
 
-/* FNV-1a by words. heapprof makes the same of a file's headers. */
+/* FNV-1a by words. heapprof computes the same hash of a file's headers. */
 static uint64_t hash(uint64_t hash, const void *words, size_t size)
 {
 	for (const uint64_t *word = words; size >= sizeof *word; size -= sizeof *word)
@@ -99,8 +100,8 @@ static uint64_t hash(uint64_t hash, const void *words, size_t size)
 	return hash;
 }
 
-/* Whether the dynamic linker has mapped [start, start + size) of a library, and it may
- * be read. */
+/* Returns whether the dynamic linker has mapped [start, start + size) of a library as
+ * readable. */
 static bool readable(uintptr_t start, size_t size, uintptr_t bias, const ElfW(Phdr) *segments, int len)
 {
 	for (const ElfW(Phdr) *p = segments; p < segments + len; p++) {
@@ -113,8 +114,8 @@ static bool readable(uintptr_t start, size_t size, uintptr_t bias, const ElfW(Ph
 }
 
 /* Describes the library that has the code at pc, by its headers in memory. It fails if
- * the program headers are not in the library's first page, where linkers put them: ELF
- * allows them to be anywhere in the file, and then they may not be in memory. */
+ * the program headers are not in the library's first page. Linkers put them there, but
+ * ELF allows them anywhere in the file, and then they may not be in memory. */
 static bool describe(uintptr_t pc, struct gojemalloc_library *library)
 {
 	struct dl_find_object found;
@@ -156,8 +157,8 @@ static bool same(const struct gojemalloc_library *a, const struct gojemalloc_lib
 		memcmp(a->build_id, b->build_id, a->build_id_len) == 0 && a->headers == b->headers && strcmp(a->path, b->path) == 0;
 }
 
-/* The entry of a library, a new one if need be. Two threads may make one each, which
- * the reader puts together. */
+/* Returns the entry of a library, a new one if there is none. Two threads may each add
+ * one for the same library. The reader merges them. */
 static struct entry *entry_of(const struct gojemalloc_library *library)
 {
 	unsigned len = atomic_load(&entries_len);
@@ -193,7 +194,7 @@ void gojemalloc_libraries_note(void *const *pcs, unsigned len)
 	if (_dl_find_object == NULL || page == 0)
 		return;
 	for (unsigned i = 0; i < len; i++) {
-		/* A return address may be behind the end. */
+		/* A return address may be just behind the end of the code. */
 		uintptr_t pc = (uintptr_t)pcs[i];
 		struct gojemalloc_library library;
 		struct entry *e;
@@ -229,7 +230,7 @@ unsigned gojemalloc_libraries_len(void)
 
 bool gojemalloc_libraries_more(void) { return atomic_load(&more); }
 
-#else /* not known without a lock: nothing is noted */
+#else /* the library of an address cannot be found without a lock: nothing is recorded */
 
 void gojemalloc_libraries_start(void) {}
 void gojemalloc_libraries_note(void *const *pcs, unsigned len) { (void)pcs, (void)len; }

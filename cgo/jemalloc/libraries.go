@@ -9,27 +9,26 @@ import (
 	"sync"
 )
 
-// Library is the code of a library that was loaded after the program's start and
-// was on a sampled stack. It may have been closed since, and another one may be at
-// its place. [Libraries] lists them.
+// Library is the code of a library that was loaded after the program's start and was
+// on a sampled stack. The program may have closed the library since, and another one
+// may have its addresses now. [Libraries] lists them.
 type Library struct {
 	Start, Limit uint64 // addresses [Start, Limit), as they were in the memory map
 	Offset       uint64 // of Start in the file
-	File         string // its path when it was first listed; another file may be there now
+	File         string // the library's path when it was first listed; the path may have another file now
 	BuildID      string // GNU build-id in hex; empty if it has none
-	Headers      uint64 // of one without a build-id: a hash of its ELF headers, which tells its builds apart
-	// PCs are the return addresses in it that were on sampled stacks. All is false if
-	// there are more.
+	Headers      uint64 // if there is no build-id: a hash of the ELF headers, which differs between builds
+	// PCs are the return addresses in the library that were on sampled stacks. All is
+	// false if there were more.
 	PCs []uint64
 	All bool
 }
 
-// Libraries lists the libraries that sampled allocations were made by and that the
-// program can close, in the order in which they were first seen. At most 128 are
-// noted; more says whether there were others. It needs a C library that says where an
-// address is without taking a lock, which glibc 2.35 does, and an [Unwinder] other than
-// the stock one; elsewhere the list is empty. Their pieces are noted one by one: a
-// library with two executable segments is listed twice.
+// Libraries lists the libraries that were on sampled stacks and that the program can
+// close, in the order in which they were first seen. At most 128 are recorded; more
+// reports whether there were others. A library with two executable segments is listed
+// twice. The list is empty if the [Unwinder] is the stock one, or if the C library
+// cannot find the library of an address without a lock. glibc 2.35 and later can.
 func Libraries() (all []Library, more bool) {
 	var library C.struct_gojemalloc_library
 	var pcs [C.GOJEMALLOC_LIBRARY_PCS]C.uintptr_t
@@ -56,8 +55,8 @@ func Libraries() (all []Library, more bool) {
 	return all, bool(C.gojemalloc_libraries_more())
 }
 
-// files has the paths of the libraries, as they were when they were first listed: later
-// a symbolic link may lead to another file.
+// files has the path of each library as it was when the library was first listed. A
+// symbolic link may lead to another file later.
 var files filePaths
 
 type filePaths struct {
@@ -65,7 +64,7 @@ type filePaths struct {
 	paths [C.GOJEMALLOC_LIBRARIES]string
 }
 
-// path returns that of the i-th library, which the dynamic linker has as opened.
+// path returns the path of the i-th library. opened is its path in the dynamic linker.
 func (f *filePaths) path(i C.uint, opened string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -75,7 +74,7 @@ func (f *filePaths) path(i C.uint, opened string) string {
 	return f.paths[i]
 }
 
-// filePath is a path as the memory map has it: absolute, and without symbolic links.
+// filePath returns a path in the form of the memory map: absolute, without symbolic links.
 func filePath(path string) string {
 	if path == "" {
 		return ""

@@ -4,11 +4,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* libraries.c says what this is for. */
+/* libraries.c describes what this is for. */
 
 enum {
-	GOJEMALLOC_LIBRARIES = 128,   /* that are noted at most */
-	GOJEMALLOC_LIBRARY_PCS = 512, /* addresses of each */
+	GOJEMALLOC_LIBRARIES = 128,   /* the most libraries that are recorded */
+	GOJEMALLOC_LIBRARY_PCS = 512, /* the most addresses of one library */
 };
 
 /* The code of one library, as in a line of the memory map. */
@@ -16,23 +16,25 @@ struct gojemalloc_library {
 	uintptr_t start, limit, offset;
 	uint32_t build_id_len;
 	unsigned char build_id[32];
-	uint64_t headers; /* of one without a build-id: a hash that tells its builds apart */
+	uint64_t headers; /* if there is no build-id: a hash of the ELF headers, which differs between builds */
 	char path[512]; /* as the dynamic linker has it: it may be relative */
 };
 
-/* Notes the libraries that are there for good. To be called once, before the hook
- * is set. */
+/* Records the libraries of the program's start, which cannot be closed. To be called
+ * once, before the hook is set. */
 void gojemalloc_libraries_start(void);
 
-/* Notes the libraries that a stack leads through. Called by the hook: it allocates
- * nothing and takes no lock. */
+/* Records the libraries whose code is on a stack. The hook calls it, so it allocates no
+ * memory and takes no lock. */
 void gojemalloc_libraries_note(void *const *pcs, unsigned len);
 
-/* How many were noted, and one of them: its addresses, return addresses, in pcs,
- * which has room for GOJEMALLOC_LIBRARY_PCS; gives how many. *full: there were more.
- * A library without a path is being noted at this moment. */
+/* gojemalloc_libraries_len returns how many libraries were recorded, and
+ * gojemalloc_libraries_get one of them. It writes the library's return addresses to
+ * pcs, which has room for GOJEMALLOC_LIBRARY_PCS, and returns how many there are. *full
+ * says that there were more. While a thread still records the library, its path is
+ * empty. */
 unsigned gojemalloc_libraries_len(void);
-bool gojemalloc_libraries_more(void); /* not all were noted */
+bool gojemalloc_libraries_more(void); /* not all were recorded */
 unsigned gojemalloc_libraries_get(unsigned i, struct gojemalloc_library *library, uintptr_t *pcs, bool *full);
 
 #endif

@@ -11,17 +11,17 @@ import (
 	"unsafe"
 )
 
-// ErrNotLinked reports a program without jemalloc: one built with -asan.
+// ErrNotLinked means that the program has no jemalloc, because it was built with -asan.
 var ErrNotLinked = errors.New("jemalloc is not linked into this program (an -asan build leaves it out)")
 
-// Error is a control that jemalloc refused.
+// Error says that jemalloc refused to read, write or call a control.
 type Error struct {
 	Op    string // "read", "write" or "call"
 	Name  string // of the control, such as "stats.allocated"
 	Errno syscall.Errno
 }
 
-// Error says which control failed and, where jemalloc's error code is known, why.
+// Error names the control that failed and the reason.
 func (e *Error) Error() string {
 	return fmt.Sprintf("jemalloc: %s %s: %s", e.Op, e.Name, e.reason())
 }
@@ -31,7 +31,7 @@ func (e *Error) Is(target error) bool {
 	return target == ErrNotLinked && e.Errno == syscall.ENOSYS
 }
 
-// Unwrap gives the error number, for errors.Is(err, syscall.ENOENT).
+// Unwrap returns the error number, for errors.Is(err, syscall.ENOENT).
 func (e *Error) Unwrap() error { return e.Errno }
 
 func (e *Error) reason() string {
@@ -57,14 +57,14 @@ func result(op, name string, code C.int) error {
 
 // Value is a Go type that has the layout of a control's C type: bool is bool,
 // uint32 unsigned, uint64 uint64_t, uintptr size_t, int ssize_t, and
-// unsafe.Pointer any pointer. jemalloc compares the size, and only the size: the
-// manual page says which type a control has.
+// unsafe.Pointer any pointer. jemalloc compares only the size. The manual page has the
+// type of each control.
 type Value interface {
 	bool | uint32 | uint64 | uintptr | int | unsafe.Pointer
 }
 
-// Read gives a control's value (mallctl). Statistics stand still until "epoch"
-// is written; [ReadStats] does that.
+// Read returns a control's value (mallctl). Statistics do not change until "epoch" is
+// written; [ReadStats] does that.
 func Read[T Value](name string) (T, error) {
 	var value T
 	size := C.size_t(unsafe.Sizeof(value))
@@ -84,7 +84,7 @@ func Call(name string) error {
 	return result("call", name, C.gojemalloc_ctl(cName(name), nil, nil, nil, 0))
 }
 
-// ReadString gives the value of a control of type const char * (mallctl).
+// ReadString returns the value of a control of type const char * (mallctl).
 func ReadString(name string) (string, error) {
 	var value *C.char
 	if err := result("read", name, C.gojemalloc_ctl_get_string(cName(name), &value)); err != nil {
@@ -94,18 +94,19 @@ func ReadString(name string) (string, error) {
 }
 
 // WriteString sets a control of type const char * (mallctl), such as
-// "prof.dump". jemalloc must not keep the string: no control of 5.3 does.
+// "prof.dump". The string is freed afterwards. No control of jemalloc 5.3 keeps it.
 func WriteString(name, value string) error {
 	v := C.CString(value)
 	defer C.free(unsafe.Pointer(v))
 	return result("write", name, C.gojemalloc_ctl_set_string(cName(name), v))
 }
 
-// Version is the version of the jemalloc that is linked, such as
+// Version returns the version of the linked jemalloc, such as
 // "5.3.0-0-g54eaed1d8b56b1aa528be3bdd1877e59c56fa90c".
 func Version() (string, error) { return ReadString("version") }
 
-// cName gives C a name in Go's memory: reading statistics shall not move them.
+// cName returns a C string in Go's memory. A string in C's memory would change the
+// statistics that are read.
 func cName(name string) *C.char {
 	return (*C.char)(unsafe.Pointer(unsafe.StringData(name + "\x00")))
 }

@@ -17,16 +17,16 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// ErrProfilingOff reports a process that takes no heap profile because
-// MALLOC_CONF says so. That is a choice, not a fault.
+// ErrProfilingOff means that MALLOC_CONF has switched heap profiling off for this
+// process. Somebody chose that, so it is no fault of the program.
 var ErrProfilingOff = errors.New("heap profiling is off: start the program without prof:false in MALLOC_CONF")
 
-// dumping: jemalloc has one dump buffer, and a second dump would only wait inside
-// C, where it holds an operating system thread.
+// dumping is held while jemalloc dumps. jemalloc has one dump buffer: a second dump would
+// wait for it inside C, where it blocks an operating system thread.
 var dumping sync.Mutex
 
-// Active reports whether allocations are sampled (prof.active). It is false, and
-// no error, where ErrProfilingOff applies.
+// Active reports whether allocations are sampled (prof.active). If heap profiling is off
+// (ErrProfilingOff), it returns false without an error.
 func Active() (bool, error) {
 	err := profiling()
 	if errors.Is(err, ErrProfilingOff) {
@@ -38,9 +38,10 @@ func Active() (bool, error) {
 	return Read[bool]("prof.active")
 }
 
-// SetActive switches sampling on or off (prof.active). What is allocated while it
-// is off is never seen. What was sampled before stays in the profile, and leaves
-// it when it is freed. SetActive(true) is ErrProfilingOff where it applies.
+// SetActive switches sampling on or off (prof.active). Memory that is allocated while
+// sampling is off never appears in a profile. Memory that was sampled before stays in
+// the profile until it is freed. If heap profiling is off, SetActive(true) returns
+// ErrProfilingOff.
 func SetActive(on bool) error {
 	err := profiling()
 	if errors.Is(err, ErrProfilingOff) && !on {
@@ -53,9 +54,9 @@ func SetActive(on bool) error {
 }
 
 // Dump writes the heap profile, in jemalloc's format heap_v2, to w (prof.dump).
-// It needs no directory that can be written: jemalloc writes into a memory file,
-// which takes as much memory as the profile is long until Dump returns. One dump
-// is taken at a time and others wait, but none waits for a slow w.
+// It needs no writable directory: jemalloc writes into a memory file, which takes as much
+// memory as the profile is long until Dump returns. Only one dump is taken at a time, and
+// others wait for it. No dump waits for another one's w.
 func Dump(w io.Writer) error {
 	f, err := dump()
 	if err != nil {
@@ -69,7 +70,7 @@ func Dump(w io.Writer) error {
 }
 
 // DumpFile writes what Dump writes to the file path, readable by its owner only.
-// The file appears complete or not at all. Its directory has to exist.
+// If it fails, path keeps its old content. The directory of path must exist.
 func DumpFile(path string) error {
 	f, err := dump()
 	if err != nil {
@@ -79,7 +80,7 @@ func DumpFile(path string) error {
 	return writeFile(path, f)
 }
 
-// dump gives a memory file with a heap profile, to be read from its start.
+// dump returns a memory file with a heap profile, at its start.
 func dump() (*os.File, error) {
 	if err := profiling(); err != nil {
 		return nil, err
@@ -91,13 +92,13 @@ func dump() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	// jemalloc opens files by name. This name leads to the memory file.
+	// jemalloc opens files by name. This is a name of the memory file.
 	path := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
 	if _, err := os.Stat(path); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("jemalloc: the heap profile needs /proc, mount it: %w", err)
 	}
-	// Not WriteString: its C string would be in the profile.
+	// WriteString would allocate a C string, which would be in the profile.
 	if err := result("write", "prof.dump", C.gojemalloc_ctl_set_string(cName("prof.dump"), cName(path))); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EFAULT) {
@@ -108,10 +109,10 @@ func dump() (*os.File, error) {
 	return f, nil
 }
 
-// memoryFile gives an empty file that is in memory only (memfd_create).
+// memoryFile returns an empty file that is in memory only (memfd_create).
 func memoryFile(name string) (*os.File, error) {
-	// MFD_NOEXEC_SEAL, which older C headers lack. Kernels from 6.3 on know it, and
-	// insist on it where the sysctl vm.memfd_noexec is 2.
+	// MFD_NOEXEC_SEAL, which older C headers lack. Kernels have it since 6.3, and
+	// require it if the sysctl vm.memfd_noexec is 2.
 	const noexecSeal = 8
 	fd, err := C.memfd_create(cName(name), C.MFD_CLOEXEC|noexecSeal)
 	if fd < 0 && errors.Is(err, syscall.EINVAL) {
@@ -123,7 +124,7 @@ func memoryFile(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// profiling reports why there is no heap profile, if there is none.
+// profiling returns nil if jemalloc takes heap profiles, or the reason why it does not.
 func profiling() error {
 	if built, err := Read[bool]("config.prof"); err != nil {
 		return err
@@ -138,9 +139,9 @@ func profiling() error {
 	return nil
 }
 
-// writeFile puts what r holds into the file path, by way of a second file beside it.
-// The data is synced first: after a crash of the machine path has the old content or
-// the new one.
+// writeFile writes what it reads from r to a file beside path, syncs that file and
+// renames it to path. Also after a crash of the machine path has the old content or the
+// new one.
 func writeFile(path string, r io.Reader) error {
 	f, err := renameio.TempFile(filepath.Dir(path), path) // readable by its owner only
 	if err != nil {

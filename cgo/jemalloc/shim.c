@@ -6,7 +6,7 @@
 #include <string.h>
 
 #ifdef __SANITIZE_ADDRESS__
-/* link.go leaves jemalloc out: the address sanitizer is malloc. */
+/* The address sanitizer is the malloc. link.go does not link jemalloc then. */
 #pragma weak mallctl
 #endif
 
@@ -55,8 +55,8 @@ int gojemalloc_stats_read(struct gojemalloc_stats *stats, const char **failed)
 	return err;
 }
 
-/* Whether this thread's allocations are sampled (thread.prof.active). An error where
- * profiling is off: there is nothing to switch then. */
+/* Switches sampling of this thread's allocations on or off (thread.prof.active). It
+ * fails if profiling is off. */
 static int sample_this_thread(bool on, bool *before)
 {
 	size_t len = sizeof *before;
@@ -65,7 +65,7 @@ static int sample_this_thread(bool on, bool *before)
 
 int gojemalloc_strdup_moves(uint64_t *moved)
 {
-	/* volatile: compilers know strdup, and that it changes no variable of ours. */
+	/* volatile, because compilers assume that strdup changes no variable. */
 	volatile uint64_t *allocated;
 	char text[GOJEMALLOC_PROBE_LEN + 1];
 	bool active, ignored;
@@ -77,9 +77,9 @@ int gojemalloc_strdup_moves(uint64_t *moved)
 	memset(text, 'x', GOJEMALLOC_PROBE_LEN);
 	text[GOJEMALLOC_PROBE_LEN] = 0;
 
-	/* The copy is freed at once, and would stay in the profile of all that was ever
-	 * allocated. The next sample's distance is drawn anew where one is left out, so
-	 * that this does not change what is sampled later. */
+	/* The copy is freed at once. If it were sampled, it would stay in the profile of
+	 * all memory that was ever allocated. When jemalloc skips a sample, it draws the
+	 * distance to the next one anew, so later samples are as random as before. */
 	bool switched = sample_this_thread(false, &active) == 0;
 	uint64_t before = *allocated;
 	char *copy = strdup(text);

@@ -3,9 +3,9 @@ package jemalloc
 // #include "shim.h"
 import "C"
 
-// Stats is how much memory jemalloc holds, in bytes. The Go heap is no part of
-// it. Allocated <= Active <= Resident holds up to what other threads do while
-// the values are read.
+// Stats is how much memory jemalloc holds, in bytes, without the Go heap. Allocated <=
+// Active <= Resident is true unless other threads allocate or free memory while the
+// values are read.
 type Stats struct {
 	Allocated uint64 // what the program allocated and did not free, in size classes
 	Active    uint64 // pages that hold allocations: Active - Allocated is fragmentation
@@ -16,8 +16,8 @@ type Stats struct {
 }
 
 // ReadStats refreshes jemalloc's statistics (epoch) and reads them (stats.*). It
-// takes jemalloc's locks, one arena after the other, for some microseconds: read
-// them each second, not for each request.
+// takes jemalloc's locks, one arena after the other, for some microseconds: call it each
+// second, not for each request.
 func ReadStats() (Stats, error) {
 	var s C.struct_gojemalloc_stats
 	var failed *C.char

@@ -1,8 +1,8 @@
 /* C and Go frames in one stack.
  *
- * A goroutine that calls C does so on another stack: the operating system
- * thread's own. What unwinds C ends there, at runtime.asmcgocall, because Go
- * code has no .eh_frame. The rest of the stack is not lost, it is elsewhere:
+ * When a goroutine calls C, the C code runs on another stack: that of the
+ * operating system thread. An unwinder of C stops at runtime.asmcgocall, because
+ * Go code has no .eh_frame. The rest of the stack is on the goroutine's stack:
  *
  *   system stack                             goroutine's stack
  *   malloc                               .-> runtime.cgocall
@@ -14,7 +14,7 @@
  *   C function that called Go            .-> runtime.cgocall
  *   runtime.asmcgocall {g, depth} -------'   runtime.main or runtime.goexit
  *
- * so the walk alternates between the two until a stack ends:
+ * So the walk alternates between the two until a stack ends:
  *
  * 1. C by _Unwind_Backtrace, which reads .eh_frame and so needs no frame
  *    pointers, until it meets the return address in asmcgocall.
@@ -22,22 +22,21 @@
  *    (not the stack pointer, because the stack may move during a callback).
  *    The goroutine's frame record is at g.stack.hi - depth. Go code has frame
  *    pointers: the chain of frame records gives the return addresses.
- * 3. Where Go was called by C, the chain leaves the goroutine's stack and
- *    continues at cgocallback's frame record on the system stack. Above it,
- *    crosscall2 saved all callee-saved registers of its C caller. The unwinding
- *    of C restarts from them, see resume_*.S. Back to 1.
+ * 3. If C called Go, the chain leaves the goroutine's stack and continues at
+ *    cgocallback's frame record on the system stack. Above it, crosscall2 has
+ *    saved all callee-saved registers of its C caller. The unwinding of C
+ *    restarts from them, see resume_*.S. Then step 1 follows again.
  *
- * The frame pointer register itself is of no use for step 2: after a callback
- * that made the stack grow it points into the stack that was freed.
+ * Step 2 cannot use the frame pointer register: after a callback that made the
+ * stack grow, it points into the old stack, which was freed.
  *
- * Why plain loads are safe: a goroutine that is in a C call cannot have its stack
- * moved or shrunk (the runtime treats it as in a system call) except during a
- * callback, and then depth is still right. The chain is followed only while it
- * rises, inside [lo, hi), and only over crossings recognised by their exact
- * return address. What cannot be seen by looking is whether the layout is that of
- * this Go version. So it is proved when the process starts (unwind.go): the same
- * walk, with every load made by the kernel, has to give the stack that
- * runtime.Callers gives. */
+ * Why plain loads are safe: while a goroutine is in a C call, the runtime does not
+ * move or shrink its stack, as in a system call. It may do so during a callback,
+ * and then depth is still right. The walk follows the chain only while it rises
+ * inside [lo, hi), and crosses between the stacks only at a known return address.
+ * The walk cannot detect whether the layout is that of this Go version. So the
+ * self-test at start does (unwind.go): the same walk, with every load made by the
+ * kernel, must return the stack that runtime.Callers returns. */
 #define _GNU_SOURCE
 #include "stitch.h"
 
@@ -67,7 +66,7 @@ static const struct gojemalloc_layout go_layout = {
 
 #elif defined(__aarch64__)
 
-/* Tried under emulation only. */
+/* Tested under emulation only. */
 static const struct gojemalloc_layout go_layout = {
 	.call_g = 0,
 	.call_depth = 8,
@@ -90,11 +89,11 @@ bool gojemalloc_layout_default(struct gojemalloc_layout *layout)
 	return GOJEMALLOC_SAVED != 0;
 }
 
-/* The walk is compiled twice: one for the hook, with plain loads, and one that
- * learns. */
+/* The walk is compiled twice: once for the hook, with plain loads, and once for the
+ * learner of the self-test. */
 #define INLINE static inline __attribute__((always_inline))
 
-/* What resume_*.S restarts from. It knows these offsets. */
+/* The registers from which resume_*.S restarts. resume_*.S has these offsets too. */
 struct registers {
 	uintptr_t saved[GOJEMALLOC_SAVED + (GOJEMALLOC_SAVED == 0)];
 	uintptr_t ip, sp;
@@ -109,7 +108,7 @@ _Unwind_Reason_Code gojemalloc_resume(const struct registers *registers, _Unwind
  * and notes the stack pointer and where the call returns to in *marked. */
 void gojemalloc_marked_call(void (*fn)(void *), void *arg, struct registers *marked);
 
-#else /* never called: there is no layout */
+#else /* never called, because there is no layout */
 static _Unwind_Reason_Code gojemalloc_resume(const struct registers *registers, _Unwind_Trace_Fn fn, void *arg)
 {
 	(void)registers, (void)fn, (void)arg;
@@ -124,13 +123,13 @@ static void gojemalloc_marked_call(void (*fn)(void *), void *arg, struct registe
 /* Exported by callback.go. */
 extern void gojemallocProbe(void);
 
-/* What crosscall2 has to have saved when the self-test called it. */
+/* The registers that crosscall2 must have saved in the self-test. */
 static struct registers marked;
 
 /* Set once, before the hook is. */
 static struct gojemalloc_layout layout;
 static struct gojemalloc_landmarks landmarks;
-static uintptr_t allocator_start, allocator_end; /* jemalloc's code, where it is a library of its own */
+static uintptr_t allocator_start, allocator_end; /* jemalloc's code, if it is a shared library */
 
 struct walk {
 	void **pcs;
@@ -141,10 +140,10 @@ struct walk {
 	uintptr_t ip, cfa; /* of the last frame */
 };
 
-/* A walk that learns. It tolerates a wrong layout and says what is wrong. */
+/* A walk of the self-test. It tolerates a wrong layout, and finds out what is wrong. */
 struct learner {
 	struct walk walk; /* first: frame() gets a struct walk */
-	uintptr_t fp;     /* of the last frame, where it is known */
+	uintptr_t fp;     /* of the last frame, if it is known */
 	uint32_t crossings;
 	const char *broken;
 };
@@ -154,15 +153,15 @@ static inline bool in_allocator(uintptr_t pc)
 	return pc - allocator_start < allocator_end - allocator_start;
 }
 
-/* Where jemalloc is linked in, its code has no bounds, but each function has a
- * start, which the unwinder knows of every frame, also in a stripped program. These
- * are the functions by which jemalloc is entered. malloc hands over to
- * malloc_default, under jemalloc's private prefix. Where it jumps there it leaves no
- * frame: it is put back. (realloc and rallocx hand over to a function that has no
- * name outside of jemalloc, so build/native.sh sees to it that they call it.)
+/* If jemalloc is linked statically, the bounds of its code are not known. But the
+ * unwinder knows the start of each frame's function, also in a stripped program. These
+ * are the functions by which a program enters jemalloc. malloc calls malloc_default,
+ * which has jemalloc's private prefix. If malloc jumps there (a tail call), it leaves no
+ * frame, and the walk adds the frame again. realloc and rallocx call a function that has
+ * no name outside of jemalloc, so build/native.sh compiles them without tail calls.
  *
- * They are declared as functions: a debugger that finds malloc to be a variable can
- * call nothing in this process any more. */
+ * They are declared as functions, because a debugger for which malloc is a variable can
+ * call no function in this process. */
 #define ENTRIES(X)                                                             \
 	X(malloc) X(je_malloc_default) X(calloc) X(realloc) X(aligned_alloc)   \
 	X(posix_memalign) X(memalign) X(valloc) X(mallocx) X(rallocx) X(xallocx)
@@ -171,7 +170,7 @@ static inline bool in_allocator(uintptr_t pc)
 ENTRIES(DECLARE)
 #undef DECLARE
 
-/* An entry is at most so many frames out: prof_backtrace_impl, prof_tctx_create... */
+/* The entry is among the first MAX_INNER frames: prof_backtrace_impl, prof_tctx_create... */
 enum { MAX_INNER = 8 };
 
 static inline bool is_entry(uintptr_t function)
@@ -183,8 +182,8 @@ static inline bool is_entry(uintptr_t function)
 
 static inline void push(struct walk *w, uintptr_t pc) { w->pcs[w->len++] = (void *)pc; }
 
-/* Of jemalloc's own frames only the outermost says something: malloc, calloc...
- * Forgets those before it, and gives what to note for this frame. */
+/* Of jemalloc's own frames only the outermost is kept: malloc, calloc... Removes the
+ * frames before it, and returns the address to record for this frame. */
 static inline uintptr_t leave_allocator(struct walk *w, struct _Unwind_Context *context)
 {
 	uintptr_t function;
@@ -223,8 +222,8 @@ static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
 	pc = w->ip;
 	if (w->inside)
 		pc = leave_allocator(w, context);
-	/* Who reads the stack takes one from each address, to come from where a call
-	 * returns to to the call. What a signal has interrupted is no call. */
+	/* Readers of the stack subtract one from each return address to get into the call.
+	 * Where a signal has interrupted a function there is no call, so one is added. */
 	push(w, interrupted ? pc + 1 : pc);
 	return w->ip == w->stop ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
@@ -240,7 +239,7 @@ static _Unwind_Reason_Code frame_learning(struct _Unwind_Context *context, void 
 #define frame_learning frame
 #endif
 
-/* A load that fails where a plain one would crash: the kernel does it. */
+/* Loads through the kernel. It returns false if a plain load would crash. */
 static bool load_checked(uintptr_t address, uintptr_t *value)
 {
 	int fd[2];
@@ -263,7 +262,7 @@ INLINE bool load(const struct learner *learner, uintptr_t address, uintptr_t *va
 	return true;
 }
 
-/* The hook stops at what it does not know; the learner says what it was. */
+/* The hook stops at what it does not know. The learner also records what that was. */
 INLINE uintptr_t stop(struct learner *learner, const char *what)
 {
 	if (learner != NULL)
@@ -271,7 +270,8 @@ INLINE uintptr_t stop(struct learner *learner, const char *what)
 	return 0;
 }
 
-/* While learning, a landmark not yet known is what is met. Later they are compared. */
+/* The learner takes the first address it meets as the landmark, and compares later ones
+ * with it. The hook only compares. */
 INLINE bool at_landmark(const struct learner *learner, uintptr_t *landmark, uintptr_t pc)
 {
 	if (learner != NULL && *landmark == 0)
@@ -279,8 +279,8 @@ INLINE bool at_landmark(const struct learner *learner, uintptr_t *landmark, uint
 	return pc != 0 && *landmark == pc;
 }
 
-/* Step 2, from asmcgocall's slots at w->cfa. Gives cgocallback's frame record, or
- * 0 where the goroutine began, which is the end of the stack. */
+/* Step 2, from asmcgocall's slots at w->cfa. Returns cgocallback's frame record. If the
+ * goroutine's stack ends before, returns 0: then the whole stack ends. */
 INLINE uintptr_t walk_go(struct walk *w, struct learner *learner,
 	const struct gojemalloc_layout *l, struct gojemalloc_landmarks *m)
 {
@@ -288,16 +288,16 @@ INLINE uintptr_t walk_go(struct walk *w, struct learner *learner,
 
 	if (!load(learner, w->cfa + l->call_g, &g) || !load(learner, w->cfa + l->call_depth, &depth))
 		return stop(learner, "the slots of runtime.asmcgocall");
-	/* Where the runtime itself calls C, from the system stack, g is 0. (That call
-	 * returns to another address, and so should not be met here.) */
+	/* g is 0 if the runtime itself calls C from the system stack. (That call returns to
+	 * another address, so the walk should not come here.) */
 	if (g == 0 || !load(learner, g + l->g_lo, &lo) || !load(learner, g + l->g_hi, &hi) || lo >= hi || depth >= hi - lo)
 		return stop(learner, "the bounds of the goroutine's stack");
 	if (learner != NULL && ((hi - lo) & (hi - lo - 1)) != 0) /* Go's stacks have sizes of 2^n */
 		return stop(learner, "the size of the goroutine's stack");
 	fp = hi - depth + l->call_frame;
 #if defined(__x86_64__)
-	/* At the innermost crossing Go's frame pointer is still in its register. Further
-	 * out the stack may have moved since. */
+	/* At the innermost crossing the register still has Go's frame pointer. At others
+	 * the stack may have moved since. */
 	if (learner != NULL && learner->crossings++ == 0 && fp != learner->fp)
 		return stop(learner, "the depth of the goroutine's stack");
 #endif
@@ -313,7 +313,7 @@ INLINE uintptr_t walk_go(struct walk *w, struct learner *learner,
 			return stop(learner, "the order of the goroutine's frames");
 		fp = next;
 	}
-	/* Only cgocallback's frame is elsewhere: on the system stack, further out. */
+	/* Only cgocallback's frame is on the other stack, the system stack, further out. */
 	if (fp <= w->cfa || fp % sizeof fp != 0 || !at_landmark(learner, &m->cgocallback, pc))
 		return stop(learner, "the way from runtime.cgocallbackg to runtime.cgocallback");
 	return fp;
@@ -361,7 +361,7 @@ INLINE void walk_all(struct walk *w, struct learner *learner,
 	}
 }
 
-/* jemalloc calls this for each allocation it samples. It allocates nothing, takes
+/* jemalloc calls this for each allocation that it samples. It allocates no memory, takes
  * no lock and calls no Go. */
 static void hook(void **pcs, unsigned *len, unsigned max)
 {
@@ -405,8 +405,8 @@ void gojemalloc_probe_here(const struct gojemalloc_layout *l, const struct gojem
 	probe->len = w.len;
 }
 
-/* Notes the code of the library that arg points into, unless it is the one this
- * file is part of: with a static jemalloc its functions cannot be told from others. */
+/* Records the code of the library that arg points into as jemalloc's, unless this file is
+ * in the same library: then jemalloc is static, and its code has no bounds of its own. */
 static int find_allocator(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	(void)size;

@@ -17,19 +17,19 @@ import (
 type UnwinderKind string
 
 const (
-	// UnwinderNone: none. Profiling is off, or there is no jemalloc to do it.
+	// UnwinderNone: no stacks, because profiling is off or jemalloc is not linked.
 	UnwinderNone UnwinderKind = "none"
-	// UnwinderStock: those of the unwinder that jemalloc was built with. C frames
-	// only. The hook for a better one could not be set.
+	// UnwinderStock: C frames only, by the unwinder that jemalloc was built with,
+	// because jemalloc did not accept the hook.
 	UnwinderStock UnwinderKind = "stock"
-	// UnwinderC: C frames only. The stack ends at runtime.asmcgocall where C was
-	// called by Go.
+	// UnwinderC: C frames only, by the hook. If Go called C, the stack ends at
+	// runtime.asmcgocall.
 	UnwinderC UnwinderKind = "c"
 	// UnwinderCGo: C and Go frames, through any number of calls and callbacks.
 	UnwinderCGo UnwinderKind = "c+go"
 )
 
-// unwinder is what init found and did. It does not change afterwards.
+// unwinder is the result of init. It does not change afterwards.
 var unwinder struct {
 	kind   UnwinderKind
 	reason string
@@ -40,20 +40,21 @@ var unwinder struct {
 // the init functions of the packages that import this one.
 func init() { install(goLayout()) }
 
-// Unwinder says which stacks heap profiles have and, for each kind but
-// UnwinderCGo, why they are not better. It was decided when the process started
-// and does not change: put it in a log line, a metric or a profile's comment.
+// Unwinder returns which stacks heap profiles have and, for each kind but UnwinderCGo,
+// the reason why they have no Go frames. Both are determined when the process starts and
+// do not change. Programs should report them in a log line, a metric or a comment of
+// the profile.
 func Unwinder() (kind UnwinderKind, reason string) {
 	return unwinder.kind, unwinder.reason
 }
 
-// goLayout is where this processor's Go runtime is expected to keep its stacks.
+// goLayout returns where Go's runtime is expected to keep its stacks on this processor.
 func goLayout() (layout C.struct_gojemalloc_layout, known bool) {
 	known = bool(C.gojemalloc_layout_default(&layout))
 	return layout, known
 }
 
-// install proves the layout and gives jemalloc the best hook that is safe.
+// install tests the layout and sets the best hook that is safe.
 func install(layout C.struct_gojemalloc_layout, known bool) {
 	if err := profiling(); err != nil {
 		unwinder.kind, unwinder.reason = UnwinderNone, err.Error()
@@ -76,17 +77,17 @@ func install(layout C.struct_gojemalloc_layout, known bool) {
 	unwinder.stock = stock
 }
 
-// probing is what gojemallocProbe does. Set only while learn runs.
+// probing is what gojemallocProbe calls. It is set only while learn runs.
 var probing func()
 
-// learn is the self-test. On a new goroutine it calls C, which calls Go, where the
-// goroutine's stack is made to move, and which calls C. There it takes the stack:
-// first with loads that cannot crash, then as the hook will. Both times it has to
-// be, function by function, what runtime.Callers says it is; anything else means
-// that this Go version keeps its stacks in another way.
+// learn is the self-test. A new goroutine calls C. C calls Go, which makes the goroutine's
+// stack move and calls C again. There the stack is taken twice: first with loads that
+// cannot crash, then as the hook takes it. Both stacks must have the same functions as
+// runtime.Callers returns. If they differ, this Go version keeps its stacks in another
+// way.
 func learn(layout *C.struct_gojemalloc_layout) (C.struct_gojemalloc_landmarks, error) {
 	var landmarks C.struct_gojemalloc_landmarks
-	// In C's memory, because it holds pointers.
+	// It is in C's memory because it has pointers.
 	probe := (*C.struct_gojemalloc_probe)(C.calloc(1, C.sizeof_struct_gojemalloc_probe))
 	if probe == nil {
 		return landmarks, errors.New("no memory for the self-test")
@@ -132,8 +133,8 @@ func learn(layout *C.struct_gojemalloc_layout) (C.struct_gojemalloc_landmarks, e
 	return landmarks, nil
 }
 
-// callbackEntry is the Go function that cgo's C side of gojemallocProbe gives to
-// crosscall2. Only a call can tell: its name has a checksum in it.
+// callbackEntry returns the Go function that cgo's C side of gojemallocProbe passes to
+// crosscall2. Its name has a checksum, so it is found on the stack of a call.
 func callbackEntry() (uintptr, error) {
 	var pcs []uintptr
 	probing = func() { pcs = callers() }
@@ -146,7 +147,7 @@ func callbackEntry() (uintptr, error) {
 	return 0, unknownLayout("to find how C calls Go")
 }
 
-// grow needs n KiB of stack: a new goroutine's has to move for it.
+// grow uses n KiB of stack. The stack of a new goroutine is smaller and has to move.
 //
 //go:noinline
 func grow(n int) byte {
@@ -157,7 +158,7 @@ func grow(n int) byte {
 	return frame[n%len(frame)]
 }
 
-// callers is not inlined: sameStack counts on it being a frame of its own.
+// callers is not inlined, because sameStack expects a frame of it.
 //
 //go:noinline
 func callers() []uintptr {
@@ -170,8 +171,8 @@ func unknownLayout(format string, args ...any) error {
 		runtime.Version(), runtime.GOARCH, fmt.Sprintf(format, args...))
 }
 
-// sameStack compares two stacks, as far as they are the same: from the goroutine's
-// first function to the one that called callers, for want, and C, for got.
+// sameStack compares two stacks from the goroutine's first function to the one that
+// called callers (want) or C (got). Further in they differ.
 func sameStack(got, want []uintptr) error {
 	g, w := functions(got), functions(want)
 	slices.Reverse(g)
@@ -191,8 +192,8 @@ func sameStack(got, want []uintptr) error {
 	return nil
 }
 
-// functions names the Go functions of a stack as they were compiled: those that
-// were inlined do not count, and one that calls itself counts once.
+// functions returns the names of the compiled Go functions of a stack, without those that
+// were inlined. A function that calls itself is named once.
 func functions(pcs []uintptr) []string {
 	var names []string
 	for _, pc := range pcs {
@@ -202,7 +203,7 @@ func functions(pcs []uintptr) []string {
 		}
 		switch name := compiledName(f); {
 		case name == "runtime.asmcgocall", name == "runtime.systemstack_switch", name == "crosscall2":
-			// The way between the two stacks: runtime.Callers sees another.
+			// Functions between the two stacks. runtime.Callers returns others.
 		case len(names) > 0 && names[len(names)-1] == name:
 		default:
 			names = append(names, name)
@@ -211,8 +212,8 @@ func functions(pcs []uintptr) []string {
 	return names
 }
 
-// compiledName is the name of the function whose code f is in. f itself may be one
-// that was inlined there.
+// compiledName returns the name of the function whose code contains f. f itself may be
+// inlined there.
 func compiledName(f *runtime.Func) string { return runtime.FuncForPC(f.Entry()).Name() }
 
 func checkLandmarks(l C.struct_gojemalloc_landmarks) error {
@@ -231,7 +232,7 @@ func checkLandmarks(l C.struct_gojemalloc_landmarks) error {
 	return nil
 }
 
-// replaceHook makes jemalloc use another unwinder; nil is the hook.
+// replaceHook makes jemalloc use another unwinder. nil stands for the hook.
 func replaceHook(unwinder unsafe.Pointer) error {
 	return result("write", "experimental.hooks.prof_backtrace", C.gojemalloc_hook_replace(unwinder))
 }
