@@ -9,64 +9,64 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Config says what a Recorder keeps and when it acts. The zero value is useful.
+// Config of a [Recorder]. All fields may be zero.
 type Config struct {
-	// Source is the process that is watched. Default: the one that the Recorder is in.
+	// Source is the process to watch. Default: the Recorder's own process.
 	Source Source
 
-	// Dir is where dumps are kept, for this process and for whoever looks after
-	// its end. It is made if it does not exist. What an earlier process left there
-	// is served as well. Two running processes need two directories: while one has
-	// it, the other keeps its dumps in memory. Default: none, dumps are kept in
-	// memory and end with the process.
+	// Dir is the directory of the dumps, which stay there when the process has ended. It
+	// is made if it does not exist. Dumps of an earlier process are served as well. Two
+	// running processes need two directories: while one uses a directory, the other keeps
+	// its dumps in memory. Default: none. Dumps are kept in memory, and are lost when the
+	// process ends.
 	Dir string
 
-	// MaxDumps and MaxBytes bound what is kept in Dir, by number and by the size
-	// of the files. The last series of growth dumps goes last. Default: 32 dumps,
+	// MaxDumps and MaxBytes bound the number of the dumps in Dir and the size of their
+	// files. The dumps of the last series of growth are deleted last. Default: 32 dumps,
 	// 256 MiB.
 	MaxDumps int
 	MaxBytes int64
 
-	// MaxMemoryBytes bounds what is kept in memory, compressed, where there is no
-	// Dir or it cannot be written. Default: 16 MiB.
+	// MaxMemoryBytes bounds the compressed size of the dumps in memory. They are kept in
+	// memory if there is no Dir or it cannot be written. Default: 16 MiB.
 	MaxMemoryBytes int64
 
 	// A dump is kept when the bytes that C holds have grown by StepPercent and by
-	// StepBytes over the last high water. Default: 20 and 16 MiB. Below 0:
-	// no dump is kept but on request.
+	// StepBytes over the last high water. Default: 20 and 16 MiB. If StepPercent is below
+	// 0, dumps are kept only on request.
 	StepPercent float64
 	StepBytes   int64
 
-	// HighWaterWindow is how long, at least, the bytes have to stay a step below the
-	// high water before it comes down to them, and the series of dumps that led up
-	// to it is finished. Default: 1 h.
+	// HighWaterWindow is how long at least the bytes must stay a step below the high water
+	// before the high water is lowered. The series of dumps of that growth ends then.
+	// Default: 1 h.
 	HighWaterWindow time.Duration
 
-	// PollInterval is how often the bytes that C holds are looked at. Default: 1 s.
+	// PollInterval is the time between two readings of the bytes that C holds. Default: 1 s.
 	PollInterval time.Duration
 
-	// SampleInterval is how often a light sample is taken for the growth ranking.
-	// Default: 15 s. Below 0: never, and nothing is ranked.
+	// SampleInterval is the time between two light samples for the ranking of growth.
+	// Default: 15 s. Below 0: no samples are taken, and nothing is ranked.
 	SampleInterval time.Duration
 
-	// MinInterval is the shortest time between two dumps that the Recorder keeps
-	// by itself. Default: 10 s.
+	// MinInterval is the shortest time between two dumps that no request asks for.
+	// Default: 10 s.
 	MinInterval time.Duration
 
-	// MaxShare is the share of one processor that samples and dumps nobody asked
-	// for may take, over a few minutes: half of it each. What counts is processor
-	// time, so that a busy machine puts none off. Those above it are put off, but
-	// for no longer than 5 minutes: a process in which one sample takes more than
-	// the share of 5 minutes (1.5 s by default) is sampled each 5 minutes and pays
-	// more. GET leaks says when samples are put off. Default: 0.01.
+	// MaxShare is the share of one processor that samples and dumps may take over a few
+	// minutes if no request asks for them: half of it each. It counts processor time, so
+	// other load of the machine delays nothing. Samples and dumps above the share are
+	// delayed, for 5 minutes at most. If one sample takes more than the share of 5 minutes
+	// (1.5 s by default), samples are taken each 5 minutes and take more than the share.
+	// GET leaks reports delayed samples. Default: 0.01.
 	MaxShare float64
 
 	// MaxDelta bounds ?seconds= of a delta profile. Default: 10 min.
 	MaxDelta time.Duration
 
-	// MaxViews bounds the profiles that the web user interface holds in memory;
-	// the one used longest ago is closed, and opened again when it is asked for.
-	// Default: 4.
+	// MaxViews bounds the profiles that the web user interface has in memory. If there are
+	// more, the one that was not used for longest is closed. It is opened again for the
+	// next request. Default: 4.
 	MaxViews int
 
 	// DebugDirs are searched for separate debug files of C code, and MaxDebugBytes
@@ -75,24 +75,24 @@ type Config struct {
 	DebugDirs     []string
 	MaxDebugBytes int64
 
-	// SymbolServed says that POST /debug/pprof/symbol is answered beside
-	// /debug/pprof/native, by net/http/pprof or another handler. It need not be set
-	// where the server's handler is an http.ServeMux that has a pattern for that very
-	// path, but with a Source: net/http/pprof knows of its own process only. Where it is not answered, go tool pprof would refuse a profile with locations
-	// that have no name: those of Native are named by where they are then
-	// ("lib.so+0x1234"), which pprof can replace by names from files later, and Parca and
-	// Pyroscope do not.
+	// SymbolServed says that net/http/pprof or another handler answers
+	// POST /debug/pprof/symbol beside /debug/pprof/native. It need not be set if the
+	// server's handler is an http.ServeMux with a pattern for exactly that path. With a
+	// Source it must be set, because net/http/pprof knows only its own process. If nothing
+	// answers, go tool pprof refuses profiles that have locations without a name. So Native
+	// then names such locations by their place ("lib.so+0x1234"). pprof can replace these
+	// by names from files later. Parca and Pyroscope do not.
 	SymbolServed bool
 
-	// Logger gets a line for each dump that was not asked for, and what goes
-	// wrong. Default: slog.Default().
+	// Logger gets a line for each dump that no request asked for, and failures.
+	// Default: slog.Default().
 	Logger *slog.Logger
 
 	// Registerer gets the metrics, all named native_*. Default: none.
 	Registerer prometheus.Registerer
 }
 
-// withDefaults fills in what is zero and refuses what makes no sense.
+// withDefaults replaces zero fields by their defaults and refuses invalid ones.
 func (c Config) withDefaults() (Config, error) {
 	for _, d := range []struct {
 		name  string

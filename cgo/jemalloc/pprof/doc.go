@@ -1,6 +1,5 @@
-// Package pprof serves the memory that C code takes in a Go program over HTTP,
-// with the manners of net/http/pprof: to native memory it is what that package is
-// to Go's own.
+// Package pprof serves profiles of the memory that C code uses in a Go program over
+// HTTP, as net/http/pprof does for Go's own memory.
 //
 // A program that links C code mounts it in three lines:
 //
@@ -24,9 +23,9 @@
 //
 // # What is served
 //
-// [Recorder.Native] is one profile, or with ?seconds=30 what changed in that time,
-// C and Go in one stack. [Recorder.Memory] is the [Ledger]: which part of the
-// resident set is whose. [Recorder.Handler] is the rest, below one path:
+// [Recorder.Native] serves one profile, or with ?seconds=30 what changed in that time.
+// Stacks have C and Go frames. [Recorder.Memory] serves the [Ledger], which divides the
+// resident set. [Recorder.Handler] serves the rest, below one path:
 //
 //	POST dump                         take a dump now and keep it: 201, its description, its Location
 //	GET  dumps                        descriptions of all that are kept
@@ -64,40 +63,40 @@
 //
 // # What a Recorder does by itself
 //
-// It looks at the bytes that C holds once a second, which costs microseconds, and
-// keeps a dump, with the ledger beside it, at each step of growth: 20 % and at
-// least 16 MiB over the last high water. So when a process is killed for its
-// memory, the dumps of its way there are in Config.Dir. One log line each names
-// the stack that grew most, or if there is no dump before to compare with, the one
-// that holds most. Every 15 seconds it takes a light sample, which it
-// does not keep, to rank stacks by how they grow (package heapprof). A budget
-// bounds what all that may cost, see [Config.MaxShare]. When samples that are due
-// are not taken, GET leaks says since when and why ([Paused]), and so do the page of
-// all dumps and the metric native_heap_samples_paused_seconds.
+// Once a second a Recorder reads how many bytes C holds, which takes microseconds. At
+// each step of growth, 20 % and at least 16 MiB over the last high water, it keeps a dump
+// together with the ledger. So if a process is killed for its memory, the dumps of its
+// growth are in Config.Dir. For each such dump it logs the stack that grew most. If there
+// is no earlier dump to compare with, it logs the stack that holds most. Every 15 seconds
+// it takes a light sample, which it does not keep, and ranks stacks by their growth
+// (package heapprof). A budget bounds the processor time of all that, see
+// [Config.MaxShare]. If samples are due but not taken, GET leaks has the time and the
+// reason ([Paused]), and so have the page of all dumps and the metric
+// native_heap_samples_paused_seconds.
 //
-// A dump is kept whole: jemalloc's text, the profile with its symbols (so that it
-// can be read after the program was replaced by another), the description. Files
-// appear complete or not at all, whenever the process ends. Where Config.Dir
-// cannot be written or is full, dumps are kept in memory, and Dump.Note says so.
+// A dump is jemalloc's text, the profile with its symbols, and the description. Because
+// of the symbols it can be read after another program has replaced this one. Files appear
+// complete or not at all, whenever the process ends. If Config.Dir cannot be written or is
+// full, dumps are kept in memory, and Dump.Note has the reason.
 //
 // # One at a time
 //
-// Taking a dump and turning it into a profile is done by one request at a time.
-// Those who POST dump meanwhile share the next dump, which begins after they
-// asked. Others wait; more than a few of them are sent away with status 429 and
-// Retry-After. Nobody waits for a slow reader. What the Recorder does by itself goes
-// before all that wait.
+// Only one request at a time takes a dump and makes a profile of it. All requests that
+// POST dump meanwhile share the next dump, which begins after they came. Other requests
+// wait. If more than a few wait, further ones get status 429 with Retry-After. No request
+// waits for another one's slow reader. The Recorder's own work goes before all requests
+// that wait.
 //
 // # Whose memory
 //
-// A Recorder learns of the process by a [Source]: what the allocator counts, a dump, the
-// ledger, and how addresses are named. Without a Config.Source that is the process that
-// the Recorder is in. Another process is another implementation; nothing else in this
-// package knows whose memory it is.
+// A Recorder gets all data of the process from a [Source]: the allocator's counters, dumps,
+// the ledger, and the names of addresses. Without a Config.Source it watches its own
+// process. For another process, implement Source: the rest of this package depends on
+// Source only.
 //
 // # What it is not for
 //
-// It reads no dumps that somebody has in files: package heapprof does. Go's own heap is
-// served by net/http/pprof. All methods may be called from many goroutines;
-// [Recorder.Close] ends those that the Recorder started.
+// Package heapprof reads dumps from files, and net/http/pprof serves Go's own heap. This
+// package does neither. All methods may be called from many goroutines. [Recorder.Close]
+// ends the goroutines that the Recorder started.
 package pprof

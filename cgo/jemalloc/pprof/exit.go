@@ -8,15 +8,13 @@ import (
 	"magellan/cgo/jemalloc"
 )
 
-// Exit makes the report that a process owes at its end, and that jemalloc cannot
-// make by itself: it waits for atexit, which Go never runs. Call it as the last
-// thing, after what allocates was stopped. It closes the Recorder and writes what
-// report asks for (jemalloc.ConfiguredExitReport is what MALLOC_CONF asks for),
-// and where that is anything, keeps the same once more as a dump with the Reason
-// Final, with its symbols.
+// Exit makes jemalloc's report of the end of a process. jemalloc registers it with
+// atexit, whose functions Go never runs. Call Exit last, after everything that allocates
+// was stopped. It closes the Recorder and writes report
+// (jemalloc.ConfiguredExitReport is the one that MALLOC_CONF asks for). Unless report is
+// the zero value, it also keeps a dump with the Reason Final, with its symbols.
 //
-// The report comes first: it is written even if the dump cannot be kept, and the
-// other way round. The errors are joined.
+// If one of the two fails, the other is still done. The errors are joined.
 func (r *Recorder) Exit(report jemalloc.ExitReport) (jemalloc.LeakSummary, error) {
 	r.Close() // its error is always nil
 	if report.Summary == nil && report.Dump == "" {
@@ -25,12 +23,12 @@ func (r *Recorder) Exit(report jemalloc.ExitReport) (jemalloc.LeakSummary, error
 	leaks, err := r.writeReport(report)
 	_, _, keepErr := r.keep(context.Background(), Final, "", func() {})
 	if errors.Is(err, ErrNotProfiled) {
-		keepErr = nil // said once
+		keepErr = nil // both errors are the same
 	}
 	return leaks, errors.Join(err, keepErr)
 }
 
-// writeReport takes a dump and writes what report makes of it.
+// writeReport takes a dump and writes report of it.
 func (r *Recorder) writeReport(report jemalloc.ExitReport) (jemalloc.LeakSummary, error) {
 	ctx := context.Background()
 	if err := r.gate.enterFirst(ctx); err != nil {

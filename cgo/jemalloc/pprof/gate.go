@@ -7,24 +7,24 @@ import (
 	"sync/atomic"
 )
 
-// errBusy: too many requests wait already.
+// errBusy is the answer if too many requests wait already.
 var errBusy = errors.New("too many dumps are asked for at once: try again in a second")
 
-// gate lets one through at a time. It bounds memory and processors: a dump of
-// 100,000 stacks is some 100 MB while it is worked on.
+// gate lets one caller work at a time, which bounds memory and processor time: the work
+// on a dump of 100,000 stacks takes some 100 MB.
 type gate struct {
 	busy    chan struct{}
-	first   chan struct{} // hands over to enterFirst
+	first   chan struct{} // leave passes the gate to enterFirst by it
 	waiting atomic.Int32
 }
 
-// maxWaiting is how many may wait before the gate. At some 10 ms for a dump the
-// last of them waits a second.
+// maxWaiting is how many callers of enter may wait. A dump takes some 10 ms, so the last
+// of them waits less than a second.
 const maxWaiting = 32
 
 func newGate() *gate { return &gate{busy: make(chan struct{}, 1), first: make(chan struct{})} }
 
-// enter waits for its turn. Every enter without error needs a leave.
+// enter waits until the caller may work. Every enter without an error needs a leave.
 func (g *gate) enter(ctx context.Context) error {
 	select {
 	case g.busy <- struct{}{}:
@@ -44,13 +44,13 @@ func (g *gate) enter(ctx context.Context) error {
 	}
 }
 
-// enterFirst waits for the one who is through, and for nobody who waits: what a
-// Recorder does by itself is done however many ask for something.
+// enterFirst waits only for the caller that works now, not for those that wait in enter.
+// So the Recorder's own work is done however many requests there are.
 func (g *gate) enterFirst(ctx context.Context) error {
 	select {
 	case g.busy <- struct{}{}:
 		return nil
-	case <-g.first: // it stays busy
+	case <-g.first: // busy stays taken
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -65,8 +65,8 @@ func (g *gate) leave() {
 	}
 }
 
-// shared makes those who ask while a dump is under way share the next one, which
-// begins after all of them asked.
+// shared takes one dump for all callers that ask while another dump is taken. That dump
+// begins after all of them have asked.
 type shared struct {
 	mu   sync.Mutex
 	next *flight
@@ -78,9 +78,9 @@ type flight struct {
 	err  error
 }
 
-// do returns what take returns, of a call that began after do did. take calls
-// begins when it can no longer be joined, and is told to give up by nobody: those
-// who wait may go, the dump is kept.
+// do returns the result of a call of take whose dump began after do was called. take calls
+// begins when the dump begins: later callers of do get the next one. take is not
+// cancelled. If all callers are gone, the dump is still kept.
 func (s *shared) do(ctx context.Context, take func(begins func()) (Dump, error)) (Dump, error) {
 	s.mu.Lock()
 	f := s.next
@@ -90,7 +90,7 @@ func (s *shared) do(ctx context.Context, take func(begins func()) (Dump, error))
 		go func() {
 			defer close(f.done)
 			f.dump, f.err = take(func() { s.closed(f) })
-			s.closed(f) // take may have failed before it began
+			s.closed(f) // take may have failed before its dump began
 		}()
 	}
 	s.mu.Unlock()
@@ -102,7 +102,7 @@ func (s *shared) do(ctx context.Context, take func(begins func()) (Dump, error))
 	}
 }
 
-// closed ends joining a flight.
+// closed makes later callers start another flight.
 func (s *shared) closed(f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,29 +7,30 @@ import (
 	"time"
 )
 
-// sampling is what is known of the light samples: when the next one is due, and why
-// there is none although it is. One goroutine takes them, many ask.
+// sampling is the state of the light samples: when the next one is due, and why it is
+// not taken if it is overdue. One goroutine takes samples. Any goroutine may ask for the
+// state.
 type sampling struct {
 	mu     sync.Mutex
-	due    time.Time     // when the next one is; zero: none ever
-	work   string        // what is under way; empty: nothing is
-	began  time.Time     // when that did
-	took   time.Duration // of a processor, the last one
-	until  time.Time     // to when the budget puts the one that is due off; zero: it does not
-	share  float64       // of a processor, for samples
-	failed error         // of the last one
-	since  time.Time     // when the first one of those that failed in a row was due
+	due    time.Time     // when the next sample is due; zero: never
+	work   string        // what is under way; empty: nothing
+	began  time.Time     // when work began
+	took   time.Duration // the processor time of the last sample
+	until  time.Time     // until when the budget delays the sample that is due; zero: it does not
+	share  float64       // the share of a processor that samples may take
+	failed error         // the error of the last sample
+	since  time.Time     // when the first of the last failed samples in a row was due
 }
 
-// Paused says that light samples are due and not taken, so that nothing new is
-// learned about growth.
+// Paused says that light samples are due but not taken. Meanwhile the ranking of growth
+// does not change.
 type Paused struct {
-	Since   time.Time `json:"since"`          // when the first sample that is missing was due
-	Because string    `json:"because"`        // one sentence
-	Until   time.Time `json:"until,omitzero"` // when the next one is taken, where that is known
+	Since   time.Time `json:"since"`          // when the first missing sample was due
+	Because string    `json:"because"`        // the reason, in one sentence
+	Until   time.Time `json:"until,omitzero"` // when the next sample is taken, if that is known
 }
 
-// String is a line for people.
+// String returns p as a line of text.
 func (p *Paused) String() string {
 	text := fmt.Sprintf("paused since %s, because %s", p.Since.UTC().Format(time.RFC3339), p.Because)
 	if !p.Until.IsZero() {
@@ -38,7 +39,7 @@ func (p *Paused) String() string {
 	return text
 }
 
-// next says when the next sample is due.
+// next sets when the next sample is due.
 func (s *sampling) next(due time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,28 +52,28 @@ func (s *sampling) isDue(now time.Time) bool {
 	return !now.Before(s.due)
 }
 
-// putOff notes that the sample that is due has to wait for the budget.
+// putOff records that the sample that is due has to wait for the budget.
 func (s *sampling) putOff(until time.Time, share float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.until, s.share = until, share
 }
 
-// begin notes that a sample, or a dump that is kept, is under way. Samples wait for it.
+// begin records that a sample or a dump is under way. Samples wait until it ends.
 func (s *sampling) begin(work string, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.work, s.began = work, now
 }
 
-// idle notes that nothing is under way any more.
+// idle records that nothing is under way.
 func (s *sampling) idle() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.work = ""
 }
 
-// ended notes how a sample went, and when the next one is due.
+// ended records the result of a sample, and when the next one is due.
 func (s *sampling) ended(took time.Duration, next time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,8 +86,8 @@ func (s *sampling) ended(took time.Duration, next time.Time, err error) {
 	}
 }
 
-// paused says why no sample is taken although one is due, and is nil where all is
-// well. late is how long one may be overdue without a word.
+// paused returns why no sample is taken although one is due, or nil. A sample may be
+// overdue by late without a report.
 func (s *sampling) paused(now time.Time, late time.Duration) *Paused {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,7 +114,7 @@ func (s *sampling) paused(now time.Time, late time.Duration) *Paused {
 	return &Paused{Since: s.due, Because: "the process gets too little processor time to look whether one is due"}
 }
 
-// paused says why light samples are due and not taken, nil if they are taken.
+// paused returns why light samples are due but not taken, or nil.
 func (r *Recorder) paused(now time.Time) *Paused {
 	if r.cfg.SampleInterval <= 0 || r.ctx.Err() != nil {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"magellan/cgo/jemalloc/heapprof"
 )
 
-// watch looks at the bytes that C holds until the Recorder is closed: it keeps a
-// dump at each step of growth, and takes the light samples.
+// watch reads how many bytes C holds, until the Recorder is closed. It keeps a dump at
+// each step of growth and takes the light samples.
 func (r *Recorder) watch() {
 	now := time.Now()
 	w := &watcher{
@@ -31,20 +31,21 @@ func (r *Recorder) watch() {
 	}
 }
 
-// watcher is what watch knows. It belongs to one goroutine.
+// watcher is the state of watch. Only watch's goroutine uses it.
 type watcher struct {
 	r      *Recorder
 	steps  steps
-	growth *budget   // of the dumps that are kept
-	light  *budget   // of the light samples
-	kept   time.Time // of the last dump
-	since  string    // ID of the last dump of this series; empty: there is none yet
+	growth *budget   // for the dumps that are kept
+	light  *budget   // for the light samples
+	kept   time.Time // when the last dump was kept
+	since  string    // the ID of the last dump of this series; empty: there is none yet
 	failed string    // the last failure, so that it is logged once
 }
 
-// look does what is due. A growth dump goes before a light sample: it may be the
-// last thing that the process does. It does not go in place of one: on a busy machine
-// a process can have grown by the next step when the dump of one is done.
+// look takes the growth dump and the light sample that are due. The growth dump comes
+// first, because the process may be killed soon. The light sample is taken even if a
+// growth dump was: on a busy machine the process may have grown by the next step when a
+// dump is done, and samples would never be taken.
 func (w *watcher) look(now time.Time) {
 	due := w.r.cfg.SampleInterval > 0 && w.r.sampling.isDue(now)
 	if w.steps.percent >= 0 {
@@ -74,7 +75,7 @@ func (w *watcher) look(now time.Time) {
 	w.report(w.lightSample(now))
 }
 
-// grown keeps a dump of a step of growth and says what it shows.
+// grown keeps a dump of a step of growth and logs what grew most.
 func (w *watcher) grown(now time.Time, stats Stats) {
 	high := w.steps.high
 	d, err := w.keep(now, Grown)
@@ -97,8 +98,9 @@ func (w *watcher) grown(now time.Time, stats Stats) {
 	w.r.log.Warn("native memory grew", attrs...)
 }
 
-// lightSample feeds the ranking. The first one of a series of growth is kept, to
-// compare with; where it cannot be, there is still the ranking.
+// lightSample takes a light sample for the ranking. If the series of growth has no dump
+// yet, it first keeps one to compare later ones with. If that fails, the sample is still
+// taken.
 func (w *watcher) lightSample(now time.Time) error {
 	var kept error
 	if w.since == "" && w.steps.percent >= 0 && w.growth.allows(now) {
@@ -112,8 +114,8 @@ func (w *watcher) lightSample(now time.Time) error {
 	return errors.Join(kept, err)
 }
 
-// lightSample takes a dump that nobody keeps into account, and says what that took of
-// a processor.
+// lightSample takes a dump, adds it to the ranking without keeping it, and returns the
+// processor time.
 func (r *Recorder) lightSample() (took time.Duration, err error) {
 	if err := r.gate.enterFirst(r.ctx); err != nil {
 		return 0, err
@@ -129,7 +131,7 @@ func (r *Recorder) lightSample() (took time.Duration, err error) {
 	return took, err
 }
 
-// keep keeps a dump at the expense of growth's budget.
+// keep keeps a dump. Its processor time is taken from the budget of growth.
 func (w *watcher) keep(now time.Time, why Reason) (Dump, error) {
 	w.r.sampling.begin("a heap dump", time.Now())
 	defer w.r.sampling.idle()
@@ -141,8 +143,8 @@ func (w *watcher) keep(now time.Time, why Reason) (Dump, error) {
 	return d, err
 }
 
-// report logs a failure when it is new. That profiling is off, or that others
-// were first, is none.
+// report logs a failure if the last one was another. It does not log that profiling is
+// off or that too many requests wait.
 func (w *watcher) report(err error) {
 	switch {
 	case err == nil:
@@ -154,24 +156,24 @@ func (w *watcher) report(err error) {
 	}
 }
 
-// steps decides when growth is worth a dump.
+// steps decides when the bytes that C holds have grown enough for a dump.
 type steps struct {
 	percent float64
 	bytes   int64
 	window  time.Duration
 
-	high       int64     // the high water: what growth is counted from
-	known      bool      // whether there is one
-	peak, last int64     // highest in this window, and in the one before
-	begin      time.Time // of this window
+	high       int64     // the high water, from which growth is counted
+	known      bool      // whether high is set
+	peak, last int64     // the highest in this window, and in the one before
+	begin      time.Time // when this window began
 }
 
-// see takes a look at the bytes live now: whether they are a step above the high
-// water, and whether the high water just came down.
+// see records the live bytes. due reports whether they are a step above the high water,
+// and finished whether the high water was just lowered.
 //
-// It comes down when the bytes stayed a step below it for a whole window and up to
-// another, to the highest of that time. A leak that starts after a peak would otherwise be seen
-// only when it is as high as that.
+// The high water is lowered when the bytes have been a step below it for one to two
+// windows, to the highest of that time. Otherwise a leak that starts after a peak would
+// be noticed only when it exceeds the peak.
 func (s *steps) see(now time.Time, live int64) (due, finished bool) {
 	if !s.known {
 		s.known, s.high, s.peak, s.last, s.begin = true, live, live, live, now
@@ -187,10 +189,10 @@ func (s *steps) see(now time.Time, live int64) (due, finished bool) {
 	return live >= s.high+s.step(s.high), finished
 }
 
-// step is how far above a level a step of growth is.
+// step returns by how many bytes a step of growth exceeds a level.
 func (s *steps) step(level int64) int64 {
 	return max(s.bytes, int64(float64(level)*s.percent/100))
 }
 
-// passed makes the bytes of a dump that was kept the high water.
+// passed sets the high water to the live bytes of a dump that was kept.
 func (s *steps) passed(live int64) { s.high = live }
