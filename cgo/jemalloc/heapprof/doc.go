@@ -1,6 +1,5 @@
-// Package heapprof turns jemalloc's heap dumps into answers: a profile that
-// every pprof tool reads, the difference between two of them, and the stacks
-// that leak.
+// Package heapprof reads jemalloc's heap dumps. It makes profiles of them that every
+// pprof tool reads, the difference of two profiles, and a list of the stacks that leak.
 //
 // # The way of the data
 //
@@ -8,47 +7,45 @@
 //	               ├─▶ Dump.Profile(Symbols) ─▶ *profile.Profile ─▶ Merge, Delta, WriteTop, WriteStacks, WriteCollapsed
 //	               └─▶ Ranker.Add ─▶ Ranker.Suspects ─▶ WriteGrowth
 //
-// A [Dump] is what jemalloc wrote (format heap_v2): sampled counts per stack,
-// threads and the memory map. [Count.Unbias] estimates from the samples what
-// the process really allocated; every total in this package is a sum of such
-// estimates, made per stack before summing, because the correction depends on
-// the object size. [Dump.Profile] does that and gives a profile with
+// A [Dump] is the content of a dump in jemalloc's format heap_v2: sampled counts per
+// stack, threads and the memory map. [Count.Unbias] estimates from the samples what the
+// process allocated. The correction depends on the object size, so each total in this
+// package is a sum of estimates per stack. [Dump.Profile] makes a profile of them, with
 // alloc_objects, alloc_space, inuse_objects and inuse_space.
 //
-// A [Symbolizer] names addresses: Go's through a function its user supplies
-// ([GoFrames] inside the process that wrote the dump), C's through the ELF
-// symbols and DWARF lines of the mapped files or their separate debug files.
-// It keeps what it learned, so that the next dump costs little. What has no name is
-// left without one in the profile, whose mappings say so: pprof, Parca or Pyroscope
-// can name it later, by the build-id. [NamePlaces] is for who reads it now.
+// A [Symbolizer] finds the names of addresses. A function of the caller names those in Go
+// code ([GoFrames] inside the process that wrote the dump). The ELF symbols and DWARF
+// lines of the mapped files, or of their separate debug files, name those in C code. The
+// Symbolizer keeps what it has read, so the next dump takes less time. An address for
+// which it finds no name has none in the profile, and the profile's mapping records that.
+// pprof, Parca or Pyroscope can add the name later, by the build-id. [NamePlaces] names
+// such addresses by their place, for readers that have only the profile.
 //
-// jemalloc's own frames are left out of profiles and reports, down to the function
-// that the program called. They are known by their addresses and never by name: a
-// program may well have a function called prof_dump.
+// Profiles and reports do not contain jemalloc's own frames, except the function that the
+// program called. jemalloc's frames are recognised by their addresses, not by names,
+// because a program may have a function called prof_dump.
 //
-// A [Ranker] is fed one dump after another and fits a line through each
-// stack's live bytes. It says how fast a stack grows, how sure that is given
-// the sampling error, and which stacks are suspects: those that grow, go on
-// growing and never fall back. A clean process has none. Stacks that belong to one
-// leak are one suspect: the ways by which one call of a C function allocates, and all
-// callers of a C function that leaks. [Growth.Chain] shows what they have in common at
-// both ends and where they differ.
-// A recursive function counts once, whatever its depth is.
+// A [Ranker] gets one dump after another and fits a line through the live bytes of each
+// stack. It computes how fast a stack grows and how certain that is, given the sampling
+// error. Stacks that grow steadily and never fall back are suspects. A clean process has
+// none. Stacks that belong to one leak are one suspect: the different ways in which one
+// call of a C function allocates, and all callers of a C function that leaks.
+// [Growth.Chain] shows what these stacks have in common at both ends and where they
+// differ. A recursive function counts once, whatever its depth.
 //
 // # What it is not for
 //
-// It takes no dumps: package cgo/jemalloc does. It serves no HTTP: package
-// cgo/jemalloc/pprof does. It is pure Go and works as well on a dump copied
-// from another machine, as far as the files of that machine are at hand.
+// Package cgo/jemalloc takes dumps, and package cgo/jemalloc/pprof serves HTTP. This
+// package does neither. It is pure Go. It also reads dumps of another machine; for their
+// names it needs the files of that machine.
 //
 // # Trust and memory
 //
-// A dump is untrusted input. [Parse] reads any bytes without panic and within
-// the memory that its [Limits] allow. A dump that is cut short or written
-// twice is an error and not a smaller or larger heap. A Symbolizer opens only
-// regular files, reads the debug sections of one file at a time, and refuses
-// those above its limits: the stacks then carry names without lines, and
-// [Symbols.Notes] says why.
+// A dump is untrusted input. [Parse] reads any bytes without panic and within the memory
+// that its [Limits] allow. It returns an error for a dump that was cut short or written
+// twice, instead of a smaller or larger heap. A Symbolizer opens only regular files, and
+// reads the debug sections of one file at a time. It refuses those above its limits. Then
+// the stacks have names without lines, and [Symbols.Notes] has the reason.
 //
 // # Concurrency
 //

@@ -11,40 +11,38 @@ import (
 	"time"
 )
 
-// RankerConfig configures a Ranker. The zero value is useful.
+// RankerConfig configures a Ranker. All fields may be zero.
 type RankerConfig struct {
-	// MaxStacks bounds the stacks that are followed; above it those that
-	// hold the least are forgotten. Default: 4,096, about 8 MB.
+	// MaxStacks bounds the number of stacks that are followed. If there are more, the
+	// Ranker drops those that hold the least. Default: 4,096, about 8 MB.
 	MaxStacks int
 
-	// MinSpan is the shortest time that growth must last before it makes a
-	// suspect; what fills up within half of it hardly ever is one. Default:
-	// DefaultMinSpan.
+	// MinSpan is how long at least a stack must grow before it is a suspect. Growth that
+	// ends within half of this time is rarely reported. Default: DefaultMinSpan.
 	MinSpan time.Duration
 
-	// Allocator reports whether a return address is in the allocator itself;
-	// those frames are not a common cause of growth. Default: addresses in a
-	// mapping with "jemalloc" in its name. For a program with jemalloc linked
-	// into it, Symbols.Allocator knows better. Code overrides it.
+	// Allocator reports whether a return address is in the allocator itself. The
+	// allocator's frames are not taken for the common cause of growth. Default: addresses
+	// in a mapping with "jemalloc" in its name. If jemalloc is linked statically, use
+	// Symbols.Allocator. If Code is set, Allocator is not used.
 	Allocator func(pc uint64) bool
 
-	// Code tells the function that a return address lies in; see Symbols.Code. It is
-	// asked for all addresses of each dump, so it has to be quick. Default: each address
-	// is a function of its own, in C or in the allocator, so that what stacks have in
-	// common are addresses, and Go's part of them is not known.
+	// Code returns the function of a return address; see Symbols.Code. The Ranker calls it
+	// for all addresses of each dump, so it must be quick. Default: each address counts as a
+	// function of its own, in C or in the allocator. Then stacks have addresses in common
+	// instead of functions, and their Go frames are not known.
 	Code func(pc uint64) Code
 }
 
-// What a suspect takes at least.
+// What a suspect needs at least.
 const (
 	DefaultMinSpan = 220 * time.Second // between the first dump and the last, see RankerConfig.MinSpan
 	MinDumps       = minPoints
 )
 
-// Ranker follows every stack through a series of dumps of one process and
-// finds those that grow. Its memory does not depend on the number of dumps:
-// the older a dump, the fewer of its neighbours are kept. It may be used from
-// many goroutines.
+// Ranker follows every stack through a series of dumps of one process and finds those
+// that grow. Its memory does not depend on the number of dumps, because it keeps fewer of
+// the older dumps. It may be used from many goroutines.
 type Ranker struct {
 	cfg RankerConfig
 
@@ -101,12 +99,10 @@ var (
 	ErrOtherProfile = errors.New("the dump has another sample rate than those before")
 )
 
-// Add takes the next dump of the process. It keeps nothing of the dump but
-// its addresses and map. Dumps every 10 to 15 seconds serve best: a suspect
-// takes at least 12 of them.
+// Add adds the next dump of the process. It keeps only the dump's addresses and map. Dumps
+// every 10 to 15 seconds work best. A suspect needs at least 12 dumps.
 //
-// Series of different processes, or from before and after a prof.reset, must
-// not be mixed: use a Ranker for each.
+// Use one Ranker for each process, and another one after a prof.reset.
 func (r *Ranker) Add(d *Dump) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Verdict is what a stack's history says.
+// Verdict is the result of judging a stack's history.
 type Verdict string
 
 // The verdicts.
@@ -41,9 +41,10 @@ const (
 	blocks = 12
 	// walkError makes up for the few blocks.
 	walkError = 1.5
-	// A stack whose objects come and go shows a new face at every dump, where
-	// one that only grows shows the same: it must be that much less likely to
-	// grow by chance. So must a common part of stacks, for there are many.
+	// The objects of a stack that come and go are other ones at each dump, so each dump is
+	// another chance to look like growth. So growth by chance must be less likely for such
+	// a stack, by the factor churnTests. It must also be less likely for a common part of
+	// stacks, because there are many of them: by groupTests.
 	churnTests = 100
 	groupTests = 10
 )
