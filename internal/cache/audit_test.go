@@ -128,7 +128,7 @@ func TestAuditFindsDrift(t *testing.T) {
 	finds()
 	w.expect("none", "ash1", discovery.Hit)
 
-	// What is pinned.
+	// A child of a directory.
 	lists := c.sets()[2]
 	lists.v.mu.Lock()
 	lists.nodes["a"].value = shops.BadCitizenList{Name: "a"}

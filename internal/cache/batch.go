@@ -143,7 +143,7 @@ func (k *kind) lookupBatch(names []string, b *batch) {
 func (k *kind) fromMemory(b *batch, i int, opt discovery.ReadOptions, now instant, out *read) *record {
 	rec := b.records[i]
 	if rec != nil && opt.MinZxid != 0 {
-		rec = b.entries[i].since(opt.MinZxid)
+		rec = b.entries[i].reaches(opt.MinZxid)
 	}
 	if rec == nil || opt.Fresh {
 		return nil

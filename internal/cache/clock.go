@@ -12,16 +12,17 @@ import (
 type clock interface {
 	// Now is the wall clock, which somebody may set.
 	Now() time.Time
-	// Boot is the name of the machine's present run and the time since it began,
-	// sleep included, which nobody can set. The name is empty where there is none.
-	Boot() (id string, since time.Duration)
+	// Boot is the name of the machine's present run, and the time since that run began,
+	// which includes sleep and which nobody can set. The name is empty if the system
+	// gives none.
+	Boot() (id string, uptime time.Duration)
 }
 
 type systemClock struct{}
 
 func (systemClock) Now() time.Time { return time.Now() }
 
-func (systemClock) Boot() (id string, since time.Duration) {
+func (systemClock) Boot() (id string, uptime time.Duration) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", 0

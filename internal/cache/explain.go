@@ -101,8 +101,8 @@ func (s *set) explain(x *Explanation, child string) {
 		x.Kind = "directory"
 		x.Held, x.Zxid, x.Reading = s.listed, s.pzxid, !s.listed && s.fault.err == nil
 		x.Value = fmt.Sprintf("%d znodes", len(s.nodes))
-		since = earlier(s.heldSince, s.fault.since)
-		if x.HeldBack = s.heldSince != 0; x.HeldBack {
+		since = earlier(s.guardedSince, s.fault.since)
+		if x.HeldBack = s.guardedSince != 0; x.HeldBack {
 			x.Value += fmt.Sprintf(", and %d that are gone", len(s.lost))
 		}
 	} else {

@@ -108,8 +108,8 @@ func (s *set) doubts() discovery.Doubts {
 		switch {
 		case n.fault.err != nil:
 			add(name, n, n.fault.since, s.explained(name, n))
-		case n.heldSince != 0:
-			add(name, n, n.heldSince, n.held)
+		case n.guardedSince != 0:
+			add(name, n, n.guardedSince, n.guardErr)
 		}
 	}
 	for name, n := range s.served {

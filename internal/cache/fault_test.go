@@ -281,9 +281,9 @@ func TestUnreadLater(t *testing.T) {
 	strict.expect("bad: HIT", "datacenters: HIT", "datacenter sea1: HIT", "shop 50: HIT", "placement: HIT")
 }
 
-// TestPinnedThatNoLongerParses: what cannot be read any more is served as it was and
+// TestChildThatNoLongerParses: what cannot be read any more is served as it was and
 // is no hit, like a shop; nor is what is made of it, and all else is.
-func TestPinnedThatNoLongerParses(t *testing.T) {
+func TestChildThatNoLongerParses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.fill()

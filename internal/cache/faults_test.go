@@ -184,7 +184,7 @@ func TestEviction(t *testing.T) {
 		w.shop(fmt.Sprint("shop-", i), "ash1")
 	}
 	c := w.open(Config{MaxBytes: room * (entryBytes + 3*8)})
-	pinned := w.watches()
+	ofDirectories := w.watches()
 	for round := range 3 {
 		for i := range many {
 			if got, _ := w.ask(fmt.Sprint("shop-", i)); got != "ash1" {
@@ -202,7 +202,7 @@ func TestEviction(t *testing.T) {
 			leaving += len(sh.leaving)
 			sh.mu.Unlock()
 		}
-		watches := w.watches() - pinned
+		watches := w.watches() - ofDirectories
 		if entries == 0 || entries > room*11/10 || loading > 0 || leaving > 0 || watches != entries {
 			return fmt.Sprintf("%d entries, %d loading, %d leaving, %d watches on the server", entries, loading, leaving, watches)
 		}
@@ -399,7 +399,7 @@ func TestNeverBackInTime(t *testing.T) {
 	}
 }
 
-// TestOverloadForgetsNothing: a change of what is pinned, and the watch of what
+// TestOverloadForgetsNothing: a change in a directory, and the watch of what
 // was evicted, come while too many reads wait.
 func TestOverloadForgetsNothing(t *testing.T) {
 	t.Parallel()

@@ -72,10 +72,10 @@ func (s *set) lose(name string) {
 func (s *set) regain(name string) *node {
 	l, was := s.lost[name]
 	delete(s.lost, name)
-	if was && (l.alone || s.heldSince != 0) {
+	if was && (l.alone || s.guardedSince != 0) {
 		n := l.node
 		n.on, n.gone = nil, false
-		n.unread, n.heldSince, n.held = true, l.at, l.why
+		n.unread, n.guardedSince, n.guardErr = true, l.at, l.why
 		s.v.c.problems.resolve(s.path(name))
 		return n
 	}
@@ -86,7 +86,7 @@ func (s *set) regain(name string) *node {
 // v.mu is held.
 func (s *set) judge() {
 	c := s.v.c
-	if s.heldSince == 0 {
+	if s.guardedSince == 0 {
 		now := c.now()
 		for name, l := range s.lost {
 			if !l.alone && time.Duration(now-l.noticed) > lossWindow {
@@ -99,10 +99,10 @@ func (s *set) judge() {
 		s.release()
 		return
 	}
-	fresh := s.heldSince == 0
+	fresh := s.guardedSince == 0
 	for _, l := range s.lost {
-		if s.heldSince == 0 || l.at < s.heldSince {
-			s.heldSince = l.at
+		if s.guardedSince == 0 || l.at < s.guardedSince {
+			s.guardedSince = l.at
 		}
 	}
 	err := fmt.Errorf("%d of %d members are gone since too many went at once; they go on being served: restore all of them, or POST /admin/accept%s", len(s.lost), total, s.dir)
@@ -116,7 +116,7 @@ func (s *set) judge() {
 // lacksTooMany reports whether too many of the set's members have gone: any at all while
 // the guard holds some. v.mu is held.
 func (s *set) lacksTooMany(total int) bool {
-	if s.heldSince == 0 {
+	if s.guardedSince == 0 {
 		return total >= minMembers && s.v.c.cfg.ShrinkGuard > 0 && len(s.lost)*100 > s.v.c.cfg.ShrinkGuard*total
 	}
 	for _, l := range s.lost {
@@ -130,8 +130,8 @@ func (s *set) lacksTooMany(total int) bool {
 // release lets the set be what ZooKeeper says it is. v.mu is held.
 func (s *set) release() {
 	s.accepted = s.pzxid
-	if s.heldSince != 0 {
-		s.heldSince = 0
+	if s.guardedSince != 0 {
+		s.guardedSince = 0
 		s.v.c.problems.resolve(s.dir)
 	}
 }
@@ -145,28 +145,28 @@ func (s *set) shrinks(was, is any) bool {
 	return old >= minEntries && (old-now)*100 > s.v.c.cfg.ShrinkGuard*old
 }
 
-// hold keeps what a member has served, which was true last at the given instant, and
+// holdBack keeps what a member has served, which was true last at the given instant, and
 // its new value for who accepts it. v.mu is held.
-func (s *set) hold(name string, n *node, value any, data []byte, zxid int64, at instant) {
+func (s *set) holdBack(name string, n *node, value any, data []byte, zxid int64, at instant) {
 	tripped := n.pending == nil
-	if n.heldSince == 0 {
-		n.heldSince = at
+	if n.guardedSince == 0 {
+		n.guardedSince = at
 	}
 	n.pending, n.pendingData, n.pendingZxid = value, data, zxid
 	path := s.path(name)
-	n.held = fmt.Errorf("%s has %d entries left of %d; the last good ones are served: restore them, or POST /admin/accept%s",
+	n.guardErr = fmt.Errorf("%s has %d entries left of %d; the last good ones are served: restore them, or POST /admin/accept%s",
 		path, s.entries(n.pending), s.entries(n.value), path)
 	if tripped {
-		s.v.c.guardTripped(path, n.held, zxid, n.zxid)
+		s.v.c.guardTripped(path, n.guardErr, zxid, n.zxid)
 	} else {
-		s.v.c.problems.update(path, n.held, zxid, n.zxid)
+		s.v.c.problems.update(path, n.guardErr, zxid, n.zxid)
 	}
 }
 
 // served yields what is served in place of members that have gone.
 func (s *set) served(yield func(name string, n *node) bool) {
 	for name, l := range s.lost {
-		if (s.heldSince != 0 || l.alone) && !yield(name, l.node) {
+		if (s.guardedSince != 0 || l.alone) && !yield(name, l.node) {
 			return
 		}
 	}
@@ -184,7 +184,7 @@ func (c *Cache) Accept(path string) (accepted bool) {
 	s.v.change(func() {
 		switch n := s.nodes[child]; {
 		case child == "":
-			if accepted = s.heldSince != 0; !accepted {
+			if accepted = s.guardedSince != 0; !accepted {
 				return
 			}
 			for name := range s.lost {
@@ -220,12 +220,13 @@ func (c *Cache) guardTripped(path string, err error, zxid, served int64) {
 	c.problems.report(path, err, zxid, served)
 }
 
-// held is the number of sets and lists that the guard holds something of.
-func (c *Cache) held() (n int) {
+// guarded is the number of directories and children of which the guard serves what ZooKeeper no
+// longer holds.
+func (c *Cache) guarded() (n int) {
 	for _, v := range c.views.all {
 		v.mu.Lock()
 		for _, s := range v.sets {
-			if s.heldSince != 0 {
+			if s.guardedSince != 0 {
 				n++
 			}
 			for _, l := range s.lost {

@@ -78,7 +78,7 @@ func TestGuardOfASet(t *testing.T) {
 	zxid := w.zxidOf(dir)
 	w.delete(layout.Datacenter("ash3"))
 	w.eventually(func() string {
-		if c.held() == 0 {
+		if c.guarded() == 0 {
 			return "nothing is held"
 		}
 		return ""
@@ -91,7 +91,7 @@ func TestGuardOfASet(t *testing.T) {
 	if x, ok := c.Explain(layout.Datacenter("ash3")); !ok || !x.Held || !x.HeldBack {
 		t.Errorf("%+v, %v", x, ok)
 	}
-	if n := c.held(); n != 1 {
+	if n := c.guarded(); n != 1 {
 		t.Errorf("%d sets are held", n)
 	}
 
@@ -155,7 +155,7 @@ func TestGuardOfASet(t *testing.T) {
 	w.datacenter("ash6", "us-west1", 6)
 	assigned("ash6", 6)
 	w.expectDatacenters(7, discovery.Hit)
-	if _, ok := c.problems.get(dir); ok || c.held() != 0 {
+	if _, ok := c.problems.get(dir); ok || c.guarded() != 0 {
 		t.Error("the problem stays")
 	}
 
@@ -172,7 +172,7 @@ func TestGuardOfASet(t *testing.T) {
 		t.Error("accepted twice")
 	}
 	w.expectDatacenters(3, discovery.Hit)
-	if len(c.Problems()) != 0 || c.held() != 0 {
+	if len(c.Problems()) != 0 || c.guarded() != 0 {
 		t.Errorf("problems: %+v", c.Problems())
 	}
 	// And then that is what is compared with.
@@ -225,7 +225,7 @@ func TestGuardOfATransaction(t *testing.T) {
 			_, err := w.zk.Multi(w.soon(), ops...)
 			w.must(err)
 			w.eventually(func() string {
-				if held := c.held() > 0; held != (&ops[0] == &gone[0]) {
+				if held := c.guarded() > 0; held != (&ops[0] == &gone[0]) {
 					return fmt.Sprintf("held: %v", held)
 				}
 				return ""
@@ -338,7 +338,7 @@ func TestGuardOfAList(t *testing.T) {
 		t.Error("accepted twice")
 	}
 	expect(2, discovery.Hit)
-	if len(c.Problems()) != 0 || c.held() != 0 {
+	if len(c.Problems()) != 0 || c.guarded() != 0 {
 		t.Errorf("problems: %+v", c.Problems())
 	}
 }
@@ -368,7 +368,7 @@ func TestAcceptOfASetOfLists(t *testing.T) {
 	}
 	w.eventually(func() string {
 		list, meta := w.blocklist()
-		if n := listed(list); n != 0 || meta.Cache != discovery.Hit || c.held() != 0 || len(c.Problems()) != 0 {
+		if n := listed(list); n != 0 || meta.Cache != discovery.Hit || c.guarded() != 0 || len(c.Problems()) != 0 {
 			return fmt.Sprintf("%d entries (%v), problems: %+v", n, meta.Cache, c.Problems())
 		}
 		return ""

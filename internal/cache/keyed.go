@@ -20,7 +20,7 @@ func (k *kind) get(ctx context.Context, name string, opt discovery.ReadOptions) 
 	hash := k.hash(name)
 	e, rec := k.lookup(hash, name)
 	if rec != nil && opt.MinZxid != 0 {
-		rec = e.since(opt.MinZxid)
+		rec = e.reaches(opt.MinZxid)
 	}
 	switch {
 	case opt.Fresh, rec == nil && opt.MinZxid != 0:

@@ -19,7 +19,7 @@ type metrics struct {
 	entries, loading, bytes               *prometheus.Desc
 	problems, droppedProblems             *prometheus.Desc
 	sessions, live, reserved, budgetBytes *prometheus.Desc
-	age, held, unread, broken             *prometheus.Desc
+	age, guarded, unread, broken          *prometheus.Desc
 	snapshotBytes, snapshotTime           *prometheus.Desc
 	build                                 *prometheus.HistogramVec
 }
@@ -47,7 +47,7 @@ func newMetrics(c *Cache) *metrics {
 			"until they were found the value before was served."),
 		snapshots:       counter("snapshots_written_total", "Snapshots written to disk."),
 		failedSnapshots: counter("snapshot_failures_total", "Snapshots that could not be written."),
-		held:            gauge("shrink_guard_held", "Directories, and children with entries, of which the shrink guard serves what ZooKeeper no longer has."),
+		guarded:         gauge("shrink_guard_held", "Directories, and children with entries, of which the shrink guard serves what ZooKeeper no longer has."),
 		unread:          gauge("members_never_read", "Children of a directory that exist and of which nothing is known, because they could never be read; 1 for a directory that cannot be listed.", "set"),
 		broken:          gauge("members_stale", "Those of which the last good value is served, as what ZooKeeper holds cannot be read.", "set"),
 		snapshotBytes:   gauge("snapshot_bytes", "Size of the last snapshot written."),
@@ -81,7 +81,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		c.Describe(ch)
 	}
 	for _, d := range []*prometheus.Desc{m.entries, m.loading, m.problems, m.droppedProblems, m.bytes, m.sessions, m.live, m.reserved, m.budgetBytes, m.age,
-		m.held, m.unread, m.broken, m.snapshotBytes, m.snapshotTime} {
+		m.guarded, m.unread, m.broken, m.snapshotBytes, m.snapshotTime} {
 		ch <- d
 	}
 	m.build.Describe(ch)
@@ -103,7 +103,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.problems, float64(problems))
 	gauge(m.droppedProblems, float64(dropped))
 	gauge(m.bytes, float64(m.c.cfg.MaxBytes-m.c.keep.RemainingCost()))
-	gauge(m.held, float64(m.c.held()))
+	gauge(m.guarded, float64(m.c.guarded()))
 	for _, v := range m.c.views.all {
 		for _, s := range v.sets {
 			unread, broken := s.faults()

@@ -28,10 +28,10 @@ type set struct {
 	// pzxid is the newest transaction that is known to have changed which children
 	// there are, accepted the one whose children are served.
 	pzxid, accepted int64
-	// lost are children that have gone; heldSince is 0 unless the shrink guard
-	// serves them still. See guard.go.
-	lost      map[string]loss
-	heldSince instant
+	// lost are children that have gone. guardedSince is the last instant at which all
+	// were known to be there, 0 unless the shrink guard still serves them. See guard.go.
+	lost         map[string]loss
+	guardedSince instant
 	// listed: it is known which children there are. If not, they are being listed, or an
 	// outage cut that short and they are listed when the session is back, or fault says why
 	// they cannot be listed.
@@ -67,13 +67,13 @@ type node struct {
 	// read is the transaction that wrote the bytes that were read last. They may not parse,
 	// or be held back, so that value is made of earlier ones.
 	read int64
-	// pending is a newer value that the shrink guard holds back. heldSince is the last
-	// instant at which value was true, and held says what was lost.
-	pending     any
-	pendingData []byte
-	pendingZxid int64
-	heldSince   instant
-	held        error
+	// pending is a newer value that the shrink guard holds back. guardedSince is the
+	// last instant at which value was true, and guardErr says what was lost.
+	pending      any
+	pendingData  []byte
+	pendingZxid  int64
+	guardedSince instant
+	guardErr     error
 	// unread: it is being read, or an outage cut that short. again: it is being read once
 	// more, after a sync, because an older value came.
 	unread, again bool
@@ -86,7 +86,7 @@ type node struct {
 // accept makes a value the one that is served.
 func (n *node) accept(value any, data []byte, zxid int64) {
 	n.value, n.data, n.zxid = value, data, zxid
-	n.pending, n.pendingData, n.pendingZxid, n.heldSince, n.held = nil, nil, 0, 0, nil
+	n.pending, n.pendingData, n.pendingZxid, n.guardedSince, n.guardErr = nil, nil, 0, 0, nil
 	n.fault = fault{}
 }
 
@@ -187,7 +187,7 @@ func (n *node) outdate(l lag) {
 // trueUntil is the last instant at which its value was known to be what ZooKeeper holds; 0 if it
 // is now.
 func (n *node) trueUntil() instant {
-	at := earlier(n.heldSince, n.fault.since)
+	at := earlier(n.guardedSince, n.fault.since)
 	if n.unread {
 		at = earlier(at, n.lag.since)
 	}
@@ -565,7 +565,7 @@ func (s *set) onRead(on *session, name string, data []byte, st zk.Stat) {
 		last := n.trueUntil()
 		n.unread, n.fault, n.read = false, fault{}, st.Mzxid
 		if s.shrinks(n.value, value) {
-			s.hold(name, n, value, data, st.Mzxid, last)
+			s.holdBack(name, n, value, data, st.Mzxid, last)
 			return
 		}
 		n.accept(value, data, st.Mzxid)

@@ -151,9 +151,9 @@ func elapsed(h snapshotHeader, c clock) (time.Duration, error) {
 	return wall, nil
 }
 
-// since is the instant at which a restored value was last known to be true. It
+// lastTrue is the instant at which a restored value was last known to be true. It
 // is before the cache's own time, which begins at 1.
-func (p *snapshotter) since(age time.Duration) instant {
+func (p *snapshotter) lastTrue(age time.Duration) instant {
 	return min(p.c.now()-instant(p.back)-instant(age), -1)
 }
 
@@ -163,7 +163,7 @@ func (p *snapshotter) restoreViews() {
 	if p.header == nil {
 		return
 	}
-	now := p.since(0)
+	now := p.lastTrue(0)
 	for _, s := range p.c.views.byDir {
 		s.lag.since = now // should the file not have it
 	}
@@ -181,7 +181,7 @@ func (p *snapshotter) restoreViews() {
 		case s == nil || (child == "") != (r.kind == snapshotDirectory):
 			p.unknown++
 		case child == "":
-			s.pzxid, s.accepted, s.lag.since, s.whole = r.zxid, r.zxid, p.since(r.age), r.whole
+			s.pzxid, s.accepted, s.lag.since, s.whole = r.zxid, r.zxid, p.lastTrue(r.age), r.whole
 		case !p.restoreMember(s, child, &r):
 			s.whole = false
 		}
@@ -228,7 +228,7 @@ func (p *snapshotter) restoreMember(s *set, name string, r *snapshotRecord) bool
 	if s.nodes[name] != nil || discovery.ValidateName(name) != nil {
 		return false
 	}
-	n := &node{read: r.zxid, unread: true, lag: lag{since: p.since(r.age)}}
+	n := &node{read: r.zxid, unread: true, lag: lag{since: p.lastTrue(r.age)}}
 	if r.kind == snapshotAccepted {
 		n.fault = fault{err: errors.New("it could not be read before the last restart"), accepted: true}
 	} else {
@@ -305,7 +305,7 @@ func (p *snapshotter) restoreEntry(e *entry, r *snapshotRecord) (full bool, err 
 	}
 	hash := k.hash(e.name)
 	e.heat.Store(r.heat)
-	e.rec.Store(restored(value, r.zxid, s.epoch.Load(), p.since(r.age)))
+	e.rec.Store(restored(value, r.zxid, s.epoch.Load(), p.lastTrue(r.age)))
 	sh := c.index.shard(hash)
 	sh.mu.Lock()
 	free := sh.find(hash) == nil

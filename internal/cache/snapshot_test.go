@@ -113,7 +113,7 @@ func TestSnapshot(t *testing.T) {
 }
 
 // TestSnapshotForLess: a cache that was given less memory takes what was used
-// most, and all that is pinned.
+// most, and all children of directories.
 func TestSnapshotForLess(t *testing.T) {
 	t.Parallel()
 	const all, room = 60, 20
@@ -193,7 +193,7 @@ func TestSnapshotOfAnotherEnsemble(t *testing.T) {
 	here.expectDatacenters(2, discovery.Hit)
 	here.expect("42", "ash2", discovery.Hit)
 	here.expect("43", "absent", discovery.Hit)
-	if c.held() != 0 || len(c.Problems()) != 0 {
+	if c.guarded() != 0 || len(c.Problems()) != 0 {
 		t.Errorf("%+v", c.Problems())
 	}
 }
@@ -212,8 +212,8 @@ func TestGuardAfterARestart(t *testing.T) {
 	for range 2 { // and the next restart does not forget it
 		c := w.open(Config{Snapshot: file, ShrinkGuard: DefaultShrinkGuard})
 		w.expectDatacenters(6, discovery.Stale)
-		if c.held() != 1 {
-			t.Errorf("%d held", c.held())
+		if c.guarded() != 1 {
+			t.Errorf("%d held", c.guarded())
 		}
 		if x, ok := c.Explain(layout.DatacentersDir()); !ok || x.Restored || !x.HeldBack {
 			t.Errorf("%+v", x)

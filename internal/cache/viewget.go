@@ -10,7 +10,7 @@ import (
 // does not hold a transaction that is asked for, must be fresh, or is not known yet.
 func (r *View[S]) Get(ctx context.Context, opt discovery.ReadOptions) (*S, discovery.Meta, error) {
 	v := r.v
-	fresh := opt.Fresh || opt.MinZxid != 0 && !v.since(opt.MinZxid)
+	fresh := opt.Fresh || opt.MinZxid != 0 && !v.reaches(opt.MinZxid)
 	status := discovery.Hit
 	switch {
 	case fresh:

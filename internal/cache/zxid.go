@@ -9,13 +9,13 @@ import (
 	"magellan/internal/discovery"
 )
 
-// since returns the record if it is known to be of a state that has the
+// reaches returns the record if it is known to be of a state that has the
 // transaction in it, else nil.
 //
 // All watch events up to the session's settled transaction have been handled: what
 // is still vouched for is as new as that. The order is what counts here, first the
 // session, then the record.
-func (e *entry) since(zxid int64) *record {
+func (e *entry) reaches(zxid int64) *record {
 	rec := e.rec.Load()
 	if rec == nil || rec.zxid >= zxid {
 		return rec
@@ -29,8 +29,8 @@ func (e *entry) since(zxid int64) *record {
 	return rec
 }
 
-// since is entry.since for a snapshot of the view.
-func (v *view) since(zxid int64) bool {
+// reaches is entry.reaches for the published value of the view.
+func (v *view) reaches(zxid int64) bool {
 	epochs := *v.epochs.Load()
 	for _, e := range epochs {
 		if e.session.client.SettledZxid() < zxid {

@@ -15,8 +15,8 @@ import (
 	"magellan/internal/zk/zktest"
 )
 
-// TestMinZxid: who has written something reads it, a shop as well as what is
-// pinned, and a transaction that never was is an error and no hang.
+// TestMinZxid: who has written something reads it, a shop as well as a child
+// of a directory, and a transaction that never was is an error and no hang.
 func TestMinZxid(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

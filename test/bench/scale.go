@@ -32,7 +32,7 @@ type scaleCmd struct {
 // scaleResult is what scaleCmd has found. Bytes are of this process.
 type scaleResult struct {
 	Shops, Sessions int
-	// Watches are the server's count, without those of what is pinned.
+	// Watches are the server's count, without those of directories and their children.
 	Watches int
 	// FullestSession is the largest number of bytes that a session's watches take
 	// in the request that sets them again; Budget is what they may take.
@@ -102,7 +102,7 @@ func (s *scaleCmd) whole(ctx context.Context, server *zktest.Server, r *scaleRes
 		return err
 	}
 	defer c.Close()
-	pinned, err := watchesOf(server)
+	ofDirectories, err := watchesOf(server)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (s *scaleCmd) whole(ctx context.Context, server *zktest.Server, r *scaleRes
 	if r.Watches, err = watchesOf(server); err != nil {
 		return err
 	}
-	r.Watches -= pinned
+	r.Watches -= ofDirectories
 	if r.Watches != s.Shops {
 		return fmt.Errorf("the server holds %d watches for %d shops", r.Watches, s.Shops)
 	}
@@ -136,11 +136,11 @@ func (s *scaleCmd) whole(ctx context.Context, server *zktest.Server, r *scaleRes
 	if r.FullestSession > r.Budget {
 		return fmt.Errorf("a session's watches take %.0f bytes, more than %.0f", r.FullestSession, r.Budget)
 	}
-	return s.restart(ctx, server, c, registry, pinned, m, r)
+	return s.restart(ctx, server, c, registry, ofDirectories, m, r)
 }
 
 func (s *scaleCmd) restart(ctx context.Context, server *zktest.Server, c *shopCache, registry *prometheus.Registry,
-	pinned int, before map[string]samples, r *scaleResult) error {
+	ofDirectories int, before map[string]samples, r *scaleResult) error {
 	if err := server.Kill(); err != nil {
 		return err
 	}
@@ -157,8 +157,8 @@ func (s *scaleCmd) restart(ctx context.Context, server *zktest.Server, c *shopCa
 			return err
 		}
 		watches, err := watchesOf(server)
-		if err == nil && (watches-pinned != s.Shops || int(m["magellan_cache_sessions_live"].sum) != r.Sessions) {
-			err = fmt.Errorf("%d watches of %d, %.0f sessions of %d", watches-pinned, s.Shops, m["magellan_cache_sessions_live"].sum, r.Sessions)
+		if err == nil && (watches-ofDirectories != s.Shops || int(m["magellan_cache_sessions_live"].sum) != r.Sessions) {
+			err = fmt.Errorf("%d watches of %d, %.0f sessions of %d", watches-ofDirectories, s.Shops, m["magellan_cache_sessions_live"].sum, r.Sessions)
 		}
 		return err
 	})
@@ -214,10 +214,10 @@ func (s *scaleCmd) half(ctx context.Context, server *zktest.Server, r *scaleResu
 		return err
 	}
 	defer c.Close()
-	var pinned int
+	var ofDirectories int
 	err = until(ctx, "be rid of the first cache's watches", func() (err error) {
-		if pinned, err = watchesOf(server); err == nil && pinned > 100 {
-			err = fmt.Errorf("%d are left", pinned)
+		if ofDirectories, err = watchesOf(server); err == nil && ofDirectories > 100 {
+			err = fmt.Errorf("%d are left", ofDirectories)
 		}
 		return err
 	})
@@ -235,7 +235,7 @@ func (s *scaleCmd) half(ctx context.Context, server *zktest.Server, r *scaleResu
 		if r.KeptWatches, err = watchesOf(server); err != nil {
 			return err
 		}
-		r.KeptWatches -= pinned
+		r.KeptWatches -= ofDirectories
 		r.Kept = int(m["magellan_cache_entries"].sum)
 		if r.Kept != r.KeptWatches || r.Kept >= s.Shops || m["magellan_cache_reads_in_flight"].sum != 0 {
 			return fmt.Errorf("%d shops are kept of %d, and the server holds %d watches", r.Kept, s.Shops, r.KeptWatches)

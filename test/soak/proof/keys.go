@@ -13,7 +13,7 @@ import (
 )
 
 // The keys of each kind. Shops are kept by ristretto, one watch each; the others
-// are pinned sets.
+// are children of directories.
 const (
 	shopCount       = 48
 	datacenterCount = 6

@@ -195,10 +195,10 @@ func TestNoServer(t *testing.T) {
 	}
 }
 
-// TestDeniedPinned: no event tells when a znode that may not be read may be read.
+// TestDeniedChild: no event tells when a znode that may not be read may be read.
 // Both a member and a whole set are shown as a problem, asked for again, and no
 // drift.
-func TestDeniedPinned(t *testing.T) {
+func TestDeniedChild(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ash3, lists := layout.Datacenter("ash3"), layout.BadCitizensDir()
