@@ -2,21 +2,23 @@ package discovery
 
 import "time"
 
-// Basis is what an answer rests on: how well that is known, and what it is.
+// Basis is what an answer rests on: how well its parts are known (Meta), and which they
+// are (Depends).
 type Basis struct {
 	Meta
 	Depends
 }
 
-// Depends is what an answer is made of. Who waits for another answer watches its
-// topics, and looks again at Until. An answer that is an error has it too: what does
-// not exist may come into being.
+// Depends is what an answer is made of. A client that waits for another answer watches
+// Topics, and asks again at the time Until. An error has a Depends as well, because what
+// does not exist may be created.
 type Depends struct {
-	// Topics are those whose change may change the answer. The zero Topic stands for
-	// none.
+	// Topics are those whose change may change the answer. A place that is not needed has
+	// the zero Topic.
 	Topics [2]Topic
-	// Until is when the answer changes by itself, zero if it does not; Now is the time,
-	// by the same clock, at which that was so.
+	// Until is the time at which the answer changes without any change in ZooKeeper. It is
+	// zero if there is no such time. Now is the time, by the same clock, at which the
+	// answer was made.
 	Until, Now time.Time
 }
 

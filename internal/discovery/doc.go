@@ -1,9 +1,10 @@
 // Package discovery has the words that every domain of magellan shares: how well an
-// answer is known and how fresh it must be ([Meta], [ReadOptions], [Bound]), what is
-// doubted of the records that it is made of ([Doubts]), the kinds of error that it may
-// end in, and who is told that something has changed ([Topic], [Feed]).
+// answer is known and how fresh it must be ([Meta], [ReadOptions], [Bound]), which doubts
+// there are about the records that it is made of ([Doubts]), which kinds of error there
+// are, and who is notified of a change ([Topic], [Feed]).
 //
-// It knows no domain, no ZooKeeper, no cache and no HTTP, and imports nothing of ours.
-// A domain describes in these words what it reads ([Keyed], [View]), and answers questions in
-// them; internal/cache mirrors what is described, and internal/httpapi renders the answers.
+// The package depends on no domain, on neither ZooKeeper nor the cache nor HTTP, and
+// imports no other package of magellan. A domain uses these words to describe what it reads
+// ([Keyed], [View]) and to answer questions. internal/cache mirrors what is described, and
+// internal/httpapi renders the answers.
 package discovery

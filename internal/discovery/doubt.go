@@ -8,39 +8,39 @@ import (
 	"time"
 )
 
-// Doubt says of a record, a member of a directory, that what is held of it is not
-// what ZooKeeper holds: its newest bytes do not parse, may not be read, or are
-// held back. Where nothing is held the record exists all the same, and no answer
-// may be given as if it did not.
+// Doubt says that the cache does not hold what ZooKeeper holds of a record, which is a
+// member of a directory. The record's newest bytes do not parse, may not be read, or are
+// held back by the shrink guard. Even if no value of it is held the record exists, and no
+// answer may be given as if it did not.
 type Doubt struct {
-	// Name is the record's name. It is empty for the list of records: then it is
-	// not known which there are.
+	// Name is the record's name. An empty name stands for the list of records: it is
+	// not known which records there are.
 	Name string
-	// Reason names the znode, says why what ZooKeeper holds of it cannot be
-	// served, and what to do about that.
+	// Reason names the znode, and says why what ZooKeeper holds there cannot be served
+	// and what an operator can do about it.
 	Reason string
-	// Held: there is a last good value.
+	// Held reports that there is a last good value.
 	Held bool
-	// Since is when the last good value was last known to be what ZooKeeper holds.
-	// Where none is held, it is when all records were last known without this one.
-	// Zero: never.
+	// Since is when the last good value was last known to be what ZooKeeper holds. If
+	// there is no such value, Since is when all records were last known and this one was
+	// not among them. It is zero if that was never so.
 	Since time.Time
 	// Zxid is the transaction that wrote the last good value, 0 if none is held.
 	Zxid int64
-	// Accepted: an operator has accepted that the record cannot be read. Answers
-	// are given without it, and only who asks for the record itself is told.
+	// Accepted reports that an operator has accepted that the record cannot be read.
+	// Answers are given without it. Only a request for the record itself fails.
 	Accepted bool
 }
 
-// Doubts are the doubts about one set of records, all members of a directory. The zero value
-// is none. It is immutable.
+// Doubts are the doubts about the members of one directory. The zero value has no doubt.
+// Doubts are immutable.
 type Doubts struct {
 	byName  map[string]*Doubt
 	listing *Doubt
 	whole   *Doubt
 }
 
-// NewDoubts returns the doubts given, at most one for each name.
+// NewDoubts returns the given doubts, of which at most one may have each name.
 func NewDoubts(all []Doubt) Doubts {
 	var d Doubts
 	if len(all) == 0 {
@@ -63,7 +63,8 @@ func NewDoubts(all []Doubt) Doubts {
 	return d
 }
 
-// join returns the doubt about records as a whole: it is as old as the oldest.
+// join returns one doubt about all records together. It is as old as the oldest of the
+// given doubts.
 func join(all []*Doubt) *Doubt {
 	if len(all) == 0 {
 		return nil
@@ -78,7 +79,7 @@ func join(all []*Doubt) *Doubt {
 	var reasons []string
 	for _, one := range all {
 		if never > 0 && !one.Since.IsZero() {
-			continue // it is not what stands in the way
+			continue // nothing was ever known of the others: they are why there is no answer
 		}
 		reasons = append(reasons, one.Reason)
 		whole.Zxid = min(whole.Zxid, one.Zxid)
@@ -99,13 +100,13 @@ func join(all []*Doubt) *Doubt {
 // Of returns the doubt about the record of that name, nil if there is none.
 func (d *Doubts) Of(name string) *Doubt { return d.byName[name] }
 
-// Whole returns the doubt about all records together, nil if there is none. Its
-// Since is zero if they were never known together.
+// Whole returns the doubt about all records together, nil if there is none. Its Since is
+// zero if there was never a time at which all of them were known.
 func (d Doubts) Whole() *Doubt { return d.whole }
 
-// About returns the doubt about the record of that name, nil if there is none.
-// found says that a value is held. Whether a record exists that is not held is as
-// well known as which records there are.
+// About returns the doubt about the record of that name, nil if there is none. found says
+// whether a value of the record is held. If none is held, there is as much doubt about
+// whether the record exists as about which records there are.
 func (d *Doubts) About(name string, found bool) *Doubt {
 	if one := d.byName[name]; one != nil {
 		return one
@@ -116,10 +117,12 @@ func (d *Doubts) About(name string, found bool) *Doubt {
 	return d.listing
 }
 
-// All yields every doubt but that about which records there are.
+// All yields every doubt about a record, with the record's name. It leaves out the doubt
+// about which records there are.
 func (d *Doubts) All() iter.Seq2[string, *Doubt] { return maps.All(d.byName) }
 
-// Same reports whether other says the same of what is known, its age aside.
+// Same reports whether other has doubts about the same records, and each of them is [Alike]
+// the one here. So must be the doubts about which records there are.
 func (d Doubts) Same(other Doubts) bool {
 	if len(d.byName) != len(other.byName) || !Alike(d.listing, other.listing) {
 		return false
@@ -132,8 +135,8 @@ func (d Doubts) Same(other Doubts) bool {
 	return true
 }
 
-// Alike reports whether two doubts, either of which may be nil, say the same of what
-// is known, its age aside.
+// Alike reports whether two doubts, either of which may be nil, are equal in Held, in
+// Accepted, and in whether Since is zero. Their ages may differ.
 func Alike(a, b *Doubt) bool {
 	if a == nil || b == nil {
 		return a == b

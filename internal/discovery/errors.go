@@ -5,31 +5,33 @@ import (
 	"fmt"
 )
 
-// The kinds of error an answer can end in. Errors returned by this package and
-// by a [Reader] wrap one of them, with what to do about it in their text.
+// The kinds of error. Errors of this package, of readers and of domains wrap one of them,
+// and their text says what to do about the error.
 var (
-	// ErrNotFound: ZooKeeper has no such thing.
+	// ErrNotFound: ZooKeeper holds no such thing.
 	ErrNotFound = errors.New("not found")
-	// ErrInvalidName: the name can be no znode's, so nothing was asked.
+	// ErrInvalidName: no znode can have this name, so ZooKeeper was not asked.
 	ErrInvalidName = errors.New("invalid name")
 	// ErrInvalidRequest: an argument other than a name does not parse.
 	ErrInvalidRequest = errors.New("invalid request")
-	// ErrBadData: the znode exists, does not parse, and never did since this
-	// process first read it, so there is no last good value to serve; or it
-	// parses and names another znode that is not there.
+	// ErrBadData: the znode exists and does not parse, and it has not parsed since this
+	// process first read it, so that there is no last good value to serve. Or it parses,
+	// and names another znode that does not exist.
 	ErrBadData = errors.New("unreadable record")
-	// ErrZxidNotReached: ZooKeeper has not come to the transaction that the
-	// answer must have in it, and did not within a second. Whoever got its zxid
-	// from a write of theirs, got it from another ensemble.
+	// ErrZxidNotReached: the answer must have a transaction in it that ZooKeeper has not
+	// reached, even after a second. If the client got this zxid from a write of its own,
+	// it has written to another ensemble.
 	ErrZxidNotReached = errors.New("transaction not reached")
-	// ErrUnavailable: ZooKeeper is away and no answer fresh enough is held.
+	// ErrUnavailable: ZooKeeper cannot be asked, and no answer that is fresh enough is in
+	// memory.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrUnread: the answer needs a znode that exists and that could never be read,
-	// so that nobody knows what it says. It is an ErrUnavailable.
+	// ErrUnread is an ErrUnavailable: the answer needs a znode that exists and that could
+	// never be read, so that its value is not known.
 	ErrUnread = fmt.Errorf("%w: not known", ErrUnavailable)
-	// ErrTooOld is an ErrUnavailable: something is held, and was last known to be
-	// true longer ago than [Config]'s MaxStale.
+	// ErrTooOld is an ErrUnavailable: there is an answer in memory, but it was last known
+	// to be true longer ago than the [Bound] allows.
 	ErrTooOld = fmt.Errorf("%w", ErrUnavailable)
-	// ErrOverloaded: more reads wait for ZooKeeper than may; try again later.
+	// ErrOverloaded: as many reads wait for ZooKeeper as are allowed. The client may try
+	// again later.
 	ErrOverloaded = errors.New("overloaded")
 )

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Within reads, and sees to it that the answer is as fresh as opt asks: what is
-// too old is read again from ZooKeeper; where that fails, what is held is taken
-// if opt takes it.
+// Within calls read, and returns an answer that is as fresh as opt requires, or an error.
+// An answer that is too old is read again from ZooKeeper. If that read fails, Within
+// returns the answer from memory if opt allows its age.
 func Within[T any](opt ReadOptions, read func(ReadOptions) (T, Meta, error)) (T, Meta, error) {
 	answer, meta, content, err := Freshest(opt, read)
 	if IsAnswer(err) && !content {
@@ -21,11 +21,11 @@ func Within[T any](opt ReadOptions, read func(ReadOptions) (T, Meta, error)) (T,
 	return answer, meta, err
 }
 
-// Freshest is Within without its last word, which is Refuse. content says that the
-// answer will do as it is.
+// Freshest is [Within] without the last step, in which [ReadOptions.Refuse] refuses an
+// answer. content says that this step is not needed: StaleIfError allows the answer.
 func Freshest[T any](opt ReadOptions, read func(ReadOptions) (T, Meta, error)) (answer T, meta Meta, content bool, err error) {
 	if opt.MinZxid < 0 {
-		return answer, Meta{}, false, fmt.Errorf("%w: the least zxid is no transaction's: want a positive hexadecimal number, such as 0x10000002a", ErrInvalidRequest)
+		return answer, Meta{}, false, fmt.Errorf("%w: the least zxid is negative, and that of a transaction is a positive hexadecimal number, such as 0x10000002a", ErrInvalidRequest)
 	}
 	plain := ReadOptions{Fresh: opt.Fresh, MinZxid: opt.MinZxid}
 	answer, meta, err = read(plain)
@@ -43,8 +43,8 @@ func Freshest[T any](opt ReadOptions, read func(ReadOptions) (T, Meta, error)) (
 	return answer, meta, false, err
 }
 
-// Refuse returns why an answer will not do although ZooKeeper was asked: what it
-// holds cannot be served, as it does not parse, say.
+// Refuse returns an error if an answer is too old although ZooKeeper was asked: what
+// ZooKeeper holds cannot be served, for example because it does not parse.
 func (o *ReadOptions) Refuse(m Meta) error {
 	if m.Cache != Stale || o.Takes(m) {
 		return nil
@@ -53,23 +53,24 @@ func (o *ReadOptions) Refuse(m Meta) error {
 		ErrUnavailable, m.Age.Round(time.Second))
 }
 
-// IsAnswer reports whether err says something about the data: none, that there
-// are none, or that they are broken.
+// IsAnswer reports whether a read that ended in err has found out about the data. It has
+// if err is nil, or says that there are no data or that they are broken.
 func IsAnswer(err error) bool {
 	return err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrBadData)
 }
 
-// isOutage reports whether err is ZooKeeper's and not the request's fault.
+// isOutage reports whether err is due to ZooKeeper and not to the request.
 func isOutage(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOverloaded) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// Bound is the greatest age that an answer may have: beyond it there is none but
-// [ErrTooOld]. 0 is no bound.
+// Bound is the greatest age that an answer may have. A request that has only an older
+// answer fails with [ErrTooOld]. 0 means no bound.
 type Bound time.Duration
 
-// Check turns what was last known to be true too long ago into ErrTooOld: a value,
-// but also that there is none, or that it is broken. err is the read's.
+// Check returns [ErrTooOld] in place of an answer that was last known to be true too long
+// ago. That a thing does not exist, or is broken, is such an answer as well. err is the
+// error of the read; Check returns it if there is nothing to refuse.
 func (b Bound) Check(meta Meta, err error) error {
 	if b == 0 || meta.Age <= time.Duration(b) || !IsAnswer(err) {
 		return err
@@ -78,9 +79,9 @@ func (b Bound) Check(meta Meta, err error) error {
 		ErrTooOld, meta.Age.Round(time.Second), time.Duration(b))
 }
 
-// Allow says how well an answer is known that a doubt is about, nil for none, or why
-// it is none. A doubt is no reason to ask ZooKeeper again: it has been asked, and what
-// it holds is what cannot be served.
+// Allow returns how well an answer is known if there is a doubt about it, or an error if
+// the answer may not be given. A nil doubt allows the answer. A doubt is no reason to ask
+// ZooKeeper again: ZooKeeper has been asked, and what it holds cannot be served.
 func (b Bound) Allow(d *Doubt, opt ReadOptions) (Meta, error) {
 	switch {
 	case d == nil:

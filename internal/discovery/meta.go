@@ -2,20 +2,21 @@ package discovery
 
 import "time"
 
-// CacheStatus says how an answer was come by. Larger is worse: an answer made
-// of several reads carries the largest.
+// CacheStatus says where an answer comes from. A larger status is worse: an answer that is
+// made of several reads has the largest of their statuses.
 type CacheStatus uint8
 
 const (
-	// Hit: answered from memory, under a live watch.
+	// Hit: the answer comes from memory, and a live watch vouches for it.
 	Hit CacheStatus = iota
 	// Miss: ZooKeeper was asked for this answer.
 	Miss
-	// Updating: the last known value; ZooKeeper is there and has announced a
-	// change, and the new value is being read or an answer made of it.
+	// Updating: the answer is the last known one. ZooKeeper is within reach and has
+	// announced a change, and the new value is being read, or a new answer is being made
+	// of it.
 	Updating
-	// Stale: the last known value, and nobody knows when there will be a newer one:
-	// ZooKeeper is away, or what it holds cannot be served.
+	// Stale: the answer is the last known one, and it is not known when there will be a
+	// newer one, because ZooKeeper is out of reach or what it holds cannot be served.
 	Stale
 )
 
@@ -35,48 +36,51 @@ func (s CacheStatus) String() string {
 
 // Meta says what is known of an answer besides its value.
 type Meta struct {
-	// Zxid is the newest ZooKeeper transaction among the znodes the answer was
-	// made from; 0 where there is none (an absent znode has no zxid).
+	// Zxid is the newest of the transactions that wrote the znodes of which the answer is
+	// made. It is 0 if there is no such znode: one that does not exist has no zxid.
 	Zxid int64
-	// Age is the time since the answer was last known to be true, counted from
-	// the last contact with the server.
+	// Age is the time since the answer was last known to be true. While a watch vouches
+	// for the answer, that is when the session's last completed sync was issued.
 	Age time.Duration
-	// Cache says how the answer was come by.
+	// Cache says where the answer comes from.
 	Cache CacheStatus
 }
 
-// Join returns the meta data of an answer made of two reads: the newest zxid,
-// the greater age, the worse status.
+// Join returns the meta data of an answer that is made of two reads: the newer zxid, the
+// greater age and the worse status.
 func (m Meta) Join(o Meta) Meta {
 	return Meta{Zxid: max(m.Zxid, o.Zxid), Age: max(m.Age, o.Age), Cache: max(m.Cache, o.Cache)}
 }
 
-// ReadOptions says how fresh an answer must be. The zero value takes what the
-// cache has.
+// ReadOptions says how fresh an answer must be. The zero value allows whatever the cache
+// has in memory.
 //
-// What reads znodes knows of Fresh and MinZxid only; [Within] sees to the others.
+// Readers of znodes look at Fresh and MinZxid only. [Within] handles the other options.
 type ReadOptions struct {
-	// Fresh asks for the value ZooKeeper holds now: a sync with the leader
-	// first, then the read. It is as good as that sync: the leader answers its own
-	// clients' before it has applied the last of what followers have acknowledged.
+	// Fresh requires the value that ZooKeeper holds now: the session syncs with the leader
+	// first, and then the value is read. The value is as new as that sync. The leader
+	// answers a sync of one of its own clients before it has applied the last writes that
+	// followers have acknowledged, so that these may be missing.
 	Fresh bool
-	// MinZxid asks for an answer of a state that has this transaction in it, so
-	// that clients read their own writes: from memory where that is known to be
-	// as new, else from ZooKeeper once that has come to it. 0 asks for none; a
-	// negative one is no transaction and is refused with [ErrInvalidRequest].
+	// MinZxid requires an answer of a state that has this transaction in it, so that a
+	// client can read its own writes. The answer comes from memory if that is known to
+	// have the transaction, and otherwise from ZooKeeper once ZooKeeper has reached the
+	// transaction. 0 requires none. A negative number is no transaction, and is refused
+	// with [ErrInvalidRequest].
 	MinZxid int64
-	// MaxAge is the greatest age of an answer from memory; an older one is read
-	// as Fresh. 0 is no bound.
+	// MaxAge is the greatest age of an answer from memory. If the answer is older, it is
+	// read again as with Fresh. 0 means no bound.
 	MaxAge time.Duration
-	// StaleIfError is the greatest age of a [Stale] answer: where ZooKeeper cannot
-	// be asked an answer of that age will do, even if Fresh or MaxAge asks for
-	// a newer one, and an older one will not. 0 leaves it to the [Bound], and
-	// gives Fresh and MaxAge no second best; negative is none.
+	// StaleIfError is the greatest age of a [Stale] answer. If ZooKeeper cannot be asked,
+	// an answer of at most that age is given even if Fresh or MaxAge requires a newer one,
+	// and an older answer is refused. With 0 only the [Bound] limits the age of a stale
+	// answer, and a request with Fresh or MaxAge fails if ZooKeeper cannot be asked. A
+	// negative duration allows no stale answer.
 	StaleIfError time.Duration
 }
 
-// Takes reports whether an answer from memory is fresh enough. MinZxid is the
-// reader's matter.
+// Takes reports whether an answer from memory is fresh enough for MaxAge and StaleIfError.
+// The reader has handled MinZxid.
 func (o *ReadOptions) Takes(m Meta) bool {
 	if o.MaxAge != 0 && m.Age > o.MaxAge {
 		return false

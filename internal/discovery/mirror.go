@@ -5,44 +5,44 @@ import (
 	"time"
 )
 
-// A domain describes what it reads in these types: where the znodes are and what their
-// bytes mean. internal/cache takes such a description, keeps what it describes in memory
-// and true, and gives the domain a reader for it. Neither knows the other.
+// A domain uses these types to describe what it reads: where the znodes are and what their
+// bytes mean. internal/cache takes such a description, mirrors the znodes in memory, and
+// gives the domain a reader of them. Neither of the two imports the other.
 
-// Stat is what a decoder is told of a znode besides its name and its bytes. A snapshot
-// keeps it, so that a restart decodes the same value from the same bytes.
+// Stat is what a decoder gets of a znode besides its name and its bytes. A snapshot keeps
+// the Stat, so that a restart decodes the same value from the same bytes.
 type Stat struct {
 	// Mzxid is the transaction that wrote the bytes.
 	Mzxid int64
 }
 
-// Keyed describes one kind of thing of which there may be millions: each one stands in a
-// znode of its own, whose path follows from the thing's name. The cache reads such a znode
-// when somebody asks for it, and evicts it when memory is needed for others.
+// Keyed describes one kind of thing of which there may be millions. Each thing has a znode
+// of its own, whose path follows from the thing's name. The cache reads such a znode when a
+// caller asks for the thing, and evicts the thing when it needs the memory for others.
 //
 // All functions are called from several goroutines at once.
 type Keyed[T any] struct {
 	// Kind names the kind in the singular, such as "printer". It is the Kind of the
-	// [Topic] under which changes are published, and stands in messages.
+	// [Topic] under which changes are published, and part of messages.
 	Kind string
-	// Dir is the path of the znode that all of them are below.
+	// Dir is the path of the znode below which all znodes of the kind are.
 	Dir string
 	// Path returns the path of the znode of a thing. The cache calls it only for names
 	// that [ValidateName] accepts.
 	Path func(name string) string
-	// Name is the inverse of Path. ok is false for every path that Path returns for no
-	// valid name.
+	// Name is the inverse of Path. ok is false for a path that Path does not return for
+	// any valid name.
 	Name func(path string) (name string, ok bool)
-	// Decode makes a value of a znode's bytes, which it must not keep. Values are shared
-	// and must never be changed. A decoder that returns the same pointer for equal
-	// values saves memory.
+	// Decode makes a value of a znode's bytes. It must not keep the bytes. Values are
+	// shared and must never be changed. A decoder that returns the same pointer for
+	// equal values saves memory.
 	Decode func(name string, data []byte, stat Stat) (*T, error)
 	// Encode appends bytes from which Decode makes an equal value. A snapshot keeps
-	// them in place of the znode's own bytes, which are not held in memory.
+	// these bytes, because the cache does not hold the znode's own bytes in memory.
 	Encode func(dst []byte, value *T) []byte
 }
 
-// Read is the outcome for one thing of [KeyedReader.GetMany].
+// Read is what [KeyedReader.GetMany] has found out about one thing.
 type Read[T any] struct {
 	// Value is nil if Err is not.
 	Value *T
@@ -55,11 +55,11 @@ type Read[T any] struct {
 //
 // Implementations are safe for concurrent use. A call returns as soon as ctx ends, with
 // ctx's error; a read that the call has started goes on for other callers. Meta is filled
-// in on [ErrNotFound] as well: absence is an answer too.
+// in on [ErrNotFound] as well, because that a thing does not exist is an answer too.
 //
 // Errors are [ErrNotFound], [ErrInvalidName], [ErrBadData], [ErrUnread], [ErrZxidNotReached],
-// [ErrUnavailable] and [ErrOverloaded], or wrap one of them. A name that [ValidateName]
-// refuses is refused with its error before ZooKeeper is asked.
+// [ErrUnavailable] and [ErrOverloaded], or wrap one of them. If [ValidateName] refuses a
+// name, the reader returns that error and does not ask ZooKeeper.
 type KeyedReader[T any] interface {
 	// Get returns one thing. It allocates nothing for a thing that is in memory.
 	Get(ctx context.Context, name string, opt ReadOptions) (*T, Meta, error)
@@ -68,19 +68,20 @@ type KeyedReader[T any] interface {
 	GetMany(ctx context.Context, names []string, opt ReadOptions, out []Read[T])
 }
 
-// Directory describes a znode whose children are held all of them, each with its value:
-// which children there are is as much part of the answers as what each one holds.
+// Directory describes a znode whose children the cache holds all of them, each with its
+// value. Answers may depend on which children there are as well as on their values.
 //
 // All functions are called from several goroutines at once.
 type Directory[T any] struct {
 	// Path is the path of the znode whose children are held.
 	Path string
-	// Decode makes a value of a child's bytes, which it must not keep. An error of the
-	// type [*PartialError] comes with a value that is served all the same.
+	// Decode makes a value of a child's bytes. It must not keep the bytes. If the error
+	// is a [*PartialError], the value that is returned with it is served all the same.
 	Decode func(name string, data []byte, stat Stat) (T, error)
-	// Entries returns the number of entries that a child's value has. A child that loses
-	// too many of them at once is taken for an accident, as is a directory that loses
-	// too many children. nil means that a child's value has no entries.
+	// Entries returns the number of entries that a child's value has. If a child loses
+	// too many entries at once, or a directory too many children, the cache takes the loss
+	// for an accident and goes on serving what was lost. A nil Entries means that values
+	// have no entries.
 	Entries func(value T) int
 }
 
@@ -99,10 +100,10 @@ func (d *Directory[T]) Members(m Moment) Members[T] {
 
 // Members are the children of one directory at one time.
 type Members[T any] struct {
-	// Values are in no order.
+	// Values are not ordered.
 	Values []T
-	// Zxid is the newest transaction that has changed any of it, which children there
-	// are included.
+	// Zxid is the newest transaction that has changed a child or has changed which
+	// children there are.
 	Zxid int64
 	// Doubts are about the children by name, and about which children there are.
 	Doubts Doubts
@@ -134,8 +135,8 @@ func (d *Directory[T]) CountEntries(value any) (n int, ok bool) {
 	return d.Entries(value.(T)), true
 }
 
-// PartialError says that a value could be made of a part of the bytes: that value is
-// served, and the rest of the bytes is a problem.
+// PartialError says that a value could be made of a part of the bytes. That value is
+// served, and the error becomes a problem of the znode.
 type PartialError struct{ Err error }
 
 // Error returns the text of Err.
@@ -144,53 +145,53 @@ func (e *PartialError) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *PartialError) Unwrap() error { return e.Err }
 
-// Moment is what the directories of a view held at one time.
+// Moment is what the directories of a view contained at one time.
 type Moment struct {
-	// Now is that time, as the wall clock has it.
+	// Now is that time by the wall clock.
 	Now time.Time
-	// Held has what each directory held, by its path. [Directory.Members] reads it.
+	// Held has the contents of each directory, by its path. [Directory.Members] reads it.
 	Held map[string]Held
 }
 
-// Held is what one directory held.
+// Held is what the cache held of one directory.
 type Held struct {
 	Values []any
 	Zxid   int64
 	Doubts Doubts
 }
 
-// View describes a value that is made of one or several directories as a whole: a new
-// one is made whenever one of them has changed.
+// View describes a value that is made of one or several directories as a whole. A new
+// value is made whenever one of the directories has changed.
 type View[S any] struct {
-	// Name stands in messages and in the labels of metrics.
+	// Name is used in messages and in the labels of metrics.
 	Name string
 	// Directories are what the value is made of.
 	Directories []AnyDirectory
-	// Build makes the value, which is never changed afterwards. was is the value before,
-	// nil for the first. Build is called by one goroutine at a time.
+	// Build makes the value, which is never changed afterwards. was is the value before
+	// it, nil for the first value. Build is called by one goroutine at a time.
 	Build func(m Moment, was *S) *S
-	// Zxid is the newest transaction that the value has in it.
+	// Zxid returns the newest transaction that the value has in it.
 	Zxid func(value *S) int64
 	// Changes returns the topics under which the change from one value to the next is
 	// published; was is nil for the first value.
 	Changes func(was, is *S) []Topic
-	// Essential: without the list of its directories' children there is hardly any
-	// answer, so that a start waits for it.
+	// Essential says that a start waits until the children of the view's directories have
+	// been listed, because without these lists there is hardly any answer.
 	Essential bool
 }
 
 // ViewReader reads the value of a view.
 //
-// Implementations are safe for concurrent use. Meta says how well that part of the value
-// is known that there is no doubt of; the doubts are part of the value. Errors are those of
+// Implementations are safe for concurrent use. Doubts about single members are part of the
+// value, and Meta says how well all the rest of the value is known. Errors are those of
 // [KeyedReader].
 type ViewReader[S any] interface {
 	Get(ctx context.Context, opt ReadOptions) (*S, Meta, error)
 }
 
-// Watcher tells observers of changes. Who watches first, then reads, and then waits if
-// what was read is already known, misses no change that a read would have shown.
+// Watcher notifies observers of changes. A client that watches first, then reads, and waits
+// if it has read nothing new, misses no change that a read would have shown.
 type Watcher interface {
-	// Watch tells o of changes of t until the Watch is stopped.
+	// Watch notifies o of changes of t until the Watch is stopped.
 	Watch(t Topic, o Observer) *Watch
 }

@@ -5,14 +5,15 @@ import (
 	"unicode/utf8"
 )
 
-// MaxNameBytes bounds every name. ZooKeeper itself has no such rule; names go
-// into URLs, log lines and watches, whose memory they are paid in.
+// MaxNameBytes is the greatest length of a name. ZooKeeper itself has no such rule. The
+// limit exists because names become part of URLs, log lines and watches, and each watch
+// takes memory for its path.
 const MaxNameBytes = 255
 
-// ValidateName reports whether name can be the name of a thing that is kept in a
-// znode of that name: one element of a znode's path, as ZooKeeper's
-// PathUtils.validatePath has it, in valid UTF-8 of at most 255 bytes. The error
-// wraps [ErrInvalidName] and says which rule is broken.
+// ValidateName returns nil if a znode can have the name: if it is one element of a path by
+// the rules of ZooKeeper's PathUtils.validatePath, in valid UTF-8, of at most
+// [MaxNameBytes] bytes. Otherwise the error wraps [ErrInvalidName] and says which rule is
+// broken.
 func ValidateName(name string) error {
 	switch {
 	case name == "":
@@ -29,15 +30,17 @@ func ValidateName(name string) error {
 		case r < ' ' || 0x7f <= r && r <= 0x9f:
 			return fmt.Errorf("%w: %q holds the control character %U", ErrInvalidName, name, r)
 		case r < 0xd800:
-			// What nearly all names are made of: first out of the way.
+			// Nearly all names have only such characters, so this case stands before
+			// the others that are rarer.
 		case r == utf8.RuneError:
 			if _, size := utf8.DecodeRuneInString(name[i:]); size == 1 {
 				return fmt.Errorf("%w: %q is not valid UTF-8", ErrInvalidName, name)
 			}
 			fallthrough
 		case r <= 0xf8ff || 0xfff0 <= r:
-			// Private use, the end of the basic plane, and everything beyond
-			// it: Java sees surrogates there, and the server refuses them.
+			// These are the private use area, the end of the basic plane, and all
+			// that is beyond that plane. In Java such a character is a pair of
+			// surrogates, and the server refuses surrogates.
 			return fmt.Errorf("%w: %q holds %U, which ZooKeeper allows in no path", ErrInvalidName, name, r)
 		}
 	}

@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// Topic is something that answers are made from and whose changes can be
-// watched. Each domain has kinds of its own.
+// Topic is something of which answers are made and whose changes can be watched. Each
+// domain has kinds of its own.
 type Topic struct {
 	// Kind is the kind of thing.
 	Kind string
-	// Name tells things of one kind apart; empty where there is but one.
+	// Name distinguishes the things of one kind. It is empty if there is only one.
 	Name string
 }
 
-// Observer is told of changes.
+// Observer is notified of changes.
 type Observer interface {
-	// Changed says that the topic may be another than it was when the observer
-	// last looked; at is when this process learnt of the change, zero where that
-	// is unknown. It runs where changes come in, with a lock held: it takes a
-	// note and returns, and neither blocks nor starts or stops a Watch.
+	// Changed is called when the topic may have changed since the observer last read it.
+	// at is when this process learnt of the change, zero if that is unknown. Changed is
+	// called with a lock held, on the goroutine that handles the change. So it must only
+	// take a note and return: it must not block, and must not start or stop a Watch.
 	Changed(at time.Time)
 }
 
@@ -30,15 +30,15 @@ type Watch struct {
 	feed       *Feed
 	observer   Observer
 	topic      Topic
-	prev, next *Watch // under the shard's lock; prev is nil once stopped
+	prev, next *Watch // under the shard's lock; prev is nil once the watch is stopped
 }
 
-// Feed tells observers of changes. Whatever is read from has one. It holds nothing for a
-// topic that nobody watches, and a change costs an atomic load while nobody
-// watches at all. Use [NewFeed]. It is safe for concurrent use.
+// Feed notifies observers of changes. It takes no memory for a topic that nobody watches,
+// and while nobody watches anything a change costs one atomic load. Use [NewFeed]. A Feed is
+// safe for concurrent use.
 //
-// No change is missed by an observer that watches first and looks then, if
-// whoever makes the change stores it first and publishes then.
+// An observer misses no change if it watches before it reads, and if every change is stored
+// before it is published.
 type Feed struct {
 	idle    func(Topic)
 	seed    maphash.Seed
@@ -51,19 +51,20 @@ const feedShards = 64
 type feedShard struct {
 	mu     sync.Mutex
 	topics map[Topic]*watches
-	_      [48]byte // keeps neighbours' locks off one cache line
+	_      [48]byte // the locks of two shards must not share a cache line
 }
 
-// watches are those of one topic: a ring around root.
+// watches are the watches of one topic, as a ring around root.
 type watches struct {
 	root Watch
-	// expected is when a change was announced that has not been published yet.
+	// expected is when this process learnt of a change that has not been published yet;
+	// zero if there is none.
 	expected time.Time
 }
 
-// NewFeed returns a Feed that nobody watches. idle, unless nil, is called when
-// the last watch of a topic has been stopped, by whoever stopped it; a new watch
-// of the topic may have begun by then.
+// NewFeed returns a Feed that nobody watches. If idle is not nil, [Watch.Stop] calls it
+// after the last watch of a topic has been stopped. By then a new watch of the topic may
+// have begun.
 func NewFeed(idle func(Topic)) *Feed {
 	f := &Feed{idle: idle, seed: maphash.MakeSeed()}
 	for i := range f.shards {
@@ -76,7 +77,7 @@ func (f *Feed) shard(t Topic) *feedShard {
 	return &f.shards[(maphash.String(f.seed, t.Name)+uint64(len(t.Kind)))%feedShards]
 }
 
-// Watch begins to tell o of changes of t, until the Watch is stopped.
+// Watch notifies o of changes of t until the Watch is stopped.
 func (f *Feed) Watch(t Topic, o Observer) *Watch {
 	w := &Watch{feed: f, observer: o, topic: t}
 	f.watches.Add(1)
@@ -94,7 +95,7 @@ func (f *Feed) Watch(t Topic, o Observer) *Watch {
 	return w
 }
 
-// Stop ends the watch: once it has returned the observer is not called for it
+// Stop ends the watch. Once Stop has returned, the observer is not called for this watch
 // any more. Stop may be called again.
 func (w *Watch) Stop() {
 	sh := w.feed.shard(w.topic)
@@ -127,11 +128,11 @@ func (f *Feed) Watched(t Topic) bool {
 	return sh.topics[t] != nil
 }
 
-// Watches is the number of watches.
+// Watches returns the number of watches.
 func (f *Feed) Watches() int64 { return f.watches.Load() }
 
-// Expect notes that a change of t is being read, and that it was learnt of at
-// the given time.
+// Expect notes that a change of t is being read, and that this process learnt of the change
+// at the given time.
 func (f *Feed) Expect(t Topic, at time.Time) {
 	if f.watches.Load() == 0 {
 		return
@@ -144,8 +145,9 @@ func (f *Feed) Expect(t Topic, at time.Time) {
 	}
 }
 
-// Publish tells the observers of t that it has changed. at is as in
-// [Observer]: zero stands for the time that Expect was given, if it was.
+// Publish notifies the observers of t that it has changed. at is when this process learnt
+// of the change. If at is zero, observers get the time that [Feed.Expect] was given, if it
+// was called.
 func (f *Feed) Publish(t Topic, at time.Time) {
 	if f.watches.Load() == 0 {
 		return
