@@ -11,20 +11,20 @@ import (
 	"unicode/utf8"
 )
 
-// BadCitizen is one entry of a bad-citizen list: addresses not to be served.
+// BadCitizen is one entry of a bad-citizen list: addresses that must not be served.
 type BadCitizen struct {
-	// Prefix is masked, and never an IPv4-mapped IPv6 one. A single address has
-	// all its bits.
+	// Prefix is masked, and is never an IPv4-mapped IPv6 prefix. The prefix of a single
+	// address has as many bits as the address.
 	Prefix netip.Prefix
-	// List is the name of the list the entry stands in.
+	// List is the name of the list that has the entry.
 	List string
-	// Reason says why, on one line; it may be empty.
+	// Reason says, on one line, why the addresses are listed. It may be empty.
 	Reason string
-	// Expires is when the entry ends by itself, zero for never.
+	// Expires is when the entry expires. It is zero if the entry never does.
 	Expires time.Time
 }
 
-// AppendText appends the entry as the line [ParseBadCitizen] reads, without the
+// AppendText appends the entry as a line that [ParseBadCitizen] reads, without the
 // newline. The error is always nil.
 func (b BadCitizen) AppendText(dst []byte) ([]byte, error) {
 	if b.Prefix.IsSingleIP() {
@@ -53,19 +53,20 @@ func (b BadCitizen) AppendText(dst []byte) ([]byte, error) {
 //
 //	203.0.113.0/24 expires=2026-12-01T00:00:00Z reason="credential stuffing" # seen by fraud
 //
-// First the address or CIDR prefix, IPv4 or IPv6. Bits behind the prefix
+// The line begins with an address or a CIDR prefix, IPv4 or IPv6. Bits behind the prefix
 // length are cleared, as nginx, ipset and iptables do: 203.0.113.7/24 is
-// 203.0.113.0/24. An IPv4-mapped IPv6 address (::ffff:203.0.113.7) is the IPv4
-// address; zones (fe80::1%eth0) are refused.
+// 203.0.113.0/24. An IPv4-mapped IPv6 address (::ffff:203.0.113.7) is parsed as the IPv4
+// address. An address with a zone (fe80::1%eth0) is refused.
 //
-// Then key=value pairs, separated by spaces or tabs, each key once: expires, an
-// RFC 3339 time from which on the entry no longer counts; reason; others are
-// ignored. A value in double quotes is a JSON string. Control characters in a
-// reason become spaces: a reason never breaks out of the one line it is shown on.
+// Pairs key=value follow, separated by spaces or tabs. A key may be given once. The value
+// of expires is an RFC 3339 time, from which on the entry no longer counts. The value of
+// reason says why. Other keys are ignored. A value in double quotes is a JSON string.
+// Control characters in a reason become spaces, so that a reason stays on the one line on
+// which it is shown.
 //
-// A "#" at the start or after a space begins a comment. ok is false for a line
-// without an entry: blank, or a comment only. The line's end, LF or CRLF, may be
-// left on. The entry's List is empty: the line does not know it.
+// A "#" at the start or after a space begins a comment. ok is false if the line has no
+// entry, because it is blank or only a comment. The line may end with LF or CRLF. The
+// entry's List is empty, because the line does not contain the name of its list.
 func ParseBadCitizen(line string) (entry BadCitizen, ok bool, err error) {
 	if !utf8.ValidString(line) {
 		return BadCitizen{}, false, errors.New("not valid UTF-8")
@@ -73,8 +74,8 @@ func ParseBadCitizen(line string) (entry BadCitizen, ok bool, err error) {
 	return parseLine(line)
 }
 
-// parseLine is ParseBadCitizen of a line that is valid UTF-8. The entry's Reason
-// may be a part of the line.
+// parseLine is ParseBadCitizen for a line that is valid UTF-8. The entry's Reason may share
+// the memory of the line.
 func parseLine(line string) (entry BadCitizen, ok bool, err error) {
 	line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
 	address, rest := cutWord(line)
@@ -95,14 +96,14 @@ func parseLine(line string) (entry BadCitizen, ok bool, err error) {
 		}
 		for _, k := range seen {
 			if k == key {
-				return BadCitizen{}, false, fmt.Errorf("%s= stands there twice", key)
+				return BadCitizen{}, false, fmt.Errorf("%s= is given twice", key)
 			}
 		}
 		seen = append(seen, key)
 		switch key {
 		case "expires":
 			expires, err := time.Parse(time.RFC3339, value)
-			expires = expires.UTC() // may leave the years RFC 3339 can write
+			expires = expires.UTC() // which may leave the years that RFC 3339 can write
 			if s := expires.Unix(); err != nil || expires.IsZero() || s < year0 || s >= year10000 {
 				return BadCitizen{}, false, fmt.Errorf("expires=%q is no RFC 3339 time such as 2026-12-01T00:00:00Z", value)
 			}
@@ -143,12 +144,13 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return prefix.Masked(), nil
 }
 
-// The years that RFC 3339 can write, as Unix time.
+// RFC 3339 can write the years 0 to 9999. These are their first second and the second after
+// their last one, as Unix time.
 const year0, year10000 = -62167219200, 253402300800
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
-// skipBlanks cuts blanks off the front of s.
+// skipBlanks returns s without the blanks at its start.
 func skipBlanks(s string) string {
 	for s != "" && isBlank(s[0]) {
 		s = s[1:]
@@ -156,7 +158,7 @@ func skipBlanks(s string) string {
 	return s
 }
 
-// untilBlank is the place of the first blank, or the end.
+// untilBlank returns the index of the first blank of s, or the length of s if it has none.
 func untilBlank(s string) int {
 	for i := range len(s) {
 		if isBlank(s[i]) {
@@ -166,8 +168,8 @@ func untilBlank(s string) int {
 	return len(s)
 }
 
-// cutWord cuts the first word off the front of s; it is empty at the end of the
-// line and before a comment.
+// cutWord cuts the first word off the start of s. The word is empty at the end of the line
+// and before a comment.
 func cutWord(s string) (word, rest string) {
 	s = skipBlanks(s)
 	if strings.HasPrefix(s, "#") {
@@ -177,8 +179,8 @@ func cutWord(s string) (word, rest string) {
 	return s[:i], s[i:]
 }
 
-// cutAttribute cuts key=value or key="value" off the front of s; key is empty
-// at the end of the line and before a comment.
+// cutAttribute cuts key=value or key="value" off the start of s. key is empty at the end of
+// the line and before a comment.
 func cutAttribute(s string) (key, value, rest string, err error) {
 	s = skipBlanks(s)
 	if s == "" || s[0] == '#' {
@@ -213,7 +215,7 @@ func cutAttribute(s string) (key, value, rest string, err error) {
 		return "", "", "", fmt.Errorf("%s=: want a space after the closing quote", key)
 	}
 	if escaped {
-		var unquoted string // value itself would be allocated for every attribute
+		var unquoted string // if this were value itself, each attribute would allocate it
 		if err := json.Unmarshal([]byte(s[:i+1]), &unquoted); err != nil {
 			return "", "", "", fmt.Errorf("%s=%s: not a JSON string", key, s[:i+1])
 		}

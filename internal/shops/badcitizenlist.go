@@ -10,25 +10,25 @@ import (
 	"unicode/utf8"
 )
 
-// maxLineErrors bounds what is kept of a list that is no list at all.
+// maxLineErrors is how many errors of one list are kept. A znode that is no list at all may
+// have millions.
 const maxLineErrors = 100
 
-// BadCitizenList is what ZooKeeper holds of one list. Its entries are not changed
-// once it has been decoded: copies of it share them, and so does what is decoded
-// after it.
+// BadCitizenList is what ZooKeeper holds of one list. Once a list has been decoded its
+// entries are never changed, because copies of the list and its later versions share them.
 type BadCitizenList struct {
 	Name string
 	// Zxid is the transaction that last changed the znode.
 	Zxid int64
-	// BadLines counts the lines that were left out because they do not parse;
-	// LineErrors are the first 100 of them.
+	// BadLines is the number of lines that were left out because they do not parse.
+	// LineErrors are the errors of the first 100 of them.
 	BadLines   int
 	LineErrors []LineError
 
 	blocks []*block
 }
 
-// Len is the number of entries: one for each line, expired ones included.
+// Len returns the number of entries, one for each line, those included that have expired.
 func (l BadCitizenList) Len() (n int) {
 	for _, b := range l.blocks {
 		n += len(b.entries)
@@ -36,7 +36,7 @@ func (l BadCitizenList) Len() (n int) {
 	return n
 }
 
-// Current is the number of entries that have not expired.
+// Current returns the number of entries that have not expired.
 func (l BadCitizenList) Current(now time.Time) (n int) {
 	at := momentOf(now)
 	for _, b := range l.blocks {
@@ -49,7 +49,7 @@ func (l BadCitizenList) Current(now time.Time) (n int) {
 	return n
 }
 
-// String tells operators how long the list is; GET /v1/bad-citizens has its entries.
+// String says how long the list is, for operators. GET /v1/bad-citizens has its entries.
 func (l BadCitizenList) String() string {
 	return fmt.Sprintf("%d entries, %d bad lines", l.Len(), l.BadLines)
 }
@@ -61,39 +61,39 @@ type LineError struct {
 	Err  error
 }
 
-// Error names the line.
+// Error returns the line's number and the text of Err.
 func (e LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
 
 // Unwrap returns Err.
 func (e LineError) Unwrap() error { return e.Err }
 
-// block is what some lines of a list hold that follow one another. A list that has
-// changed is mostly made of the blocks that it was made of before.
+// block has the entries of some consecutive lines of a list. If a list changes, most of its
+// blocks stay the same.
 type block struct {
 	hash uint64 // of the lines' bytes
 	// entries are in the order of their lines.
 	entries []entry
 	lines   int
-	// badLines and lineErrors are as in BadCitizenList; lines count from the
-	// block's first.
+	// badLines and lineErrors are as in BadCitizenList, except that the numbers of lines
+	// count from the block's first line.
 	badLines   int
 	lineErrors []LineError
 }
 
 const (
 	// meanBlock is how many lines a block has on average, and maxBlock how many at
-	// most. A line that changes has its block parsed anew.
+	// most. If a line changes, its whole block is parsed again.
 	meanBlock = 64
 	maxBlock  = 16 * meanBlock
 )
 
-// blockSeed makes hashes that nobody outside can know, so that nobody can write
-// other lines with the same hash.
+// blockSeed is random, so that nobody outside of this process can predict the hashes and
+// write different lines with the same hash.
 var blockSeed = maphash.MakeSeed()
 
-// blockLen is the length of the block that data begins with. A block ends after
-// a line whose own hash says so: where lines are added or taken out, all blocks but
-// those around them remain what they were.
+// blockLen returns the length of the block that data begins with. A block ends after a line
+// whose hash is a multiple of meanBlock. So where a block ends depends on its own lines: if
+// lines are added or removed, only the blocks around those lines change.
 func blockLen(data []byte) int {
 	n := 0
 	for range maxBlock {
@@ -114,14 +114,15 @@ func parseBlock(hash uint64, data []byte, labels *labels) *block {
 	b := &block{hash: hash}
 	parse := parseLine
 	if !utf8.Valid(data) {
-		parse = ParseBadCitizen // looks at each line, to say which one is not
+		parse = ParseBadCitizen // which checks each line, so that the error has the line's number
 	}
 	lines := bytes.Count(data, []byte{'\n'})
 	if !bytes.HasSuffix(data, []byte{'\n'}) {
 		lines++
 	}
 	b.entries = make([]entry, 0, lines)
-	// One string for all lines. Nothing that is kept may be a part of it.
+	// All lines share the memory of one string, so that nothing that is kept may be a part
+	// of a line.
 	for line := range strings.Lines(string(data)) {
 		b.lines++
 		parsed, ok, err := parse(line)
@@ -140,22 +141,21 @@ func parseBlock(hash uint64, data []byte, labels *labels) *block {
 	return b
 }
 
-// DecodeBadCitizens decodes the data of a bad-citizen list's znode, the lines
-// of which [ParseBadCitizen] describes. zxid is the transaction that last
-// changed the znode.
+// DecodeBadCitizens decodes the data of a bad-citizen list's znode. [ParseBadCitizen]
+// describes the lines. zxid is the transaction that last changed the znode.
 //
-// A list with bad lines is a list all the same: one typing error must not let
-// everybody else in. The lines that parse count, the others are reported in
-// LineErrors. But where no line at all parses, the znode holds something else
-// than a list, and the error is a [*DecodeError]; the LineErrors are filled in
-// then as well. A znode without data, or with comments only, is an empty list.
+// If some lines do not parse, the others still count, because one typing error must not
+// unblock everybody else. LineErrors has the errors. If there are lines with an error and
+// no line has an entry, the znode holds something else than a list, and the error is a
+// [*DecodeError]; LineErrors is filled in as well. A znode without data, or with comments
+// only, is an empty list.
 func DecodeBadCitizens(name string, data []byte, zxid int64) (BadCitizenList, error) {
 	return BadCitizenList{}.decode(name, data, zxid)
 }
 
-// DecodeBadCitizens is the function of that name, and quicker where b has the list
-// as it was before: what is the same in both is not parsed again, and they share
-// it. b may be nil.
+// DecodeBadCitizens returns what the function of the same name returns. If b has an earlier
+// version of the list, the method is quicker: it does not parse the blocks again that both
+// versions have, and both versions share these blocks. b may be nil.
 func (b *Blocklist) DecodeBadCitizens(name string, data []byte, zxid int64) (BadCitizenList, error) {
 	var was BadCitizenList
 	if b != nil {

@@ -10,11 +10,11 @@ import (
 	"unique"
 )
 
-// A million bad citizens are held in memory as entries, in 40 bytes each, half of
-// what a [BadCitizen] takes, and with one pointer for the garbage collector to
-// follow where that has four.
+// There may be a million bad citizens. An entry has 40 bytes, which is half of what a
+// [BadCitizen] takes, and the garbage collector has to follow one pointer in it instead of
+// four.
 
-// entry is a [BadCitizen] as it is held.
+// entry is a [BadCitizen] as it is held in memory.
 type entry struct {
 	fact
 	key
@@ -51,7 +51,7 @@ func (k key) prefix() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), int(k.bits))
 }
 
-// compare orders IPv4 before IPv6, then by address, shorter prefixes first.
+// compare orders keys: IPv4 before IPv6, then by address, then shorter prefixes first.
 func (k key) compare(o key) int {
 	switch {
 	case k.six != o.six:
@@ -67,25 +67,25 @@ func (k key) compare(o key) int {
 	return int(k.bits) - int(o.bits)
 }
 
-// fact is what an entry says of its prefix. The zero fact says nothing: that there
-// is no entry.
+// fact is all of an entry but its prefix. The zero fact stands for no entry.
 type fact struct {
 	seconds int64 // when it expires, as Unix time, or never
 	label   unique.Handle[label]
 }
 
-// label is what the entries of a list mostly share, held once for all of them.
+// label is the part of a fact that most entries of a list have in common. It is held once
+// for all of them.
 type label struct {
 	list, reason string
-	nanos        int32 // of the expiry, below the second: mostly 0
+	nanos        int32 // the nanoseconds of the expiry within its second, mostly 0
 }
 
-// never is the expiry of what does not expire: later than all others.
+// never is the expiry of a fact that does not expire. It is later than all others.
 const never = math.MaxInt64
 
-// compare orders facts of one prefix: the one that counts comes first. That is the
-// one that never expires, or expires last; then the one whose list comes first by
-// name; then the one whose reason does.
+// compare orders the facts of one prefix. The fact that counts comes first: the one that
+// never expires or expires last; of equal ones the one with the first list by name; and of
+// these the one with the first reason.
 func (f fact) compare(o fact) int {
 	switch {
 	case f.seconds != o.seconds:
@@ -97,7 +97,7 @@ func (f fact) compare(o fact) int {
 	return cmp.Or(cmp.Compare(ol.nanos, fl.nanos), strings.Compare(fl.list, ol.list), strings.Compare(fl.reason, ol.reason))
 }
 
-// moment is a [time.Time] as facts are compared with it.
+// moment is a [time.Time] in the form in which it is compared with facts.
 type moment struct {
 	seconds int64
 	nanos   int32
@@ -111,7 +111,7 @@ func (m moment) compare(o moment) int {
 	return cmp.Or(cmp.Compare(m.seconds, o.seconds), cmp.Compare(m.nanos, o.nanos))
 }
 
-// expiry is when the fact expires; never for ever.
+// expiry returns when the fact expires. Its seconds are never if the fact does not.
 func (f fact) expiry() moment {
 	if f.seconds == never {
 		return moment{seconds: never}
@@ -119,13 +119,13 @@ func (f fact) expiry() moment {
 	return moment{f.seconds, f.label.Value().nanos}
 }
 
-// expired reports whether the entry is over: from its expiry on, that instant
-// included. The zero fact has expired.
+// expired reports whether the fact has expired: it has at its expiry and afterwards. The
+// zero fact has always expired.
 func (f fact) expired(at moment) bool {
 	return f == (fact{}) || at.seconds > f.seconds || at.seconds == f.seconds && at.nanos >= f.label.Value().nanos
 }
 
-// badCitizen is the fact as an entry of prefix.
+// badCitizen returns the entry that says the fact about prefix.
 func (f fact) badCitizen(prefix netip.Prefix) BadCitizen {
 	l := f.label.Value()
 	b := BadCitizen{Prefix: prefix, List: l.list, Reason: l.reason}
@@ -135,11 +135,12 @@ func (f fact) badCitizen(prefix netip.Prefix) BadCitizen {
 	return b
 }
 
-// labels makes the entries of one list: it knows the labels that it has made.
+// labels makes the entries of one list. It keeps the labels that it has made, so that entries
+// share them.
 type labels struct {
 	list  string
 	known map[labelKey]unique.Handle[label]
-	// last is the label of the last entry: mostly the next one's, too.
+	// last and lastLabel are of the last entry. The next entry mostly has the same.
 	last      labelKey
 	lastLabel unique.Handle[label]
 }
@@ -155,7 +156,8 @@ func newLabels(list string) *labels {
 	return l
 }
 
-// entry keeps nothing of what b's Reason is a part of.
+// entry returns the entry for b. It keeps a copy of b's Reason, which may be a part of a
+// larger string.
 func (l *labels) entry(b *BadCitizen) entry {
 	e := entry{fact{seconds: never}, keyOf(b.Prefix)}
 	key := labelKey{reason: b.Reason}
@@ -173,7 +175,7 @@ func (l *labels) entry(b *BadCitizen) entry {
 func (l *labels) label(key labelKey) unique.Handle[label] {
 	h, ok := l.known[key]
 	if !ok {
-		h = unique.Make(label{list: l.list, reason: key.reason, nanos: key.nanos}) // clones what it keeps
+		h = unique.Make(label{list: l.list, reason: key.reason, nanos: key.nanos}) // which clones the strings that it keeps
 		key.reason = h.Value().reason
 		l.known[key] = h
 	}

@@ -6,54 +6,54 @@ import (
 	"time"
 )
 
-// MaxVersions is how many of the last versions of a blocklist are known by what
-// has changed since.
+// MaxVersions is how many steps a history keeps at most: for a version that is older, it is
+// not known what has changed since.
 const MaxVersions = 4096
 
-// maxChanges is how many changes of single prefixes are kept for them, of 56
-// bytes each.
+// maxChanges is how many changes all steps of a history may have together. A change takes
+// 56 bytes.
 const maxChanges = 65_536
 
-// history is what a blocklist has gone through by change and by expiry: its last
-// versions, each as what makes it of the one before. All that descends from one
-// Blocklist by Next shares a history, whose last version is the current one's.
+// history has the last versions of a blocklist, each as the step that leads to it from the
+// version before. Changes of lists make versions, and so does the expiry of entries. A
+// Blocklist and its successors, which [Blocklist.Next] makes, share one history. The last
+// version of the history is that of the latest successor.
 //
-// Each instant at which entries expire is a version of its own, whether anybody
-// asks at that time or not. So replicas that are told of the same changes go
-// through the same versions.
+// Each instant at which entries expire makes a version of its own, even if nobody asks at
+// that time. So replicas that learn of the same changes go through the same versions.
 type history struct {
 	mu sync.Mutex
-	// steps are the last ones: steps[i] leads from version first+i to the next.
+	// steps are the last steps. steps[i] leads from version first+i to the next version.
 	steps [][]BlocklistChange
 	first uint64
-	// changes is the number of those in all steps.
+	// changes is the number of changes in all steps.
 	changes int
 }
 
-// place is where a Blocklist stands in its history.
+// place is the position of a Blocklist in its history.
 type place struct {
-	// known: the others have been set. They are not before anybody has told the time.
+	// known: the other fields have been set. The first call that gives a time sets them.
 	known   bool
 	version uint64
-	// at is the instant that the version is of: all that has expired by then is no
-	// part of it. next is when it changes by itself, or never.
+	// at is the instant of the version: entries that have expired by then are no part of
+	// the version. next is when the next entry expires, or never.
 	at, next moment
-	// over: another Blocklist has followed, so that it stays at its version.
+	// over: another Blocklist has followed, so that this one stays at its version.
 	over bool
 }
 
-// Version is what a [Blocklist] held at one time. Versions can be compared: equal
-// ones hold the same.
+// Version identifies what a [Blocklist] contained at one time. Versions can be compared: at
+// equal versions the contents are the same.
 type Version struct {
 	history *history
 	number  uint64
 }
 
-// Version returns the version of b at the time that now tells, which is the one to
-// ask [Blocklist.Entries] for; or that of the time at which another Blocklist has
-// followed b. now is called with a lock held, so that time goes one way for all who
-// ask. It may only go back where somebody has set the clock: the version has nothing
-// to do with those before then.
+// Version returns the version of b at the time that now returns, and the time of the
+// version, which is the one to give to [Blocklist.Entries]. If another Blocklist has
+// followed b, both are those of the last version that b had. now is called with a lock
+// held, so that times never go back from one call to the next. They go back only if
+// somebody has set the clock; then a version begins that has no steps from those before.
 func (b *Blocklist) Version(now func() time.Time) (Version, time.Time) {
 	b.history.mu.Lock()
 	defer b.history.mu.Unlock()
@@ -61,8 +61,8 @@ func (b *Blocklist) Version(now func() time.Time) (Version, time.Time) {
 	return Version{b.history, b.place.version}, b.place.at.time()
 }
 
-// Since returns the steps that have made v of an earlier version, oldest first;
-// false if they are not known, or no longer. They are not to be changed.
+// Since returns the steps that lead from an earlier version to v, oldest first. ok is false
+// if the history does not have all of these steps. The steps must not be changed.
 func (v Version) Since(earlier Version) (steps [][]BlocklistChange, ok bool) {
 	if v.history != earlier.history || v.number < earlier.number {
 		return nil, false
@@ -72,8 +72,8 @@ func (v Version) Since(earlier Version) (steps [][]BlocklistChange, ok bool) {
 	return steps, uint64(len(steps)) == n
 }
 
-// Steps returns the last steps that have led to v, oldest first: at most so many,
-// and fewer if no more are known. They are not to be changed.
+// Steps returns the last steps that lead to v, oldest first. It returns at most atMost
+// steps, and fewer if the history does not have more. The steps must not be changed.
 func (v Version) Steps(atMost int) [][]BlocklistChange {
 	h := v.history
 	h.mu.Lock()
@@ -85,8 +85,8 @@ func (v Version) Steps(atMost int) [][]BlocklistChange {
 	return slices.Clone(h.steps[max(0, last-atMost):last])
 }
 
-// NextExpiry is when the next entry expires and the answers change by
-// themselves; false if none ever will.
+// NextExpiry returns when the next entry expires, so that answers change without a change
+// of a list. It returns false if no entry will expire.
 func (b *Blocklist) NextExpiry(now time.Time) (time.Time, bool) {
 	at := momentOf(now)
 	b.history.mu.Lock()
@@ -102,8 +102,8 @@ func (b *Blocklist) NextExpiry(now time.Time) (time.Time, bool) {
 	return next.time(), true
 }
 
-// advance brings b to the version of an instant, unless another Blocklist has
-// followed. Its history's mu is held.
+// advance brings b to the version of an instant, unless another Blocklist has followed b.
+// The history's mu is held.
 func (b *Blocklist) advance(at moment) {
 	p := &b.place
 	switch {
@@ -129,13 +129,13 @@ func (b *Blocklist) advance(at moment) {
 	}
 }
 
-// follow makes next, which differs by changes, the successor of b. now is zero if
-// the time is not known.
+// follow makes next the successor of b. changes are the differences between the two. now is
+// zero if the time is not known.
 func (h *history) follow(b, next *Blocklist, changes []BlocklistChange, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if b.place.over || !b.place.known {
-		// Another one has followed b, or nobody has asked for a version of it.
+		// Another Blocklist has followed b, or nobody has asked for a version of b.
 		next.history = new(history)
 		if !now.IsZero() {
 			next.advance(momentOf(now))
@@ -175,35 +175,36 @@ func (h *history) follow(b, next *Blocklist, changes []BlocklistChange, now time
 	}
 }
 
-// add appends a step, lets go of the oldest ones, and returns the new version.
+// add appends a step, removes the oldest steps if there are too many, and returns the number
+// of the new version.
 func (h *history) add(step []BlocklistChange) uint64 {
 	h.steps = append(h.steps, slices.Clip(step))
 	h.changes += len(step)
 	for len(h.steps) > MaxVersions || h.changes > maxChanges {
 		h.changes -= len(h.steps[0])
-		h.steps[0] = nil // the array may stay for a while
+		h.steps[0] = nil // because the array may stay in memory for a while
 		h.steps = h.steps[1:]
 		h.first++
 	}
 	return h.first + uint64(len(h.steps))
 }
 
-// forget begins anew, with a version that has nothing to do with those before.
+// forget removes all steps and begins a version that no step leads to.
 func (h *history) forget() {
 	h.first += uint64(len(h.steps)) + 1
 	h.steps, h.changes = nil, 0
 }
 
-// BlocklistChange is what has changed for one prefix of the union.
+// BlocklistChange is the change of one prefix of the union.
 type BlocklistChange struct {
 	key
 	was, is fact
 }
 
-// Was is the entry before the change, if there was one.
+// Was returns the entry before the change. It returns false if there was none.
 func (c BlocklistChange) Was() (BadCitizen, bool) { return c.entry(c.was) }
 
-// Is is the entry after the change, if there is one.
+// Is returns the entry after the change. It returns false if there is none.
 func (c BlocklistChange) Is() (BadCitizen, bool) { return c.entry(c.is) }
 
 func (c BlocklistChange) entry(f fact) (BadCitizen, bool) {
@@ -213,7 +214,7 @@ func (c BlocklistChange) entry(f fact) (BadCitizen, bool) {
 	return f.badCitizen(c.prefix()), true
 }
 
-// Net returns what steps have changed in all, ordered as [Blocklist.Entries] are.
+// Net returns the changes that all steps make together, in the order of [Blocklist.Entries].
 func Net(steps [][]BlocklistChange) []BlocklistChange {
 	net := make(map[key]BlocklistChange)
 	for _, step := range steps {

@@ -12,47 +12,47 @@ import (
 	"magellan/internal/discovery"
 )
 
-// Blocklist is the union of all bad-citizen lists: a snapshot that is never
-// changed, so that any number of goroutines may use it without a lock. Its methods
-// take the time, so that expired entries leave by themselves.
+// Blocklist is the union of all bad-citizen lists. It is never changed, so that any number
+// of goroutines may use it without a lock. Its methods take the time, and leave out the
+// entries that have expired by then.
 //
-// Where several entries have the same prefix the union has one of them: the one
-// that never expires, or expires last; then the one whose list comes first by
-// name; then the one whose reason does.
+// If several entries have the same prefix the union has one of them: the one that never
+// expires or expires last; of equal ones the one with the first list by name; and of these
+// the one with the first reason.
 //
-// A change of a list makes another Blocklist, [Blocklist.Next], which shares with
-// the one before all that is the same in both.
+// If a list changes, [Blocklist.Next] makes another Blocklist. The two share all that is the
+// same in both.
 type Blocklist struct {
 	zxid int64
-	// lists are what each list is made of, by its name.
+	// lists has the blocks of each list, by the list's name.
 	lists map[string][]*block
 	table *bart.Table[rule]
 
 	history *history
 	place   place // under history.mu
 
-	// doubts are those about the lists.
+	// doubts are the doubts about the lists.
 	doubts discovery.Doubts
 }
 
-// rule is all that the lists say of one prefix.
+// rule has all facts that the lists have about one prefix.
 type rule struct {
-	// fact is the one that counts.
+	// fact is the fact that counts.
 	fact
-	// others are what other lines say, of this list and of others, in the order in
-	// which they would count; mostly nil. They are never changed: snapshots share
-	// them.
+	// others are the facts of other lines, of the same list or another one, in the order
+	// in which they would count. It is mostly nil. The slice is never changed, because
+	// Blocklists share it.
 	others *[]fact
 }
 
-// Next makes the union of lists, which have different names, as the successor of
-// b. What it costs goes by what has changed: entries that lists share with those of
-// b, as [Blocklist.DecodeBadCitizens] has it, are not looked at. A b of nil is no
-// predecessor.
+// Next returns the union of lists, each of which has another name, as the successor of b. b
+// is nil if there is no predecessor. The cost of Next depends on what has changed: it does
+// not look at entries that lists share with b because [Blocklist.DecodeBadCitizens] has
+// found them in b.
 //
-// now is the time of the change, zero if it is unknown. zxid is the newest
-// transaction that changed any of it, those that created and deleted lists
-// included: the greatest of all mzxids and of the parent's pzxid.
+// now is the time of the change, zero if that is unknown. zxid is the newest transaction
+// that changed, created or deleted a list: the greatest of all mzxids and of the parent's
+// pzxid.
 func (b *Blocklist) Next(now time.Time, zxid int64, lists ...BadCitizenList) *Blocklist {
 	first := b == nil
 	if first {
@@ -82,13 +82,13 @@ func (b *Blocklist) Next(now time.Time, zxid int64, lists ...BadCitizenList) *Bl
 	return next
 }
 
-// edit is a line that has come or gone.
+// edit is the entry of a line that was added or, if gone is set, removed.
 type edit struct {
 	entry
 	gone bool
 }
 
-// appendEdits appends what makes one state of a list another one.
+// appendEdits appends the edits that lead from one state of a list to another.
 func appendEdits(edits []edit, was, is []*block) []edit {
 	for len(was) > 0 && len(is) > 0 && was[0] == is[0] {
 		was, is = was[1:], is[1:]
@@ -96,7 +96,7 @@ func appendEdits(edits []edit, was, is []*block) []edit {
 	for len(was) > 0 && len(is) > 0 && was[len(was)-1] == is[len(is)-1] {
 		was, is = was[:len(was)-1], is[:len(is)-1]
 	}
-	more := make(map[*block]int, len(is)) // how often a block is there now, less how often it was
+	more := make(map[*block]int, len(is)) // how often a block is in is, minus how often it is in was
 	for _, b := range is {
 		more[b]++
 	}
@@ -113,8 +113,8 @@ func appendEdits(edits []edit, was, is []*block) []edit {
 	return edits
 }
 
-// settle orders edits by prefix and takes out those that undo one another: most
-// lines of a block that has changed have not.
+// settle orders edits by prefix and removes those that undo one another. There are many,
+// because most lines of a block that has changed are the same.
 func settle(edits []edit) []edit {
 	slices.SortFunc(edits, func(x, y edit) int {
 		if c := x.key.compare(y.key); c != 0 {
@@ -140,14 +140,14 @@ func settle(edits []edit) []edit {
 	return settled
 }
 
-// persistShare is the part of the table up to which it is cheaper to change a
-// table prefix by prefix, copying the nodes above each, than to copy it whole
-// first. BenchmarkBlocklistNext has both.
+// persistShare says when to copy the whole table before it is changed: if more than one in
+// persistShare of its prefixes change. For fewer changes it is cheaper to copy only the
+// nodes above each prefix that changes. BenchmarkBlocklistNext measures both.
 const persistShare = 128
 
-// apply makes the table after edits, which are ordered by prefix, and says which
-// prefixes are another union's then, unless all are. The table that it is given stays
-// as it is.
+// apply returns the table after edits, which are ordered by prefix, and the changes of the
+// union. It returns no changes if all is set, because then the table is the first one. It
+// does not change the table that it is given.
 func apply(table *bart.Table[rule], edits []edit, all bool) (*bart.Table[rule], []BlocklistChange) {
 	if len(edits) == 0 {
 		return table, nil
@@ -182,7 +182,7 @@ func apply(table *bart.Table[rule], edits []edit, all bool) (*bart.Table[rule], 
 	return table, changes
 }
 
-// edited is the rule after edits of its prefix.
+// edited returns the rule after edits of its prefix.
 func (r rule) edited(edits []edit) rule {
 	if len(edits) == 1 && r.others == nil { // mostly
 		switch {
@@ -221,17 +221,17 @@ func (r rule) edited(edits []edit) rule {
 	return rule{fact: facts[0], others: &others}
 }
 
-// SetDoubts sets the doubts about the lists. It is for whoever has made the union,
-// before anybody else has it. A list that is not held has no entries in the union;
-// that it exists is known by the doubt about it.
+// SetDoubts sets the doubts about the lists. Whoever has made the union may call it before
+// anybody else has the union. A list that is not held has no entries in the union; only the
+// doubt about the list shows that it exists.
 func (b *Blocklist) SetDoubts(lists discovery.Doubts) { b.doubts = lists }
 
-// Zxid returns what [Blocklist.Next] was given.
+// Zxid returns the zxid that [Blocklist.Next] was given.
 func (b *Blocklist) Zxid() int64 { return b.zxid }
 
-// Lookup returns the entry with the longest prefix that holds addr and has not
-// expired. IPv4-mapped IPv6 addresses are looked up as IPv4. The zero address
-// and addresses with a zone are in no list.
+// Lookup returns, of the entries that contain addr and have not expired, the one with the
+// longest prefix. It looks an IPv4-mapped IPv6 address up as an IPv4 address. The zero
+// address and addresses with a zone are in no list.
 func (b *Blocklist) Lookup(addr netip.Addr, now time.Time) (BadCitizen, bool) {
 	if !addr.IsValid() || addr.Zone() != "" {
 		return BadCitizen{}, false
@@ -253,9 +253,9 @@ func (b *Blocklist) Lookup(addr netip.Addr, now time.Time) (BadCitizen, bool) {
 	return BadCitizen{}, false
 }
 
-// holding yields all entries of all lists that hold addr, an address as Lookup has
-// it, and have not expired: the longest prefix first, and those of one prefix in the
-// order in which they count.
+// holding yields the entries of all lists that contain addr and have not expired. The
+// longest prefix comes first, and the entries of one prefix come in the order in which they
+// count. addr is valid, unmapped and without a zone.
 func (b *Blocklist) holding(addr netip.Addr, now time.Time) iter.Seq[BadCitizen] {
 	return func(yield func(BadCitizen) bool) {
 		at := momentOf(now)
@@ -273,8 +273,8 @@ func (b *Blocklist) holding(addr netip.Addr, now time.Time) iter.Seq[BadCitizen]
 	}
 }
 
-// Entries yields all entries that have not expired, IPv4 before IPv6, ordered by
-// address, shorter prefixes first.
+// Entries yields all entries that have not expired: IPv4 before IPv6, then by address, then
+// shorter prefixes first.
 func (b *Blocklist) Entries(now time.Time) iter.Seq[BadCitizen] {
 	return func(yield func(BadCitizen) bool) {
 		at := momentOf(now)
@@ -286,8 +286,8 @@ func (b *Blocklist) Entries(now time.Time) iter.Seq[BadCitizen] {
 	}
 }
 
-// expiring returns the entries of the union that expire after one instant, and no
-// later than another, ordered by when they do and then by prefix.
+// expiring returns the entries of the union that expire after one instant and no later than
+// another. They are ordered by their expiry, and then by prefix.
 func (b *Blocklist) expiring(after, until moment) (all []entry) {
 	b.eachExpiry(after, func(e *entry, at moment) moment {
 		if at.compare(until) <= 0 && b.counts(e) {
@@ -298,11 +298,11 @@ func (b *Blocklist) expiring(after, until moment) (all []entry) {
 	slices.SortFunc(all, func(x, y entry) int {
 		return cmp.Or(x.expiry().compare(y.expiry()), x.key.compare(y.key))
 	})
-	return slices.Compact(all) // an entry may stand in its list twice
+	return slices.Compact(all) // a list may have the same entry twice
 }
 
-// firstExpiry is when the first entry of the union expires after an instant; never
-// if none does.
+// firstExpiry returns the first expiry of an entry of the union after an instant; never if
+// there is none.
 func (b *Blocklist) firstExpiry(after moment) moment {
 	first := moment{seconds: never}
 	b.eachExpiry(after, func(e *entry, at moment) moment {
@@ -314,8 +314,8 @@ func (b *Blocklist) firstExpiry(after moment) moment {
 	return first
 }
 
-// eachExpiry calls f with the entries of all lists that expire after an instant.
-// f returns until when to look: later ones may be left out.
+// eachExpiry calls f for the entries of all lists that expire after an instant. f returns an
+// instant: entries that expire later need not be passed to f any more.
 func (b *Blocklist) eachExpiry(after moment, f func(e *entry, at moment) (until moment)) {
 	until := moment{seconds: never}
 	for _, blocks := range b.lists {
@@ -323,7 +323,7 @@ func (b *Blocklist) eachExpiry(after moment, f func(e *entry, at moment) (until 
 			for i := range block.entries {
 				e := &block.entries[i]
 				if e.seconds == never || e.seconds < after.seconds || e.seconds > until.seconds {
-					continue // most of them, without a look at the label
+					continue // which is decided for most entries without a look at the label
 				}
 				if at := e.expiry(); after.compare(at) < 0 {
 					until = f(e, at)
@@ -333,7 +333,7 @@ func (b *Blocklist) eachExpiry(after moment, f func(e *entry, at moment) (until 
 	}
 }
 
-// counts reports whether an entry of a list is the union's.
+// counts reports whether an entry of a list is in the union.
 func (b *Blocklist) counts(e *entry) bool {
 	r, ok := b.table.Get(e.prefix())
 	return ok && r.fact == e.fact

@@ -14,17 +14,17 @@ import (
 	"magellan/internal/discovery"
 )
 
-// DecodeError says why a znode's data is not the record it should be. It wraps
+// DecodeError says why a znode's data is not the record that it should be. It wraps
 // [discovery.ErrBadData].
 type DecodeError struct {
-	// Record is what it should have been: shop, region, datacenter or
+	// Record is the record that it should have been: shop, region, datacenter or
 	// bad-citizen list.
 	Record string
 	// Name is the last element of the znode's path.
 	Name string
-	// Field is the field at fault, empty where the whole is no such record.
+	// Field is the field that is wrong. It is empty if the data as a whole is wrong.
 	Field string
-	// Reason says what is wrong with it.
+	// Reason says what is wrong.
 	Reason string
 }
 
@@ -39,15 +39,15 @@ func (e *DecodeError) Error() string {
 // Unwrap returns [discovery.ErrBadData].
 func (e *DecodeError) Unwrap() error { return discovery.ErrBadData }
 
-// DecodeShop decodes the data of a shop's znode, {"datacenter":"ash1"}. Fields that it does
-// not know are ignored. A non-nil error is a [*DecodeError].
+// DecodeShop decodes the data of a shop's znode, {"datacenter":"ash1"}. Other fields are
+// ignored. A non-nil error is a [*DecodeError].
 func DecodeShop(name string, data []byte) (Home, error) {
 	datacenter, err := decodeShop(name, data, nil)
 	return Home{Datacenter: datacenter}, err
 }
 
-// decodeShop returns the name of a shop's datacenter. intern makes a string of its bytes,
-// which it must not keep; nil makes a new string.
+// decodeShop returns the name of a shop's datacenter. intern returns a string that is equal
+// to the name's bytes, and must not keep the bytes. If intern is nil, a new string is made.
 func decodeShop(name string, data []byte, intern func([]byte) string) (datacenter string, err error) {
 	o := openObject("shop", name, data, "datacenter")
 	defer o.free()
@@ -58,9 +58,9 @@ func decodeShop(name string, data []byte, intern func([]byte) string) (datacente
 	return datacenter, nil
 }
 
-// DecodeRegion decodes the data of a region's znode, {"open":true}. Fields it
-// does not know are ignored. zxid is the transaction that last changed the
-// znode. A non-nil error is a [*DecodeError].
+// DecodeRegion decodes the data of a region's znode, {"open":true}. Other fields are
+// ignored. zxid is the transaction that last changed the znode. A non-nil error is a
+// [*DecodeError].
 func DecodeRegion(name string, data []byte, zxid int64) (Region, error) {
 	o := openObject("region", name, data, "open")
 	defer o.free()
@@ -72,9 +72,9 @@ func DecodeRegion(name string, data []byte, zxid int64) (Region, error) {
 }
 
 // DecodeDatacenter decodes the data of a datacenter's znode,
-// {"region":"us-east1","capacity":1000,"assigned":812,"open":true}. Fields it
-// does not know are ignored. zxid is the transaction that last changed the
-// znode. A non-nil error is a [*DecodeError].
+// {"region":"us-east1","capacity":1000,"assigned":812,"open":true}. Other fields are
+// ignored. zxid is the transaction that last changed the znode. A non-nil error is a
+// [*DecodeError].
 func DecodeDatacenter(name string, data []byte, zxid int64) (Datacenter, error) {
 	o := openObject("datacenter", name, data, "region", "capacity", "assigned", "open")
 	defer o.free()
@@ -92,36 +92,36 @@ func DecodeDatacenter(name string, data []byte, zxid int64) (Datacenter, error) 
 	return d, nil
 }
 
-// bom is what some editors and programs put at the start of a UTF-8 text. It is no part of
-// what a znode holds.
+// bom is the byte order mark, which some programs put at the start of a UTF-8 text. Decoders
+// skip it.
 const bom = "\xef\xbb\xbf"
 
-// object reads the fields of a JSON object, each of which must stand there
-// exactly once. It is stricter than json.Unmarshal, which takes the last of two
-// equal keys, "Open" for "open" and null for false: a record that can be read in
-// two ways is not served.
+// object reads the fields of a JSON object. Each needed field must be there exactly once. An
+// object is stricter than json.Unmarshal, which takes the last of two equal keys, "Open"
+// for "open", and null for false: a record that can be read in two ways is not served.
 //
-// A cold cache reads a million shops. So that a shop costs no allocation, objects
-// come from a pool, and free returns them.
+// A cold cache reads a million shops. Objects come from a pool, to which free returns them,
+// so that decoding a shop allocates none.
 type object struct {
 	record, znode string
 	decoder       jsontext.Decoder
-	input         bytes.Buffer // what decoder reads
+	input         bytes.Buffer // the decoder reads from it
 	fields        []field
-	err           error // the first; a *DecodeError
+	err           error // the first error; a *DecodeError
 }
 
 // field is one field that a record needs.
 type field struct {
 	name  string
-	value []byte // without white space around it; nil if it is missing
-	twice bool
+	value []byte // without white space around it; nil if the field is missing
+	twice bool   // the field is there more than once
 }
 
-// options let the decoder accept what is not the record's business: a field that
-// is ignored may stand there twice, and hold an escape that is no character.
-// openObject refuses bytes that are not UTF-8, value a needed field that stands
-// there twice, and discovery.ValidateName the U+FFFD that such an escape becomes.
+// options let the decoder accept errors in fields that are ignored: such a field may be
+// there twice, and may contain an escape that is no character. In needed fields these are
+// still errors: openObject refuses bytes that are not UTF-8, the method value refuses a
+// field that is there twice, and discovery.ValidateName refuses U+FFFD, which the decoder
+// makes of such an escape.
 var options = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
 var objects = sync.Pool{New: func() any {
@@ -130,7 +130,7 @@ var objects = sync.Pool{New: func() any {
 	return o
 }}
 
-// openObject reads data and keeps the values of the fields called names.
+// openObject reads data and keeps the values of the fields with the given names.
 func openObject(record, znode string, data []byte, names ...string) *object {
 	o := objects.Get().(*object)
 	o.record, o.znode = record, znode
@@ -149,7 +149,7 @@ func openObject(record, znode string, data []byte, names ...string) *object {
 	return o
 }
 
-// free returns o to the pool, without a reference to the record's data.
+// free returns o to the pool, without any reference to the record's data.
 func (o *object) free() {
 	o.record, o.znode, o.err = "", "", nil
 	clear(o.fields)
@@ -165,8 +165,8 @@ func (o *object) fail(field, reason string) {
 	}
 }
 
-// read reads data to its end. An error of syntax is the record's first error,
-// wherever in data it is.
+// read reads data to its end. So a syntax error anywhere in data is reported, and not an
+// error of a field before it.
 func (o *object) read(data []byte) {
 	o.input = *bytes.NewBuffer(data)
 	isObject := o.decoder.PeekKind() == '{'
@@ -209,7 +209,7 @@ func (o *object) readMembers(data []byte) error {
 			return err
 		}
 		f.twice = f.value != nil
-		// value is valid until the decoder's next call only, but data stays.
+		// The decoder may reuse value in its next call. The same bytes of data stay.
 		end := d.InputOffset()
 		f.value = data[end-int64(len(value)) : end]
 	}
@@ -217,7 +217,7 @@ func (o *object) readMembers(data []byte) error {
 	return err
 }
 
-// field returns the needed field of this name, nil if none is called so.
+// field returns the needed field of this name, nil if there is none.
 func (o *object) field(name []byte) *field {
 	for i := range o.fields {
 		if o.fields[i].name == string(name) {
@@ -227,7 +227,7 @@ func (o *object) field(name []byte) *field {
 	return nil
 }
 
-// syntaxReason says what is wrong with data that is no JSON.
+// syntaxReason says why data is not valid JSON.
 func syntaxReason(err error) string {
 	var syntax *jsontext.SyntacticError
 	if !errors.As(err, &syntax) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -236,7 +236,7 @@ func syntaxReason(err error) string {
 	return syntax.Err.Error()
 }
 
-// value returns the value of a field; nil after an error.
+// value returns the value of a needed field. It returns nil if o has an error.
 func (o *object) value(name string) []byte {
 	if o.err != nil {
 		return nil
@@ -247,13 +247,14 @@ func (o *object) value(name string) []byte {
 		o.fail(name, "is missing")
 		return nil
 	case f.twice:
-		o.fail(name, "stands there twice")
+		o.fail(name, "is there twice")
 		return nil
 	}
 	return f.value
 }
 
-// name returns a field that is the name of a znode, made a string by intern.
+// name returns the value of a field that is the name of a znode. intern is as for
+// decodeShop.
 func (o *object) name(field string, intern func([]byte) string) string {
 	value := o.value(field)
 	if value == nil {
@@ -275,7 +276,7 @@ func (o *object) name(field string, intern func([]byte) string) string {
 	return name
 }
 
-// count returns a field that is a whole number of zero or more.
+// count returns the value of a field that is a whole number of zero or more.
 func (o *object) count(field string) int64 {
 	n, err := strconv.ParseInt(string(o.value(field)), 10, 64)
 	if err != nil || n < 0 {
@@ -284,7 +285,7 @@ func (o *object) count(field string) int64 {
 	return n
 }
 
-// flag returns a field that is true or false.
+// flag returns the value of a field that is true or false.
 func (o *object) flag(field string) bool {
 	value := string(o.value(field))
 	if value != "true" && value != "false" {
@@ -293,13 +294,14 @@ func (o *object) flag(field string) bool {
 	return value == "true"
 }
 
-// unquote returns what a valid JSON string stands for, without a copy where it
-// holds no escape.
+// unquote returns the text of a valid JSON string. It makes a copy only if the string has an
+// escape.
 func unquote(b []byte) []byte {
 	if bytes.IndexByte(b, '\\') < 0 {
 		return b[1 : len(b)-1]
 	}
-	// The only error left is an escape that is no character; it became U+FFFD.
+	// The only possible error is an escape that is no character, of which AppendUnquote
+	// makes U+FFFD.
 	text, _ := jsontext.AppendUnquote(nil, b)
 	return text
 }

@@ -1,12 +1,11 @@
-// Package shops is the domain that magellan began with: shops, the datacenters and
-// regions they live in, the placement of new shops, and bad citizens.
+// Package shops is the first domain of magellan: shops, the datacenters and regions in which
+// they live, the placement of new shops, and bad citizens.
 //
-// It knows how each znode's bytes are decoded ([DecodeShop] and its siblings),
-// where each znode stands ([Layout]) and how questions are answered from
-// decoded values ([Service]). It does not know ZooKeeper, the cache or HTTP:
-// it reads through its own small [Reader], which internal/cache satisfies, and
+// The package has the decoders of the znodes' bytes ([DecodeShop] and the like), the paths
+// of the znodes ([Layout]), and the answers that are made of decoded values ([Service]). It
+// depends on neither ZooKeeper nor the cache nor HTTP: it reads through its own small
+// interface, [Reader], for which [Mirrors] uses the readers of internal/cache. And
 // internal/httpapi turns its answers into bytes and its errors into a status.
 //
-// Values handed out ([Topology], [Blocklist]) are immutable and may be shared
-// by any number of goroutines.
+// A [Topology] or [Blocklist] is immutable, and any number of goroutines may share it.
 package shops

@@ -6,8 +6,9 @@ import (
 	"weak"
 )
 
-// Home is what is kept in memory of a shop: where it lives. Millions of shops live in a
-// few datacenters, and those of one datacenter share one Home. It is never changed.
+// Home is what the cache keeps in memory of a shop: where the shop lives. Millions of shops
+// live in a few datacenters, and the shops of one datacenter share one Home. A Home is never
+// changed.
 type Home struct {
 	// Datacenter is the datacenter's name.
 	Datacenter string
@@ -16,15 +17,15 @@ type Home struct {
 // String describes the home for operators.
 func (h *Home) String() string { return "datacenter " + h.Datacenter }
 
-// homes finds the one Home of each datacenter, for as long as a shop that lives there is
-// held. The zero value is ready. It is safe for concurrent use.
+// homes finds the one Home of each datacenter, as long as the cache holds a shop that lives
+// there. The zero value is ready. It is safe for concurrent use.
 type homes struct {
 	mu    sync.RWMutex
 	known map[string]weak.Pointer[Home]
 }
 
-// of returns the Home of a datacenter. It does not keep the bytes of the name, and
-// allocates nothing if the Home exists.
+// of returns the Home of a datacenter. It does not keep the bytes of the name. If the Home
+// exists, of allocates nothing.
 func (h *homes) of(datacenter []byte) *Home {
 	h.mu.RLock()
 	home := h.known[string(datacenter)].Value()
@@ -46,8 +47,8 @@ func (h *homes) of(datacenter []byte) *Home {
 	return home
 }
 
-// decode is [DecodeShop] for a shop that is kept. It allocates nothing for a datacenter that
-// other shops live in.
+// decode is [DecodeShop] for a shop that the cache keeps. It allocates nothing if other shops
+// live in the same datacenter.
 func (h *homes) decode(name string, data []byte) (home *Home, err error) {
 	_, err = decodeShop(name, data, func(datacenter []byte) string {
 		home = h.of(datacenter)
@@ -59,8 +60,8 @@ func (h *homes) decode(name string, data []byte) (home *Home, err error) {
 	return home, nil
 }
 
-// forget is called after the Home of a datacenter has been collected. Another one may
-// have been made since.
+// forget is called after the Home of a datacenter has been garbage collected. Another Home
+// of the datacenter may have been made since; forget leaves that one.
 func (h *homes) forget(datacenter string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

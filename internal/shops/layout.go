@@ -19,18 +19,17 @@ const (
 // directory of buckets, far below ZooKeeper's limit of 1 MiB per answer.
 const maxShopBuckets = 1 << 16
 
-// Layout says at which path each znode stands. The zero value is not valid;
-// see [DefaultRoot] and [DefaultShopBuckets].
+// Layout says which path each znode has. The zero value is not valid; see [DefaultRoot] and
+// [DefaultShopBuckets].
 type Layout struct {
-	// Root is the path under which everything stands: absolute, without a
-	// trailing slash. "/" is the root of ZooKeeper (or of the chroot).
+	// Root is the path below which all znodes are. It is absolute and has no trailing
+	// slash. "/" is the root of ZooKeeper, or of the chroot.
 	Root string
-	// ShopBuckets is the number of directories the shops are spread over, so
-	// that none has more children than one ZooKeeper answer can list. 0 is
-	// flat: all shops are children of [Layout.ShopsDir]. At most 65,536.
+	// ShopBuckets is the number of directories over which the shops are spread, so that
+	// none of them has more children than one ZooKeeper answer can list. It is at most
+	// 65,536. With 0 the layout is flat: all shops are children of [Layout.ShopsDir].
 	//
-	// It belongs to the data: whoever reads must use the number that was used
-	// to write.
+	// The number must be the one with which the shops were written.
 	ShopBuckets int
 }
 
@@ -65,8 +64,8 @@ func (l Layout) BadCitizensDir() string { return l.dir("/bad-citizens") }
 // ShopsDir is the parent of the shops, or of their buckets.
 func (l Layout) ShopsDir() string { return l.dir("/shops") }
 
-// Region is the path of a region's znode. Like its siblings it takes the name
-// as it is: names from outside go through [discovery.ValidateName] first.
+// Region is the path of a region's znode. Like the methods below it does not check the name:
+// callers must check names from outside with [discovery.ValidateName] first.
 func (l Layout) Region(name string) string { return l.RegionsDir() + "/" + name }
 
 // Datacenter is the path of a datacenter's znode.
@@ -75,9 +74,9 @@ func (l Layout) Datacenter(name string) string { return l.DatacentersDir() + "/"
 // BadCitizenList is the path of a bad-citizen list.
 func (l Layout) BadCitizenList(name string) string { return l.BadCitizensDir() + "/" + name }
 
-// Shop is the path of a shop's znode. The bucket is the 32-bit FNV-1a hash of
-// the name modulo ShopBuckets, in hexadecimal digits, as many as the last
-// bucket needs: three for 4096 buckets.
+// Shop is the path of a shop's znode. The bucket is the 32-bit FNV-1a hash of the name modulo
+// ShopBuckets. It is written in as many hexadecimal digits as the last bucket needs: three
+// for 4096 buckets.
 func (l Layout) Shop(name string) string {
 	if l.ShopBuckets == 0 {
 		return l.prefix() + "/shops/" + name
@@ -86,8 +85,8 @@ func (l Layout) Shop(name string) string {
 	return l.prefix() + "/shops/" + string(l.appendBucket(digits[:0], l.bucket(name))) + "/" + name
 }
 
-// ShopBucketDirs yields the parents of the shops' znodes in order: every
-// bucket, or ShopsDir alone where the layout is flat.
+// ShopBucketDirs yields the parents of the shops' znodes in order: every bucket, or ShopsDir
+// alone if the layout is flat.
 func (l Layout) ShopBucketDirs() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if l.ShopBuckets == 0 {
@@ -103,8 +102,8 @@ func (l Layout) ShopBucketDirs() iter.Seq[string] {
 	}
 }
 
-// ShopName is the inverse of [Layout.Shop]. It reports false for every path
-// that Shop returns for no valid name: a shop in a wrong bucket is never found.
+// ShopName is the inverse of [Layout.Shop]. It returns false for a path that Shop does not
+// return for any valid name, such as one in the wrong bucket.
 func (l Layout) ShopName(path string) (string, bool) {
 	rest, ok := strings.CutPrefix(path, l.prefix()+"/shops/")
 	if !ok {
@@ -124,7 +123,7 @@ func (l Layout) ShopName(path string) (string, bool) {
 	return name, discovery.ValidateName(name) == nil
 }
 
-// prefix is what every path starts with: Root, or nothing where Root is "/".
+// prefix is the start of every path: Root, or nothing if Root is "/".
 func (l Layout) prefix() string {
 	if l.Root == "/" {
 		return ""
@@ -134,7 +133,8 @@ func (l Layout) prefix() string {
 
 func (l Layout) dir(name string) string { return l.prefix() + name }
 
-// bucket hashes with 32-bit FNV-1a, by hand because hash/fnv allocates.
+// bucket is the number of a shop's bucket. It computes 32-bit FNV-1a itself, because hash/fnv
+// allocates.
 func (l Layout) bucket(name string) uint32 {
 	h := uint32(2166136261)
 	for i := range len(name) {

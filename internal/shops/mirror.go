@@ -23,15 +23,15 @@ func (l Layout) Homes() discovery.Keyed[Home] {
 		Encode: func(dst []byte, home *Home) []byte {
 			name, err := json.Marshal(home.Datacenter)
 			if err != nil {
-				panic(err) // no string fails
+				panic(err) // which cannot be: every string can be marshaled
 			}
 			return append(append(append(dst, `{"datacenter":`...), name...), '}')
 		},
 	}
 }
 
-// Topologies describes the regions' and the datacenters' znodes. No shop can be resolved
-// without them.
+// Topologies describes the regions' and the datacenters' znodes. It is essential, because
+// without them no shop can be resolved.
 func (l Layout) Topologies() discovery.View[Topology] {
 	regions := &discovery.Directory[Region]{Path: l.RegionsDir(), Decode: func(name string, data []byte, stat discovery.Stat) (Region, error) {
 		return DecodeRegion(name, data, stat.Mzxid)
@@ -54,14 +54,14 @@ func (l Layout) Topologies() discovery.View[Topology] {
 
 // Blocklists describes the znodes of the bad-citizen lists.
 func (l Layout) Blocklists() discovery.View[Blocklist] {
-	// Lines that a list has in common with the last blocklist are not parsed again.
+	// last is the last blocklist. Lines that it has already are not parsed again.
 	var last atomic.Pointer[Blocklist]
 	lists := &discovery.Directory[BadCitizenList]{
 		Path: l.BadCitizensDir(),
 		Decode: func(name string, data []byte, stat discovery.Stat) (BadCitizenList, error) {
 			list, err := last.Load().DecodeBadCitizens(name, data, stat.Mzxid)
 			if err == nil && list.BadLines > 0 {
-				err = &discovery.PartialError{Err: fmt.Errorf("%d bad lines, the others count; the first: %w", list.BadLines, list.LineErrors[0])}
+				err = &discovery.PartialError{Err: fmt.Errorf("%d lines do not parse, and the others count; the first: %w", list.BadLines, list.LineErrors[0])}
 			}
 			return list, err
 		},

@@ -18,28 +18,28 @@ import (
 type Policy string
 
 const (
-	// Weighted is weighted rendezvous hashing: each datacenter gets new shops
-	// in proportion to its headroom, the same shop always gets the same answer
-	// while the headrooms are the same, and when a datacenter leaves only the
-	// shops it would have had go elsewhere. It is the default.
+	// Weighted is weighted rendezvous hashing. Each datacenter gets new shops in
+	// proportion to its headroom. As long as the headrooms are the same, the answer for a
+	// shop is the same. If a datacenter is deleted or closed, the answer changes only for
+	// shops that would have been placed there. Weighted is the default.
 	Weighted Policy = "weighted"
-	// LeastLoaded takes the datacenter with the greatest free share of its
-	// capacity; of equal ones the one Weighted would take.
+	// LeastLoaded chooses the datacenter with the greatest free share of its capacity. Of
+	// equal ones it chooses the one that Weighted would choose.
 	LeastLoaded Policy = "least-loaded"
 )
 
 // PlacementRequest asks where a new shop should go.
 type PlacementRequest struct {
-	// Shop is the new shop's name. Whether it exists already is not looked at.
+	// Shop is the new shop's name. Place does not check whether the shop exists already.
 	Shop string
-	// Policy is Weighted where empty.
+	// Policy is the policy to use; empty means Weighted.
 	Policy Policy
-	// Exclude names regions and datacenters that are out of the question; it
-	// wins over Prefer. Unknown names are an error in both: they are typing
-	// errors, and ignoring one would place the shop where it must not go.
+	// Exclude names regions and datacenters that must not be chosen, even if Prefer names
+	// them. A name that does not exist is an error in Exclude and in Prefer, because it is
+	// probably a typing error, and the shop would be placed where it must not go.
 	Exclude []string
-	// Prefer names regions and datacenters to choose from as long as any of
-	// them is a candidate; otherwise all candidates are chosen from.
+	// Prefer names regions and datacenters. If any of them is a candidate, one of those
+	// candidates is chosen. Otherwise one of all candidates is.
 	Prefer []string
 }
 
@@ -47,23 +47,24 @@ type PlacementRequest struct {
 type Placement struct {
 	Shop, Region, Datacenter string
 	Policy                   Policy
-	// Candidates could take the shop, the best first: it is the answer.
+	// Candidates are the datacenters that can take the shop, the best first. The first is
+	// the answer.
 	Candidates []Candidate
-	// Rejected cannot take it, ordered by datacenter.
+	// Rejected are the datacenters that cannot take the shop, ordered by name.
 	Rejected []Rejection
 }
 
 // Candidate is a datacenter that can take the shop.
 type Candidate struct {
 	Datacenter, Region string
-	// Headroom is the number of shops there is room for, at least 1.
+	// Headroom is the number of shops for which there is room, at least 1.
 	Headroom int64
-	// Score is what candidates are ordered by, greater first, within the
-	// preferred and the others. By Weighted it is -headroom/ln(u) for a number
-	// u between 0 and 1 that depends on the names of shop and datacenter; by
-	// LeastLoaded it is the free share of the capacity.
+	// Score orders the candidates: preferred ones come first, and of two that are both
+	// preferred or both not the one with the greater score. With Weighted the score is
+	// -headroom/ln(u), for a number u between 0 and 1 that depends on the names of the
+	// shop and the datacenter. With LeastLoaded it is the free share of the capacity.
 	Score float64
-	// Preferred: named by the request's Prefer, itself or by its region.
+	// Preferred says that the request's Prefer names the datacenter or its region.
 	Preferred bool
 }
 
@@ -73,27 +74,27 @@ type Rejection struct {
 	Reason             RejectReason
 }
 
-// RejectReason says why a datacenter cannot take a shop. Where several reasons
-// hold, the first in the order of the constants is given.
+// RejectReason says why a datacenter cannot take a shop. If there are several reasons, the
+// first in the order of the constants is given.
 type RejectReason string
 
 // The reasons.
 const (
-	Excluded      RejectReason = "excluded"       // by the request
-	RegionUnknown RejectReason = "region unknown" // it names a region that is not there
+	Excluded      RejectReason = "excluded"       // the request excludes it or its region
+	RegionUnknown RejectReason = "region unknown" // it names a region that does not exist
 	RegionClosed  RejectReason = "region closed"
 	Closed        RejectReason = "closed"
 	NoHeadroom    RejectReason = "no headroom" // as many shops are assigned as there is capacity for
 )
 
-// ErrNoCapacity is the error where no open datacenter has headroom for a new shop.
+// ErrNoCapacity is the error if no open datacenter has headroom for a new shop.
 var ErrNoCapacity = errors.New("no capacity")
 
-// Place chooses a datacenter for a new shop. The answer depends on the topology
-// and the request alone: it is the same on every replica, machine and release.
+// Place chooses a datacenter for a new shop. The answer depends on the topology and the
+// request alone, so that it is the same on every replica and machine and in every release.
 //
-// Errors wrap [discovery.ErrInvalidName], [discovery.ErrInvalidRequest] or [ErrNoCapacity]; with
-// the last the placement's Rejected says why in full.
+// Errors wrap [discovery.ErrInvalidName], [discovery.ErrInvalidRequest] or [ErrNoCapacity]. With
+// ErrNoCapacity the placement's Rejected has the reason for each datacenter.
 func Place(t *Topology, req PlacementRequest) (Placement, error) {
 	if err := discovery.ValidateName(req.Shop); err != nil {
 		return Placement{}, err
@@ -155,7 +156,7 @@ func Place(t *Topology, req PlacementRequest) (Placement, error) {
 	return p, nil
 }
 
-// checkNames refuses names that are neither a region's nor a datacenter's.
+// checkNames returns an error if a name is neither a region's nor a datacenter's.
 func (t *Topology) checkNames(argument string, names []string) error {
 	for _, name := range names {
 		if t.region[name] == nil && t.datacenter[name] == nil {
@@ -165,12 +166,12 @@ func (t *Topology) checkNames(argument string, names []string) error {
 	return nil
 }
 
-// isNamed reports whether names has the datacenter or its region.
+// isNamed reports whether names contains the name of the datacenter or of its region.
 func (d *Datacenter) isNamed(names []string) bool {
 	return slices.Contains(names, d.Name) || slices.Contains(names, d.Region)
 }
 
-// reject returns why d cannot take a shop, or "".
+// reject returns why d cannot take a shop, or "" if d can.
 func (t *Topology) reject(d *Datacenter, exclude []string) RejectReason {
 	region := t.region[d.Region]
 	switch {
@@ -188,7 +189,7 @@ func (t *Topology) reject(d *Datacenter, exclude []string) RejectReason {
 	return ""
 }
 
-// noCapacity sums up why there is no candidate.
+// noCapacity returns the error that says why there is no candidate.
 func noCapacity(rejected []Rejection) error {
 	if len(rejected) == 0 {
 		return fmt.Errorf("%w: there is no datacenter; import some first", ErrNoCapacity)
@@ -208,13 +209,12 @@ func noCapacity(rejected []Rejection) error {
 	return fmt.Errorf("%w: none of %d datacenters can take a shop (%s)", ErrNoCapacity, len(rejected), strings.Join(why, ", "))
 }
 
-// rendezvousScore is -headroom/ln(u), where u is the 64-bit XXH64 hash, seed 0,
-// of the shop's name, a zero byte and the datacenter's name, read as a fraction
-// of 2^64. The zero byte stands in no name, so no two pairs hash the same bytes.
+// rendezvousScore is -headroom/ln(u). u is the 64-bit XXH64 hash, with seed 0, of the shop's
+// name, a zero byte and the datacenter's name, divided by 2^64. No name has a zero byte, so
+// no two pairs of names hash the same bytes.
 //
-// That the greatest of such scores falls to each datacenter in proportion to its
-// headroom is shown in "Weighted Distributed Hash Tables" (Schindelhauer and
-// Schomaker, 2005).
+// Schindelhauer and Schomaker show in "Weighted Distributed Hash Tables" (2005) that each
+// datacenter has the greatest score with a probability in proportion to its headroom.
 func rendezvousScore(shop, datacenter string, headroom int64) float64 {
 	var buf [2*discovery.MaxNameBytes + 1]byte
 	b := append(buf[:0], shop...)
@@ -223,17 +223,18 @@ func rendezvousScore(shop, datacenter string, headroom int64) float64 {
 	return float64(headroom) / negLn(xxhash.Sum64(b))
 }
 
-// negLn is -ln(h/2^64), never zero. It counts in integers and divides once: the
-// result of math.Log differs in its last bits from one processor architecture to
-// another, and with it the score, and the ETag, of two replicas.
+// negLn is -ln(h/2^64), and is never zero. It computes with integers and converts once at the
+// end. The last bits of math.Log differ between processor architectures, and so would the
+// scores and ETags of two replicas.
 func negLn(h uint64) float64 {
 	const fraction = 48 // bits behind the binary point
-	h |= 1              // zero has no logarithm
+	h |= 1              // because zero has no logarithm
 	zeros := bits.LeadingZeros64(h)
 	m := h << zeros // the mantissa, 1 <= m < 2, with 63 bits behind the point
 	log2 := uint64(63 - zeros)
 	for range fraction {
-		// Squaring doubles the logarithm: whether m passes 2 is its next bit.
+		// Squaring m doubles its logarithm. The next bit of the logarithm is 1 if m is at
+		// least 2 then.
 		hi, lo := bits.Mul64(m, m)
 		log2 <<= 1
 		if hi>>63 == 1 {

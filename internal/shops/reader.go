@@ -6,26 +6,26 @@ import (
 	"magellan/internal/discovery"
 )
 
-// ShopRead is one outcome of [Reader.Shops].
+// ShopRead is what [Reader.Shops] has found out about one shop.
 type ShopRead = discovery.Read[Home]
 
-// Reader gives decoded znodes: see [discovery.KeyedReader] and [discovery.ViewReader] for
-// what callers may rely on. [Mirrors] is one; tests have others.
+// Reader returns decoded znodes. [discovery.KeyedReader] and [discovery.ViewReader] say what
+// callers may rely on. [Mirrors] is a Reader; tests have others.
 type Reader interface {
 	// Shop returns where one shop lives.
 	Shop(ctx context.Context, name string, opt discovery.ReadOptions) (*Home, discovery.Meta, error)
 	// Shops reads many shops at once, the i-th into out[i].
 	Shops(ctx context.Context, names []string, opt discovery.ReadOptions, out []ShopRead)
 	// Topology returns all regions and datacenters that are held. Doubts about some of
-	// them are part of the topology, see [Topology.WithDoubts].
+	// them are part of the topology: see [Topology.WithDoubts].
 	Topology(ctx context.Context, opt discovery.ReadOptions) (*Topology, discovery.Meta, error)
 	// Blocklist returns the union of all bad-citizen lists that are held.
 	Blocklist(ctx context.Context, opt discovery.ReadOptions) (*Blocklist, discovery.Meta, error)
 	discovery.Watcher
 }
 
-// Mirrors is the [Reader] that answers from what a cache holds of a [Layout]: each field
-// reads what the layout's method of a similar name describes.
+// Mirrors is the [Reader] that answers from what a cache holds of a [Layout]. Each field
+// reads what the method of Layout beside it describes.
 type Mirrors struct {
 	Homes      discovery.KeyedReader[Home]     // Layout.Homes
 	Topologies discovery.ViewReader[Topology]  // Layout.Topologies

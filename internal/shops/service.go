@@ -16,22 +16,23 @@ const DefaultMaxStale = time.Hour
 
 // Config is what a [Service] is made of.
 type Config struct {
-	// Reader gives the decoded znodes. Required; its owner closes it after the
-	// last call to the Service.
+	// Reader returns the decoded znodes. It is required. Its owner closes it after the last
+	// call to the Service.
 	Reader Reader
-	// MaxStale is the greatest age an answer may have: beyond it there is none
-	// but [discovery.ErrUnavailable]. 0 is no bound; see [DefaultMaxStale].
+	// MaxStale is the greatest age that an answer may have. In place of an older answer
+	// the Service returns [discovery.ErrTooOld]. 0 means no bound; see [DefaultMaxStale].
 	MaxStale time.Duration
-	// Now tells the time by which bad citizens expire; nil is time.Now.
+	// Now returns the time by which bad citizens expire. nil means time.Now.
 	Now func() time.Time
 }
 
-// Service answers the questions. It holds no state of its own, needs no Close,
-// and is safe for concurrent use.
+// Service answers the questions of clients. It has no state of its own, needs no Close, and
+// is safe for concurrent use.
 //
-// Every method returns the [discovery.Basis] of its answer, with an error too: what the
-// answer depends on, and, as far as it is known, the meta data of all that was read. Errors wrap one of the package's
-// kinds or are ctx's.
+// Methods return the [discovery.Basis] of their answer: what the answer depends on, and the
+// meta data of all that was read, as far as these are known. They do so with an error as
+// well. An error wraps [ErrNoCapacity] or one of the kinds of package discovery, or is
+// ctx's.
 type Service struct {
 	reader Reader
 	bound  discovery.Bound
@@ -45,7 +46,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("shops: Config.Reader is nil")
 	}
 	if cfg.MaxStale < 0 {
-		return nil, fmt.Errorf("shops: Config.MaxStale is %v: want a duration, or 0 for no bound", cfg.MaxStale)
+		return nil, fmt.Errorf("shops: Config.MaxStale is %v, and must be positive, or 0 for no bound", cfg.MaxStale)
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -58,12 +59,12 @@ type ShopAnswer struct {
 	Shop, Datacenter, Region string
 }
 
-// Shop returns where a shop lives. The region is resolved through the
-// datacenter. A shop whose datacenter does not exist has no answer but
-// [discovery.ErrBadData]: half of one would be taken for a whole.
+// Shop returns where a shop lives. The region is that of the shop's datacenter. If the
+// datacenter does not exist, Shop returns [discovery.ErrBadData], because a client would take
+// an answer without a region for a complete one.
 //
-// Meta.Zxid is the newer of the shop's and its datacenter's: it changes whenever
-// the answer does. Nothing is allocated for an answer from memory.
+// Meta.Zxid is the newer of the shop's zxid and its datacenter's, so that it changes whenever
+// the answer changes. Shop allocates nothing for an answer from memory.
 func (s *Service) Shop(ctx context.Context, name string, opt discovery.ReadOptions) (answer ShopAnswer, basis discovery.Basis, err error) {
 	if opt == (discovery.ReadOptions{}) { // mostly
 		answer, basis.Meta, err = s.shop(ctx, name, opt)
@@ -75,7 +76,7 @@ func (s *Service) Shop(ctx context.Context, name string, opt discovery.ReadOptio
 		basis.Depends = discovery.DependsOn(ShopTopic(name), DatacenterTopic(answer.Datacenter))
 	case errors.Is(err, discovery.ErrNotFound):
 		basis.Depends = discovery.DependsOn(ShopTopic(name))
-	default: // it may be the datacenter that is missing
+	default: // the datacenter may be missing
 		basis.Depends = discovery.DependsOn(ShopTopic(name), TopologyTopic())
 	}
 	return answer, basis, err
@@ -106,15 +107,15 @@ func (s *Service) shop(ctx context.Context, name string, opt discovery.ReadOptio
 	return s.resolve(name, home, t, meta, tmeta, opt)
 }
 
-// atLeast returns a topology that has a transaction in it, in place of one that
-// lacks the datacenter of a shop. Where that cannot be had it returns what it was
+// atLeast returns a topology that has a transaction in it, in place of one that lacks the
+// datacenter of a shop. If there is none to be had, it returns the topology that it was
 // given.
 //
-// Nothing says in which order what belongs together is learnt of. Either may be
-// behind: the topology, where shop and datacenter came into being together; the
-// shop, where it moved and its datacenter was deleted then. So each is asked for
-// with the other's last transaction in it. What is in memory mostly has that: a
-// datacenter that is gone while shops still name it costs ZooKeeper nothing.
+// Changes of a shop and of its datacenter may arrive in any order. If both were created
+// together, the topology may be behind. If the shop was moved and its old datacenter was
+// deleted afterwards, the shop may be behind. So the Service reads each of them again in a
+// state that has the other's last transaction in it. What is in memory mostly has that
+// transaction, so that a shop whose datacenter was deleted costs no read of ZooKeeper.
 func (s *Service) atLeast(ctx context.Context, t *Topology, meta discovery.Meta, zxid int64) (*Topology, discovery.Meta) {
 	if now, nowMeta, err := s.readTopology(ctx, discovery.ReadOptions{MinZxid: zxid}); err == nil {
 		return now, nowMeta
@@ -122,8 +123,8 @@ func (s *Service) atLeast(ctx context.Context, t *Topology, meta discovery.Meta,
 	return t, meta
 }
 
-// resolve completes a shop with the region of its datacenter, as well as that is
-// known.
+// resolve completes a shop with the region of its datacenter. If there is a doubt about the
+// datacenter, the meta data say so, or resolve returns an error.
 func (s *Service) resolve(name string, home *Home, t *Topology, meta, tmeta discovery.Meta, opt discovery.ReadOptions) (ShopAnswer, discovery.Meta, error) {
 	d := t.datacenter[home.Datacenter]
 	meta.Age, meta.Cache = max(meta.Age, tmeta.Age), max(meta.Cache, tmeta.Cache)
@@ -139,23 +140,23 @@ func (s *Service) resolve(name string, home *Home, t *Topology, meta, tmeta disc
 		return ShopAnswer{}, meta, fmt.Errorf("shop %q: %w: its datacenter %q does not exist; create that, or move the shop",
 			name, discovery.ErrBadData, home.Datacenter)
 	}
-	meta.Zxid = max(meta.Zxid, d.Zxid) // all else in the topology is no part of this answer
+	meta.Zxid = max(meta.Zxid, d.Zxid) // the rest of the topology is no part of this answer
 	return ShopAnswer{Shop: name, Datacenter: home.Datacenter, Region: d.Region}, meta, nil
 }
 
-// ShopStatus is the outcome for one shop of [Service.Lookup].
+// ShopStatus says what [Service.Lookup] has found out about one shop.
 type ShopStatus uint8
 
 const (
-	// Found: Answer holds where the shop lives.
+	// Found: Answer says where the shop lives.
 	Found ShopStatus = iota
 	// NotFound: there is no such shop.
 	NotFound
-	// Invalid: the name can be no shop's.
+	// Invalid: no shop can have this name.
 	Invalid
-	// Unavailable: no answer now; asking again later may help.
+	// Unavailable: there is no answer now. The client may ask again later.
 	Unavailable
-	// Unreadable: the shop exists, and its record is broken.
+	// Unreadable: the shop exists, but its record is broken.
 	Unreadable
 )
 
@@ -175,10 +176,9 @@ func (s ShopStatus) String() string {
 	}
 }
 
-// ShopResult is the outcome for one shop of [Service.Lookup].
+// ShopResult is the result of [Service.Lookup] for one shop.
 type ShopResult struct {
-	// Answer is complete where Status is Found; elsewhere it has the shop's
-	// name only.
+	// Answer is complete if Status is Found. Otherwise it has only the shop's name.
 	Answer ShopAnswer
 	Meta   discovery.Meta
 	Status ShopStatus
@@ -186,13 +186,13 @@ type ShopResult struct {
 	Err error
 }
 
-// Lookup answers for many shops what [Service.Shop] answers for one, the i-th
-// into out[i]; len(out) must be at least len(names). Meta joins those of all
-// results.
+// Lookup does for many shops what [Service.Shop] does for one. The result for names[i] is
+// out[i]; len(out) must be at least len(names). The meta data that Lookup returns join those
+// of all results.
 //
-// The error is about the whole call: without the datacenters no shop can be
-// resolved, and out is not to be used. Nothing is allocated for answers from
-// memory.
+// If Lookup returns an error, the whole call has failed, for example because no shop can be
+// resolved without the datacenters. out must not be used then. Lookup allocates nothing for
+// answers from memory.
 func (s *Service) Lookup(ctx context.Context, names []string, opt discovery.ReadOptions, out []ShopResult) (discovery.Meta, error) {
 	if opt == (discovery.ReadOptions{}) {
 		return s.lookup(ctx, names, opt, out)
@@ -204,7 +204,8 @@ func (s *Service) Lookup(ctx context.Context, names []string, opt discovery.Read
 	if err != nil || content {
 		return meta, err
 	}
-	// One shop that cannot be served as it should be is no reason to have none.
+	// If some shops cannot be served as fresh as opt requires, the others are served all the
+	// same.
 	refused := 0
 	for i := range names {
 		result := &out[i]
@@ -234,7 +235,7 @@ func (s *Service) lookup(ctx context.Context, names []string, opt discovery.Read
 	}
 	reads := (*scratch)[:len(names)]
 	defer func() {
-		clear(reads) // the pool keeps no one's strings alive
+		clear(reads) // so that the pool keeps no caller's strings in memory
 		s.reads.Put(scratch)
 	}()
 
@@ -243,7 +244,7 @@ func (s *Service) lookup(ctx context.Context, names []string, opt discovery.Read
 	if err != nil {
 		return tmeta, err
 	}
-	var lost []int // those whose datacenter is not there
+	var lost []int // the shops whose datacenter is unknown
 	for i := range reads {
 		read, result := &reads[i], &out[i]
 		*result = ShopResult{Meta: read.Meta, Err: s.bound.Check(read.Meta, read.Err)}
@@ -265,8 +266,8 @@ func (s *Service) lookup(ctx context.Context, names []string, opt discovery.Read
 	return meta, nil
 }
 
-// lookAgain does for those shops of a lookup whose datacenter is not there what
-// shop does for one.
+// lookAgain does, for the shops of a lookup whose datacenter is unknown, what shop does for
+// one shop.
 func (s *Service) lookAgain(ctx context.Context, names []string, lost []int, reads []ShopRead, t *Topology, tmeta discovery.Meta, opt discovery.ReadOptions, out []ShopResult) {
 	var zxid int64
 	for _, at := range lost {
@@ -306,7 +307,7 @@ func (s *Service) lookAgain(ctx context.Context, names []string, lost []int, rea
 	}
 }
 
-// judge fills in what follows from the result's Err.
+// judge sets Status, and clears Answer if there is none, as follows from Err.
 func (r *ShopResult) judge(name string) {
 	r.Status = Found
 	if r.Err != nil {
@@ -328,16 +329,16 @@ func statusOf(err error) ShopStatus {
 	}
 }
 
-// RegionsAnswer is all regions, and all datacenters, of one [Topology]: a region's
-// answer names its datacenters. The slices are ordered by name and shared: they must not
+// RegionsAnswer has all regions and all datacenters of one [Topology], because a region's
+// answer names its datacenters. The slices are ordered by name. They are shared and must not
 // be changed.
 type RegionsAnswer struct {
 	Regions     []Region
 	Datacenters []Datacenter
 }
 
-// Regions returns all regions. Without all of them, and all datacenters, there is no
-// answer: see [discovery.ErrUnread].
+// Regions returns all regions. If one of them, or one of the datacenters, has never been read,
+// it returns [discovery.ErrUnread].
 func (s *Service) Regions(ctx context.Context, opt discovery.ReadOptions) (RegionsAnswer, discovery.Basis, error) {
 	t, basis, err := s.topology(ctx, opt, allOfBoth)
 	if err != nil {
@@ -346,14 +347,15 @@ func (s *Service) Regions(ctx context.Context, opt discovery.ReadOptions) (Regio
 	return RegionsAnswer{t.Regions(), t.Datacenters()}, basis, nil
 }
 
-// RegionAnswer is one region, and all datacenters of the same [Topology], its own
-// among them. The slice is shared.
+// RegionAnswer has one region and all datacenters of the same [Topology], also those of other
+// regions. The slice is shared and must not be changed.
 type RegionAnswer struct {
 	Region
 	Datacenters []Datacenter
 }
 
-// Region returns one region. It takes all datacenters, as its own may be any of them.
+// Region returns one region. All datacenters have to be known for that, because any of them
+// may be in the region.
 func (s *Service) Region(ctx context.Context, name string, opt discovery.ReadOptions) (RegionAnswer, discovery.Basis, error) {
 	return fromTopology(ctx, s, "region", name, opt, func(t *Topology) (RegionAnswer, *discovery.Doubts, bool) {
 		r, ok := t.Region(name)
@@ -363,8 +365,9 @@ func (s *Service) Region(ctx context.Context, name string, opt discovery.ReadOpt
 	})
 }
 
-// Datacenters returns all datacenters ordered by name. The slice is shared: it
-// must not be changed. Without all of them there is no answer: see [discovery.ErrUnread].
+// Datacenters returns all datacenters ordered by name. The slice is shared and must not be
+// changed. If one of the datacenters has never been read, Datacenters returns
+// [discovery.ErrUnread].
 func (s *Service) Datacenters(ctx context.Context, opt discovery.ReadOptions) ([]Datacenter, discovery.Basis, error) {
 	t, basis, err := s.topology(ctx, opt, func(t *Topology) [2]*discovery.Doubt { return [2]*discovery.Doubt{t.datacenterDoubts.Whole()} })
 	if err != nil {
@@ -381,9 +384,9 @@ func (s *Service) Datacenter(ctx context.Context, name string, opt discovery.Rea
 	}, func(_ *Topology, d Datacenter) (*discovery.Doubt, int64) { return nil, d.Zxid })
 }
 
-// fromTopology looks one thing up by its name. What is doubted of others of its kind is
-// no part of the answer. rest says what is doubted of all else that the answer needs, and
-// which transaction the answer is of.
+// fromTopology looks one thing up by its name. Doubts about other things of its kind do not
+// affect the answer. rest returns the doubt about all else that the answer needs, and the
+// zxid of the answer.
 func fromTopology[T any](ctx context.Context, s *Service, kind, name string, opt discovery.ReadOptions,
 	lookup func(*Topology) (T, *discovery.Doubts, bool), rest func(*Topology, T) (*discovery.Doubt, int64),
 ) (T, discovery.Basis, error) {
@@ -399,7 +402,7 @@ func fromTopology[T any](ctx context.Context, s *Service, kind, name string, opt
 		found, doubts, ok := lookup(t)
 		known, err := s.bound.Allow(doubts.About(name, ok), opt)
 		meta = meta.Join(known)
-		meta.Zxid = 0 // what is absent has none
+		meta.Zxid = 0 // because an absent thing has none
 		switch {
 		case err != nil:
 			return none, meta, fmt.Errorf("%s %q: %w", kind, name, err)
@@ -417,19 +420,19 @@ func fromTopology[T any](ctx context.Context, s *Service, kind, name string, opt
 	return answer, ofTopology(meta), err
 }
 
-// ofTopology is the basis of what is made of regions and datacenters.
+// ofTopology returns the basis of an answer that is made of regions and datacenters.
 func ofTopology(meta discovery.Meta) discovery.Basis {
 	return discovery.Basis{Meta: meta, Depends: discovery.DependsOn(TopologyTopic())}
 }
 
-// allOfBoth are the doubts about an answer that needs all regions and all datacenters.
+// allOfBoth returns the doubts about an answer that needs all regions and all datacenters.
 func allOfBoth(t *Topology) [2]*discovery.Doubt {
 	return [2]*discovery.Doubt{t.regionDoubts.Whole(), t.datacenterDoubts.Whole()}
 }
 
-// Place chooses a datacenter for a new shop; see the function [Place]. A region that is
-// not known may be open, and a datacenter that is not known the best, so that all of
-// both are needed.
+// Place chooses a datacenter for a new shop; see the function [Place]. All regions and
+// datacenters have to be known for that, because a region that is not known may be open, and
+// a datacenter that is not known may be the best.
 func (s *Service) Place(ctx context.Context, req PlacementRequest, opt discovery.ReadOptions) (Placement, discovery.Basis, error) {
 	t, basis, err := s.topology(ctx, opt, allOfBoth)
 	if err != nil {
@@ -439,15 +442,15 @@ func (s *Service) Place(ctx context.Context, req PlacementRequest, opt discovery
 	return p, basis, err
 }
 
-// BadCitizensAnswer is the union of all bad-citizen lists at one time: the
-// methods of Blocklist want Now. Version is what it holds then.
+// BadCitizensAnswer is the union of all bad-citizen lists at one time, which is Now. The
+// methods of Blocklist are to be called with Now. Version is that of Blocklist at Now.
 type BadCitizensAnswer struct {
 	Blocklist *Blocklist
 	Now       time.Time
 	Version   Version
 }
 
-// BadCitizens returns all bad citizens. Without all lists there is no answer: see
+// BadCitizens returns all bad citizens. If one of the lists has never been read, it returns
 // [discovery.ErrUnread].
 func (s *Service) BadCitizens(ctx context.Context, opt discovery.ReadOptions) (BadCitizensAnswer, discovery.Basis, error) {
 	answer, meta, err := discovery.Within(opt, func(opt discovery.ReadOptions) (BadCitizensAnswer, discovery.Meta, error) {
@@ -474,24 +477,24 @@ func (s *Service) BadCitizens(ctx context.Context, opt discovery.ReadOptions) (B
 
 // BadCitizenAnswer says whether an address is listed.
 type BadCitizenAnswer struct {
-	// Addr is the address asked for, IPv4 where it was IPv4-mapped.
+	// Addr is the address of the request. If that is IPv4-mapped, Addr is the IPv4 address.
 	Addr   netip.Addr
 	Listed bool
-	// Entry is the matching entry with the longest prefix, where Listed: of the
-	// lists that are known as well as the request asks.
+	// Entry is the matching entry with the longest prefix, if Listed is set. Entries of
+	// lists that are not as fresh as the request requires do not count.
 	Entry BadCitizen
-	// Now is the time the answer is for: Entry may have expired later.
+	// Now is the time for which the answer holds. Entry may expire later.
 	Now time.Time
 }
 
-// BadCitizen reports whether an address, IPv4 or IPv6 in text, is a bad
-// citizen's. The error wraps [discovery.ErrInvalidRequest] where ip is no address, or has
-// a zone. An address that is not listed is an answer, no error. Meta.Zxid is
-// that of the whole union.
+// BadCitizen reports whether an address, IPv4 or IPv6 in text, is a bad citizen's. The error
+// wraps [discovery.ErrInvalidRequest] if ip is no address or has a zone. That an address is
+// not listed is no error. Meta.Zxid is that of the whole union.
 //
-// One list is enough to say that an address is listed: if the list of the longest
-// prefix may not be answered from, as it was last known too long ago, another one's
-// entry is the answer. That an address is not listed takes all lists: see [discovery.ErrUnread].
+// An entry of one list is enough to answer that an address is listed. If the list with the
+// longest prefix was last known too long ago, BadCitizen answers with an entry of another
+// list. To answer that an address is not listed all lists have to be known. If one of them
+// has never been read, BadCitizen returns [discovery.ErrUnread].
 func (s *Service) BadCitizen(ctx context.Context, ip string, opt discovery.ReadOptions) (BadCitizenAnswer, discovery.Basis, error) {
 	addr, err := netip.ParseAddr(ip)
 	if err != nil || addr.Zone() != "" {
@@ -530,20 +533,20 @@ func (s *Service) BadCitizen(ctx context.Context, ip string, opt discovery.ReadO
 	return answer, basis, err
 }
 
-// Available returns nil if there can be answers, or why there can be none: ZooKeeper
-// has been away for too long. What is wrong with single znodes is no part of that.
+// Available returns nil if the Service can answer. Otherwise the error says why it cannot:
+// ZooKeeper has been out of reach for too long. A problem of a single znode is no reason.
 func (s *Service) Available(ctx context.Context) error {
 	_, _, err := s.readTopology(ctx, discovery.ReadOptions{})
 	return err
 }
 
-// Watch tells o of changes of t; see [Reader].
+// Watch notifies o of changes of t; see [discovery.Watcher].
 func (s *Service) Watch(t discovery.Topic, o discovery.Observer) *discovery.Watch {
 	return s.reader.Watch(t, o)
 }
 
-// topology reads the topology for an answer that is subject to the doubts that about
-// picks.
+// topology reads the topology for an answer. about returns the doubts that concern the
+// answer.
 func (s *Service) topology(ctx context.Context, opt discovery.ReadOptions, about func(*Topology) [2]*discovery.Doubt) (*Topology, discovery.Basis, error) {
 	t, meta, err := discovery.Within(opt, func(opt discovery.ReadOptions) (*Topology, discovery.Meta, error) {
 		t, meta, err := s.readTopology(ctx, opt)

@@ -10,24 +10,25 @@ const (
 	topicBlocklist  = "blocklist"
 )
 
-// ShopTopic is one shop's record.
+// ShopTopic is the topic of one shop's record.
 func ShopTopic(name string) discovery.Topic { return discovery.Topic{Kind: topicShop, Name: name} }
 
-// DatacenterTopic is what a shop's answer takes from its datacenter: whether it
-// exists, and its region. That another shop was assigned to it is no change.
+// DatacenterTopic is the topic of what a shop's answer takes from its datacenter: whether the
+// datacenter exists, and its region. If only the number of assigned shops changes, that is
+// no change of this topic.
 func DatacenterTopic(name string) discovery.Topic {
 	return discovery.Topic{Kind: topicDatacenter, Name: name}
 }
 
-// TopologyTopic is all that is known of regions and datacenters.
+// TopologyTopic is the topic of all regions and datacenters.
 func TopologyTopic() discovery.Topic { return discovery.Topic{Kind: topicTopology} }
 
-// BlocklistTopic is the union of all bad-citizen lists. That an entry expires is
-// no change of it: see [Blocklist.NextExpiry].
+// BlocklistTopic is the topic of the union of all bad-citizen lists. Nothing is published
+// when an entry expires: see [Blocklist.NextExpiry].
 func BlocklistTopic() discovery.Topic { return discovery.Topic{Kind: topicBlocklist} }
 
-// TopologyChanges returns the topics of what is different between two topologies; was
-// may be nil.
+// TopologyChanges returns the topics of all that is different in two topologies. was may be
+// nil.
 func TopologyChanges(was, is *Topology) (topics []discovery.Topic) {
 	if was == nil {
 		was = NewTopology(0, nil, nil)
@@ -55,7 +56,8 @@ func TopologyChanges(was, is *Topology) (topics []discovery.Topic) {
 		}
 	}
 	for name, one := range was.datacenterDoubts.All() {
-		// Of a datacenter that has come to be held, or has gone, they are told already.
+		// If the datacenter was held or is held now, the loops above have published what
+		// has changed.
 		if !one.Held && was.datacenter[name] == nil && is.datacenter[name] == nil && !discovery.Alike(one, is.datacenterDoubts.Of(name)) {
 			topics = append(topics, DatacenterTopic(name))
 		}

@@ -10,7 +10,7 @@ import (
 // Region is a region as ZooKeeper holds it.
 type Region struct {
 	Name string
-	// Open: new shops may be placed here.
+	// Open says that new shops may be placed here.
 	Open bool
 	// Zxid is the transaction that last changed the znode.
 	Zxid int64
@@ -19,17 +19,17 @@ type Region struct {
 // Datacenter is a datacenter as ZooKeeper holds it.
 type Datacenter struct {
 	Name, Region string
-	// Capacity and Assigned count shops, zero or more. Assigned may exceed
+	// Capacity and Assigned are numbers of shops, zero or more. Assigned may exceed
 	// Capacity.
 	Capacity, Assigned int64
-	// Open: new shops may be placed here.
+	// Open says that new shops may be placed here.
 	Open bool
 	// Zxid is the transaction that last changed the znode.
 	Zxid int64
 }
 
-// Headroom is the number of shops there is still room for; negative where more
-// are assigned than there is capacity for.
+// Headroom is the number of shops for which there is still room. It is negative if more
+// shops are assigned than there is capacity for.
 func (d Datacenter) Headroom() int64 { return d.Capacity - d.Assigned }
 
 // Topology is all regions and datacenters at one point in time. It is
@@ -40,16 +40,16 @@ type Topology struct {
 	datacenters []Datacenter
 	region      map[string]*Region
 	datacenter  map[string]*Datacenter
-	// Doubts about the regions and the datacenters.
+	// The doubts about the regions and about the datacenters.
 	regionDoubts, datacenterDoubts discovery.Doubts
 }
 
-// NewTopology makes a topology of copies of regions and datacenters, whose
-// names must each be unique. A datacenter may name a region that is not there.
+// NewTopology makes a topology of copies of regions and datacenters. No two regions and no
+// two datacenters may have the same name. A datacenter may name a region that does not
+// exist.
 //
-// zxid is the newest transaction that changed any of it, those that created
-// and deleted znodes included: the greatest of all mzxids and of the parents'
-// pzxids.
+// zxid is the newest transaction that changed, created or deleted one of the znodes: the
+// greatest of all mzxids and of the parents' pzxids.
 func NewTopology(zxid int64, regions []Region, datacenters []Datacenter) *Topology {
 	t := &Topology{
 		zxid:        zxid,
@@ -70,20 +70,21 @@ func NewTopology(zxid int64, regions []Region, datacenters []Datacenter) *Topolo
 }
 
 // WithDoubts returns the same topology with other doubts about its regions and its
-// datacenters. A record that is not held has no place in the topology; that it
-// exists is known by the doubt about it.
+// datacenters. A record that is not held is no part of the topology; only the doubt about
+// the record shows that it exists.
 func (t *Topology) WithDoubts(regions, datacenters discovery.Doubts) *Topology {
 	with := *t
 	with.regionDoubts, with.datacenterDoubts = regions, datacenters
 	return &with
 }
 
-// unknown reports whether there is no datacenter of that name, as far as is known.
+// unknown reports whether the topology has neither a datacenter of that name nor a doubt about
+// one.
 func (t *Topology) unknown(datacenter string) bool {
 	return t.datacenter[datacenter] == nil && t.datacenterDoubts.Of(datacenter) == nil
 }
 
-// Zxid returns what [NewTopology] was given.
+// Zxid returns the zxid that [NewTopology] was given.
 func (t *Topology) Zxid() int64 { return t.zxid }
 
 // Regions returns all regions ordered by name. The slice is shared: it must not

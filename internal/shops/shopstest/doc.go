@@ -1,4 +1,4 @@
-// Package shopstest is a [shops.Reader] for tests of what stands above
-// it: records are set by hand, and so are errors and staleness. It is no cache
-// and talks to nothing.
+// Package shopstest has a [shops.Reader] for tests of code that uses one. A test sets the
+// records, the errors and the staleness of answers. The package has no cache and needs no
+// server.
 package shopstest

@@ -30,10 +30,10 @@ type Reader struct {
 	now         func() time.Time
 	doubts      struct{ regions, datacenters, lists []discovery.Doubt }
 
-	// Made again from the maps by every change.
+	// These are made from the maps again after every change.
 	topology  *shops.Topology
 	blocklist *shops.Blocklist
-	// The transactions that last changed them.
+	// These are the transactions that last changed the two.
 	topologyZxid, blocklistZxid int64
 }
 
@@ -53,15 +53,15 @@ func New() *Reader {
 		datacenters: make(map[string]shops.Datacenter),
 		lists:       make(map[string]shops.BadCitizenList),
 		feed:        discovery.NewFeed(nil),
-		now:         func() time.Time { return time.Time{} }, // no time yet: see SetClock
+		now:         func() time.Time { return time.Time{} }, // the first Blocklist is made at no time; see SetClock
 	}
 	r.rebuild()
 	r.now = time.Now
 	return r
 }
 
-// SetShop creates or moves a shop. Like every change it is one transaction, and
-// the zxid it returns is the next whole number.
+// SetShop creates or moves a shop. Like every change it is one transaction, whose zxid is one
+// more than that of the change before. SetShop returns the zxid.
 func (r *Reader) SetShop(name, datacenter string) (zxid int64) {
 	defer r.feed.Publish(shops.ShopTopic(name), time.Time{})
 	return r.change(func(zxid int64) {
@@ -107,8 +107,8 @@ func (r *Reader) DeleteDatacenter(name string) (zxid int64) {
 	})
 }
 
-// SetBadCitizens creates or changes a bad-citizen list, given as the text
-// [shops.DecodeBadCitizens] reads. It panics where that returns an error.
+// SetBadCitizens creates or changes a bad-citizen list. text is what
+// [shops.DecodeBadCitizens] reads. SetBadCitizens panics if that returns an error.
 func (r *Reader) SetBadCitizens(list, text string) (zxid int64) {
 	return r.change(func(zxid int64) {
 		decoded, err := r.blocklist.DecodeBadCitizens(list, []byte(text), zxid)
@@ -128,8 +128,8 @@ func (r *Reader) DeleteBadCitizens(list string) (zxid int64) {
 	})
 }
 
-// SetClock sets the time at which changes of bad-citizen lists are made: that of
-// the [shops.Config] whose Now is not time.Now.
+// SetClock sets the clock for the times at which bad-citizen lists change. It has to be the
+// Now of the [shops.Config], if that is not time.Now.
 func (r *Reader) SetClock(now func() time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -143,8 +143,8 @@ func (r *Reader) SetErr(err error) {
 	r.err = err
 }
 
-// SetFreshErr makes every read that asks for ReadOptions' Fresh fail with err
-// until it is set to nil: ZooKeeper is away, what is held remains.
+// SetFreshErr makes every read with [discovery.ReadOptions].Fresh fail with err until it is
+// set to nil. Other reads succeed, as while ZooKeeper is out of reach.
 func (r *Reader) SetFreshErr(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,15 +159,15 @@ func (r *Reader) SetShopErr(name string, err error) {
 	r.shopErrs[name] = err
 }
 
-// SetStaleness sets the age and the cache status of every answer to come, but of
-// fresh reads in place of stale answers.
+// SetStaleness sets the age and the cache status of all later answers. If the status is not
+// a hit, a read with [discovery.ReadOptions].Fresh is still answered with age 0, as a miss.
 func (r *Reader) SetStaleness(age time.Duration, status discovery.CacheStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.age, r.cache = age, status
 }
 
-// SetDoubts sets the doubts about regions, datacenters and lists, in place of those
+// SetDoubts sets the doubts about regions, datacenters and lists. They replace those that were
 // set before.
 func (r *Reader) SetDoubts(regions, datacenters, lists []discovery.Doubt) {
 	r.change(func(int64) {
@@ -176,8 +176,8 @@ func (r *Reader) SetDoubts(regions, datacenters, lists []discovery.Doubt) {
 	})
 }
 
-// FreshReads is the number of reads that asked for [discovery.ReadOptions]'
-// Fresh; Shops counts as one.
+// FreshReads returns the number of reads with [discovery.ReadOptions].Fresh. A call of Shops
+// counts as one read.
 func (r *Reader) FreshReads() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -224,16 +224,15 @@ func (r *Reader) Blocklist(ctx context.Context, opt discovery.ReadOptions) (*sho
 	return r.blocklist, r.meta(r.blocklistZxid, opt), nil
 }
 
-// Watch implements [shops.Reader]. Every change is published, whether it
-// changes what is read or not.
+// Watch implements [shops.Reader]. A change is published even if answers stay the same.
 func (r *Reader) Watch(t discovery.Topic, o discovery.Observer) *discovery.Watch {
 	return r.feed.Watch(t, o)
 }
 
-// Watches is the number of watches that have not been stopped.
+// Watches returns the number of watches that have not been stopped.
 func (r *Reader) Watches() int64 { return r.feed.Watches() }
 
-// Publish tells that a topic has changed, although it has not.
+// Publish notifies the observers of a topic, although the topic has not changed.
 func (r *Reader) Publish(t discovery.Topic) { r.feed.Publish(t, time.Time{}) }
 
 func (r *Reader) shop(ctx context.Context, name string, opt discovery.ReadOptions) (*shops.Home, discovery.Meta, error) {
