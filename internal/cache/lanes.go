@@ -1,18 +1,17 @@
 package cache
 
-// lane is one of the lines in which requests wait for a place in flight. They are
-// in the order of who waits for them.
+// lane is one of the queues in which requests wait for a place in flight. The constants are in
+// order of urgency.
 type lane uint8
 
 const (
-	// background has the entries to be revalidated that nobody watches.
+	// background has the revalidation of entries that nobody watches.
 	background lane = iota
-	// watched has the entries to be revalidated that long polls or streams watch.
+	// watched has the revalidation of entries that long polls or streams watch.
 	watched
-	// upkeep keeps true what is held: it has reads of changed znodes and of directories,
-	// audits and checks, and the removal of watches. No caller waits for them but who
-	// asks for a fresh answer, and none of them is ever refused because too many
-	// callers wait.
+	// upkeep has reads of changed znodes and of directories, audits, checks, and the removal
+	// of watches. Only callers that ask for a fresh answer wait for these. None of them is
+	// ever refused because too many callers wait.
 	upkeep
 	// callers has the reads that callers wait for.
 	callers
@@ -20,22 +19,22 @@ const (
 	lanes = iota
 )
 
-// turns says whose turn it is, start by start. A lane in which nothing waits
-// leaves its turn to the others, so each has at least its share while it has work:
-// however many callers come, an eighth of the starts goes to the background.
+// turns says which lane has its turn at each start. If nothing waits in that lane, another lane
+// has the turn. So each lane that has work gets at least its share of the starts: background
+// gets one start in eight, however many callers wait.
 var turns = [...]lane{callers, upkeep, callers, watched, callers, upkeep, watched, background}
 
 const (
-	// backgroundInFlight bounds what the background has under way, so that a read
-	// somebody waits for never stands behind more than this many that nobody waits
-	// for.
+	// backgroundInFlight is how many reads of background may be in flight. ZooKeeper answers
+	// in order, so a read that a caller waits for waits behind at most as many of them.
 	backgroundInFlight = 64
-	// maxUpkeep is how many reads of changed znodes a session queues. Beyond it the
-	// entry is left to revalidation, which needs no place in a queue to find it.
+	// maxUpkeep is how many requests may wait in upkeep before entries that have changed are
+	// left to revalidation, which finds them without a queue.
 	maxUpkeep = 1024
 )
 
-// next takes the request that may start now, nil if none may. s.mu is held.
+// next takes the request that may start now out of its lane. It returns nil if there is none.
+// s.mu is held.
 func (s *session) next() request {
 	if !s.live.Load() || s.inFlight >= s.c.cfg.InFlight {
 		return nil
@@ -57,9 +56,8 @@ func (s *session) next() request {
 	return r
 }
 
-// take takes the first request of a lane, nil if there is none that may start.
-// Reads that were begun once and are tried again go before those of the round.
-// s.mu is held.
+// take takes the first request of a lane. It returns nil if there is none that may start.
+// Reads that are tried again come before those of the round. s.mu is held.
 func (s *session) take(of lane) request {
 	if of == background && s.behind >= backgroundInFlight {
 		return nil
@@ -73,7 +71,7 @@ func (s *session) take(of lane) request {
 		if !ok {
 			return r
 		}
-		if l.lane == of { // else it was promoted, and has another place
+		if l.lane == of { // otherwise it was promoted, and waits in another lane
 			l.queued, l.place = false, of
 			return l
 		}
@@ -84,7 +82,7 @@ func (s *session) take(of lane) request {
 	return nil
 }
 
-// vacate gives back a place in flight. Whoever calls it sees to it that pump goes on.
+// vacate gives back a place in flight. The caller has to see to it that pump is called.
 func (s *session) vacate(of lane) {
 	s.mu.Lock()
 	s.inFlight--
@@ -94,7 +92,7 @@ func (s *session) vacate(of lane) {
 	s.mu.Unlock()
 }
 
-// drain empties all lanes, those that callers wait in first. s.mu is held.
+// drain takes all requests out of all lanes, the most urgent lane first. s.mu is held.
 func (s *session) drain() (waiting []request) {
 	for i := range s.waiting {
 		of := lanes - 1 - lane(i)

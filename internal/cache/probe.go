@@ -2,16 +2,16 @@ package cache
 
 import "sync"
 
-// probesInFlight bounds how many probes of one probing wait for a place in flight, so
-// that changes wait behind no more.
+// probesInFlight is how many probes of one probing are queued or in flight at a time, because
+// changes wait behind them in the same lane.
 const probesInFlight = 64
 
-// probe is one of many reads of which none is urgent. It is a request of a session.
+// probe is one of many reads, none of which is urgent. It is a request of a session.
 type probe struct {
 	on *session
-	// read issues it, and calls done on the dispatcher.
+	// read issues the read, and calls done on the dispatcher goroutine.
 	read func(done func(error))
-	// ended is told the outcome, or why it was refused.
+	// ended is called with the error of the read, or with why the session refused it.
 	ended func(error)
 }
 
@@ -24,18 +24,19 @@ func (p *probe) issue() {
 
 func (p *probe) fail(err error) { p.ended(err) }
 
-// probing is many probes that are under way, a bounded number at a time. One that fails
-// ends it.
+// probing makes many probes, a bounded number at a time. If one of them fails, the rest are
+// not made.
 type probing struct {
 	done func(error)
 
 	mu   sync.Mutex
 	left []*probe
 	err  error
-	rows int // that have not ended: each is one probe after the other
+	rows int // rows that have not ended; a row makes one probe after the other
 }
 
-// startProbing begins to probe, and calls done once all of it has ended.
+// startProbing begins to make probes, and calls done once all that were begun have ended, with
+// an error if one has failed.
 func startProbing(probes []*probe, done func(error)) {
 	w := &probing{done: done, left: probes, rows: probesInFlight}
 	for range probesInFlight {

@@ -1,6 +1,6 @@
 package cache
 
-// keepItems is how many items an empty queue keeps room for.
+// keepItems is for how many items an empty queue keeps its memory.
 const keepItems = 1024
 
 // queue is a FIFO that reuses its memory. The zero value is empty.
@@ -23,7 +23,7 @@ func (q *queue[T]) push(item T) {
 func (q *queue[T]) pop() (item T, ok bool) {
 	if q.len() == 0 {
 		if cap(q.items) > keepItems {
-			*q = queue[T]{} // a storm is over
+			*q = queue[T]{} // frees the memory, because a storm of requests is over
 		}
 		q.items, q.head = q.items[:0], 0
 		return item, false
@@ -34,7 +34,7 @@ func (q *queue[T]) pop() (item T, ok bool) {
 	return item, true
 }
 
-// drain takes all items at once.
+// drain takes all items out of the queue.
 func (q *queue[T]) drain() []T {
 	all := q.items[q.head:]
 	*q = queue[T]{}

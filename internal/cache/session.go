@@ -12,48 +12,48 @@ import (
 	"magellan/internal/zk"
 )
 
-// grace is how long a read waits for a lost session to come back before it
-// fails. A fail-over inside the ensemble takes less; an outage takes longer.
+// grace is how long a read waits for a lost session before the read fails. A fail-over inside
+// the ensemble takes less time than that, and an outage takes more.
 const grace = 2 * time.Second
 
 var errAway = fmt.Errorf("%w: ZooKeeper has been out of reach for more than %s", discovery.ErrUnavailable, grace)
 
 // request is a piece of work for a session: usually one read of one znode.
 type request interface {
-	// issue starts the work. The session is live; release must be called once
-	// when the work is done.
+	// issue starts the work. The session is live then, and the work has a place in flight.
+	// Once the work is done, release or vacate must give that place back.
 	issue()
-	// fail ends the work unstarted.
+	// fail is called in place of issue if the work cannot be started.
 	fail(error)
 }
 
-// session is one ZooKeeper session, or rather a row of them: when one expires
-// the client opens the next, and with it a new epoch begins.
+// session is a row of ZooKeeper sessions, one at a time: if one expires the client opens the
+// next, and a new epoch begins.
 //
-// It bounds how many reads are in flight, gives each lane its share of them, lets
-// many callers share a sync, and counts the watches it carries. Handlers run on the
-// client's dispatcher goroutine, one at a time and in ZooKeeper's order.
+// A session bounds how many reads are in flight, gives each lane its share of the starts, has
+// many callers share a sync, and counts the bytes of its watches. Handlers run on the client's
+// dispatcher goroutine, one at a time and in ZooKeeper's order.
 type session struct {
 	c      *Cache
 	number int
 	client *zk.Client
-	// live: the client is Ready, so watches hold and values are vouched for.
+	// live: the client is Ready, so that watches hold and vouch for records.
 	live  atomic.Bool
 	epoch atomic.Pointer[epoch]
-	// reserved is the part of zk.WatchBudget that the entries of this session
-	// take in a SetWatches request, in bytes.
+	// reserved is how many bytes the watches of this session take in a SetWatches request,
+	// which zk.WatchBudget bounds.
 	reserved atomic.Int64
-	// orphaned is the part of it that belongs to watches that could not be
-	// removed; it is free again when the epoch ends.
+	// orphaned is how many of the reserved bytes belong to watches that could not be
+	// removed. These bytes are free again when the epoch ends.
 	orphaned atomic.Int64
 
 	mu         sync.Mutex
 	generation uint64
 	lostAt     instant
 	closed     bool
-	// waiting has what waits for a place in flight: see lanes.go. inFlight is how
-	// many places are taken, behind how many of them by the background, and turn
-	// counts the starts.
+	// waiting has the requests that wait for a place in flight: see lanes.go. inFlight is
+	// the number of places that are taken. The lane background has taken behind of them.
+	// turn counts the starts.
 	waiting          [lanes]queue[request]
 	inFlight, behind int
 	turn             int
@@ -70,8 +70,8 @@ func (c *Cache) newSession(number int) *session {
 	return s
 }
 
-// connect opens the session's client and returns at once; requests wait until it is live.
-// s.mu is held, because the first session event must find the client set.
+// connect opens the session's client and returns at once. Requests wait until the session is
+// live. s.mu is held until s.client has been set, because the first session event needs it.
 func (s *session) connect() error {
 	c := s.c
 	cfg := c.cfg.ZooKeeper
@@ -91,8 +91,8 @@ func (s *session) connect() error {
 	return nil
 }
 
-// verified is the last instant at which what the session holds was known to be
-// what ZooKeeper holds.
+// verified is the last instant at which the session's watched values were known to be what
+// ZooKeeper holds.
 func (s *session) verified() instant {
 	at := s.client.VerifiedAt()
 	if at.IsZero() {
@@ -116,7 +116,7 @@ func (s *session) onSession(e zk.SessionEvent) {
 		s.revalidate(fresh)
 		s.mu.Unlock()
 		s.c.onReady(s, fresh)
-		s.c.search() // a round that is under way may have been waiting for the session
+		s.c.search() // because a search passes over a session that is not live
 		s.pump()
 		return
 	case zk.Expired, zk.AuthFailed, zk.Closed:
@@ -134,8 +134,7 @@ func (s *session) onSession(e zk.SessionEvent) {
 	}
 }
 
-// endEpoch ends the epoch, if it vouched for anything, and begins the next.
-// s.mu is held.
+// endEpoch ends the epoch and begins the next. s.mu is held.
 func (s *session) endEpoch() {
 	if s.epoch.Load().ended.CompareAndSwap(0, int64(s.verified())) {
 		s.epoch.Store(&epoch{session: s})
@@ -143,11 +142,10 @@ func (s *session) endEpoch() {
 	}
 }
 
-// orphan leaves the watch on path to the end of the epoch.
+// orphan notes that the watch on path could not be removed and stays until the epoch ends.
 func (s *session) orphan(path string) { s.orphaned.Add(int64(zk.WatchCost(path))) }
 
-// submit queues r and starts it as soon as the session is live and a place in
-// flight is free.
+// submit queues r. r starts once the session is live and a place in flight is free.
 func (s *session) submit(r request) {
 	s.mu.Lock()
 	of := upkeep
@@ -170,10 +168,10 @@ func (s *session) submit(r request) {
 	s.pump()
 }
 
-// promote lets a load of revalidation go with the reads that callers wait for,
-// because one has come to wait for it. Its place in the other lane is passed over. A
-// load that is not in a queue yet will be queued with the callers'. One of the upkeep
-// stays there: it has as good a place.
+// promote moves a load of revalidation to the lane of the reads that callers wait for, because
+// a caller waits for it now. take passes over the load's place in the other lane. If the load
+// is not queued yet, submit will queue it in the callers' lane. A load of the upkeep stays
+// where it is, because it waits no longer there.
 func (s *session) promote(l *load) {
 	s.mu.Lock()
 	waits := false
@@ -189,9 +187,10 @@ func (s *session) promote(l *load) {
 	}
 }
 
-// refusal says why nothing may be queued now, nil if it may. Only callers' reads
-// can be too many: they ask again, while a change in a directory that is not read
-// now, or a watch that is not removed, would be forgotten. s.mu is held.
+// refusal returns why a request may not be queued in a lane now, nil if it may. Only callers'
+// reads are refused because too many wait, because callers can ask again. If another request
+// were refused, nobody would read the changed directory, or remove the watch, later. s.mu is
+// held.
 func (s *session) refusal(of lane) error {
 	switch {
 	case s.closed:
@@ -204,7 +203,7 @@ func (s *session) refusal(of lane) error {
 	return nil
 }
 
-// pump starts what may be started.
+// pump starts requests for as long as one may be started.
 func (s *session) pump() {
 	for {
 		s.mu.Lock()
@@ -217,10 +216,11 @@ func (s *session) pump() {
 	}
 }
 
-// trust returns the error of an answer to a read, and that of a lost connection
-// where the answer is not to be used: between pump's look at live and the request
-// the session may have been lost, and then it is the next one that answers, before
-// its first sync. On the dispatcher answers and states come in order.
+// trust returns the error of an answer to a read, and zk.ErrConnectionLoss if the answer must
+// not be used because the session is not live. Between pump's look at live and the request the
+// session may have been lost. Then the next ZooKeeper session may answer the request before
+// its first sync. trust is called on the dispatcher goroutine, where answers and states come
+// in order.
 func (s *session) trust(err error) error {
 	if !s.live.Load() && (err == nil || errors.Is(err, zk.ErrNoNode)) {
 		return zk.ErrConnectionLoss
@@ -228,13 +228,14 @@ func (s *session) trust(err error) error {
 	return err
 }
 
-// release gives back a place in flight of the upkeep and starts what waited for it.
+// release gives back a place in flight of the upkeep, and starts what may be started.
 func (s *session) release() {
 	s.vacate(upkeep)
 	s.pump()
 }
 
-// failWaiting ends what has waited for the session in vain.
+// failWaiting fails the requests that wait, because the session was away for longer than grace
+// or is closed.
 func (s *session) failWaiting() {
 	s.mu.Lock()
 	var waiting []request
@@ -257,10 +258,10 @@ func (s *session) sync(done func(error)) { s.syncs.join(s.startSync, done) }
 
 func (s *session) startSync(done func(error)) { s.client.SyncAsync("/", done) }
 
-// syncWait is sync for a caller that waits.
+// syncWait syncs, and returns once the sync has completed.
 func (s *session) syncWait(ctx context.Context) error {
 	if !s.live.Load() {
-		return fmt.Errorf("%w: ZooKeeper is out of reach, so nothing newer than what is held can be had; ask without Cache-Control: no-cache", discovery.ErrUnavailable)
+		return fmt.Errorf("%w: ZooKeeper is out of reach, so that there is nothing newer than what is held; ask without Cache-Control: no-cache", discovery.ErrUnavailable)
 	}
 	return joined(ctx, func(done func(error)) { s.sync(func(err error) { done(translate(err)) }) })
 }

@@ -10,18 +10,17 @@ import (
 	"magellan/internal/zk"
 )
 
-// defaultBudget is how much of zk.WatchBudget the watches of one session may
-// take. The rest is the margin: what is above the budget never comes back after
-// a reconnect.
+// defaultBudget is how much of zk.WatchBudget the watches of one session may take. The rest is
+// a margin, because watches beyond zk.WatchBudget could not be set again after a reconnect.
 const defaultBudget = zk.WatchBudget * 9 / 10
 
 var errNoRoom = fmt.Errorf("%w: all ZooKeeper sessions carry as many watches as they can", discovery.ErrOverloaded)
 
 func watchCost(path string) int64 { return int64(zk.WatchCost(path)) }
 
-// sessions are the ZooKeeper sessions that the watches are spread over. The first ones list
-// the directories of views as well: see views.plan. Further ones are opened as the watches
-// need them, and stay.
+// sessions are the ZooKeeper sessions over which the watches are spread. The first ones also
+// list the directories of views: see views.plan. Further sessions are opened when watches need
+// them, and stay open.
 type sessions struct {
 	mu     sync.Mutex // held while a session is opened
 	closed bool
@@ -35,8 +34,9 @@ func (p *sessions) list() []*session {
 	return nil
 }
 
-// open connects sessions and adds them. None of them handles an event before all are
-// connected, because one may ask for what another knows. p.mu is held.
+// open connects sessions and adds them to the list. None of them handles an event before all
+// are connected, because an event of one session may be handled with the help of another.
+// p.mu is held.
 func (p *sessions) open(more ...*session) error {
 	if p.closed {
 		return errClosed
@@ -55,9 +55,9 @@ func (p *sessions) open(more ...*session) error {
 	return nil
 }
 
-// reserve finds the session for a new watch on path and counts the watch there. If no session
-// has room for it, or all of them together have little, reserve opens one more: the latter so
-// that the session is live before it is needed.
+// reserve finds the session for a new watch on path, and counts the watch there. If no session
+// has room for the watch, reserve opens one more session. It does so as well if all sessions
+// together have little room, so that the new session is live before it is needed.
 func (p *sessions) reserve(c *Cache, path string) (*session, error) {
 	cost := watchCost(path)
 	if cost > c.cfg.watchBudget {
@@ -96,8 +96,9 @@ func (p *sessions) any() *session {
 	return all[0]
 }
 
-// roomiest returns the session with the most room for a watch of that cost, a
-// live one where there is one, and the room of all of them together.
+// roomiest returns the session with the most room, of those that have room for a watch of that
+// cost, and nil if there is none. It prefers live sessions. room is that of all sessions
+// together.
 func (p *sessions) roomiest(c *Cache, cost int64) (best *session, room int64) {
 	bestFree, bestLive := int64(0), false
 	for _, s := range p.list() {
@@ -110,7 +111,8 @@ func (p *sessions) roomiest(c *Cache, cost int64) (best *session, room int64) {
 	return best, room
 }
 
-// grow opens one more session, unless somebody else just did.
+// grow opens one more session, unless there is more room now than seen, because another caller
+// has opened a session.
 func (p *sessions) grow(c *Cache, seen int64) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -5,16 +5,16 @@ import (
 	"sync"
 )
 
-// shared is work that many callers share: at most one is under way, and all who come
-// meanwhile share the next. The zero value is ready.
+// shared is work that many callers share. At most one run of the work is under way, and all
+// callers that come meanwhile share the next run. The zero value is ready.
 type shared struct {
 	mu      sync.Mutex
 	running bool
 	next    []func(error)
 }
 
-// join calls done once work has ended that was begun after this call. Each call for
-// the same shared gives the same work.
+// join calls done once a run of the work has ended that began after this call. All calls for
+// the same shared must give the same work.
 func (s *shared) join(work func(done func(error)), done func(error)) {
 	s.mu.Lock()
 	s.next = append(s.next, done)
@@ -45,7 +45,7 @@ func (s *shared) begin(work func(done func(error))) {
 	})
 }
 
-// joined is join for a caller that waits.
+// joined calls join, and waits until the work has ended or ctx has.
 func joined(ctx context.Context, join func(done func(error))) error {
 	done := make(chan error, 1)
 	join(func(err error) { done <- err })
