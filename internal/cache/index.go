@@ -21,22 +21,22 @@ type shard struct {
 	table atomic.Pointer[table]
 
 	mu sync.Mutex
-	// used counts the slots that hold a hash, entries those with an entry.
+	// used is the number of slots with a hash, entries the number of those with an entry.
 	used, entries int
-	// loads holds the read in flight of an entry.
+	// loads has the read that is under way of an entry.
 	loads map[uint64]*load
-	// leaving holds keys whose watch is being removed. A new read of the key must
-	// wait for that: the removal would take the new watch along.
+	// leaving has the keys whose watch is being removed. A new read of such a key must wait
+	// until the watch is gone, because the removal would remove the new watch as well.
 	leaving map[uint64]chan struct{}
-	_       [24]byte // keeps neighbours' locks off one cache line
+	_       [24]byte // the locks of two shards must not share a cache line
 }
 
-// table is a hash table with linear probing. Its length is a power of two, and
-// a quarter of it at least is empty.
+// table is a hash table with linear probing. Its length is a power of two, and at least a
+// quarter of its slots are empty.
 type table []slot
 
-// slot holds an entry under its hash. hash 0: empty, no look-up goes further.
-// No entry: it has been deleted; a look-up goes on.
+// slot has an entry and its hash. If the hash is 0 the slot is empty, and a look-up ends there.
+// If there is a hash and no entry, the entry was removed, and a look-up goes on.
 type slot struct {
 	hash  atomic.Uint64
 	entry atomic.Pointer[entry]
@@ -56,8 +56,8 @@ func (x *index) init() {
 
 func (x *index) shard(hash uint64) *shard { return &x.shards[hash%shards] }
 
-// entry returns what is held under the hash. Its name may be another's: the
-// caller compares.
+// entry returns the entry under the hash. The caller has to compare the names, because the entry
+// may be of another thing with the same hash.
 func (x *index) entry(hash uint64) *entry { return x.shard(hash).find(hash) }
 
 func (x *index) entryAndLoad(hash uint64) (*entry, *load) {
@@ -67,11 +67,12 @@ func (x *index) entryAndLoad(hash uint64) (*entry, *load) {
 	return sh.find(hash), sh.loads[hash]
 }
 
-// home is where a look-up of the hash begins. The low bits chose the shard.
+// home is the slot at which a look-up of the hash begins. The low bits of the hash have chosen
+// the shard.
 func (t table) home(hash uint64) uint64 { return hash / shards & uint64(len(t)-1) }
 
-// find needs no lock. A slot that is given to another hash meanwhile may yield
-// that one's entry, which the caller's comparison of names finds out.
+// find returns the entry under the hash, nil if there is none. It needs no lock. The caller has
+// to compare the names: see index.entry.
 func (sh *shard) find(hash uint64) *entry {
 	t := *sh.table.Load()
 	key := max(1, hash)
@@ -85,7 +86,7 @@ func (sh *shard) find(hash uint64) *entry {
 	}
 }
 
-// insert adds an entry under a hash that has none. sh.mu is held.
+// insert adds an entry under a hash that has no entry. sh.mu is held.
 func (sh *shard) insert(hash uint64, e *entry) {
 	sh.entries++
 	t := *sh.table.Load()
@@ -97,8 +98,9 @@ func (sh *shard) insert(hash uint64, e *entry) {
 	}
 }
 
-// put stores the entry in the slot of its hash, or the first empty one; fresh
-// says that it was empty. The entry comes first: who sees the hash sees it.
+// put stores the entry in the slot of its hash, or in the first empty slot. fresh says that the
+// slot was empty. put stores the entry before the hash, so that a reader that sees the hash
+// sees the entry as well.
 func (t table) put(hash uint64, e *entry) (fresh bool) {
 	key := max(1, hash)
 	for i := t.home(hash); ; i = (i + 1) & uint64(len(t)-1) {
@@ -114,8 +116,8 @@ func (t table) put(hash uint64, e *entry) (fresh bool) {
 	}
 }
 
-// rebuild makes a table without deleted slots and with room for as many entries
-// again. sh.mu is held.
+// rebuild makes a table in which no entry has been removed, with room for twice as many entries
+// as there are. sh.mu is held.
 func (sh *shard) rebuild(old table) table {
 	n := minSlots
 	for n < 2*sh.entries {
@@ -133,7 +135,7 @@ func (sh *shard) rebuild(old table) table {
 	return t
 }
 
-// remove takes the entry under the hash out. sh.mu is held.
+// remove removes the entry under the hash. sh.mu is held.
 func (sh *shard) remove(hash uint64) {
 	t := *sh.table.Load()
 	key := max(1, hash)
@@ -150,13 +152,13 @@ func (sh *shard) remove(hash uint64) {
 	}
 }
 
-// each calls f for every entry that was there when it came to the entry's shard. It
-// takes no lock: f may block, and an entry may have left when f is called with it.
+// each calls f for every entry that is in its shard when each begins with that shard. It takes
+// no lock, so f may block. An entry may have been removed when f is called with it.
 func (x *index) each(f func(hash uint64, e *entry)) {
 	for i := range x.shards {
 		t := *x.shards[i].table.Load()
 		for i := range t {
-			// An entry without a hash is being put there just now.
+			// If there is an entry and no hash, put is storing them now.
 			if e, hash := t[i].entry.Load(), t[i].hash.Load(); e != nil && hash != 0 {
 				f(hash, e)
 			}

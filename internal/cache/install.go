@@ -7,7 +7,7 @@ func (k *kind) invalidate(s *session, name string) {
 	c, hash := k.c, k.hash(name)
 	e := c.index.entry(hash)
 	if e == nil || !e.is(k, name) {
-		return // evicted; the watch was on its way out
+		return // the entry was evicted, and its watch had not been removed yet
 	}
 	rec := e.rec.Load()
 	if rec == nil || rec.epoch.session != s {
@@ -18,8 +18,8 @@ func (k *kind) invalidate(s *session, name string) {
 	c.refresh(hash, e)
 }
 
-// refresh has e read again though no caller waits for it. Where many such reads are
-// queued already it leaves e to revalidation.
+// refresh begins to read e again although no caller waits for it. If very many such reads are
+// queued already, it leaves e to revalidation.
 func (c *Cache) refresh(hash uint64, e *entry) {
 	s := e.rec.Load().epoch.session
 	s.mu.Lock()
@@ -33,9 +33,9 @@ func (c *Cache) refresh(hash uint64, e *entry) {
 	}
 }
 
-// reload reads e again on its own session, which is where its watch was. It
-// returns the read, nil if e has left. The lane is that of a read that is not under
-// way yet; one that is under way is promoted if a caller comes to wait for it.
+// reload begins to read e again on its own session, which is where its watch was, and returns
+// the read. It returns nil if e is not in the cache any more. of is the lane of a read that
+// begins now. If a read is under way already and of is callers, that read is promoted.
 func (c *Cache) reload(hash uint64, e *entry, of lane) *load {
 	sh := c.index.shard(hash)
 	sh.mu.Lock()
@@ -59,13 +59,13 @@ func (c *Cache) reload(hash uint64, e *entry, of lane) *load {
 	return l
 }
 
-// finish installs what a load brought, and wakes those who wait for it: first
-// those who watch the thing, and then those who wait for the answer. So nobody is told of
-// a change that the answer they hold already contains.
+// finish installs what a load brought. It notifies the observers of the thing, and then wakes
+// the callers that wait for the load. So no caller is notified of a change that the caller's
+// answer contains already.
 func (c *Cache) finish(l *load, rec *record, err error) {
 	l.rec, l.err = rec, err
 	if l.once {
-		c.evicted.note(l.hash, c.now()) // whoever keeps it next must not be behind
+		c.evicted.note(l.hash, c.now()) // because the session that keeps it next must have synced since
 		close(l.done)
 		c.notify.lookAgain(l.topic())
 		return
@@ -84,14 +84,14 @@ func (c *Cache) finish(l *load, rec *record, err error) {
 		kept = false
 		c.sessions.unreserve(l.s, l.path)
 	case !first && !was.vouched():
-		l.e.rec.CompareAndSwap(was, was.unserved(l.s.epoch.Load(), 0)) // the record knows since when
+		l.e.rec.CompareAndSwap(was, was.unserved(l.s.epoch.Load(), 0)) // the record or its epoch has since when it is in doubt
 	}
 	removal := l.removal
 	sh.mu.Unlock()
 	if err != nil {
 		c.metrics.failedLoads.Inc()
 		if !first && (errors.Is(err, errOverloaded) || transient(err)) {
-			l.s.mu.Lock() // it may be why a round passed the entry over
+			l.s.mu.Lock() // because a round may have passed over the entry while this load was under way
 			l.s.revalidate(false)
 			l.s.mu.Unlock()
 		}

@@ -8,42 +8,43 @@ import (
 	"magellan/internal/zk"
 )
 
-// maxTries bounds how often one load asks again: after a lost connection, or
-// when the znode comes and goes between get and exists.
+// maxTries is how often one load may try again after a lost connection, or because the znode
+// was created or deleted between get and exists.
 const maxTries = 8
 
-// load is one read of the znode of one entry, shared by everybody who waits for it.
-// It walks get -> (absent) root -> exists -> done on its session's dispatcher goroutine,
-// get and exists with a watch: what they say is installed before anything else happens.
+// load is one read of the znode of one entry. All callers that wait for the entry share it. It
+// walks get -> (absent) root -> exists -> done on its session's dispatcher goroutine. get and
+// exists set a watch, and their answer is installed before the goroutine handles the next
+// event.
 type load struct {
 	s    *session
 	e    *entry
 	hash uint64
 	path string
-	// lane is where it waits. queued: it has a place there; it must not have two, or
-	// it would end twice. Both under s.mu.
+	// lane is the lane in which the load waits. queued: it has a place in the lane. It must
+	// not have two places, or it would run twice. Both fields are under s.mu.
 	lane   lane
 	queued bool
-	// place is the lane that its place in flight is counted in.
+	// place is the lane in which the load's place in flight is counted.
 	place lane
-	// syncFirst: the key may have been served from another session since this
-	// one last synced.
+	// syncFirst: the session must sync before it reads, because another session may have
+	// served the key since this one synced.
 	syncFirst bool
-	// synced: it has synced.
+	// synced: the session has synced for this load.
 	synced bool
-	// once: for its callers only, without a watch, and not kept.
+	// once: the load is for its callers only. It sets no watch, and its record is not kept.
 	once  bool
 	tries int
-	// removal follows the load where its entry was evicted meanwhile. Under the
-	// shard's lock.
+	// removal is submitted after the load, if the entry was evicted while the load was under
+	// way. It is under the shard's lock.
 	removal *removal
 
 	// done is closed when rec, err and zxid are set.
 	done chan struct{}
 	rec  *record
 	err  error
-	// zxid is the newest transaction that the session had come to with the answer; 0
-	// where libzookeeper does not tell.
+	// zxid is the newest transaction that the session had reached with the answer; 0 if
+	// libzookeeper does not give it.
 	zxid int64
 }
 
@@ -62,7 +63,7 @@ func (l *load) issue() {
 	})
 }
 
-// fail ends a load that never got a place in flight.
+// fail ends a load that has no place in flight.
 func (l *load) fail(err error) { l.s.c.finish(l, nil, err) }
 
 func (l *load) get() { l.s.client.GetAsync(l.path, !l.once, l.onGet) }
@@ -80,7 +81,7 @@ func (l *load) onGet(data []byte, st zk.Stat, err error) {
 	}
 }
 
-// onRoot goes on with a znode that does not exist, unless the root does not either.
+// onRoot goes on with a znode that does not exist, if the root exists.
 func (l *load) onRoot(err error) {
 	switch {
 	case err != nil:
@@ -99,16 +100,16 @@ func (l *load) onExists(_ zk.Stat, err error) {
 	case err != nil:
 		l.retry(err)
 	case l.tries >= maxTries:
-		l.complete(nil, fmt.Errorf("%w: %s comes and goes faster than it can be read", discovery.ErrUnavailable, l.path))
+		l.complete(nil, fmt.Errorf("%w: %s is created and deleted faster than it can be read", discovery.ErrUnavailable, l.path))
 	default:
 		l.tries++
 		l.get()
 	}
 }
 
-// onDenied handles that a znode that was read before may not be read any more. The load
-// asks all the same whether it holds still what it held, because ZooKeeper tells everybody
-// which transaction wrote a znode.
+// onDenied handles that a znode that was read before may not be read any more. The load asks
+// which transaction wrote the znode, because every session may ask that. If the transaction is
+// the same, the znode still holds the same bytes.
 func (l *load) onDenied(denied error) {
 	s := l.s
 	s.client.ExistsAsync(l.path, false, func(st zk.Stat, err error) {
@@ -116,29 +117,29 @@ func (l *load) onDenied(denied error) {
 		case passes(err):
 			l.retry(err)
 			return
-		case errors.Is(err, zk.ErrNoNode): // deleted between the two
+		case errors.Is(err, zk.ErrNoNode): // it was deleted between get and exists
 			l.retry(errMoved)
 			return
 		}
 		old := l.e.rec.Load()
 		var rec *record
 		switch epoch := s.epoch.Load(); {
-		case old.value == nil: // it exists, and nothing is known of it
+		case old.value == nil: // it exists, and its value is not known
 			rec = unread(st.Mzxid, epoch, s.verified())
-		case st.Mzxid == old.zxid: // still true, without a watch
+		case st.Mzxid == old.zxid: // the value is still true, but no watch vouches for it
 			rec = old.unwatched(epoch, s.verified())
 		default:
-			rec = old.unserved(epoch, 1) // nobody knows since when
+			rec = old.unserved(epoch, 1) // it is not known since when the value is wrong
 		}
 		l.missed(st, denied)
 		s.c.problems.report(l.path, denied, st.Mzxid, old.zxid)
 		l.complete(rec, nil)
-		s.c.notify.lookAgain(l.topic()) // no event tells of its next change
+		s.c.notify.lookAgain(l.topic()) // because no event will announce the next change
 	})
 }
 
-// missed notes that what was vouched for until this read has brought something else is
-// nothing that an event has told the end of.
+// missed reports a missed event if the old record is still vouched for and this read has
+// brought another one: an event should have announced the change.
 func (l *load) missed(st zk.Stat, err error) {
 	if old := l.e.rec.Load(); old != nil && old.vouched() && old.zxid != st.Mzxid {
 		l.s.missed(l.path, old.zxid, st.Mzxid, st, err)
@@ -151,15 +152,15 @@ func (l *load) absent() {
 	l.complete(absent(l.s.epoch.Load()), nil)
 }
 
-// found makes a record of the znode's bytes. Where they do not parse, the last
-// good value stays and the znode becomes a problem.
+// found makes a record of the znode's bytes. If the bytes do not parse, the last good value
+// stays, and the znode becomes a problem.
 func (l *load) found(data []byte, st zk.Stat) {
 	c := l.s.c
 	old := l.e.rec.Load()
 	if old != nil && st.Mzxid < old.zxid && !(l.synced && (old.restored() || l.lost(old))) {
-		// Only a server that lags behind what has been served can say so. A
-		// snapshot may have been another ensemble's, and an ensemble may be restored
-		// from a backup: then a sync changes nothing.
+		// This is older than what was served. Mostly the server lags behind, and the
+		// answer is newer after a sync. If it is not, then a snapshot had brought the
+		// old record from another ensemble, or the ensemble was restored from a backup.
 		l.syncFirst = true
 		l.retry(errBehind)
 		return
@@ -180,28 +181,30 @@ func (l *load) found(data []byte, st zk.Stat) {
 	}
 }
 
-// statOf is what decoders are told of a znode.
+// statOf is what decoders get of a znode's state.
 func statOf(st zk.Stat) discovery.Stat { return discovery.Stat{Mzxid: st.Mzxid} }
 
-// topic is what changes of the thing are published under.
+// topic is the topic under which changes of the thing are published.
 func (l *load) topic() discovery.Topic { return l.s.c.kindOf(l.e).topic(l.e.name) }
 
-// lost reports whether ZooKeeper has lost the transaction that wrote old: reads
-// after a sync have shown an older one for longer than a server can take itself
-// for the leader after the others have chosen another.
+// lost reports whether ZooKeeper has lost the transaction that wrote old. It is called if a read
+// after a sync has brought an older transaction. A server may also bring one while it takes
+// itself for the leader although the others have elected another. No server does so for
+// LostAfter, so lost waits until old was last known to be true that long ago.
 func (l *load) lost(old *record) bool {
 	s := l.s
 	if old.meta(s.c.now()).Age < s.c.cfg.ZooKeeper.LostAfter {
 		return false
 	}
 	if !s.epoch.Load().toldLost.Swap(true) {
-		s.c.log.Error("ZooKeeper has lost transactions, as after a restore from a backup; what it holds now is served",
+		s.c.log.Error("ZooKeeper has lost transactions, probably because it was restored from a backup; what it holds now is served",
 			"session", s.number, "path", l.path, "held_zxid", old.zxid)
 	}
 	return true
 }
 
-// retry queues the load again after an error that a new connection cures.
+// retry queues the load again if err is transient and the load may try again. Otherwise it ends
+// the load.
 func (l *load) retry(err error) {
 	if !transient(err) || l.tries >= maxTries {
 		if errors.Is(err, zk.ErrNoAuth) {
@@ -211,7 +214,7 @@ func (l *load) retry(err error) {
 		return
 	}
 	l.tries++
-	place := l.place // once it is queued it may get another
+	place := l.place // because the load may get another place once it is queued
 	l.s.submit(l)
 	l.s.vacate(place)
 	l.s.pump()
@@ -225,21 +228,21 @@ func (l *load) complete(rec *record, err error) {
 }
 
 var (
-	// errBehind: the server says what was true before what has been served.
-	errBehind = errors.New("ZooKeeper tells an older state than has been served; if it was restored from a backup, it is believed within a minute")
-	// errMoved: the znode has changed while it was being read.
+	// errBehind: the server's answer is older than what has been served.
+	errBehind = errors.New("ZooKeeper answers with an older state than has been served; if it was restored from a backup, the older state is accepted within a minute")
+	// errMoved: the znode was changed while it was being read.
 	errMoved = errors.New("the znode changes while it is being read")
 )
 
-// transient reports whether a read that ended in err may be tried again on the
-// same session once that is live.
+// transient reports whether a read that ended in err may succeed if it is tried again on the
+// same session, once the session is live.
 func transient(err error) bool {
 	return errors.Is(err, zk.ErrConnectionLoss) || errors.Is(err, zk.ErrSessionExpired) ||
 		errors.Is(err, zk.ErrOperationTimeout) || errors.Is(err, zk.ErrInvalidState) ||
 		errors.Is(err, errBehind) || errors.Is(err, errMoved)
 }
 
-// translate turns a ZooKeeper error into one of the domain's.
+// translate returns the error of package discovery for a ZooKeeper error.
 func translate(err error) error {
 	switch {
 	case err == nil:

@@ -9,12 +9,12 @@ import (
 	"magellan/internal/discovery"
 )
 
-// reaches returns the record if it is known to be of a state that has the
-// transaction in it, else nil.
+// reaches returns the record if it is known to be of a state that has the transaction in it,
+// and nil otherwise.
 //
-// All watch events up to the session's settled transaction have been handled: what
-// is still vouched for is as new as that. The order is what counts here, first the
-// session, then the record.
+// All watch events up to the session's settled transaction have been handled. So a record that
+// is still vouched for after the settled transaction was read is at least as new as that.
+// Therefore reaches first asks the session, and then looks at the record.
 func (e *entry) reaches(zxid int64) *record {
 	rec := e.rec.Load()
 	if rec == nil || rec.zxid >= zxid {
@@ -40,7 +40,7 @@ func (v *view) reaches(zxid int64) bool {
 	return v.dirty.Load() == 0 && v.ended() == 0
 }
 
-// catchUp is session.catchUp for all that carry something of the view, side by side.
+// catchUp is session.catchUp for all sessions that carry watches of the view, side by side.
 func (v *view) catchUp(ctx context.Context, minZxid int64) error {
 	epochs, all := *v.epochs.Load(), syncs{}
 	for _, e := range epochs {
@@ -54,18 +54,18 @@ func (v *view) catchUp(ctx context.Context, minZxid int64) error {
 	return nil
 }
 
-// catchUp syncs s until it has come to minZxid; where that is 0, to what ZooKeeper
-// holds now. It does so for a second at most.
+// catchUp syncs s until s has reached minZxid, for a second at most. If minZxid is 0, s has to
+// reach what ZooKeeper holds now.
 //
-// One sync is not enough. A follower passes it to its leader, and has the answer
-// behind all that the leader has committed. The leader itself answers a client's
-// sync with what it has applied so far, and followers may have acknowledged a write
-// that the leader is about to apply: of 26,816 syncs of a leader on a busy machine,
-// each right after such a write, 127 came too early, and 7 of those that followed.
+// One sync is not enough. A follower passes the sync to its leader, and the answer comes after
+// all that the leader has committed. If a client of the leader itself syncs, the
+// answer covers only what the leader has applied so far, and followers may have acknowledged a
+// write that the leader is about to apply. Of 26,816 syncs of a leader on a busy machine, each
+// right after such a write, 127 came too early, and so did 7 of the syncs that followed them.
 //
-// Where libzookeeper does not tell how far the session is, two syncs have to do.
+// If libzookeeper does not give the session's zxid, catchUp stops after two syncs.
 func (s *session) catchUp(ctx context.Context, minZxid int64) error {
-	const most = 10 // tries, which are a second in all
+	const most = 10 // tries, which take a second in all
 	for try := 0; ; try++ {
 		if err := s.syncWait(ctx); err != nil {
 			return err
@@ -75,7 +75,7 @@ func (s *session) catchUp(ctx context.Context, minZxid int64) error {
 			return nil
 		}
 		if try == most {
-			return fmt.Errorf("%w: ZooKeeper has come to %#x and not to %#x: is that from another ensemble?",
+			return fmt.Errorf("%w: ZooKeeper has reached %#x and not %#x: is that from another ensemble?",
 				discovery.ErrZxidNotReached, at, minZxid)
 		}
 		if try == 0 {
@@ -89,17 +89,17 @@ func (s *session) catchUp(ctx context.Context, minZxid int64) error {
 	}
 }
 
-// syncs are those of one call: many things need no sync each, and the sessions are
-// synced side by side, so that they take as long as the slowest of them and not as
-// long as all of them together.
+// syncs are the syncs of one call. The things that the call needs share one sync for each
+// session, and the sessions sync side by side. So the call waits for the slowest session, and
+// not for one session after the other.
 type syncs map[*session]*catchingUp
 
 type catchingUp struct {
 	done chan struct{}
-	err  error // once done is closed
+	err  error // set once done is closed
 }
 
-// start begins to sync s, unless this call has done so.
+// start begins to sync s, unless that has begun in this call.
 func (y syncs) start(ctx context.Context, s *session, minZxid int64) *catchingUp {
 	if y[s] == nil {
 		one := &catchingUp{done: make(chan struct{})}
@@ -112,16 +112,16 @@ func (y syncs) start(ctx context.Context, s *session, minZxid int64) *catchingUp
 	return y[s]
 }
 
-// wait returns once s has caught up, or the reason why it has not. It starts what
-// has not been started.
+// wait returns nil once s has caught up, or why it has not. It begins to sync s if that has not
+// begun.
 func (y syncs) wait(ctx context.Context, s *session, minZxid int64) error {
 	one := y.start(ctx, s, minZxid)
-	<-one.done // which ctx ends as well
+	<-one.done // it is closed when ctx ends as well
 	return one.err
 }
 
-// reached passes on what was read of a state that has the transaction in it, unless
-// what it has cannot be served.
+// reached returns what was read in a state that has the transaction minZxid in it. If the value
+// is older than that because what ZooKeeper holds cannot be served, reached returns an error.
 func reached[T any](minZxid int64, value T, meta discovery.Meta, err error) (T, discovery.Meta, error) {
 	if meta.Zxid < minZxid && meta.Cache == discovery.Stale && (err == nil || errors.Is(err, discovery.ErrNotFound) || errors.Is(err, discovery.ErrBadData)) {
 		var none T
