@@ -6,29 +6,30 @@ import (
 	"sync"
 )
 
-// absentShare is the part of Config.MaxBytes that may be held on top of it for
-// things that do not exist.
+// absentShare bounds the memory of absent things: their entries may take Config.MaxBytes /
+// absentShare on top of Config.MaxBytes.
 const absentShare = 16
 
-// absentees are the entries of things that do not exist, with their exists
-// watches. They are kept apart from ristretto and few, so that whoever asks for
-// names that do not exist, one after the other, pushes out nothing but those.
+// absentees are the entries of things that do not exist, each with its exists watch. They are
+// kept outside of ristretto, and their number is bounded. So a client that asks for many names
+// that do not exist causes the eviction of other absentees only.
 //
-// Who comes in first goes first, except that one that was asked for since gets
-// another round. A thing that comes into being goes over to ristretto; one that
-// is deleted stays there, where its place is paid for.
+// The absentee that came first is dropped first, except that an absentee that was asked for
+// since then goes back to the end of the queue. If the thing of an absentee is created, its entry
+// is handed over to ristretto. If a thing of ristretto's is deleted, its entry stays in
+// ristretto, which counts its cost already.
 type absentees struct {
 	mu    sync.Mutex
 	max   int
 	in    map[uint64]*entry
 	order queue[absentee]
-	// due are those that are still to be audited in this round.
+	// due are the absentees that are still to be audited in this round.
 	due rota[*entry]
 }
 
 type absentee struct {
 	admission
-	heat uint32 // when it was put in line
+	heat uint32 // that of the entry when it was put in the queue
 }
 
 func (a *absentees) init(maxBytes int64) {
@@ -36,7 +37,7 @@ func (a *absentees) init(maxBytes int64) {
 	a.in = map[uint64]*entry{}
 }
 
-// add takes an entry in. It returns the one that must go for it, if any.
+// add adds an entry. full says that there are too many: the caller must drop out.
 func (a *absentees) add(hash uint64, e *entry) (out admission, full bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -51,7 +52,7 @@ func (a *absentees) add(hash uint64, e *entry) (out admission, full bool) {
 			break
 		}
 		if a.in[next.hash] != next.e {
-			continue // it has left
+			continue // it is no absentee any more
 		}
 		if heat := next.e.heat.Load(); heat != next.heat && spared < 8 {
 			spared++
@@ -64,7 +65,7 @@ func (a *absentees) add(hash uint64, e *entry) (out admission, full bool) {
 	return admission{}, false
 }
 
-// tidy takes those out of the line that have left. a.mu is held.
+// tidy removes from the queue what is no absentee any more. a.mu is held.
 func (a *absentees) tidy() {
 	for _, next := range a.order.drain() {
 		if a.in[next.hash] == next.e {
@@ -73,7 +74,7 @@ func (a *absentees) tidy() {
 	}
 }
 
-// remove takes an entry out, and reports whether it was in.
+// remove removes an entry, and reports whether it was an absentee.
 func (a *absentees) remove(hash uint64, e *entry) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -84,7 +85,7 @@ func (a *absentees) remove(hash uint64, e *entry) bool {
 	return true
 }
 
-// next returns up to n of them, the next ones to be audited.
+// next returns up to n absentees: those that are to be audited next.
 func (a *absentees) next(n int) []*entry {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -97,8 +98,8 @@ func (a *absentees) len() int {
 	return len(a.in)
 }
 
-// settle gives an entry that has been read its place among those that stay for
-// a while: what exists in ristretto, the others among the absentees.
+// settle hands an entry that has been read over to its keeper: ristretto if the thing exists, and
+// the absentees otherwise.
 func (c *Cache) settle(hash uint64, e *entry) {
 	rec := e.rec.Load()
 	if rec == nil || rec.exists() {

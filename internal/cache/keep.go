@@ -8,24 +8,25 @@ import (
 	"magellan/internal/zk"
 )
 
-// entryBytes is what one kept entry costs besides its name and path, in bytes:
-// the entry, its record, its slots in the index and in ristretto's maps and
-// sketches, and libzookeeper's watch. A million things with names of 76 bytes
-// took 663 MiB in all (docs/benchmarks.md), which with [Cache.cost] it is.
+// entryBytes is what one kept entry costs besides its name and path, in bytes: the entry, its
+// record, its slots in the index and in ristretto's maps and sketches, and libzookeeper's watch.
+// A million things with names of 76 bytes took 663 MiB in all (docs/benchmarks.md), and
+// [Cache.cost] comes to the same.
 const entryBytes = 450
 
-// countersPerEntry sizes ristretto's frequency sketch.
+// countersPerEntry is the number of counters in ristretto's frequency sketch for each entry that
+// has room.
 const countersPerEntry = 4
 
-// admission is one entry on its way into ristretto.
+// admission is one entry that ristretto is to be told of.
 type admission struct {
 	hash uint64
 	e    *entry
 }
 
-// evictions remembers when a key of each hash bucket last left the cache, or was
-// answered without being kept. A new read of such a key must not be answered by a
-// session that has not synced since: its server may lag behind what was served.
+// evictions has, for each bucket of hashes, when one of its keys last left the cache or was last
+// read without being kept. A session must have synced since then before it reads such a key
+// again, because its server may lag behind what was served.
 type evictions [4096]atomic.Int64
 
 func (v *evictions) note(hash uint64, at instant)  { v[hash>>52].Store(int64(at)) }
@@ -36,10 +37,10 @@ func (c *Cache) openRistretto() (err error) {
 		NumCounters:        max(1000, countersPerEntry*c.cfg.MaxBytes/entryBytes),
 		MaxCost:            c.cfg.MaxBytes,
 		BufferItems:        64,
-		IgnoreInternalCost: true, // entryBytes has it
+		IgnoreInternalCost: true, // which entryBytes includes
 		OnEvict: func(i *ristretto.Item[*entry]) {
-			// To make room for one, ristretto may evict the same key twice, as its
-			// sample may hold it twice; the second time it has no value any more.
+			// When ristretto makes room for an entry its sample may contain a key
+			// twice. Then it evicts the key twice, the second time without a value.
 			if i.Value == nil {
 				return
 			}
@@ -54,17 +55,17 @@ func (c *Cache) openRistretto() (err error) {
 	return err
 }
 
-// cost is what ristretto counts for an entry, in bytes. The name stands in the
-// entry, and twice more inside libzookeeper as part of the path.
+// cost is what ristretto counts for an entry, in bytes. The name is in memory three times: in the
+// entry, and twice inside libzookeeper as part of the path.
 func (c *Cache) cost(e *entry) int64 { return entryBytes + 3*int64(len(e.name)) }
 
-// admit tells ristretto of an entry: once, after its first read. It does not
-// block, as it runs on a dispatcher goroutine.
+// admit tells ristretto of an entry, once, after the entry's first read. It must not block,
+// because it runs on a dispatcher goroutine.
 func (c *Cache) admit(hash uint64, e *entry) {
 	if c.keep.Set(hash, e, c.cost(e)) {
 		return
 	}
-	// Ristretto's buffer is full and it has forgotten the entry.
+	// Ristretto's buffer is full, so that ristretto has discarded the entry.
 	c.readmit.mu.Lock()
 	c.readmit.waiting.push(admission{hash, e})
 	c.readmit.mu.Unlock()
@@ -74,7 +75,8 @@ func (c *Cache) admit(hash uint64, e *entry) {
 	}
 }
 
-// readmitLoop offers again what ristretto had no place for, at its pace.
+// readmitLoop tells ristretto again of entries for which its buffer had no room, and waits each
+// time that the buffer is full.
 func (c *Cache) readmitLoop() {
 	for {
 		select {
@@ -96,9 +98,9 @@ func (c *Cache) readmitLoop() {
 	}
 }
 
-// drop takes an entry out that ristretto does not keep, and its watch off the
-// server. Until the watch is gone the key stays in leaving. It runs on
-// ristretto's goroutine.
+// drop takes an entry out of the cache, unless somebody watches it, and begins to remove its
+// watch from the server. Until the watch is gone the key stays in leaving. For what ristretto
+// evicts or rejects, drop runs on ristretto's goroutine.
 func (c *Cache) drop(hash uint64, e *entry) {
 	k := c.kindOf(e)
 	path := k.path(e.name)
@@ -113,7 +115,7 @@ func (c *Cache) drop(hash uint64, e *entry) {
 	sh.remove(hash)
 	sh.leaving[hash] = leaving
 	c.evicted.note(hash, c.now())
-	// A read under way would set the watch again, so the removal follows it.
+	// A read that is under way will set the watch again, so the watch is removed after it.
 	r := &removal{c: c, s: e.rec.Load().epoch.session, hash: hash, path: path, gone: leaving}
 	if l != nil {
 		l.removal = r
@@ -126,7 +128,8 @@ func (c *Cache) drop(hash uint64, e *entry) {
 	}
 }
 
-// removal takes the watch of an evicted entry off the server.
+// removal removes the watch of an entry that has left the cache from the server. It is a request
+// of the entry's session.
 type removal struct {
 	c     *Cache
 	s     *session
@@ -139,7 +142,7 @@ type removal struct {
 func (r *removal) issue() {
 	r.s.client.RemoveWatchAsync(r.path, zk.WatchData, func(err error) {
 		switch {
-		case !transient(err): // removed, or it had fired already
+		case !transient(err): // the watch was removed, or had fired already
 			r.c.sessions.unreserve(r.s, r.path)
 			r.done()
 		case r.tries < maxTries:
@@ -152,8 +155,8 @@ func (r *removal) issue() {
 	})
 }
 
-// fail gives up: the watch stays until its session ends, and does no harm but
-// to the budget, so it stays counted there.
+// fail leaves the watch on the server until its ZooKeeper session ends. The watch does no harm,
+// but it takes its bytes in SetWatches, so that these stay reserved.
 func (r *removal) fail(error) {
 	r.s.orphan(r.path)
 	r.done()

@@ -10,27 +10,28 @@ import (
 )
 
 const (
-	// lookAgainAfter is how long observers of a thing that no ZooKeeper watch tells of
-	// wait until they are told to look again; up to half of it is added at random.
+	// lookAgainAfter is how long it takes until the observers of a thing are notified if no
+	// watch will announce the thing's next change. Up to half of that is added at random.
 	lookAgainAfter = time.Second
-	// pinnedShare is the part of Config.MaxBytes that may be held on top of it
-	// for entries that are watched and that ristretto does not keep.
+	// pinnedShare bounds the memory of pinned entries: they may take Config.MaxBytes /
+	// pinnedShare on top of Config.MaxBytes.
 	pinnedShare = 4
 )
 
-// notifier tells those who watch an answer that what it is made of has changed.
+// notifier notifies observers of changes of what an answer is made of.
 //
-// An entry that is watched stays, and with it its watch in ZooKeeper, even if ristretto
-// evicts it: nothing would tell of its changes otherwise. It is pinned then, until nobody
-// watches it. Beyond a bound on pinned entries, if a thing cannot be kept at all, or if its
-// read has failed, its observers are told to look again after a while.
+// If ristretto evicts an entry that somebody watches, the entry is pinned: the entry and its
+// watch in ZooKeeper stay until nobody watches the entry any more, because otherwise no event
+// would announce its changes. In three cases no event does so: too many entries are pinned, the
+// thing cannot be kept at all, or its read has failed. Then the notifier has the observers read
+// again after a while.
 type notifier struct {
 	c      *Cache
 	feed   *discovery.Feed
 	mu     sync.Mutex
 	pinned map[uint64]*entry
-	max    int // of pinned
-	again  map[discovery.Topic]bool
+	max    int                      // how many entries may be pinned
+	again  map[discovery.Topic]bool // topics of which lookAgain will notify the observers
 }
 
 func (n *notifier) init(c *Cache) {
@@ -45,8 +46,8 @@ func (c *Cache) Watch(t discovery.Topic, o discovery.Observer) *discovery.Watch 
 	return c.notify.feed.Watch(t, o)
 }
 
-// installed is called after was, nil for none, has been replaced by is in the
-// entry. That a record is vouched for again is no change.
+// installed is called after the record was of an entry, which is nil for none, has been replaced
+// by is. If the two records differ only in whether they are vouched for, nothing is published.
 func (n *notifier) installed(e *entry, was, is *record) {
 	k := n.c.kindOf(e)
 	if was == nil || was.exists() != is.exists() || !k.same(was.value, is.value) {
@@ -54,16 +55,16 @@ func (n *notifier) installed(e *entry, was, is *record) {
 	}
 }
 
-// expect notes that a change has been learnt of, and is being read.
+// expect notes that an event has announced a change, and that the new value is being read.
 func (n *notifier) expect(t discovery.Topic) {
 	if n.feed.Watches() > 0 {
 		n.feed.Expect(t, time.Now())
 	}
 }
 
-// keep reports whether an entry that ristretto does not keep is to stay for
-// those who watch it, and pins it. The entry's shard is locked: who begins to
-// watch later finds that the entry has gone, or is told by left.
+// keep pins an entry that ristretto does not keep, if somebody watches it and there is room. It
+// reports whether it has pinned the entry. The entry's shard is locked. An observer that begins
+// to watch later reads the entry anew if it is gone by then, or is notified by left.
 func (n *notifier) keep(hash uint64, e *entry) bool {
 	if !n.feed.Watched(n.c.kindOf(e).topic(e.name)) {
 		return false
@@ -77,9 +78,9 @@ func (n *notifier) keep(hash uint64, e *entry) bool {
 	return true
 }
 
-// left is called after an entry has left the index. Who began to watch it since
-// keep was asked looks again, and has it read again. Those it was not kept for,
-// for want of room, come later: they would push it out again at once.
+// left is called after an entry has left the index. It notifies the observers that have begun to
+// watch since keep was called, so that they read the entry again. If there was no room to pin the
+// entry it does so later, because ristretto might evict the entry again at once.
 func (n *notifier) left(t discovery.Topic) {
 	n.mu.Lock()
 	full := len(n.pinned) >= n.max
@@ -91,11 +92,12 @@ func (n *notifier) left(t discovery.Topic) {
 	}
 }
 
-// idle gives a pinned entry that nobody watches any more its place anew.
+// idle is called when nobody watches a topic any more. If the topic's entry is pinned, idle hands
+// it over to ristretto, or to the absentees.
 func (n *notifier) idle(t discovery.Topic) {
 	at := slices.IndexFunc(n.c.kinds, func(k *kind) bool { return k.name == t.Kind })
 	if at < 0 {
-		return // of a view, or of what a domain makes of several
+		return // the topic is not of an entry: a view, or a domain, publishes it
 	}
 	k := n.c.kinds[at]
 	hash := k.hash(t.Name)
@@ -114,7 +116,7 @@ func (n *notifier) idle(t discovery.Topic) {
 	}
 }
 
-// lookAgain tells those who watch a topic, in a while, that it may have changed.
+// lookAgain notifies the observers of a topic after a while, because it may have changed.
 func (n *notifier) lookAgain(topic discovery.Topic) {
 	if !n.feed.Watched(topic) {
 		return
