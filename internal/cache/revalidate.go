@@ -7,30 +7,28 @@ import (
 	"time"
 )
 
-// Revalidation reads again the entries that no watch holds true any more: all of a
-// session after that was lost, those whose read was cut short after a mere
-// reconnect, and those that changed in such numbers that not all of their reads
-// could be queued.
+// Revalidation reads again the entries for which no watch vouches any more. These are all
+// entries of a session after the session was lost; after a mere reconnect, those whose read was
+// cut short; and changed entries, if so many have changed that not all of their reads could be
+// queued.
 //
-// There may be a million of them, so nothing is queued for each. What is to be read
-// again says so by itself: its record is not vouched for. A session's round takes
-// such entries in a fixed order, those that are watched first, then the most used,
-// and of them it knows only the next piece. When that runs low a search of the index
-// brings the next piece for all sessions at once: what comes after the entry that was
-// taken last. That the order is total is what ends a round, whether or not the reads
-// succeed.
+// There may be a million of them, so no read is queued for each. An entry is to be read again if
+// its record is not vouched for. A session's round takes such entries in a fixed order: watched
+// ones first, then the most used. The round has only the next piece of them. When the piece runs
+// low, a search walks the index and finds the next piece for all sessions at once: the entries
+// that come after the entry that was taken last. A round ends, whether or not the reads succeed,
+// because the order is total and the round never goes back in it.
 
 const (
-	// spread is the longest that a replica waits before it revalidates what nobody
-	// asks for, at random, so that replicas do not come in step after an outage.
+	// spread bounds the random time that a replica waits before a round, so that after an
+	// outage not all replicas begin to revalidate at the same moment.
 	spread = 500 * time.Millisecond
-	// piece is how many entries of a session are known at once as the next to be
-	// revalidated. They take 24 bytes each.
+	// piece is how many entries a search finds for a session at once. Each takes 24 bytes.
 	piece = 1024
 )
 
-// stale is an entry that is to be read again, with what its place in the order
-// depends on. It is a request of its session.
+// stale is an entry that is to be read again, and what decides on its place in the order. It is a
+// request of the entry's session.
 type stale struct {
 	hash uint64
 	e    *entry
@@ -43,8 +41,8 @@ func (a *stale) compare(b *stale) int {
 	return cmp.Or(cmp.Compare(b.lane, a.lane), cmp.Compare(b.heat, a.heat), cmp.Compare(a.hash, b.hash))
 }
 
-// issue reads the entry again, unless that has become needless: then its place in
-// flight is free for what pump takes next.
+// issue reads the entry again. If that is not needed any more, it gives the place in flight
+// back, and pump goes on with the next request.
 func (one *stale) issue() {
 	s := one.e.rec.Load().epoch.session
 	l := s.c.begin(one)
@@ -56,12 +54,11 @@ func (one *stale) issue() {
 	l.issue()
 }
 
-// fail has nothing to do: nothing was begun, and the session's next round finds
-// the entry again.
+// fail does nothing, because no read was begun. The session's next round finds the entry again.
 func (one *stale) fail(error) {}
 
-// begin makes the read of an entry that has got a place in flight. It returns nil
-// if the entry has left, has been read, or is being read.
+// begin makes the load of an entry that has got a place in flight. It returns nil if the entry has
+// left the cache, has been read, or is being read.
 func (c *Cache) begin(one *stale) *load {
 	sh := c.index.shard(one.hash)
 	sh.mu.Lock()
@@ -76,24 +73,25 @@ func (c *Cache) begin(one *stale) *load {
 	return l
 }
 
-// round is one pass over what a session has to revalidate. Under the session's mu.
+// round is one pass over the entries that a session has to revalidate. It is under the session's
+// mu.
 type round struct {
-	// number tells rounds apart.
+	// number is another one for each round.
 	number int
-	// next are the entries to be read next, in order. last is the place in the order
-	// of the one that was taken last, if begun says that one was.
+	// next are the entries to be read next, in order. last is the place in the order of the
+	// entry that was taken last. begun says that one was taken.
 	next  []stale
 	last  stale
 	begun bool
-	// more: what comes after next has to be searched for.
+	// more: there may be entries that come after next, which a search has to find.
 	more bool
-	// due: a round begins when the session's roundTimer fires. again: one has to
-	// follow this one. lost: it is because the session was away.
+	// due: the session's roundTimer will begin a round. again: another round has to follow
+	// this one. lost: the round is needed because the session was away.
 	due, again, lost bool
 }
 
-// revalidate has a round begin soon; restart says that one that is under way is
-// not to be completed first. s.mu is held.
+// revalidate begins a round soon. If a round is under way, that round is completed first, unless
+// restart is set. s.mu is held.
 func (s *session) revalidate(restart bool) {
 	r := &s.round
 	if !restart && (r.more || len(r.next) > 0) {
@@ -106,7 +104,7 @@ func (s *session) revalidate(restart bool) {
 	}
 }
 
-// beginRound begins a round. It is what roundTimer calls.
+// beginRound begins a round. roundTimer calls it.
 func (s *session) beginRound() {
 	s.mu.Lock()
 	s.round = round{number: s.round.number + 1, more: true, lost: s.round.lost}
@@ -114,13 +112,13 @@ func (s *session) beginRound() {
 	s.c.search()
 }
 
-// stopRound forgets what a round has found, as the session is away. s.mu is held.
+// stopRound ends the round, because the session is away. s.mu is held.
 func (s *session) stopRound() {
 	s.round = round{number: s.round.number + 1, due: s.round.due, lost: s.round.lost}
 }
 
-// takeStale takes the next entry of the round if it is of that lane, else it
-// returns nil. s.mu is held.
+// takeStale takes the next entry of the round if it is of that lane, and returns nil otherwise.
+// s.mu is held.
 func (s *session) takeStale(of lane) *stale {
 	r := &s.round
 	if len(r.next) == 0 || r.next[0].lane != of {
@@ -128,7 +126,7 @@ func (s *session) takeStale(of lane) *stale {
 	}
 	one := &r.next[0]
 	r.last, r.begun = *one, true
-	r.last.e = nil // it may be evicted, and the round must not keep it
+	r.last.e = nil // because the round must not keep it in memory after it was evicted
 	if r.next = r.next[1:]; len(r.next) == 0 {
 		r.next = nil
 	}
@@ -139,11 +137,10 @@ func (s *session) takeStale(of lane) *stale {
 	return one
 }
 
-// hungry reports whether the next piece is needed soon.
+// hungry reports whether the round needs its next piece soon.
 func (r *round) hungry() bool { return r.more && len(r.next) < piece/4 }
 
-// endRound begins another round if this one is over and something was left to it.
-// s.mu is held.
+// endRound begins another round if this one is over and another was asked for. s.mu is held.
 func (s *session) endRound() {
 	if r := &s.round; r.again && !r.more && len(r.next) == 0 {
 		r.again = false
@@ -211,19 +208,21 @@ func (c *Cache) searchStale() {
 // search finds the next piece of one session's round.
 type search struct {
 	round int
-	// after is what was taken last, if begun says that anything was.
+	// after is the place of the entry that the round has taken last. begun says that it has
+	// taken one.
 	after stale
 	begun bool
-	// found are the best so far, up to twice as many as there is a use for; once
-	// there were so many they have been cut to the best, and what comes after the
-	// last of those is not needed. count is how many there are in all.
+	// found are the first entries in the order that were found so far. Once there are twice
+	// as many as a piece, sort cuts them to a piece and sets cut. From then on an entry that
+	// comes after the last of the piece is not needed. count is the number of all entries
+	// that the search has come across.
 	found []stale
 	cut   bool
 	count int
 }
 
-// beginSearch returns nil if the session has no use for a piece. hungry says that it
-// will soon have nothing to do without.
+// beginSearch returns nil if the session has no use for a piece. hungry says that the round needs
+// one soon.
 func (s *session) beginSearch() (p *search, hungry bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -234,8 +233,8 @@ func (s *session) beginSearch() (p *search, hungry bool) {
 	return &search{round: r.number, after: r.last, begun: r.begun}, r.hungry()
 }
 
-// seesWatched reports whether watched entries may be left. Once those that nobody
-// watches are read, whatever is still left goes with them.
+// seesWatched reports whether the search tells watched entries from others. Once the round has
+// taken an entry that nobody watches, it takes all that are left as such.
 func (p *search) seesWatched() bool { return !p.begun || p.after.lane == watched }
 
 func (p *search) add(one *stale) {
@@ -252,7 +251,7 @@ func (p *search) add(one *stale) {
 	}
 }
 
-// sort brings what was found in order, and cuts it to a piece.
+// sort sorts what was found and cuts it to a piece.
 func (p *search) sort() {
 	slices.SortFunc(p.found, func(a, b stale) int { return a.compare(&b) })
 	if len(p.found) > piece {
@@ -261,14 +260,15 @@ func (p *search) sort() {
 	}
 }
 
-// endSearch gives the round what was found, less what has been taken meanwhile.
+// endSearch gives the round what was found, except for entries up to the one that was taken last
+// meanwhile.
 func (s *session) endSearch(p *search) {
 	p.sort()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &s.round
 	if r.number != p.round {
-		return // the session was away, or the round begins anew
+		return // the session was away, or another round has begun
 	}
 	if r.lost && p.count > 0 {
 		s.c.log.Info("revalidating entries whose watch was lost", "session", s.number, "entries", p.count)
@@ -278,7 +278,7 @@ func (s *session) endSearch(p *search) {
 	for len(next) > 0 && r.begun && next[0].compare(&r.last) <= 0 {
 		next = next[1:]
 	}
-	// A copy keeps what is not needed from living as long as what is.
+	// Without a copy, the array would keep the entries in memory that are not needed.
 	r.next, r.more = slices.Clone(next), p.cut
 	s.endRound()
 }
