@@ -10,45 +10,47 @@ import (
 	"magellan/internal/zk"
 )
 
-// Faults. A child of a directory that may not be read, or does not parse, exists: what it
-// says is not known, which is not the same as nothing. Its last good value goes on being
-// served, STALE, as old as it is. If there never was one, all answers that would need it are
-// refused, and no others: an answer may need one child, while a list of all children needs
-// each of them.
+// Faults. If a child of a directory may not be read, or does not parse, the child still exists:
+// its value is not known, which is not the same as no value. The cache goes on serving its last
+// good value, as STALE and with its age. If there never was one, answers that need the child are
+// refused. Other answers are not: an answer may need one child only, while a list of all children
+// needs each of them.
 //
-// An operator can accept that a znode cannot be read: then answers are given as if
-// it held nothing. That is for the bytes that it holds then. Once other ones have
-// been written that cannot be read either, it counts again.
+// An operator can accept that a znode cannot be read. Then answers are given as if the znode held
+// nothing, as long as it holds the same bytes. If other bytes are written that cannot be read
+// either, the znode has a fault again that is not accepted.
 
-// fault says why what a znode holds cannot be served. The zero value is none.
+// fault says why what a znode holds cannot be served. The zero value is no fault.
 type fault struct {
 	err error
-	// since is the last instant at which the last good value was what the znode held;
-	// where there is none, at which the set was known without the znode. 0 is never.
+	// since is the last instant at which the last good value was what the znode held. If
+	// there is no good value, it is the last instant at which all of the set was known and
+	// this znode was no part of it. 0 means that there is no such instant.
 	since instant
-	// accepted: an operator goes on without it.
+	// accepted: an operator has accepted that the znode cannot be read.
 	accepted bool
-	// unwatched: no event tells when it can be read.
+	// unwatched: no event will announce that the znode can be read again.
 	unwatched bool
 }
 
-// passes reports whether an error is the session's and not the znode's.
+// passes reports whether an error is due to the session and not to the znode, so that a later
+// read may succeed.
 func passes(err error) bool {
 	return err != nil && (transient(err) || errors.Is(err, zk.ErrClosed) || errors.Is(err, zk.ErrAuthFailed))
 }
 
-// tells reports whether an answer to a read says anything of the znode itself.
+// tells reports whether a read that ended in err has found out about the znode itself.
 func tells(err error) bool {
 	return err == nil || errors.Is(err, zk.ErrNoNode) || errors.Is(err, zk.ErrNoAuth)
 }
 
-// spoil notes that a child holds bytes that cannot be served, which zxid wrote; 0 is
-// unknown. v.mu is held.
+// spoil notes that a child holds bytes that cannot be served. zxid is the transaction that wrote
+// them, 0 if that is unknown. v.mu is held.
 func (s *set) spoil(name string, n *node, err error, zxid int64) {
 	f := fault{err: err, since: n.fault.since, accepted: n.fault.accepted && zxid == n.read}
 	if f.since == 0 && !f.accepted && (n.value != nil || s.whole) {
 		if f.since = n.trueUntil(); f.since == 0 {
-			f.since = s.v.outdated // no event has told of it
+			f.since = s.v.outdated // no event has announced the change
 		}
 	}
 	n.fault, n.read, n.unread = f, zxid, false
@@ -60,21 +62,21 @@ func (s *set) explained(name string, n *node) error {
 	path := s.path(name)
 	switch {
 	case n.fault.accepted:
-		return fmt.Errorf("%s: %w; answers go on without it, as was accepted", path, n.fault.err)
+		return fmt.Errorf("%s: %w; this was accepted, so answers are given without it", path, n.fault.err)
 	case n.value == nil:
-		return fmt.Errorf("%s exists and has never been read: %w; mend it, or POST /admin/accept%s to go on without it", path, n.fault.err, path)
+		return fmt.Errorf("%s exists and has never been read: %w; repair it, or POST /admin/accept%s to answer without it", path, n.fault.err, path)
 	default:
-		return fmt.Errorf("%s: %w; its last good value is served: mend it, or POST /admin/accept%s to go on without it", path, n.fault.err, path)
+		return fmt.Errorf("%s: %w; its last good value is served: repair it, or POST /admin/accept%s to answer without it", path, n.fault.err, path)
 	}
 }
 
 // unlistable says why it is not known which children there are.
 func (s *set) unlistable() error {
-	return fmt.Errorf("what is in %s is not known: %w; mend it", s.dir, s.fault.err)
+	return fmt.Errorf("what is in %s is not known: %w; repair it", s.dir, s.fault.err)
 }
 
-// acceptFault lets answers be given without a child that cannot be read, or with
-// nothing in place of its last good value. v.mu is held.
+// acceptFault accepts that a child cannot be read. From then on answers are given without the
+// child, even if it has a last good value. v.mu is held.
 func (s *set) acceptFault(name string, n *node) {
 	f := fault{err: n.fault.err, unwatched: n.fault.unwatched, accepted: true}
 	n.accept(nil, nil, 0)
@@ -82,7 +84,7 @@ func (s *set) acceptFault(name string, n *node) {
 	s.v.c.problems.update(s.path(name), s.explained(name, n), n.read, 0)
 }
 
-// settle notes once everything has been known at the same time. v.mu is held.
+// settle sets whole once all of the set is known at the same time. v.mu is held.
 func (s *set) settle() {
 	if s.whole || !s.listed {
 		return
@@ -95,8 +97,8 @@ func (s *set) settle() {
 	s.whole = true
 }
 
-// doubts are what is not known of the set: its faults, and what the shrink guard
-// holds back. v.mu is held.
+// doubts returns the doubts about the set: its faults, and what the shrink guard serves in place of
+// what ZooKeeper holds. v.mu is held.
 func (s *set) doubts() discovery.Doubts {
 	var all []discovery.Doubt
 	add := func(name string, n *node, since instant, reason error) {
@@ -124,8 +126,8 @@ func (s *set) doubts() discovery.Doubts {
 	return discovery.NewDoubts(all)
 }
 
-// faults counts what has never been read, the list of children included, and what is
-// served as it was.
+// faults returns how many children have never been read, with one more if the children have never
+// been listed, and of how many children the last good value is served.
 func (s *set) faults() (unread, stale int) {
 	s.v.mu.Lock()
 	defer s.v.mu.Unlock()
@@ -144,8 +146,9 @@ func (s *set) faults() (unread, stale int) {
 	return unread, stale
 }
 
-// neverRead are the paths of what keeps the set from being known: its own where it
-// cannot be listed, or is no more than being read. v.mu is held.
+// neverRead returns the paths of the znodes because of which the set was never known as a whole. The
+// directory's own path is among them if its children cannot be listed, or if some of the set is
+// still being read and there is no other reason. v.mu is held.
 func (s *set) neverRead() (paths []string) {
 	if s.whole {
 		return nil
@@ -159,12 +162,12 @@ func (s *set) neverRead() (paths []string) {
 		}
 	}
 	if len(paths) == 0 {
-		paths = append(paths, s.dir) // what there is of it is being read
+		paths = append(paths, s.dir) // some of the set is still being read
 	}
 	return paths
 }
 
-// timeOf is the time of an instant; the zero time for 0.
+// timeOf returns the time of an instant, and the zero time for 0.
 func (c *Cache) timeOf(at instant) time.Time {
 	if at == 0 {
 		return time.Time{}

@@ -6,45 +6,47 @@ import (
 )
 
 const (
-	// lossWindow is how long a member that has gone counts as lost just now: a
-	// set is emptied one znode after the other, and each of them is a small loss.
+	// lossWindow is how long a child that has gone counts towards a loss, because a
+	// directory may be emptied one znode after the other, each of which is a small loss.
 	lossWindow = time.Minute
-	// minMembers and minEntries are the sizes below which losing more than half
-	// is an ordinary change.
+	// minMembers and minEntries are the sizes below which the guard takes every loss for an
+	// ordinary change.
 	minMembers = 2
 	minEntries = 10
 )
 
-// DefaultShrinkGuard is what is usual for [Config].ShrinkGuard.
+// DefaultShrinkGuard is the usual value of [Config].ShrinkGuard, in percent.
 const DefaultShrinkGuard = 50
 
-// The shrink guard. If a directory loses more than a part of its children within lossWindow,
-// or a child more than that part of its entries at once, the guard takes that for an
-// accident: what was lost goes on being served until it is back, or an operator accepts the
-// loss. A directory is back when every child is, because whoever restores one child after the
-// other is not done halfway. A child comes back in one write, and is back once no more than
-// that part of its entries is missing. What remains is followed as ever.
+// The shrink guard. Config.ShrinkGuard is a part, in percent. If a directory loses more than this
+// part of its children within lossWindow, or a child loses more than this part of its entries at
+// once, the guard takes the loss for an accident. The cache goes on serving what was lost until it
+// is back, or until an operator accepts the loss. The children of a directory are back when every
+// child is, because somebody who restores one child after the other is not done halfway. The entries
+// of a child come back in one write. They are back once no more than this part of them is missing.
+// The cache follows all other changes as usual.
 //
-// The guard always compares with what was accepted last. What it holds is not what ZooKeeper
-// holds, so it is STALE, its age grows, and past the bound on the age of answers there is no
-// answer: what was lost may have been meant to go, and clients go on with what they were given
-// last rather than with something that nobody can vouch for. Answers that are made of nothing
-// that is held are as good as ever.
+// The guard always compares with what was accepted last. What the guard serves is not what ZooKeeper
+// holds, so it is STALE and its age grows. Once it is older than the bound on the age of answers,
+// there is no answer: the loss may have been intended, and clients should rather keep the last answer
+// that they got than use one for which nothing vouches. Answers that are made of nothing that the
+// guard serves are not affected.
 
-// loss is a member that has gone.
+// loss is a child that has gone.
 type loss struct {
 	node *node
-	// at is the last instant at which the set was known to have it, noticed the
-	// one at which it was known to have gone.
+	// at is the last instant at which the child was known to be there. noticed is the
+	// instant at which the cache noticed that it has gone.
 	at, noticed instant
-	// alone: a child with so many entries that its end is a loss of its own.
+	// alone: the child had so many entries that it is guarded even if no other child has
+	// gone.
 	alone bool
 	// why says what was lost.
 	why error
 }
 
-// lose takes a member out that is no longer there, and remembers it for a while.
-// v.mu is held, and dirty set.
+// lose removes a child that does not exist any more from the set's nodes, and adds it to lost. v.mu
+// is held, and dirty is set.
 func (s *set) lose(name string) {
 	n := s.nodes[name]
 	s.forget(name)
@@ -56,7 +58,7 @@ func (s *set) lose(name string) {
 		l.at = earlier(l.at, s.lag.since)
 	}
 	path := s.path(name)
-	l.why = fmt.Errorf("%s is gone, like too many others; its last value is served: restore them, or POST /admin/accept%s", path, s.dir)
+	l.why = fmt.Errorf("%s is gone, and so are too many others; its last value is served: restore them, or POST /admin/accept%s", path, s.dir)
 	if entries := s.entries(n.value); entries >= minEntries {
 		l.alone = true
 		l.why = fmt.Errorf("%s has been deleted with %d entries in it; its last content is served: restore it, or POST /admin/accept%s",
@@ -66,9 +68,9 @@ func (s *set) lose(name string) {
 	s.lost[name] = l
 }
 
-// regain puts a member that is listed again back in its place: with what is
-// served of it, if that is so, so that what it holds now is compared with that.
-// v.mu is held.
+// regain returns the node of a child that is listed, and was not before. If the guard serves the
+// child, the node has the value that is served, so that the value that is read next is compared with
+// it. v.mu is held.
 func (s *set) regain(name string) *node {
 	l, was := s.lost[name]
 	delete(s.lost, name)
@@ -82,7 +84,7 @@ func (s *set) regain(name string) *node {
 	return &node{unread: true}
 }
 
-// judge decides, after the members have changed, whether too many have gone.
+// judge decides whether too many children have gone. It is called after the children have changed.
 // v.mu is held.
 func (s *set) judge() {
 	c := s.v.c
@@ -105,7 +107,7 @@ func (s *set) judge() {
 			s.guardedSince = l.at
 		}
 	}
-	err := fmt.Errorf("%d of %d members are gone since too many went at once; they go on being served: restore all of them, or POST /admin/accept%s", len(s.lost), total, s.dir)
+	err := fmt.Errorf("%d of %d members are gone; too many of them went at once, so all of these go on being served: restore all of them, or POST /admin/accept%s", len(s.lost), total, s.dir)
 	if fresh {
 		c.guardTripped(s.dir, err, s.pzxid, s.accepted)
 	} else {
@@ -113,21 +115,21 @@ func (s *set) judge() {
 	}
 }
 
-// lacksTooMany reports whether too many of the set's members have gone: any at all while
-// the guard holds some. v.mu is held.
+// lacksTooMany reports whether too many of total children have gone. While the guard serves
+// children, one that has gone is too many. v.mu is held.
 func (s *set) lacksTooMany(total int) bool {
 	if s.guardedSince == 0 {
 		return total >= minMembers && s.v.c.cfg.ShrinkGuard > 0 && len(s.lost)*100 > s.v.c.cfg.ShrinkGuard*total
 	}
 	for _, l := range s.lost {
-		if !l.alone { // one that is alone is held by itself
+		if !l.alone { // a child that is alone is guarded by itself
 			return true
 		}
 	}
 	return false
 }
 
-// release lets the set be what ZooKeeper says it is. v.mu is held.
+// release ends the guarding of the set: answers follow the list of children again. v.mu is held.
 func (s *set) release() {
 	s.accepted = s.pzxid
 	if s.guardedSince != 0 {
@@ -136,7 +138,7 @@ func (s *set) release() {
 	}
 }
 
-// shrinks reports whether a member's new value has lost too much of the old one.
+// shrinks reports whether a child's new value has lost too many entries of the old one.
 func (s *set) shrinks(was, is any) bool {
 	if was == nil || s.v.c.cfg.ShrinkGuard == 0 {
 		return false
@@ -145,8 +147,8 @@ func (s *set) shrinks(was, is any) bool {
 	return old >= minEntries && (old-now)*100 > s.v.c.cfg.ShrinkGuard*old
 }
 
-// holdBack keeps what a member has served, which was true last at the given instant, and
-// its new value for who accepts it. v.mu is held.
+// holdBack keeps serving the value of a child, which was last true at the given instant. It keeps the
+// new value as well, for an operator to accept. v.mu is held.
 func (s *set) holdBack(name string, n *node, value any, data []byte, zxid int64, at instant) {
 	tripped := n.pending == nil
 	if n.guardedSince == 0 {
@@ -163,7 +165,7 @@ func (s *set) holdBack(name string, n *node, value any, data []byte, zxid int64,
 	}
 }
 
-// served yields what is served in place of members that have gone.
+// served yields the children that have gone and that the guard serves.
 func (s *set) served(yield func(name string, n *node) bool) {
 	for name, l := range s.lost {
 		if (s.guardedSince != 0 || l.alone) && !yield(name, l.node) {
@@ -172,10 +174,10 @@ func (s *set) served(yield func(name string, n *node) bool) {
 	}
 }
 
-// Accept lets answers follow what ZooKeeper holds at path although that looks like an
-// accident. Path is a directory that has lost children, a child that has lost entries, or
-// a child that cannot be read, which then counts as nothing until other bytes are written
-// there. Accept reports whether there was anything to accept.
+// Accept makes answers follow what ZooKeeper holds at path, although the cache has taken that for an
+// accident. path is that of a directory that has lost children, of a child that has lost entries, or
+// of a child that cannot be read. The last counts as nothing from then on, until other bytes are
+// written there. Accept reports whether there was anything to accept.
 func (c *Cache) Accept(path string) (accepted bool) {
 	s, child := c.views.setAt(path)
 	if s == nil {
@@ -197,7 +199,7 @@ func (c *Cache) Accept(path string) (accepted bool) {
 			s.judge()
 			accepted = true
 		case n != nil && n.fault.err != nil && !n.fault.accepted:
-			s.acceptFault(child, n) // its problem stays
+			s.acceptFault(child, n) // the child still has a problem
 			accepted = true
 			return
 		case n != nil && n.pending != nil:
@@ -214,13 +216,13 @@ func (c *Cache) Accept(path string) (accepted bool) {
 	return accepted
 }
 
-// guardTripped makes a problem of a loss and counts it.
+// guardTripped reports a loss as a problem, and counts it.
 func (c *Cache) guardTripped(path string, err error, zxid, served int64) {
 	c.metrics.guardTrips.Inc()
 	c.problems.report(path, err, zxid, served)
 }
 
-// guarded is the number of directories and children of which the guard serves what ZooKeeper no
+// guarded returns the number of directories and children of which the guard serves what ZooKeeper no
 // longer holds.
 func (c *Cache) guarded() (n int) {
 	for _, v := range c.views.all {

@@ -16,23 +16,23 @@ type Problem struct {
 	Path string
 	// Error says what is wrong with it.
 	Error string
-	// Since is when this process first saw it so.
+	// Since is when this process first found the problem.
 	Since time.Time
 	// Zxid is the transaction that wrote the unreadable bytes.
 	Zxid int64
-	// ServedZxid is the transaction of the last good value, which goes on being
-	// served; 0 where there is none.
+	// ServedZxid is the transaction of the last good value, which goes on being served. It
+	// is 0 if there is none.
 	ServedZxid int64
 }
 
-// maxKeyedProblems is how many problems of one keyed kind are kept. Somebody who asks for
-// things that may not be read, one after the other, must not fill the memory: the cache
-// keeps no entry for such a thing, so nothing would ever end its problem.
+// maxKeyedProblems is how many problems of one keyed kind are kept. Without a bound, a client that
+// asks for many things that may not be read would fill the memory: the cache keeps no entry for such
+// a thing, so nothing would ever resolve its problem.
 const maxKeyedProblems = 1000
 
-// problems is the set of znodes that are not as they should be. Each problem is logged when
-// it appears or changes, and when it is gone. All problems of directories are kept. Of each
-// keyed kind the newest maxKeyedProblems are, and how many had to go for them is counted.
+// problems is the set of all problems. Each one is logged when it appears or changes, and when it is
+// resolved. All problems of directories are kept. Of each keyed kind the newest maxKeyedProblems are
+// kept, and the number of older ones that were dropped is counted.
 type problems struct {
 	c   *Cache
 	log *slog.Logger
@@ -42,17 +42,17 @@ type problems struct {
 	keyed  map[*kind]*keyedProblems
 }
 
-// keyedProblems are those of one keyed kind.
+// keyedProblems are the problems of one keyed kind.
 type keyedProblems struct {
 	newest list.List // of *problem, the oldest first
-	// dropped is how many had to go, the first of them at droppedAt.
+	// dropped is how many were dropped for newer ones, the first of them at droppedAt.
 	dropped   int
 	droppedAt time.Time
 }
 
 type problem struct {
 	Problem
-	// of is nil for a problem of a directory. place is where it stands in of.newest.
+	// of is nil for a problem of a directory. place is the problem's element in of.newest.
 	of    *keyedProblems
 	place *list.Element
 }
@@ -61,7 +61,7 @@ func newProblems(c *Cache) *problems {
 	return &problems{c: c, log: c.log, byPath: map[string]*problem{}, keyed: map[*kind]*keyedProblems{}}
 }
 
-// put keeps a problem, with the time at which it was first seen. p.mu is held.
+// put adds a problem, or replaces an earlier one of the same path, whose Since stays. p.mu is held.
 func (p *problems) put(is Problem) {
 	if known := p.byPath[is.Path]; known != nil {
 		is.Since = known.Since
@@ -89,7 +89,7 @@ func (p *problems) put(is Problem) {
 	}
 }
 
-// remove forgets a problem. p.mu is held.
+// remove removes a problem. p.mu is held.
 func (p *problems) remove(one *problem) {
 	delete(p.byPath, one.Path)
 	if one.of != nil {
@@ -108,20 +108,21 @@ func (p *problems) report(path string, err error, zxid, served int64) {
 		"path", path, "error", err, "zxid", zxid, "served_zxid", served)
 }
 
-// update is report for a problem that is known and goes on, without a log line.
+// update is report without a log line, for a problem that is known already.
 func (p *problems) update(path string, err error, zxid, served int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.put(Problem{Path: path, Error: err.Error(), Zxid: zxid, ServedZxid: served})
 }
 
-// resolve forgets a problem: the znode reads well again, or is gone.
+// resolve removes the problem of a path, if there is one: the znode can be served again, or does not
+// exist any more.
 func (p *problems) resolve(path string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if one := p.byPath[path]; one != nil {
 		p.remove(one)
-		p.log.Info("znode is well again", "path", path)
+		p.log.Info("znode has no problem any more", "path", path)
 	}
 }
 
@@ -134,7 +135,7 @@ func (p *problems) get(path string) (Problem, bool) {
 	return Problem{}, false
 }
 
-// count is how many are kept, and how many of keyed kinds had to go.
+// count returns how many problems are kept, and how many of keyed kinds were dropped.
 func (p *problems) count() (kept, dropped int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,7 +145,8 @@ func (p *problems) count() (kept, dropped int) {
 	return len(p.byPath), dropped
 }
 
-// list returns the problems by path. Where some had to go, one more says so.
+// list returns the problems, ordered by path. For each keyed kind of which some were dropped, one
+// more problem says how many.
 func (p *problems) list() []Problem {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -156,7 +158,7 @@ func (p *problems) list() []Problem {
 		if keyed.dropped > 0 {
 			all = append(all, Problem{
 				Path: k.dir, Since: keyed.droppedAt,
-				Error: fmt.Sprintf("%d more problems of %ss were found, and are not listed: the newest %d are", keyed.dropped, k.name, maxKeyedProblems),
+				Error: fmt.Sprintf("%d more problems of %ss were found and are not listed: only the newest %d are", keyed.dropped, k.name, maxKeyedProblems),
 			})
 		}
 	}
