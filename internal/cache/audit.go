@@ -11,22 +11,24 @@ import (
 	"magellan/internal/zk"
 )
 
-// DefaultAuditRate is what is usual for [Config].AuditRate.
+// DefaultAuditRate is the usual value of [Config].AuditRate.
 const DefaultAuditRate = 10
 
-// maxAuditScan bounds how many places of the index one second's audit looks at.
+// maxAuditScan is how many slots of the index the audit looks at in one second at most.
 const maxAuditScan = 1 << 16
 
-// The audit. Watches keep the cache true, and nobody would know if one did not.
-// So znodes are read again, without a watch, by the session whose watch vouches
-// for them. Its answers come in order with its watch events: what is vouched for
-// when the answer is handled must be what the answer says, whatever changes
-// meanwhile. Anything else is drift: a change that no event told of. What was changed
-// while it could not be read is told apart, as ZooKeeper tells of no such change: see
-// check.go, which finds those in directories sooner. Absent entries are audited more often
-// than others, for the same reason: they are mostly few.
+// The audit. Watches keep the cache true, and without the audit nobody would know if an event were
+// missing. The audit reads znodes again, without a watch, on the session whose watch vouches for
+// them. Answers of a session come in order with its watch events. So if a record is vouched for when
+// the answer is handled, the record and the answer must be the same, whatever changes meanwhile. If
+// they differ, that is drift: no event has announced a change.
+//
+// A hidden change is no drift, because ZooKeeper sends no event for a change of a znode that the
+// session may not read. See check.go, which finds hidden changes in directories sooner. Absent
+// entries are audited more often than others, because changes of them may be hidden too and they
+// are mostly few.
 
-// auditLoop audits a slice of the cache each second, all of it in turn.
+// auditLoop audits some of the cache each second, and all of it in turn.
 func (c *Cache) auditLoop() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -53,7 +55,7 @@ func (c *Cache) auditLoop() {
 // auditCursor walks the index.
 type auditCursor struct{ shard, slot int }
 
-// next returns up to n entries, the next ones.
+// next returns the next entries, at most n.
 func (a *auditCursor) next(x *index, n int) []*entry {
 	var found []*entry
 	first := a.shard
@@ -77,7 +79,7 @@ func (a *auditCursor) next(x *index, n int) []*entry {
 	return found
 }
 
-// audit is the audit of one entry, a request of its session.
+// audit is the audit of one entry. It is a request of the entry's session.
 type audit struct {
 	c *Cache
 	s *session
@@ -102,20 +104,20 @@ func (a *audit) issue() {
 
 func (a *audit) fail(error) {}
 
-// compare runs on the session's dispatcher, where records are installed and
-// watch events handled.
+// compare compares the answer with the record. It runs on the session's dispatcher goroutine, which
+// also installs records and handles watch events.
 func (a *audit) compare(data []byte, st zk.Stat, err error) {
 	c := a.c
 	k := c.kindOf(a.e)
 	hash := k.hash(a.e.name)
 	rec := a.e.rec.Load()
 	if !tells(err) || rec == nil || rec.epoch.session != a.s || !rec.vouched() || c.index.entry(hash) != a.e {
-		return // its next read is under way, or it has left
+		return // its next read is under way, or it has left the cache
 	}
 	c.metrics.audited.Inc()
 	switch {
 	case errors.Is(err, zk.ErrNoAuth):
-		c.refresh(hash, a.e) // which finds out what is still true
+		c.refresh(hash, a.e) // which finds out whether the value is still true
 		return
 	case err == nil:
 		value, bad := k.decode(a.e.name, data, statOf(st))
@@ -134,24 +136,25 @@ func (a *audit) compare(data []byte, st zk.Stat, err error) {
 	}
 }
 
-// drifted raises the alarm.
+// drifted logs and counts drift.
 func (c *Cache) drifted(path string, held, found int64) {
 	c.metrics.drift.Inc()
-	c.log.Error("drift: a watch vouched for what ZooKeeper does not hold; it is being read again, and this is a bug or a lying server, unless it was deleted while it could not be read",
+	c.log.Error("drift: a watch vouched for what ZooKeeper does not hold; the znode is being read again; this is a bug of magellan or of ZooKeeper, unless the znode was deleted while it could not be read",
 		slog.String("path", path), slog.Int64("held_zxid", held), slog.Int64("zxid", found))
 }
 
-// alarmAfter is how long the connection has to last until drift is called so: a server
-// that is about to close it drops the watches first, and still answers.
+// alarmAfter is how long the connection has to last before drifted is called, because a server that
+// is about to close a connection removes its watches first and still answers.
 const alarmAfter = 2 * time.Second
 
-// missed counts, and says, that what a watch vouched for is not what ZooKeeper holds. A
-// znode whose permissions were never changed has never been hidden from its watch.
+// missed logs and counts that a watch vouched for something that ZooKeeper does not hold. If the
+// znode may not be read or its permissions were ever changed, the change was hidden; otherwise it is
+// drift.
 func (s *session) missed(path string, held, found int64, st zk.Stat, err error) {
 	c := s.c
 	if errors.Is(err, zk.ErrNoAuth) || st.Aversion != 0 {
 		c.metrics.hidden.Inc()
-		c.log.Warn("a znode was changed while it could not be read, which ZooKeeper tells nobody of; it is being read again",
+		c.log.Warn("a znode was changed while it could not be read, and ZooKeeper sends no event for such a change; it is being read again",
 			slog.String("path", path), slog.Int64("held_zxid", held), slog.Int64("zxid", found))
 		return
 	}
@@ -168,14 +171,14 @@ func (s *session) missed(path string, held, found int64, st zk.Stat, err error) 
 	})
 }
 
-// audit compares one child of each set, chosen at random, and now and then the
-// list of children.
+// audit audits one child of each set, chosen at random, or the list of the children, which is as
+// likely as one child.
 func (v *view) audit() {
 	for _, s := range v.sets {
 		on := v.session
 		v.mu.Lock()
 		name, any := "", false
-		skip := rand.N(len(s.nodes) + 1) // one more: the list itself
+		skip := rand.N(len(s.nodes) + 1) // one more, for the list itself
 		for one, n := range s.nodes {
 			if skip == 0 {
 				name, any, on = one, true, n.on
@@ -205,7 +208,8 @@ func (v *view) audit() {
 	}
 }
 
-// auditChild runs on the dispatcher, like auditList.
+// auditChild compares the answer with what the set holds of a child. Like auditList it runs on the
+// dispatcher goroutine.
 func (s *set) auditChild(on *session, name string, data []byte, st zk.Stat, err error) {
 	if !tells(err) {
 		return
@@ -221,13 +225,13 @@ func (s *set) auditChild(on *session, name string, data []byte, st zk.Stat, err 
 	s.v.c.metrics.audited.Inc()
 	switch {
 	case errors.Is(err, zk.ErrNoAuth):
-		s.read(name) // which finds out what is still true
+		s.read(name) // which finds out whether the value is still true
 		return
 	case err != nil || held.read != st.Mzxid:
 		s.drifted(on, name, n, &held, st, err)
 		return
 	}
-	// A large list takes longer to decode than events should wait.
+	// A large value takes longer to decode than events should have to wait.
 	s.v.c.stopped.Go(func() {
 		if !s.agrees(&held, name, data, st.Mzxid) {
 			s.drifted(on, name, n, &held, st, nil)
@@ -235,7 +239,7 @@ func (s *set) auditChild(on *session, name string, data []byte, st zk.Stat, err 
 	})
 }
 
-// agrees reports whether a child as it was held is what its bytes say.
+// agrees reports whether the value that was held of a child is that of its bytes.
 func (s *set) agrees(held *node, name string, data []byte, mzxid int64) bool {
 	is, served := held.value, held.zxid
 	if held.pending != nil {
@@ -246,7 +250,7 @@ func (s *set) agrees(held *node, name string, data []byte, mzxid int64) bool {
 	return err != nil && !errors.As(err, &partial) || served == mzxid && reflect.DeepEqual(is, want)
 }
 
-// drifted has a child read again that is not what it was held to be.
+// drifted reads a child again that does not hold what the set held of it.
 func (s *set) drifted(on *session, name string, n, held *node, st zk.Stat, err error) {
 	on.missed(s.path(name), held.read, st.Mzxid, st, err)
 	s.v.outdate(func() { n.read = min(n.read, st.Mzxid) })
@@ -262,8 +266,8 @@ func (s *set) auditList(names []string, err error) {
 	for _, name := range names {
 		same = same && s.nodes[name] != nil
 	}
-	// A child that has been deleted leaves when its read finds nothing, which may
-	// be before the list says so.
+	// A child that was deleted leaves the set when its read finds nothing, which may be
+	// before the new list of children is read.
 	sure := s.listed && s.v.session.live.Load()
 	for _, n := range s.nodes {
 		sure = sure && !n.unread

@@ -10,22 +10,23 @@ import (
 	"magellan/internal/zk"
 )
 
-// Checks. A server tells a session nothing of a change of a znode that the session may
-// not read at that moment, and its watch is spent all the same (CVE-2024-23944: 3.8.4,
-// 3.9.2 and what distributions have patched since). So a znode that is closed, changed
-// and opened again goes on being vouched for by a watch that is not there, and one that
-// comes into being closed goes on being absent.
+// Checks. If a znode changes while a session may not read it, the server sends no event to the
+// session, and removes the session's watch all the same. (That is so since the fix of
+// CVE-2024-23944: in 3.8.4, 3.9.2 and in what distributions have patched.) Suppose that
+// permission to read a znode is taken away, the znode is changed, and permission is given
+// back. Then the cache still takes the old value for vouched for, although the watch is gone.
+// And a znode that is created without permission to read it stays absent in the cache.
 //
-// Everybody may ask whether a znode exists, and is told the transactions that changed
-// it last. So each child of a directory is asked for once in checkEvery, and which
-// children a directory has once a second. Who asks for a fresh answer has all of it checked
-// before: a check does not know which members the answer will need.
+// Every session may ask by exists which transactions changed a znode last. So each child of a
+// directory is checked once in checkEvery, and which children a directory has is checked once a
+// second. Before a fresh answer all of the view is checked, because a check does not know which
+// children the answer will need.
 
-// checkEvery is how long it takes until each member has been checked again.
+// checkEvery is how long it takes to check each child once.
 const checkEvery = 30 * time.Second
 
-// checkList asks whether the children are those that are held. What is being read will
-// be known, and askAgain sees to what could not be.
+// checkList checks whether the set has the children that ZooKeeper has. If the children are being
+// listed it does nothing, and if they cannot be listed, askAgain lists them once they can be.
 func (s *set) checkList() *probe {
 	on := s.v.session
 	return probeStat(on, s.dir, func(st zk.Stat, err error) {
@@ -45,7 +46,7 @@ func (s *set) checkList() *probe {
 	})
 }
 
-// checkChild is checkList for what a child holds.
+// checkChild checks whether the set holds what a child holds.
 func (s *set) checkChild(on *session, name string) *probe {
 	path := s.path(name)
 	return probeStat(on, path, func(st zk.Stat, err error) {
@@ -68,15 +69,15 @@ func (s *set) checkChild(on *session, name string) *probe {
 		s.v.outdateSince(seen, func() {
 			n.outdate(s.v.lagging())
 			if err == nil {
-				n.read = min(n.read, st.Mzxid) // what was held may never have been
+				n.read = min(n.read, st.Mzxid) // because ZooKeeper may never have held what the set held
 			}
 		})
 		s.get(name)
 	})
 }
 
-// probeStat asks for the state of a znode. compare runs on the dispatcher, after all
-// events of the session that ZooKeeper sent before its answer.
+// probeStat asks for the state of a znode. compare is called on the dispatcher goroutine, after all
+// events that ZooKeeper sent to the session before the answer have been handled.
 func probeStat(on *session, path string, compare func(st zk.Stat, err error)) *probe {
 	return &probe{on: on, read: func(done func(error)) {
 		on.client.ExistsAsync(path, false, func(st zk.Stat, err error) {
@@ -91,20 +92,20 @@ func probeStat(on *session, path string, compare func(st zk.Stat, err error)) *p
 	}}
 }
 
-// checkSome checks what is due in this second.
+// checkSome makes the checks that are due in this second.
 func (v *view) checkSome() {
 	var checks []*probe
 	v.mu.Lock()
 	for _, s := range v.sets {
 		perSecond := (len(s.nodes) + int(checkEvery/time.Second) - 1) / int(checkEvery/time.Second)
-		// Always in the same order, so that none waits for two rounds.
+		// Each round has the same order, so that no child has to wait for two rounds.
 		checks = append(checks, s.checks(s.due.take(perSecond, func() []string { return slices.Sorted(maps.Keys(s.nodes)) }))...)
 	}
 	v.mu.Unlock()
 	startProbing(checks, func(error) {})
 }
 
-// checks are those of the list of children and of the members given. v.mu is held.
+// checks returns the checks of the list of children and of the given children. v.mu is held.
 func (s *set) checks(names []string) []*probe {
 	all := []*probe{s.checkList()}
 	for _, name := range names {
@@ -115,17 +116,17 @@ func (s *set) checks(names []string) []*probe {
 	return all
 }
 
-// check returns once all that the view holds has been compared with what ZooKeeper
-// holds since this call began. What is not the same is being read then.
+// check returns once all that the view holds has been compared with what ZooKeeper held after this
+// call began. By then the reads of what is not the same have begun.
 func (v *view) check(ctx context.Context) error {
 	return joined(ctx, func(done func(error)) { v.checking.join(v.checkAll, done) })
 }
 
-// checksPerSecond bounds the checks that follow each other at once, so that clients who
-// ask for nothing but fresh answers cost ZooKeeper no more.
+// checksPerSecond bounds the rate of the checks for fresh answers, so that clients cannot overload
+// ZooKeeper with them.
 const checksPerSecond = 5000
 
-// checkAll makes one check of all, in its turn.
+// checkAll checks all that the view holds, once, and no sooner than checksPerSecond allows.
 func (v *view) checkAll(done func(error)) {
 	var checks []*probe
 	v.mu.Lock()

@@ -8,27 +8,27 @@ import (
 	"magellan/internal/zk"
 )
 
-// ErrNoRoot is returned by [Cache.WaitReady] where ZooKeeper answers but the
-// root znode does not exist.
+// ErrNoRoot is returned by [Cache.WaitReady] if ZooKeeper answers but the root znode does not
+// exist.
 var ErrNoRoot = errors.New("the root znode does not exist")
 
-// root is what is known of the root znode. A ZooKeeper without it was emptied, or is not
-// the one that is meant: that nothing is below the root does not mean that nothing should
-// be there. So nothing is asked for until the root is found. If it is gone later, nothing
-// is taken for absent because of that: what is held is served, STALE.
+// root is what is known of the root znode. A ZooKeeper without the root was emptied, or is another
+// one than the operator meant. So the cache must not conclude from a missing root that nothing exists
+// below it. The cache reads nothing until it has found the root. If the root is gone later, the cache
+// takes nothing for absent because of that: it goes on serving what it holds, as STALE.
 type root struct {
-	// found: it has existed. Only the dispatcher goroutine of views.session sets it.
+	// found: the root has existed. Only the dispatcher goroutine of views.session sets it.
 	found atomic.Bool
-	// gone: it exists no longer.
+	// gone: the root existed and does not any more.
 	gone atomic.Bool
-	// czxid is the transaction that created it, and ctime its time; 0 until it has been
-	// found.
+	// czxid is the transaction that created the root, and ctime the time of that
+	// transaction. Both are 0 until the root has been found.
 	czxid, ctime atomic.Int64
 }
 
-// lookForRoot asks whether there is a root, and which: before anything is read, and
-// again whenever it may be another. A snapshot must not be written under the name of
-// what ZooKeeper held before.
+// lookForRoot asks whether the root exists and which transaction created it. It does so before
+// anything is read, and again whenever the root may have been deleted and created anew. A
+// snapshot must not have the czxid of an earlier root in its header.
 func (p *views) lookForRoot() {
 	path := p.c.cfg.Root
 	p.session.client.ExistsAsync(path, true, func(st zk.Stat, err error) {
@@ -50,7 +50,7 @@ func (p *views) lookForRoot() {
 		case !p.root.found.Load():
 			p.fail(nil, translate(err)) // the next onReady asks again
 		case absent && !p.root.gone.Swap(true):
-			err := fmt.Errorf("%w; what was read before is served: restore it, or restart magellan if it is to begin with nothing", p.noRoot())
+			err := fmt.Errorf("%w; what was read before is served: restore the root, or restart magellan to begin with nothing", p.noRoot())
 			p.c.problems.report(path, err, 0, p.root.czxid.Load())
 		}
 	})
@@ -58,7 +58,7 @@ func (p *views) lookForRoot() {
 
 func (p *views) noRoot() error { return fmt.Errorf("%w: %s", ErrNoRoot, p.c.cfg.Root) }
 
-// rootIsBack reads what was not believed to be absent.
+// rootIsBack reads again all that was not taken for absent while the root was gone.
 func (p *views) rootIsBack() {
 	if !p.root.gone.Swap(false) {
 		return
@@ -72,8 +72,9 @@ func (p *views) rootIsBack() {
 	}
 }
 
-// seeRoot calls then once it is known whether the root exists, before what the session
-// says is absent is believed; with ErrNoRoot if not. It runs on the dispatcher.
+// seeRoot calls then once it is known whether the session sees the root: with nil, or with
+// ErrNoRoot if the root does not exist. Only after that something is taken for absent because
+// the session does not find it. seeRoot runs on the dispatcher goroutine.
 func (s *session) seeRoot(then func(error)) {
 	e, p := s.epoch.Load(), &s.c.views
 	if e.rootSeen.Load() && !p.root.gone.Load() {
@@ -82,8 +83,8 @@ func (s *session) seeRoot(then func(error)) {
 	}
 	s.client.ExistsAsync(s.c.cfg.Root, false, func(_ zk.Stat, err error) {
 		err = s.trust(err)
-		// Only views.session decides that it is gone, and that it is back: its watch
-		// tells of what comes next, and another session may be behind.
+		// Only views.session finds out that the root is gone or is back, because its
+		// watch announces the next change, and another session may be behind.
 		if errors.Is(err, zk.ErrNoNode) || err == nil && p.root.gone.Load() {
 			p.lookForRoot()
 		}
@@ -99,22 +100,22 @@ func (s *session) seeRoot(then func(error)) {
 	})
 }
 
-// compare drops what a snapshot has brought that is of another ensemble, or of a
-// root that was deleted since: none of it has ever been true here, and the shrink
-// guard must not miss it.
+// compare discards what a snapshot has brought if the snapshot is of another ensemble, or of a
+// root that was deleted since. None of it has ever been below this root, so the shrink guard
+// must not take it for lost.
 func (p *views) compare() {
 	h := p.c.snapshot.header
 	if h == nil || h.RootCzxid == p.root.czxid.Load() && h.RootCtime == p.root.ctime.Load() {
 		return
 	}
-	p.c.log.Warn("the snapshot is of another ensemble, or the root has been created anew: it is dropped",
+	p.c.log.Warn("the snapshot is not used: it is of another ensemble, or the root has been created anew",
 		"root_czxid", p.root.czxid.Load(), "snapshot_root_czxid", h.RootCzxid)
 	for _, v := range p.all {
 		v.outdate(func() {
 			for _, s := range v.sets {
 				s.clear()
 			}
-			v.published = 0 // nothing is, until all has been read
+			v.published = 0 // because nothing is published until all has been read
 		})
 		v.drop()
 	}
