@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clock is the time that outlives this process, for snapshots.
+// clock has the times that mean something after this process has ended. Snapshots need them.
 type clock interface {
-	// Now is the wall clock, which somebody may set.
+	// Now is the time of the wall clock, which somebody may set.
 	Now() time.Time
 	// Boot is the name of the machine's present run, and the time since that run began,
 	// which includes sleep and which nobody can set. The name is empty if the system

@@ -201,7 +201,7 @@ func TestTwoDomains(t *testing.T) {
 	w.must(m.WaitReady(w.soon()))
 	w.expect("42", "ash1", discovery.Stale)
 	w.must(m.Close())
-	if text := log.String(); !strings.Contains(text, "some of the snapshot is not used") || !strings.Contains(text, "records=5") {
+	if text := log.String(); !strings.Contains(text, "some records of the snapshot are not used") || !strings.Contains(text, "records=5") {
 		t.Errorf("the log: %s", text) // two printers, the directory of floors and two floors
 	}
 }

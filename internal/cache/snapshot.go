@@ -18,56 +18,59 @@ import (
 	"magellan/internal/discovery"
 )
 
-// DefaultSnapshotInterval is how often a snapshot is written.
+// DefaultSnapshotInterval is how often a snapshot is written by default.
 const DefaultSnapshotInterval = time.Minute
 
-// lastWrite is how long Close waits for the last snapshot.
+// lastWrite is how long Close waits until the last snapshot has been written.
 const lastWrite = 10 * time.Second
 
 const (
-	// maxSnapshotAge bounds what a file may say of ages: beyond it is nonsense.
+	// maxSnapshotAge is the greatest age that a record may have: a greater one is nonsense.
 	maxSnapshotAge = 100 * 365 * 24 * time.Hour
-	// maxSnapshotSize bounds the time that a start spends on a file, which is read
-	// whole before it is believed. It does not follow Config.MaxBytes: whoever gives
-	// the cache less memory wants the part of the file that fits.
+	// maxSnapshotSize bounds the time that a start spends on a file, because the whole file
+	// is read to verify it before it is used. It does not depend on Config.MaxBytes: if an
+	// operator gives the cache less memory than before, the cache uses the part of the file
+	// that fits.
 	maxSnapshotSize = 16 << 30
 )
 
-// snapshotter keeps what is held on disk, and takes it from there at the start.
+// snapshotter writes what the cache holds to a file, and restores it from the file at the start.
 //
-// What it brings back is STALE and as old as it is: see elapsed. Each value goes
-// as soon as ZooKeeper gives one, and nobody is served it once its session is
-// live. It can be no newer than what that session reads, which begins with a
-// sync; should it seem so, it is another ensemble's and goes too.
+// A restored value is STALE, and its age counts the time since it was last known to be true: see
+// elapsed. It is replaced as soon as ZooKeeper answers with a value, and it is not served once its
+// session is live, unless ZooKeeper does not answer. The session syncs before it reads, so what it
+// reads cannot be older than the restored value. If it seems to be, the restored value is of another
+// ensemble, and is replaced as well.
 type snapshotter struct {
 	c *Cache
-	// sync is (*os.File).Sync, and patience how long the last snapshot is waited for;
-	// tests have others.
+	// sync is (*os.File).Sync, and patience is how long close waits for the last snapshot.
+	// Tests set others.
 	sync     func(*os.File) error
 	patience time.Duration
-	// ended is closed when run has returned; nil if it was not started.
+	// ended is closed when run has returned. It is nil if run was not started.
 	ended chan struct{}
-	// header is that of the snapshot read, nil for none; back is what to add to
-	// its ages. file is what is left to be read of it.
+	// header is the header of the snapshot that was read, nil if none was. back is the time
+	// since it was written, which is added to its ages. file has the records that are still
+	// to be read.
 	header *snapshotHeader
 	back   time.Duration
 	file   *os.File
 	reader *snapshotReader
-	// unknown counts records that mean nothing to this process.
+	// unknown is the number of records that are not used.
 	unknown int
 
 	mu     sync.Mutex // held while a snapshot is written
-	seen   instant    // what the last one knew of
+	seen   instant    // what the session had verified at the last snapshot
 	lastMu sync.Mutex
 	at     time.Time
 	size   int64
 }
 
-// restored reports whether there was a snapshot to begin with.
+// restored reports whether the cache has begun with a snapshot.
 func (p *snapshotter) restored() bool { return p.header != nil }
 
-// open finds the snapshot and checks it, before any session is opened. Without
-// one that is whole and fits, the cache starts cold.
+// open opens the snapshot and verifies it, before any session is opened. If there is no snapshot that
+// is complete and can be used, the cache starts cold.
 func (p *snapshotter) open(c *Cache) {
 	p.c, p.sync, p.patience = c, (*os.File).Sync, lastWrite
 	path := c.cfg.Snapshot
@@ -91,7 +94,8 @@ func (p *snapshotter) open(c *Cache) {
 }
 
 func (p *snapshotter) read(path string) error {
-	// A pipe would block, and a device might never end.
+	// Opening a pipe must not block. It is no regular file, and a device, which might never
+	// end, is none either.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
@@ -118,7 +122,7 @@ func (p *snapshotter) read(path string) error {
 		return err
 	}
 	if root := p.c.cfg.Root; header.Root != root {
-		return fmt.Errorf("it is of root %s, and this is %s: give each its own file", header.Root, root)
+		return fmt.Errorf("it is of root %s, and this magellan has root %s: give each its own file", header.Root, root)
 	}
 	if p.back, err = elapsed(header, p.c.cfg.clock); err != nil {
 		return err
@@ -130,12 +134,13 @@ func (p *snapshotter) read(path string) error {
 	return nil
 }
 
-// elapsed is the time since a snapshot was written. On the same run of the
-// machine a clock that nobody sets says it, and the wall clock may only make it
-// longer. On another run, or another machine, there is the wall clock alone: one
-// that has been set back would make the snapshot younger than it is. That shows
-// where it is back before the snapshot, which then is not used; beyond that it
-// cannot be known, except that the snapshot is older than this run.
+// elapsed returns the time since a snapshot was written. If the machine has not been started again
+// since, the uptime says so, which nobody can set; the wall clock may only make the time longer.
+//
+// Otherwise, and on another machine, there is only the wall clock. If that was set back, the snapshot
+// would seem younger than it is. If it was set back to a time before the snapshot, elapsed returns an
+// error, so that the snapshot is not used. Otherwise elapsed cannot find that out, but the
+// time that it returns is at least the machine's uptime.
 func elapsed(h snapshotHeader, c clock) (time.Duration, error) {
 	wall := time.Duration(c.Now().UnixNano() - h.Written)
 	boot, uptime := c.Boot()
@@ -143,7 +148,7 @@ func elapsed(h snapshotHeader, c clock) (time.Duration, error) {
 		return max(wall, uptime-h.Uptime), nil
 	}
 	if wall < 0 {
-		return 0, errors.New("the clock is before the time it was written, so its age cannot be known")
+		return 0, errors.New("the clock shows a time before the snapshot was written, so that its age is not known")
 	}
 	if boot != "" && h.Boot != "" && boot != h.Boot {
 		wall = max(wall, uptime)
@@ -151,21 +156,21 @@ func elapsed(h snapshotHeader, c clock) (time.Duration, error) {
 	return wall, nil
 }
 
-// lastTrue is the instant at which a restored value was last known to be true. It
-// is before the cache's own time, which begins at 1.
+// lastTrue returns the instant at which a restored value was last known to be true, if its record has
+// the given age. That is before the cache's own time, which begins at 1.
 func (p *snapshotter) lastTrue(age time.Duration) instant {
 	return min(p.c.now()-instant(p.back)-instant(age), -1)
 }
 
-// restoreViews fills in what views hold, before their sessions are opened. The records of
-// entries follow in the file.
+// restoreViews fills in what views hold, before their sessions are opened. It reads the file up to the
+// records of entries.
 func (p *snapshotter) restoreViews() {
 	if p.header == nil {
 		return
 	}
 	now := p.lastTrue(0)
 	for _, s := range p.c.views.byDir {
-		s.lag.since = now // should the file not have it
+		s.lag.since = now // in case that the file has no record of the directory
 	}
 	for {
 		peek, err := p.reader.r.Peek(1)
@@ -191,7 +196,7 @@ func (p *snapshotter) restoreViews() {
 	}
 }
 
-// dropViews begins with nothing: a part of a directory is worse than none of it.
+// dropViews empties all views again, because a part of a directory is worse than none of it.
 func (p *snapshotter) dropViews(err error) {
 	for _, s := range p.c.views.byDir {
 		s.clear()
@@ -202,7 +207,7 @@ func (p *snapshotter) dropViews(err error) {
 	p.giveUp(err)
 }
 
-// restore publishes what a snapshot has brought.
+// restore publishes the value that is made of what a snapshot has brought.
 func (v *view) restore() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -222,8 +227,7 @@ func (v *view) restore() {
 	v.published = v.version
 }
 
-// restoreMember puts one member of a directory in its place. It reports false for one that
-// means nothing to this process.
+// restoreMember adds one child to its set. It returns false if the record cannot be used.
 func (p *snapshotter) restoreMember(s *set, name string, r *snapshotRecord) bool {
 	if s.nodes[name] != nil || discovery.ValidateName(name) != nil {
 		return false
@@ -244,7 +248,7 @@ func (p *snapshotter) restoreMember(s *set, name string, r *snapshotRecord) bool
 	return true
 }
 
-// restoreEntries fills in entries, most used first, as far as there is room.
+// restoreEntries fills in entries, the most used first, for as long as there is room.
 func (p *snapshotter) restoreEntries() {
 	if p.file == nil {
 		return
@@ -281,17 +285,17 @@ func (p *snapshotter) restoreEntries() {
 	}
 	c.log.Info("snapshot read", "entries", n, "age", p.back.Round(time.Second))
 	if p.unknown > 0 {
-		c.log.Warn("some of the snapshot is not used, because it is of znodes that are not mirrored, or does not parse", "records", p.unknown)
+		c.log.Warn("some records of the snapshot are not used: they are of znodes that are not mirrored, or do not parse", "records", p.unknown)
 	}
 	for _, s := range c.sessions.list() {
 		s.mu.Lock()
-		s.revalidate(false) // a search for what to read again may have been before all this
+		s.revalidate(false) // because an earlier search may not have found these entries
 		s.mu.Unlock()
 	}
 }
 
-// restoreEntry puts one entry in its place. full says that no session has room for more
-// watches. An error is the decoder's.
+// restoreEntry adds one entry to the index. full says that no session has room for more watches. An
+// error is the decoder's.
 func (p *snapshotter) restoreEntry(e *entry, r *snapshotRecord) (full bool, err error) {
 	c := p.c
 	k := c.kindOf(e)
@@ -321,15 +325,15 @@ func (p *snapshotter) restoreEntry(e *entry, r *snapshotRecord) (full bool, err 
 	return false, nil
 }
 
-// giveUp goes on without the rest of a file whose checksum is right and whose
-// records make no sense: somebody made it so.
+// giveUp logs that the rest of a file is not used, because a record is invalid although the
+// checksum of the file is right. Somebody must have made such a file.
 func (p *snapshotter) giveUp(err error) {
 	p.c.log.Warn("the rest of the snapshot is not used", "error", err)
 }
 
-// waitRestored waits for ZooKeeper for as long as a session may be away without
-// its absence showing, or until ctx's deadline if that is earlier, and is content with
-// the snapshot then.
+// waitRestored waits until all views have been read from ZooKeeper. It does not wait longer
+// than grace, or than until ctx's deadline. If the views have not been read by then, it
+// returns nil, because the cache can answer from the snapshot.
 func (c *Cache) waitRestored(ctx context.Context) error {
 	first, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
@@ -347,7 +351,7 @@ func (c *Cache) waitRestored(ctx context.Context) error {
 	return nil
 }
 
-// begin has snapshots written until the cache is closed.
+// begin begins to write snapshots, until the cache is closed.
 func (p *snapshotter) begin() {
 	p.ended = make(chan struct{})
 	go p.run()
@@ -367,8 +371,9 @@ func (p *snapshotter) run() {
 	}
 }
 
-// close writes the last snapshot. Nobody can stop a write to a disk that hangs, be it
-// this one or one of run's: that is left alone, with the file that there is.
+// close writes the last snapshot. If the disk hangs, a write cannot be stopped, be it this one
+// or one of run's. Then close returns after a while, and the file that was written before
+// stays.
 func (p *snapshotter) close() {
 	if p.ended == nil {
 		return
@@ -383,19 +388,19 @@ func (p *snapshotter) close() {
 	case <-written:
 	case <-time.After(p.patience):
 		p.c.metrics.failedSnapshots.Inc()
-		p.c.log.Error("the last snapshot is not written: the disk hangs; what was written before it stays", "file", p.c.cfg.Snapshot, "waited", p.patience)
+		p.c.log.Error("the last snapshot could not be written in time, probably because the disk hangs; the snapshot before it stays", "file", p.c.cfg.Snapshot, "waited", p.patience)
 	}
 }
 
-// last says when the last snapshot was written, and how large it is.
+// last returns when the last snapshot was written, and its size.
 func (p *snapshotter) last() (at time.Time, size int64) {
 	p.lastMu.Lock()
 	defer p.lastMu.Unlock()
 	return p.at, p.size
 }
 
-// write writes a snapshot, unless there is nothing that the last one did not
-// know.
+// write writes a snapshot. It writes none if the views have never been known, or if ZooKeeper has
+// verified nothing since the last snapshot.
 func (p *snapshotter) write() {
 	if p.c == nil || p.c.cfg.Snapshot == "" || len(p.c.sessions.list()) == 0 {
 		return
@@ -421,15 +426,15 @@ func (p *snapshotter) write() {
 
 var errSnapshotBusy = errors.New("another process is writing it: give each its own file")
 
-// replace writes a file beside the old one and puts it in its place: whoever
-// reads sees one of the two, whole, and after a crash of the machine as well.
+// replace writes a new file beside the old one, and renames it. So a reader gets one of the two,
+// complete, even after a crash of the machine.
 func (p *snapshotter) replace(path string) (size int64, err error) {
 	draft := path + ".new"
 	file, err := openDraft(draft)
 	if err != nil {
 		return 0, err
 	}
-	defer file.Close() // and with that the lock goes, so not before it has its name
+	defer file.Close() // which releases the lock, so not before the file has been renamed
 	size, err = p.writeTo(file)
 	if err == nil {
 		err = p.sync(file)
@@ -449,17 +454,17 @@ func (p *snapshotter) replace(path string) (size int64, err error) {
 	return size, dir.Sync()
 }
 
-// openDraft opens an empty file that no other process writes to.
+// openDraft opens an empty file that no other process is writing to.
 func openDraft(name string) (*os.File, error) {
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	// Where the file system knows no locks it has to do without.
+	// If the file system has no locks, openDraft does without one.
 	busy := errors.Is(syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 	mine, err := file.Stat()
 	if err == nil {
-		// Whoever had the lock may have given the file its name since it was opened.
+		// Another process that had the lock may have renamed the file since it was opened.
 		there, gone := os.Lstat(name)
 		if busy || gone != nil || !os.SameFile(mine, there) {
 			err = errSnapshotBusy
@@ -478,15 +483,15 @@ func openDraft(name string) (*os.File, error) {
 func (p *snapshotter) writeTo(out io.Writer) (int64, error) {
 	c := p.c
 	h := snapshotHeader{Root: c.cfg.Root, RootCzxid: c.views.root.czxid.Load(), RootCtime: c.views.root.ctime.Load()}
-	// The times come before the values: nothing is younger than it says.
+	// The times are taken before the values, so that no value is older than its record says.
 	h.Written = c.cfg.clock.Now().UnixNano()
 	h.Boot, h.Uptime = c.cfg.clock.Boot()
 	now := c.now()
 	w := newSnapshotWriter(out, h)
 	for _, v := range c.views.all {
 		for _, s := range v.sets {
-			// Nothing is written while the lock is held: events wait for it, and a disk
-			// may hang.
+			// records has released v.mu when it returns. Nothing may be written under v.mu,
+			// because events wait for the lock and the disk may hang.
 			records := s.records(now)
 			for i := range records {
 				w.record(&records[i])
@@ -497,7 +502,7 @@ func (p *snapshotter) writeTo(out io.Writer) (int64, error) {
 	for _, e := range c.byUse() {
 		rec := e.rec.Load()
 		if rec == nil || rec.value == nil || rec.zxid <= 0 {
-			continue // that there is none is not worth a place
+			continue // an absent thing is not worth a record
 		}
 		k := c.kindOf(e)
 		data = k.encode(data[:0], rec.value)
@@ -507,7 +512,7 @@ func (p *snapshotter) writeTo(out io.Writer) (int64, error) {
 	return w.bytes, err
 }
 
-// records are what a snapshot keeps of the set, its directory first.
+// records returns the records of the set for a snapshot. The first is that of the directory.
 func (s *set) records(now instant) []snapshotRecord {
 	s.v.mu.Lock()
 	defer s.v.mu.Unlock()
@@ -530,7 +535,7 @@ func (s *set) records(now instant) []snapshotRecord {
 		case fits && n.fault.accepted && n.read > 0:
 			records = append(records, snapshotRecord{kind: snapshotAccepted, path: s.path(name), zxid: n.read})
 		case n.value != nil || n.fault.accepted:
-			records[0].whole = false // nobody may serve the directory without this one
+			records[0].whole = false // because this child is missing from the snapshot
 		}
 	}
 	for name, n := range s.nodes {
@@ -542,11 +547,11 @@ func (s *set) records(now instant) []snapshotRecord {
 	return records
 }
 
-// byUse returns all entries, the most used first.
+// byUse returns all entries, ordered by how much they are used, the most used first.
 func (c *Cache) byUse() []*entry {
 	type use struct {
 		e    *entry
-		heat uint32 // at one time: it changes while this is sorted
+		heat uint32 // a copy, because the entry's may change while the slice is sorted
 	}
 	var uses []use
 	c.index.each(func(_ uint64, e *entry) { uses = append(uses, use{e, e.heat.Load()}) })

@@ -13,62 +13,64 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// A snapshot file is: the line snapshotMagic, which names the version; the header
-// as JSON; records; the end mark with the number of records; the XXH64 of all
-// bytes before it. Text and numbers are length-prefixed and varints.
+// A snapshot file consists of the line snapshotMagic, which has the version; the header, as JSON; the
+// records; the end mark with the number of records; and the XXH64 of all bytes before it. A text has
+// its length before it, and numbers are varints.
 const (
 	snapshotName    = "magellan snapshot "
 	snapshotVersion = "3"
 	snapshotMagic   = snapshotName + snapshotVersion + "\n"
-	// Bounds of what is read: a file is not trusted, whoever wrote it.
+	// These bound what is read, because anybody may have written the file.
 	maxSnapshotHeader = 64 << 10
 	maxSnapshotPath   = 16 << 10
-	maxSnapshotData   = 4 << 20 // of one znode; jute.maxbuffer is 1 MiB mostly
+	maxSnapshotData   = 4 << 20 // of one znode; jute.maxbuffer is mostly 1 MiB
 )
 
 // The kinds of record.
 const (
 	snapshotEnd       = iota
-	snapshotDirectory // a directory: its members follow
+	snapshotDirectory // a directory; its members follow
 	snapshotMember    // a member of a directory
-	snapshotAccepted  // a member that cannot be read, as was accepted
-	snapshotEntry     // an entry of a keyed kind; these come last
+	snapshotAccepted  // a member of which an operator has accepted that it cannot be read
+	snapshotEntry     // an entry of a keyed kind; entries come last
 )
 
-var errBadSnapshot = errors.New("not a whole snapshot")
+var errBadSnapshot = errors.New("not a complete snapshot")
 
-// snapshotHeader says whose snapshot it is and when it was taken.
+// snapshotHeader says of which root and ensemble a snapshot is, and when it was written.
 type snapshotHeader struct {
 	Root string `json:"root"`
-	// RootCzxid created the root znode, at RootCtime in milliseconds of Unix time:
-	// another ensemble's will be another.
+	// RootCzxid is the transaction that created the root znode. RootCtime is its time in
+	// milliseconds of Unix time. The root of another ensemble has other ones.
 	RootCzxid int64 `json:"root_czxid"`
 	RootCtime int64 `json:"root_ctime"`
-	// Written is the wall clock in nanoseconds of Unix time; Boot and Uptime are
-	// the clock's Boot.
+	// Written is the time of the wall clock in nanoseconds of Unix time. Boot and Uptime
+	// are what clock.Boot returned.
 	Written int64         `json:"written"`
 	Boot    string        `json:"boot"`
 	Uptime  time.Duration `json:"uptime"`
 }
 
-// snapshotRecord is one record. Which directory or kind it is of follows from its path.
+// snapshotRecord is one record. Its path says of which directory or kind it is.
 type snapshotRecord struct {
 	kind int
 	path string
-	// zxid wrote the znode; of a directory it is the pzxid of what is served.
+	// zxid is the transaction that wrote the znode. For a directory it is the pzxid of the
+	// list of children that is served.
 	zxid int64
-	// age is how old the value was known to be when the snapshot was written; of a
-	// directory, the age of all its members together.
+	// age is the age of the value when the snapshot was written. For a directory it is the
+	// age of all its members together.
 	age time.Duration
-	// whole: all members of the directory follow.
+	// whole says of a directory that all its members follow.
 	whole bool
-	// data are the znode's bytes; of an entry, such that decode to an equal value.
+	// data are the znode's bytes. For an entry, they are bytes that decode to an equal value.
 	data []byte
-	// heat is the entry's.
+	// heat is that of an entry.
 	heat uint32
 }
 
-// snapshotWriter writes a snapshot. The first error stays.
+// snapshotWriter writes a snapshot. After the first error it writes nothing, and end returns that
+// error.
 type snapshotWriter struct {
 	w     *bufio.Writer
 	hash  *xxhash.Digest
@@ -103,7 +105,7 @@ func (s *snapshotWriter) record(r *snapshotRecord) {
 	b := binary.AppendUvarint(s.buf[:0], uint64(r.kind))
 	b = text(b, r.path)
 	b = binary.AppendUvarint(b, uint64(r.zxid))
-	// Rounded up: no value is younger than it was.
+	// The age is rounded up, so that no restored value seems younger than it is.
 	b = binary.AppendUvarint(b, uint64((max(r.age, 0)+time.Millisecond-1)/time.Millisecond))
 	switch r.kind {
 	case snapshotDirectory:
@@ -122,7 +124,7 @@ func (s *snapshotWriter) record(r *snapshotRecord) {
 	s.put(b)
 }
 
-// end writes what makes the snapshot whole.
+// end completes the snapshot: it writes the end mark and the checksum.
 func (s *snapshotWriter) end() error {
 	s.put(binary.AppendUvarint(binary.AppendUvarint(nil, snapshotEnd), s.n))
 	s.put(binary.BigEndian.AppendUint64(nil, s.hash.Sum64()))
@@ -151,12 +153,12 @@ func verifySnapshot(r io.Reader, size int64) error {
 	return nil
 }
 
-// snapshotReader reads a snapshot. It takes nothing for granted: a checksum is
-// no signature.
+// snapshotReader reads a snapshot. It checks all that it reads, because anybody can write a file with
+// a right checksum.
 type snapshotReader struct {
 	r    *bufio.Reader
 	n    uint64
-	last int // kind of the last record
+	last int // -1 if the record that is being read is invalid
 }
 
 func newSnapshotReader(r io.Reader) (*snapshotReader, snapshotHeader, error) {
@@ -192,7 +194,7 @@ func (s *snapshotReader) text(limit uint64) ([]byte, error) {
 	return b, err
 }
 
-// number reads a number up to limit.
+// number reads a number, and marks the record as invalid if the number exceeds limit.
 func (s *snapshotReader) number(limit uint64) uint64 {
 	n, err := binary.ReadUvarint(s.r)
 	if err != nil || n > limit {
@@ -201,12 +203,12 @@ func (s *snapshotReader) number(limit uint64) uint64 {
 	return n
 }
 
-// next returns the next record, io.EOF after the last.
+// next returns the next record, and io.EOF after the last one.
 func (s *snapshotReader) next() (r snapshotRecord, err error) {
 	s.last = 0
 	defer func() {
 		if s.last < 0 && err == nil {
-			err = fmt.Errorf("%w: record %d makes no sense", errBadSnapshot, s.n)
+			err = fmt.Errorf("%w: record %d is invalid", errBadSnapshot, s.n)
 		}
 	}()
 	r.kind = int(s.number(snapshotEntry))
