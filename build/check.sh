@@ -38,7 +38,7 @@ scripts_checked() {
 }
 architecture() { (eval "$flags" && go test ./internal/arch); }
 # A plain go build has to work with the distribution's libraries as well.
-distribution() { in_modules go build ./... && go test ./cgo/jemalloc; }
+distribution() { in_modules go build ./... && go test -timeout 30m ./cgo/jemalloc; }
 
 trap '(($? == 0)) || echo "check: $check: FAILED" >&2' EXIT
 for check in formatted tidy vetted statically_checked scripts_checked architecture distribution; do
