@@ -10,7 +10,7 @@ import (
 // aside, has a word of one.
 var domainFree = []string{"internal/cache/...", "internal/discovery/...", "internal/zk/..."}
 
-// domainWords are words of the domain of internal/shops, and of those to come.
+// domainWords are words of the domain of internal/shops.
 var domainWords = regexp.MustCompile(`(?i)shop|datacenter|region|citizen|blocklist|topolog|placement`)
 
 // checkWords: who reads such a package, or writes it, need not know what it is used for.

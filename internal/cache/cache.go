@@ -234,18 +234,27 @@ func (c *Cache) checkDescriptions() error {
 	return nil
 }
 
-// shrinkBudget makes the sessions' budgets smaller if ZooKeeper is used under a chroot. The
-// chroot stands before each path in the request that sets watches again, and what is
-// counted is the paths alone.
+// shrinkBudget makes the sessions' budgets smaller if ZooKeeper is used under a chroot. In the
+// request that sets watches again the chroot stands before each path, but the cache counts the
+// paths alone.
 func (c *Cache) shrinkBudget() {
 	_, chroot, err := zk.ParseServers(c.cfg.ZooKeeper.Servers...)
 	if err != nil || chroot == "" {
 		return
 	}
-	shortest := watchCost(c.cfg.Root)
+	var paths []string // the shortest of those of which there may be many
 	for _, k := range c.kinds {
-		shortest = min(shortest, watchCost(k.path("x")))
+		paths = append(paths, k.path("x"))
 	}
+	for _, v := range c.views.all {
+		for _, s := range v.sets {
+			paths = append(paths, s.path("x"))
+		}
+	}
+	if len(paths) == 0 {
+		return
+	}
+	shortest := watchCost(slices.MinFunc(paths, func(a, b string) int { return len(a) - len(b) }))
 	c.cfg.watchBudget = c.cfg.watchBudget * shortest / (shortest + int64(len(chroot)))
 }
 
@@ -283,10 +292,10 @@ func (c *Cache) WaitReady(ctx context.Context) error {
 // before they first were.
 func (c *Cache) Age() (age time.Duration, ok bool) { return c.views.oldest((*view).age) }
 
-// ReadyAge is the age that readiness goes by: the time since it was last known what
-// ZooKeeper holds. That some of it cannot be served, or is held back by the shrink
-// guard, is no reason to send requests elsewhere: all replicas see the same, and would
-// go at the same time, with all answers that it has nothing to do with.
+// ReadyAge is the age by which readiness is judged: the time since it was last known what
+// ZooKeeper holds. If some of that cannot be served, or the shrink guard holds some of it back,
+// the cache is ready all the same. All replicas see the same, so all of them would stop serving
+// at once, including the answers that are not affected.
 func (c *Cache) ReadyAge() (age time.Duration, ok bool) { return c.views.oldest((*view).contact) }
 
 // oldest is the greatest age of all views; ok is false if one has none.
@@ -333,10 +342,10 @@ func (c *Cache) Refused() error {
 // then says how many were found besides.
 func (c *Cache) Problems() []Problem { return c.problems.list() }
 
-// Close ends all sessions and goroutines. Callers in flight get
-// discovery.ErrUnavailable. It waits for the last snapshot for 10 seconds; a disk that
-// hangs for longer keeps the snapshot before it, and a goroutine until it goes on.
-// Close may be called again, and from any goroutine.
+// Close ends all sessions and goroutines. Callers in flight get discovery.ErrUnavailable. Close
+// waits for the last snapshot for 10 seconds. If the disk hangs for longer, the snapshot before
+// it stays, and one goroutine goes on waiting for the disk. Close may be called again, and from
+// any goroutine.
 func (c *Cache) Close() error {
 	if c.isClosed.Swap(true) {
 		return nil

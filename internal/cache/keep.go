@@ -122,7 +122,7 @@ func (c *Cache) drop(hash uint64, e *entry) {
 	}
 	sh.mu.Unlock()
 	c.notify.left(k.topic(e.name))
-	c.problems.resolve(path)
+	c.problems.forget(path) // nobody knows any more how the znode is
 	if l == nil {
 		r.s.submit(r)
 	}

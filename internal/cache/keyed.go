@@ -13,9 +13,8 @@ func (k *Keyed[T]) Get(ctx context.Context, name string, opt discovery.ReadOptio
 	return (*T)(value), meta, err
 }
 
-// get answers from memory if it can. This is the path of a hit; each rarer way leaves it
-// once: getFresh and getMissing are in acquire.go and confirm.go, getRestored in
-// restored.go.
+// get answers from memory if it can. This is the path of a hit. Each rarer way leaves it once:
+// getMissing is in acquire.go, getFresh in confirm.go, and getRestored in restored.go.
 func (k *kind) get(ctx context.Context, name string, opt discovery.ReadOptions) (unsafe.Pointer, discovery.Meta, error) {
 	hash := k.hash(name)
 	e, rec := k.lookup(hash, name)

@@ -126,6 +126,16 @@ func (p *problems) resolve(path string) {
 	}
 }
 
+// forget removes the problem of a path that is not held any more, which does not mean that the znode
+// is better.
+func (p *problems) forget(path string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if one := p.byPath[path]; one != nil {
+		p.remove(one)
+	}
+}
+
 func (p *problems) get(path string) (Problem, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

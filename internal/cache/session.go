@@ -261,7 +261,7 @@ func (s *session) startSync(done func(error)) { s.client.SyncAsync("/", done) }
 // syncWait syncs, and returns once the sync has completed.
 func (s *session) syncWait(ctx context.Context) error {
 	if !s.live.Load() {
-		return fmt.Errorf("%w: ZooKeeper is out of reach, so that there is nothing newer than what is held; ask without Cache-Control: no-cache", discovery.ErrUnavailable)
+		return fmt.Errorf("%w: ZooKeeper is out of reach, so that there is nothing newer than what is held; a request that takes an older answer gets that: one without no-cache, max-age and X-Min-Zxid", discovery.ErrUnavailable)
 	}
 	return joined(ctx, func(done func(error)) { s.sync(func(err error) { done(translate(err)) }) })
 }

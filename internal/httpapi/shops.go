@@ -13,10 +13,12 @@ import (
 func (s *Server) getShop(q *question, a *answer) error {
 	found, basis, err := s.service.Shop(q.ctx, q.name, q.read)
 	a.rest(basis)
-	if errors.Is(err, discovery.ErrNotFound) {
-		err = fmt.Errorf("shop %q: %w", q.name, discovery.ErrNotFound)
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, discovery.ErrNotFound):
+		return fmt.Errorf("shop %q: %w", q.name, discovery.ErrNotFound)
+	case err == discovery.ErrBadData: // of the shop's own znode; the error of an answer from memory has no name
+		return fmt.Errorf("shop %q: %w; /admin/problems says why", q.name, discovery.ErrBadData)
+	case err != nil:
 		return err
 	}
 	a.compose(contentJSON, append(appendShop(append(a.buf[:0], '{'), &found), "}\n"...))

@@ -222,10 +222,11 @@ func (s *stream) findTooOld() {
 	var last *need
 	var err error
 	for _, k := range s.keys {
-		if k.state == 0 {
+		needs := k.what.needs
+		if k.state == 0 || needs == nil {
 			continue
 		}
-		if needs := k.what.needs; needs.named || needs != last {
+		if needs.named || needs != last {
 			last, err = needs, needs.known(ctx, s.x.server, k.name)
 		}
 		if errors.Is(err, discovery.ErrTooOld) {

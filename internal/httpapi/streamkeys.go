@@ -28,7 +28,7 @@ type watchable struct {
 	since bool
 	// check returns what is wrong with a value.
 	check func(ctx context.Context, s *Server, name string) error
-	// needs is what must be known for an answer.
+	// needs is what must be known for an answer; nil if the answer never becomes too old.
 	needs *need
 }
 
