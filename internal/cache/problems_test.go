@@ -1,8 +1,10 @@
 package cache
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 )
@@ -47,5 +49,27 @@ func TestProblemsAreBounded(t *testing.T) {
 	}
 	if kept, dropped := p.count(); kept != 2*maxKeyedProblems || dropped != more || p.keyed[c.homes].newest.Len() != maxKeyedProblems {
 		t.Errorf("%d kept (%d shops), %d dropped", kept, p.keyed[c.homes].newest.Len(), dropped)
+	}
+}
+
+// TestForgottenProblem: what is not held any more is not said to be well again.
+func TestForgottenProblem(t *testing.T) {
+	var log bytes.Buffer
+	c, err := newMirror(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, path := c.problems, layout.Shop("42")
+	for _, end := range []struct {
+		how  string
+		f    func(string)
+		want int // lines of INFO
+	}{{"evicted", p.forget, 0}, {"mended", p.resolve, 1}} {
+		log.Reset()
+		p.report(path, errors.New("it does not parse"), 1, 0)
+		end.f(path)
+		if _, is := p.get(path); is || strings.Count(log.String(), "level=INFO") != end.want {
+			t.Errorf("%s: a problem is left: %v; the log:\n%s", end.how, is, log.String())
+		}
 	}
 }

@@ -21,6 +21,7 @@ import (
 func TestAnswers(t *testing.T) {
 	w := newWorld(t, nil)
 	w.reader.SetShop(oddShop, "ash1")
+	w.reader.SetShopErr("bad", discovery.ErrBadData) // as the cache has it
 	w.reader.SetShopErr("away", fmt.Errorf("%w: no session", discovery.ErrUnavailable))
 	for _, tt := range []struct {
 		golden, method, target, body string
@@ -139,6 +140,7 @@ func TestUnknownParameter(t *testing.T) {
 func TestProblems(t *testing.T) {
 	w := newWorld(t, nil)
 	w.reader.SetShopErr("broken", fmt.Errorf("shop %q: %w: not JSON", "broken", discovery.ErrBadData))
+	w.reader.SetShopErr("bad", discovery.ErrBadData) // as the cache has it
 	w.reader.SetShopErr("away", fmt.Errorf("%w: no session", discovery.ErrUnavailable))
 	w.reader.SetShopErr("busy", discovery.ErrOverloaded)
 	w.reader.SetShopErr("bug", errors.New("a secret"))
@@ -162,6 +164,7 @@ func TestProblems(t *testing.T) {
 		{"GET", "/v1/shops/a%00b", "", nil, 400, "invalid-name", "control character"},
 		{"GET", "/v1/shops/" + strings.Repeat("x", 10<<10), "", nil, 400, "invalid-name", "10240 bytes"},
 		{"GET", "/v1/shops/" + strings.Repeat("x", 256), "", nil, 400, "invalid-name", "256 bytes"},
+		{"GET", "/v1/shops/bad", "", nil, 502, "unreadable-record", `shop "bad"`},
 		{"GET", "/v1/shops/lost", "", nil, 502, "unreadable-record", "gone1"},
 		{"GET", "/v1/shops/broken", "", nil, 502, "unreadable-record", "not JSON"},
 		{"GET", "/v1/shops/away", "", nil, 503, "unavailable", "no session"},
