@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,17 +16,29 @@ import (
 // datacenters is how many datacenters are served, and how well they are known.
 func (w *world) datacenters() (int, discovery.Meta) {
 	w.Helper()
-	all, basis, err := w.service().Datacenters(w.soon(), discovery.ReadOptions{})
-	w.must(err)
+	all, basis := known(w, w.service().Datacenters)
 	return len(all), basis.Meta
 }
 
 // blocklist returns the blocklist, and how well it is known as a whole.
 func (w *world) blocklist() (*shops.Blocklist, discovery.Meta) {
 	w.Helper()
-	answer, basis, err := w.service().BadCitizens(w.soon(), discovery.ReadOptions{})
-	w.must(err)
+	answer, basis := known(w, w.service().BadCitizens)
 	return answer.Blocklist, basis.Meta
+}
+
+// known asks until there is an answer: a znode may not have been read yet.
+func known[T any](w *world, ask func(context.Context, discovery.ReadOptions) (T, discovery.Basis, error)) (answer T, basis discovery.Basis) {
+	w.Helper()
+	w.eventually(func() (complaint string) {
+		var err error
+		if answer, basis, err = ask(w.soon(), discovery.ReadOptions{}); errors.Is(err, discovery.ErrUnread) {
+			return err.Error()
+		}
+		w.must(err)
+		return ""
+	})
+	return answer, basis
 }
 
 // service answers from the cache, and adds to what it says of an answer the doubts
