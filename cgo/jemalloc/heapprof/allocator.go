@@ -6,26 +6,27 @@ import (
 	"strings"
 )
 
-// What is jemalloc's code is decided by where it is, never by a name alone:
-// programs have functions of their own called prof_dump or thread_event_loop.
+// jemalloc's code is recognised by its place, never by a name alone, because programs
+// have functions of their own called prof_dump or thread_event_loop.
 //
-// jemalloc that is a library is all that is in its file. Where it was linked into
-// something larger, it is the functions by which it is entered (malloc, mallocx,
-// mallctl, ... under the one prefix it was built with), and the static functions of
-// the source file that has those. The rest of jemalloc needs no mark: it is
-// reached by these only, and calls nothing of the program that allocates. So on a
-// stack the allocator ends with the innermost frames that are marked.
+// If jemalloc is a library, all code in its file is jemalloc's. If it was linked into
+// another file, two kinds of functions are marked: those by which programs call jemalloc
+// (malloc, mallocx, mallctl, ... with the one prefix it was built with), and the static
+// functions of the source file that has them. The rest of jemalloc needs no mark: only
+// these functions call it, and it calls nothing of the program that allocates. So on a
+// stack the allocator's frames end with the first run of marked frames, counted from the
+// innermost.
 
-// jemallocFile reports whether a file is jemalloc as a library of its own.
+// jemallocFile reports whether a file is jemalloc's shared library.
 func jemallocFile(file string) bool { return strings.HasPrefix(path.Base(file), "libjemalloc.so") }
 
 // inAllocator reports whether a return address lies in code that is known to be
 // jemalloc's.
 func (s *Symbols) inAllocator(pc uint64) bool { return s != nil && s.allocator[pc] }
 
-// entry returns the index of the frame by which the program called the allocator:
-// malloc, calloc. Where that frame has no name it says less than its caller, which
-// is returned then. It is 0 if nothing is known to be the allocator's.
+// entry returns the index of the frame by which the program called the allocator, such
+// as malloc or calloc. If that frame has no name, entry returns the index of its caller,
+// which tells a reader more. It returns 0 if no frame is known to be the allocator's.
 func (s *Symbols) entry(pcs []uint64) int {
 	return entry(pcs, s.inAllocator, func(pc uint64) bool {
 		frames := s.Frames(pc)
@@ -48,8 +49,8 @@ func entry(pcs []uint64, allocator, named func(pc uint64) bool) int {
 	return last
 }
 
-// shown returns the frames of an address as reports show them: of what was inlined
-// within jemalloc only the function it was inlined into.
+// shown returns the frames of an address as reports show them. In jemalloc's code that
+// is only the compiled function, without the functions that were inlined into it.
 func (s *Symbols) shown(pc uint64) []Frame {
 	frames := s.Frames(pc)
 	if s.inAllocator(pc) && len(frames) > 1 {
@@ -58,7 +59,8 @@ func (s *Symbols) shown(pc uint64) []Frame {
 	return frames
 }
 
-// markInner marks what the allocator called, of which only the stacks tell.
+// markInner marks the addresses in functions that the allocator called. Only the stacks
+// show which these are.
 func (s *Symbols) markInner(stacks []Stack) {
 	for i := range stacks {
 		pcs := stacks[i].PCs
@@ -69,8 +71,8 @@ func (s *Symbols) markInner(stacks []Stack) {
 	}
 }
 
-// Allocator reports whether a return address lies in the allocator: jemalloc's code,
-// or a function that has the name of an allocation function. It is a
+// Allocator reports whether a return address lies in the allocator: in jemalloc's code,
+// or in a function that has the name of an allocation function. It can be used as
 // RankerConfig.Allocator.
 func (s *Symbols) Allocator(pc uint64) bool {
 	frames := s.Frames(pc)
@@ -78,9 +80,9 @@ func (s *Symbols) Allocator(pc uint64) bool {
 	return known || len(frames) > 0 && frames[len(frames)-1].Allocator()
 }
 
-// Allocator reports whether a function is malloc or its like, by a name that the
-// languages C and C++ reserve for them, so that no function of another purpose has
-// it; or lies in the library jemalloc.
+// Allocator reports whether a function is an allocation function, such as malloc, or
+// lies in jemalloc's library. Allocation functions are recognised by names that C and
+// C++ reserve for them, so no other function has such a name.
 func (f Frame) Allocator() bool {
 	switch f.Function {
 	case "malloc", "calloc", "realloc", "memalign", "aligned_alloc", "posix_memalign", "valloc", "pvalloc":
@@ -91,8 +93,8 @@ func (f Frame) Allocator() bool {
 	return jemallocFile(f.Function) // libjemalloc.so.2+0x1234
 }
 
-// entries are the functions by which a program calls jemalloc. malloc hands over
-// to malloc_default, which has jemalloc's private prefix.
+// entries are the functions by which a program calls jemalloc. malloc calls
+// malloc_default, which has jemalloc's private prefix.
 var entries = []string{
 	"malloc", "calloc", "realloc", "free", "memalign", "aligned_alloc", "posix_memalign", "valloc", "pvalloc",
 	"mallocx", "rallocx", "xallocx", "sallocx", "dallocx", "sdallocx", "nallocx",
@@ -100,8 +102,8 @@ var entries = []string{
 	"je_malloc_default",
 }
 
-// markAllocator marks the functions of a jemalloc that is linked into the file.
-// symbols are sorted by address; several may be at one.
+// markAllocator marks the functions of a jemalloc that is linked into the file. The
+// symbols are sorted by address. Several may have the same address.
 func (t *symbolTable) markAllocator() {
 	prefixes := t.jemallocPrefixes()
 	if len(prefixes) == 0 {
@@ -115,13 +117,14 @@ func (t *symbolTable) markAllocator() {
 			return ok && slices.Contains(entries, rest)
 		})
 	}
-	// A static function between two entries is of their source file, as the linker
-	// keeps the code of a file together. Everything else that is static there then is,
-	// too: the file is told by its own entry in the symbol table. Where the program was
-	// optimized as a whole there are no such files, and the entries alone are marked.
+	// A static function between two entries belongs to their source file, because the
+	// linker keeps the code of a file together. Then all other static functions of that
+	// file are jemalloc's too: the symbol table says of each static function which file
+	// it is in. If the program was optimized as a whole, there are no such files, and only
+	// the entries are marked.
 	var files []uint32
 	var between []uint32
-	after := false // an entry, with static functions only since
+	after := false // there was an entry, and since then only static functions
 	for i := range t.symbols {
 		s := &t.symbols[i]
 		switch {
@@ -145,8 +148,8 @@ func (t *symbolTable) markAllocator() {
 	}
 }
 
-// jemallocPrefixes returns what stands before "malloc" in the names of a jemalloc
-// that the file defines; nothing if there is none.
+// jemallocPrefixes returns the prefixes of each jemalloc that the file defines: the text
+// before "malloc" in its names. It returns none if the file defines no jemalloc.
 func (t *symbolTable) jemallocPrefixes() []string {
 	defines := make(map[string]bool)
 	var prefixes []string

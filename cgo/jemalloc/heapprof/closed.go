@@ -9,34 +9,35 @@ import (
 	"strings"
 )
 
-// Loaded is a library as it was when allocations were sampled. Most are still there
-// when a dump is taken; one that was closed has left no trace in the memory map of the
-// dump, or another library at its place.
+// Loaded is a library as it was when allocations were sampled. Most libraries are still
+// loaded when a dump is taken. If one was closed before, the memory map of the dump has
+// nothing at its addresses, or another library.
 type Loaded struct {
 	Mapping        // of its code
 	BuildID string // in hex; empty if it has none
-	Headers uint64 // of one without a build-id: a hash of its ELF headers, which tells its builds apart
-	// PCs are its return addresses that were on sampled stacks. All: there are no more.
+	Headers uint64 // of a library without a build-id: a hash of its ELF headers, which differs between builds
+	// PCs are the return addresses in the library that were on sampled stacks. All says
+	// that there were no others.
 	PCs []uint64
 	All bool
 }
 
 func (l *Loaded) identity() string { return identity(l.BuildID, l.Headers) }
 
-// here reports whether the library is what the memory map has at its place.
+// here reports whether the memory map has the library at its addresses.
 func (s *Symbolizer) here(maps []Mapping, l *Loaded) bool {
 	m := findMapping(maps, l.Start)
 	return m != nil && m.Exec && m.hasFile() && m.Start == l.Start && s.object(m).identity == l.identity()
 }
 
-// closed are the libraries that are not in the memory map any more.
+// closed has the recorded libraries, or none if all of them are in the memory map.
 type closed struct {
-	all  []Loaded // the one that was seen first is the last
-	here []bool
-	more bool // there were more
+	all  []Loaded // the library that was seen first is the last
+	here []bool   // whether the library of the same index is in the memory map
+	more bool     // there were libraries that are not in all
 }
 
-// closedIn compares what was loaded with the memory map.
+// closedIn compares the libraries that were loaded with the memory map.
 func (s *Symbolizer) closedIn(maps []Mapping) closed {
 	if s.cfg.Loaded == nil {
 		return closed{}
@@ -55,13 +56,14 @@ func (s *Symbolizer) closedIn(maps []Mapping) closed {
 	return c
 }
 
-// stillHere stands for what the memory map has, among closed libraries.
+// stillHere stands in a list of closed libraries for what the memory map has at an
+// address.
 var stillHere *Loaded
 
-// find returns the libraries that a return address may have been in when it was on a
-// stack, if one of them was closed. There are several if it was on stacks in each, or if
-// nobody knows because one had too many addresses to note them all. What is there now
-// comes first.
+// find returns the libraries in which a return address may have been when it was on a
+// stack, if one of them was closed. There are several if stacks had the address in each
+// of them, or if that is not known, because a library had too many addresses to record
+// them all. The library that is mapped there now comes first.
 func (c *closed) find(pc uint64, mapped bool) []*Loaded {
 	var found []*Loaded
 	here := mapped && c.more
@@ -81,14 +83,14 @@ func (c *closed) find(pc uint64, mapped bool) []*Loaded {
 	return found
 }
 
-// same reports whether two are one library, at one place.
+// same reports whether both are the same build of the same file at the same address.
 func (l *Loaded) same(other *Loaded) bool {
 	return l.File == other.File && l.identity() == other.identity() && l.Start == other.Start
 }
 
-// closedObject returns what is known of a closed library's file: of one that is
-// still mapped elsewhere or was named before, or of the file at its path if that is
-// the same build.
+// closedObject returns the object of a closed library: one of the same build that is
+// still mapped elsewhere or was used before, or a new one of the file at the library's
+// path. If that file is another build, the object has no names.
 func (s *Symbolizer) closedObject(l *Loaded) *object {
 	for e := s.used.Front(); e != nil; e = e.Next() {
 		if o := e.Value.(*object); o.identity == l.identity() && o.key.path == l.File && len(o.segments) > 0 {
@@ -111,7 +113,7 @@ func (s *Symbolizer) closedObject(l *Loaded) *object {
 	return o
 }
 
-// at reports whether what is at the library's path is that library.
+// at reports whether the file at the library's path is still that library.
 func (o *object) at(l *Loaded) bool {
 	f, err := o.open(o.path)
 	if err != nil {
@@ -121,15 +123,16 @@ func (o *object) at(l *Loaded) bool {
 	return o.identity == l.identity()
 }
 
-// nameClosed names the addresses that were found to be in closed libraries.
+// nameClosed names the addresses that may have been in closed libraries. found has the
+// libraries of each of them.
 func (s *Symbolizer) nameClosed(c *closed, found map[uint64][]*Loaded, buf *scratch, out *Symbols) {
-	names := make(map[uint64][][]Frame, len(found)) // in each of the libraries
+	names := make(map[uint64][][]Frame, len(found)) // the frames of an address in each of its libraries
 	for pc, libraries := range found {
 		if libraries[0] == stillHere {
 			names[pc] = append(names[pc], out.frames[pc])
 		}
 	}
-	var objects []*object // each once, however often it was loaded
+	var objects []*object // each once, even if it was loaded several times
 	addresses := make(map[*object]int)
 	for i := range c.all {
 		l := &c.all[i]
@@ -175,13 +178,13 @@ func (s *Symbolizer) nameClosed(c *closed, found map[uint64][]*Loaded, buf *scra
 	}
 }
 
-// ambiguous is the place of addresses of which nobody knows in which library they were.
-// No file has it, so that whoever reads the profile later does not name them by one of
-// the libraries.
+// ambiguous is the mapping of addresses if it is not known in which of several libraries
+// they were. Its name is not the path of a file, so that readers of the profile do not
+// look names up in one of the libraries later.
 var ambiguous = &Loaded{Mapping: Mapping{File: "[ambiguous]", Limit: math.MaxUint64}}
 
-// anyOf names an address that was in one of several libraries, by the functions of all.
-// sure is that they do not differ.
+// anyOf names an address that was in one of several libraries, by the functions that
+// each of them has there. sure is true if these functions do not differ.
 func anyOf(libraries [][]Frame) (frames []Frame, sure bool) {
 	first := libraries[0]
 	differs := func(other []Frame) bool { return !named(other) || !slices.Equal(other, first) }

@@ -5,34 +5,34 @@ import (
 	"slices"
 )
 
-// Code is what grouping stacks has to know of the function that a return address
-// lies in: the one that was compiled, not those that were inlined into it.
+// Code describes the function of a return address for the grouping of stacks: the
+// compiled function, not those that were inlined into it.
 type Code struct {
-	// ID is the same for all addresses of a function. Two stacks that go through
-	// different lines of the same functions are two ways of one thing.
+	// ID is the same for all addresses of a function. So two stacks that go through
+	// different lines of the same functions have the same IDs.
 	ID   uint64
 	Kind Kind
-	// Unnamed: no name of the function is known, and each of its addresses has an ID of
-	// its own.
+	// Unnamed says that the function's name is not known. Each of its addresses then has an
+	// ID of its own.
 	Unnamed bool
-	// Part: it is a part of a function that is called by the rest of it, or a wrapper
-	// around it, which has the same ID.
+	// Part says that the code is a part that was split off a function, or a wrapper of a
+	// function. It has the same ID as the function.
 	Part bool
 }
 
-// Kind says whose a function is.
+// Kind says to which part of the program a function belongs.
 type Kind uint8
 
 // The kinds.
 const (
-	CCode         Kind = iota // C or the like, and what nothing is known of
-	AllocatorCode             // malloc and its like, and what they call
-	CrossingCode              // of Go's runtime, between Go and C
+	CCode         Kind = iota // C or another compiled language, or not known
+	AllocatorCode             // allocation functions such as malloc, and the functions that they call
+	CrossingCode              // functions of Go's runtime between Go and C
 	GoCode
 )
 
-// Code tells what function a return address lies in. isGo says whether it is in Go
-// code. It makes a RankerConfig.Code.
+// Code describes the function of a return address. isGo says whether the address is in Go
+// code. A RankerConfig.Code can use this method.
 func (s *Symbols) Code(pc uint64, isGo bool) Code {
 	frames := s.Frames(pc)
 	if len(frames) == 0 {
@@ -41,7 +41,7 @@ func (s *Symbols) Code(pc uint64, isGo bool) Code {
 	compiled := frames[len(frames)-1]
 	hash := fnv.New64a()
 	hash.Write([]byte(compiled.Function + "\x00"))
-	if !isGo { // in Go the name is enough, and wrappers are in no file
+	if !isGo { // names of Go functions are unique, and wrappers have no file
 		hash.Write([]byte(compiled.File))
 	}
 	code := Code{ID: hash.Sum64(), Unnamed: compiled.Unnamed, Part: compiled.isSplit() || compiled.isWrapper()}
@@ -56,16 +56,17 @@ func (s *Symbols) Code(pc uint64, isGo bool) Code {
 	return code
 }
 
-// place is where the parts of a stack begin, as indexes of its addresses.
+// place has the indexes of the addresses at which the parts of a stack begin.
 //
 //	0        inner           entry
 //	malloc.. strdup  foo ... _cgo_..._Cfunc_bar │ runtime.asmcgocall ... main.handler ... runtime.goexit
 //	└ allocator ┘└──────── C part ─────────────┘└──────────────────── Go part ─────────────────────────┘
 //
-// C that was called back from Go, and Go that called that, lie in the Go part.
+// C code further out, which called back into Go, and the Go code that called it belong to
+// the Go part.
 type place struct {
-	inner int // of the first address outside of the allocator
-	entry int // of the outermost C function before Go, made by cgo; -1: no Go is on the stack
+	inner int // the first address outside of the allocator
+	entry int // the outermost C function before Go, which cgo has made; -1: there is no Go on the stack
 }
 
 func placeOf(kinds []Kind) place {
@@ -80,6 +81,6 @@ func placeOf(kinds []Kind) place {
 	return p
 }
 
-// threadFrames is how many frames at the outer end of a stack without Go say no more
-// than that there is a thread: start_thread and clone3, or those before main.
+// threadFrames is the number of frames at the outer end of a stack without Go that all
+// threads have: start_thread and clone3, or the frames outside of main.
 const threadFrames = 2

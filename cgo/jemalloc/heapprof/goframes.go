@@ -7,24 +7,24 @@ import (
 	"sync"
 )
 
-// GoFrames names a return address in the Go code of this very process, the
-// functions inlined there included, and gives nil for any other. It is right in a
-// stripped binary too, where reading the symbol table from the file is not. It is
-// the SymbolizerConfig.Go for dumps that the process took of itself.
+// GoFrames returns the frames of a return address in this process's own Go code, including
+// inlined functions. It returns nil for all other addresses. It works in a stripped binary
+// too, in which the file has no symbol table. It is the SymbolizerConfig.Go for dumps that
+// the process has taken of itself.
 func GoFrames(pc uint64) []Frame {
 	after := uintptr(pc)
 	f := runtime.FuncForPC(after - 1)
 	if f == nil {
 		return nil
 	}
-	// CallersFrames takes the address after the call and looks for its function
-	// there. After a call that ends a function that is the next function.
+	// CallersFrames looks up the function at the address after the call. If the call is at
+	// the end of its function, that is the next function, so the address is lowered.
 	if next := runtime.FuncForPC(after); next == nil || next.Entry() != f.Entry() {
 		after--
 	}
 	var frames []Frame
-	// It leaves out the functions around an inlined one, unless another address
-	// follows that is not theirs.
+	// CallersFrames leaves out the functions that contain an inlined one, unless another
+	// address of another function follows.
 	iter := runtime.CallersFrames([]uintptr{after, last})
 	for {
 		f, more := iter.Next()
@@ -37,23 +37,23 @@ func GoFrames(pc uint64) []Frame {
 	}
 }
 
-// last is an address in a Go function that is inlined nowhere and inlines nothing.
-// Zero would do as well, but for a program that has named C code by
-// runtime.SetCgoTraceback: it would be asked each time what is there.
+// last is an address in a Go function that is not inlined and inlines nothing. It is not
+// zero, because the runtime would pass zero to the function that a program may have set by
+// runtime.SetCgoTraceback to name C code.
 var last = reflect.ValueOf(lastFunction).Pointer() + 1
 
 //go:noinline
 func lastFunction() {}
 
-// GoText is where the Go code of this very process is: addresses from start on, and
-// before end. It is the SymbolizerConfig.GoText that belongs to GoFrames.
+// GoText returns the range of addresses of this process's own Go code, without end. It is
+// the SymbolizerConfig.GoText to use with GoFrames.
 func GoText() (start, end uint64) {
 	text := goText()
 	return text.start, text.end
 }
 
-// goText asks the runtime, which does not tell, but knows of each address whether it is
-// Go code.
+// goText finds the range by binary search, because the runtime does not export it, but
+// reports for each address whether it is in Go code.
 var goText = sync.OnceValue(func() span {
 	reach := func(sign int64) uint64 {
 		is := func(distance uint64) bool {

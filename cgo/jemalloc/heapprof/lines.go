@@ -11,8 +11,8 @@ import (
 	"sort"
 )
 
-// The sections that names and lines need; locations, types by signature and
-// unwinding tables stay in the file.
+// dwarfSections are the sections that are needed for names and lines. Locations, types by
+// signature and unwinding tables are not read.
 var dwarfSections = []string{"abbrev", "info", "line", "ranges", "str", "line_str", "rnglists", "addr", "str_offsets"}
 
 func hasDWARF(f *elf.File) bool {
@@ -27,7 +27,7 @@ type debugData struct {
 	order binary.ByteOrder
 }
 
-// readDWARF reads the debug sections into buf; nil if there are none. The
+// readDWARF reads the debug sections into buf. It returns nil if there are none. The
 // result is valid until buf is used again.
 func readDWARF(f *elf.File, limit int64, buf *scratch) (*debugData, error) {
 	var total uint64
@@ -72,7 +72,7 @@ func readDWARF(f *elf.File, limit int64, buf *scratch) (*debugData, error) {
 	return &debugData{Data: d, info: data["info"], order: f.ByteOrder}, nil
 }
 
-// unitIndex finds the compilation unit of an address: 24 bytes a range.
+// unitIndex finds the compilation unit of an address. It takes 24 bytes for each range.
 type unitIndex struct {
 	ranges []unitRange // by rising low
 }
@@ -113,7 +113,7 @@ func (d *debugData) index() *unitIndex {
 			continue
 		}
 		for _, r := range ranges {
-			if r[0] != 0 && r[0] < r[1] { // at 0: code that the linker dropped
+			if r[0] != 0 && r[0] < r[1] { // the linker sets 0 for code that it dropped
 				x.ranges = append(x.ranges, unitRange{r[0], r[1], offset})
 			}
 		}
@@ -123,9 +123,8 @@ func (d *debugData) index() *unitIndex {
 	return x
 }
 
-// unitOffsets walks the unit headers of .debug_info and returns where each
-// unit's first entry stands. debug/dwarf finds units only by walking all
-// their entries.
+// unitOffsets reads the unit headers of .debug_info and returns the offset of each unit's
+// first entry. debug/dwarf can find units only by reading all entries.
 func unitOffsets(info []byte, order binary.ByteOrder) []dwarf.Offset {
 	var offsets []dwarf.Offset
 	for at := uint64(0); at+12 <= uint64(len(info)); {
@@ -178,8 +177,8 @@ type scope struct {
 	callLine int64
 }
 
-// unitFrames adds the frames of sorted addresses of one unit to out. What it
-// cannot read it leaves out.
+// unitFrames adds the frames of sorted addresses of one unit to out. It leaves out
+// addresses whose entries it cannot read.
 func (d *debugData) unitFrames(unit dwarf.Offset, addrs []uint64, names *nameReader, out map[uint64][]Frame) {
 	r := d.Reader()
 	r.Seek(unit)
@@ -201,7 +200,7 @@ func (d *debugData) unitFrames(unit dwarf.Offset, addrs []uint64, names *nameRea
 		for i := len(chain) - 1; i >= 0; i-- {
 			at.Function = chain[i].name
 			if at.Function == "" && chain[i].inlined {
-				at.Function = "[inlined]" // named in a file shared by several (dwz)
+				at.Function = "[inlined]" // its name is in a file that several share (dwz)
 			}
 			frames = append(frames, at)
 			at = Frame{Line: int(chain[i].callLine)}
@@ -213,7 +212,7 @@ func (d *debugData) unitFrames(unit dwarf.Offset, addrs []uint64, names *nameRea
 			}
 		}
 		if frames == nil && at.File != "" {
-			frames = []Frame{at} // a line without a function: the symbol names it
+			frames = []Frame{at} // there is only a line; lookup adds the symbol's name
 		}
 		if frames != nil {
 			out[addr] = frames
@@ -244,8 +243,8 @@ func rows(lr *dwarf.LineReader, addrs []uint64) map[uint64]Frame {
 	return out
 }
 
-// scopes walks the entries of a unit, after its first, and returns for each of
-// the sorted addresses the functions around it, the outermost first.
+// scopes reads the entries of a unit after its first. It returns for each of the sorted
+// addresses the functions that contain it, the outermost first.
 func (d *debugData) scopes(r *dwarf.Reader, addrs []uint64, names *nameReader) map[uint64][]scope {
 	out := make(map[uint64][]scope)
 	for depth := 1; depth > 0; {
@@ -292,8 +291,8 @@ func (d *debugData) scopes(r *dwarf.Reader, addrs []uint64, names *nameReader) m
 	return out
 }
 
-// nameReader finds the name of a function entry, following the entries that
-// it was made from.
+// nameReader finds the name of a function entry. If the entry has none, it follows the
+// references to the entries of which the function is an instance.
 type nameReader struct {
 	reader *dwarf.Reader
 	names  map[dwarf.Offset]string
@@ -304,7 +303,7 @@ const maxHops = 8 // inlined call -> abstract function -> its declaration
 func (n *nameReader) of(entry *dwarf.Entry) string { return n.follow(entry, maxHops) }
 
 func (n *nameReader) follow(entry *dwarf.Entry, hops int) string {
-	// C++ and Rust: the mangled name, which pprof demangles.
+	// The linkage name is the mangled name of a C++ or Rust function.
 	for _, attr := range []dwarf.Attr{dwarf.AttrLinkageName, dwarf.AttrName} {
 		if name, ok := entry.Val(attr).(string); ok {
 			return printable(name)

@@ -14,16 +14,16 @@ type Mapping struct {
 	Offset       uint64 // of Start in the file
 	Inode        uint64 // 0 for memory without a file
 	Exec         bool
-	File         string // path, "[vdso]" and the like, or empty for anonymous memory
-	Deleted      bool   // File was removed since, or another one took its place
+	File         string // a path, a name such as "[vdso]", or empty for anonymous memory
+	Deleted      bool   // the file at that path was deleted or replaced since
 }
 
-// span is a range of addresses, without its end.
+// span is a range of addresses: start is in it, end is not.
 type span struct{ start, end uint64 }
 
 func (s span) contains(pc uint64) bool { return pc >= s.start && pc < s.end }
 
-// deletedSuffix is what the kernel adds to the path of a file that is gone.
+// deletedSuffix is what the kernel adds to the path of a deleted file.
 const deletedSuffix = " (deleted)"
 
 // contains reports whether pc lies in the mapping.
@@ -32,7 +32,7 @@ func (m *Mapping) contains(pc uint64) bool { return pc >= m.Start && pc < m.Limi
 // hasFile reports whether the mapping shows a file of a file system.
 func (m *Mapping) hasFile() bool { return strings.HasPrefix(m.File, "/") }
 
-// findMapping returns the mapping of pc, or nil. maps rise by address.
+// findMapping returns the mapping that contains pc, or nil. maps are sorted by address.
 func findMapping(maps []Mapping, pc uint64) *Mapping {
 	i := sort.Search(len(maps), func(i int) bool { return maps[i].Limit > pc })
 	if i < len(maps) && maps[i].contains(pc) {
@@ -41,8 +41,8 @@ func findMapping(maps []Mapping, pc uint64) *Mapping {
 	return nil
 }
 
-// offsetName names an address that no symbol covers: the file's base name
-// and the address within it.
+// offsetName returns a name for an address that no symbol covers: the base name of the
+// file and the address in it.
 func offsetName(file string, addr uint64) string {
 	if file == "" {
 		return "0x" + strconv.FormatUint(addr, 16)
@@ -52,10 +52,9 @@ func offsetName(file string, addr uint64) string {
 
 var errMapping = errors.New("not a line of a memory map")
 
-// parseMapping reads "start-limit perms offset dev inode path". It is written
-// here, and not borrowed from google/pprof/profile, because that one expands
-// variables that the text itself defines: a short hostile dump could fill the
-// memory with it.
+// parseMapping parses "start-limit perms offset dev inode path". The parser of
+// google/pprof/profile is not used, because it expands variables that the text itself
+// defines: with it a short hostile dump could use up the memory.
 func parseMapping(line string) (Mapping, error) {
 	var m Mapping
 	span, rest, _ := strings.Cut(line, " ")
@@ -83,8 +82,8 @@ func parseMapping(line string) (Mapping, error) {
 	return m, nil
 }
 
-// printable makes text from a dump safe for a terminal and a protobuf
-// string: valid UTF-8 without control characters.
+// printable replaces control characters and invalid UTF-8 in text from a dump, which
+// otherwise could harm a terminal or be invalid in protobuf.
 func printable(s string) string {
 	clean := func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' {

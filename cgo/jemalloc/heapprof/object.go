@@ -14,24 +14,24 @@ import (
 	"time"
 )
 
-// object is what is kept of one mapped file: its symbols, the ranges of its
-// compilation units, and the frames that were asked for. Addresses are the
-// file's own (link-time), so it serves every process and load bias.
+// object is what the Symbolizer keeps of one mapped file: its symbols, the ranges of its
+// compilation units, and the frames that were looked up. Addresses are those in the file
+// (link-time), so one object is enough for all processes and load addresses.
 type object struct {
 	key       objectKey
 	path      string // of the file, with the root
 	debugPath string // of the file with the DWARF: path, or a separate one
 	buildID   string // hex; empty if the file has none
-	identity  string // the same for no other build: the build-id, or a hash of the headers
-	note      string // what is missing, for people
+	identity  string // differs between builds: the build-id, or a hash of the headers
+	note      string // a sentence for people: what is missing
 	info      os.FileInfo
-	looked    time.Time // when a debug file was looked for last
+	looked    time.Time // when findDebugFile was called last
 	segments  []segment
 
 	symbols *symbolTable // nil until needed
 	units   *unitIndex   // nil until needed
 	frames  map[uint64][]Frame
-	strings int64 // bytes of the frames' names, about
+	strings int64 // approximate bytes of the frames' names
 }
 
 // segment is a loaded part of the file.
@@ -39,9 +39,9 @@ type segment struct {
 	offset, size, addr uint64
 }
 
-// newObject opens a file for its segments and build-id. A file that cannot be
-// read is an object too, without names: it is not tried again at each dump. path is
-// where the file is, empty if it is nowhere any more.
+// newObject reads the segments and the build-id of a file. If the file cannot be read,
+// newObject returns an object without names, so that the file is not opened again for
+// each dump. path is where the file is. It is empty if the file does not exist any more.
 func newObject(cfg *SymbolizerConfig, key objectKey, path string) *object {
 	o := &object{key: key, path: path, frames: make(map[uint64][]Frame)}
 	if path == "" {
@@ -72,20 +72,21 @@ func newObject(cfg *SymbolizerConfig, key objectKey, path string) *object {
 
 const noteDeleted = "the file was removed or replaced while the process runs: what was not named before has no name until a restart"
 
-// inherit takes over what was known of the file before it was removed.
+// inherit takes over what was read of the file before it was deleted.
 func (o *object) inherit(old *object) {
 	o.segments, o.buildID, o.identity, o.symbols, o.units, o.frames, o.strings = old.segments, old.buildID, old.identity, old.symbols, old.units, old.frames, old.strings
-	if old.debugPath != old.path { // its build-id was compared
+	if old.debugPath != old.path { // a separate debug file, whose build-id was compared
 		o.debugPath = old.debugPath
 	}
 }
 
-// debugFileLook is how often a debug file is looked for that was not there: somebody
-// may install it to read the profiles of a process that runs already.
+// debugFileLook is the time between two searches for a debug file that was not found.
+// Somebody may install it while the process runs, to read its profiles.
 const debugFileLook = time.Minute
 
-// outdated reports whether more is to be learned now: another file has got the path and
-// the inode since (those of removed files are given again), or there is a debug file.
+// outdated reports whether the file has to be read again: another file has its path and
+// its inode (file systems reuse the inodes of deleted files), or there is now a debug
+// file.
 func (o *object) outdated(cfg *SymbolizerConfig) bool {
 	if o.info == nil || o.key.deleted {
 		return false
@@ -112,15 +113,15 @@ func (o *object) outdated(cfg *SymbolizerConfig) bool {
 // addr converts an offset in the file to a link-time address.
 func (o *object) addr(offset uint64) (uint64, bool) {
 	for _, s := range o.segments {
-		if offset-s.offset < s.size { // an offset below wraps around to a large number
+		if offset-s.offset < s.size { // if offset is less than s.offset, this wraps around to a large number
 			return offset - s.offset + s.addr, true
 		}
 	}
 	return 0, false
 }
 
-// resolve writes what is known of the given places to out. It reports whether it had
-// to read the file for that.
+// resolve writes the frames of the given places to out. It reports whether it had to
+// read the file for that.
 func (o *object) resolve(cfg *SymbolizerConfig, places []located, buf *scratch, out *Symbols) (read bool) {
 	var fresh []uint64
 	for _, at := range places {
@@ -164,9 +165,9 @@ func (o *object) lookup(cfg *SymbolizerConfig, addrs []uint64, buf *scratch) {
 		if len(frames) == 0 {
 			frames = []Frame{{}}
 		}
-		// The outermost frame is the function that the symbol names too. The
-		// symbol is better where DWARF has an inner name (strdup, __strdup)
-		// or none, as in hand-written assembly.
+		// The symbol names the same function as the outermost frame. The symbol's name is
+		// used if the DWARF has an internal name (__strdup instead of strdup), or no name,
+		// as for hand-written assembly.
 		outer := &frames[len(frames)-1]
 		if outer.Function == "" || name != "" && underscores(name) < underscores(outer.Function) {
 			outer.Function = name
@@ -189,12 +190,13 @@ func (o *object) lookup(cfg *SymbolizerConfig, addrs []uint64, buf *scratch) {
 	}
 }
 
-// readLines looks the addresses up in the DWARF. debug/dwarf promises no
-// behaviour for damaged input and has paniced on some; a library with broken
-// debug information must not end the program that loaded it.
+// readLines looks the addresses up in the DWARF. The package debug/dwarf does not promise
+// that it returns an error for damaged input, and has panicked on some. The panic is
+// recovered, because a library with damaged debug information must not end the program
+// that loaded the library.
 func (o *object) readLines(limit int64, addrs []uint64, buf *scratch) (lines map[uint64][]Frame, err error) {
 	if o.debugPath == "" {
-		return nil, nil // said in o.note, or nothing to say
+		return nil, nil // o.note has the reason, if there is one
 	}
 	f, err := o.open(o.debugPath)
 	if err != nil {
@@ -217,7 +219,7 @@ func (o *object) readLines(limit int64, addrs []uint64, buf *scratch) (lines map
 }
 
 // open opens the file again, or its debug file. It fails if another build has that path
-// by now: its names are those of other addresses.
+// now, because another build has other functions at the same addresses.
 func (o *object) open(path string) (*elfFile, error) {
 	f, err := openELF(path)
 	if err != nil {
@@ -237,19 +239,20 @@ func (o *object) open(path string) (*elfFile, error) {
 
 var errReplaced = errors.New("another file has its path now: what was not named before has no name")
 
-// unchanged reports whether a file is the one that it was, with what it had in it.
+// unchanged reports whether both are the same file with the same content.
 func unchanged(was, is os.FileInfo) bool {
 	return os.SameFile(was, is) && is.Size() == was.Size() && is.ModTime().Equal(was.ModTime())
 }
 
-// bytes is about what the object keeps in memory.
+// bytes returns approximately how much memory the object takes.
 func (o *object) bytes() int64 {
 	const perObject, perFrame = 512, 200
 	return perObject + perFrame*int64(len(o.frames)) + o.strings + o.symbols.bytes() + o.units.bytes()
 }
 
-// findDebugFile returns the path of the file that has the DWARF: the file
-// itself, or one of the same build-id where distributions put it.
+// findDebugFile returns the path of the file that has the DWARF: the file itself, or a
+// file with the same build-id at one of the places where distributions install debug
+// files. It returns "" if there is none.
 func (o *object) findDebugFile(cfg *SymbolizerConfig, f *elf.File) string {
 	if hasDWARF(f) {
 		return o.path
@@ -282,7 +285,7 @@ func (o *object) findDebugFile(cfg *SymbolizerConfig, f *elf.File) string {
 	return ""
 }
 
-// elfFile closes the os.File under an elf.File.
+// elfFile is an elf.File whose Close closes the os.File.
 type elfFile struct {
 	*elf.File
 	file *os.File
@@ -290,8 +293,8 @@ type elfFile struct {
 
 func (f *elfFile) Close() error { return f.file.Close() }
 
-// openELF opens a regular file only: the path comes from a dump, and opening
-// a pipe or a device can block or have effects.
+// openELF opens regular files only. The path comes from a dump, and opening a pipe or a
+// device may block or have side effects.
 func openELF(path string) (*elfFile, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -312,8 +315,8 @@ func openELF(path string) (*elfFile, error) {
 	return &elfFile{f, file}, nil
 }
 
-// buildID returns the GNU build-id in hex. It reads the note segments, which
-// are there even where the section headers were stripped.
+// buildID returns the GNU build-id in hex. It reads the note segments, because they are
+// in the file even if the section headers were stripped.
 func buildID(f *elf.File) string {
 	const maxNotes = 64 << 10
 	for _, p := range f.Progs {
@@ -342,8 +345,9 @@ func buildID(f *elf.File) string {
 	return ""
 }
 
-// headers returns a hash of the ELF headers of a 64-bit file, which say among others
-// where its sections end; 0 if it cannot be read.
+// headers returns a hash of the ELF headers of a 64-bit file. It differs between most
+// builds, because the headers have the sizes of the segments and the end of the sections.
+// It is 0 if the headers cannot be read.
 func headers(file io.ReaderAt) uint64 {
 	header := make([]byte, 64)
 	if _, err := file.ReadAt(header, 0); err != nil {
@@ -363,7 +367,8 @@ func headers(file io.ReaderAt) uint64 {
 	return hash
 }
 
-// identity tells builds of one file apart; it is empty if nothing does.
+// identity returns a string that differs between builds of one file. It is empty if
+// there is neither a build-id nor a hash of the headers.
 func identity(buildID string, headers uint64) string {
 	if buildID == "" && headers != 0 {
 		return fmt.Sprintf("headers %x", headers)
@@ -388,7 +393,8 @@ func debugLink(f *elf.File) string {
 	return name
 }
 
-// reason shortens an error for a note: the path is said before it.
+// reason returns the text of an error without the path, because a note begins with the
+// file's name.
 func reason(err error) string {
 	var perr *fs.PathError
 	if errors.As(err, &perr) {

@@ -15,4 +15,4 @@ func mapMemory(n uint64) ([]byte, error) {
 	return m, nil
 }
 
-func unmapMemory(m []byte) { _ = syscall.Munmap(m) } // fails only for what was not mapped
+func unmapMemory(m []byte) { _ = syscall.Munmap(m) } // fails only for memory that was not mapped

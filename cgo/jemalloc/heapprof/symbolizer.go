@@ -12,48 +12,50 @@ import (
 
 // SymbolizerConfig configures a Symbolizer. The zero value is useful.
 type SymbolizerConfig struct {
-	// Go names return addresses of the process's Go code and gives nil for all others:
-	// GoFrames, if the dumps are of this process. Nil: Go code is looked up in the
-	// files like C.
+	// Go returns the frames of a return address in the process's Go code, and nil for all
+	// other addresses. Use GoFrames if the dumps are of this process. If Go is nil, Go
+	// code is looked up in the files like C code.
 	Go func(pc uint64) []Frame
 
-	// GoText is where that Go code is: GoText, if the dumps are of this process. It is
-	// asked once for each Symbolize. Nil: not known, and a profile says of the file
-	// that has both Go code and C code whether all of it is named.
+	// GoText returns the range of addresses of that Go code. Use the function GoText if the
+	// dumps are of this process. It is called once for each Symbolize. If it is nil, the
+	// range is not known. Then the file that has both Go code and C code has one mapping in
+	// the profile, which counts as named only if all addresses in it have names.
 	GoText func() (start, end uint64)
 
-	// Proc is the directory of the process in /proc, such as /proc/self, if it runs:
-	// files that were removed or replaced since are read there. Empty: they are not read.
+	// Proc is the directory of the process in /proc, such as /proc/self, if the process
+	// runs. Files that were deleted or replaced since they were mapped are read there. If
+	// it is empty, such files are not read.
 	Proc string
 
-	// Loaded lists libraries of the process, in the order in which they were first
-	// seen, among them those that were closed since: what they allocated is still named
-	// then. If there were more that it does not know of, it says so. Nil: addresses in
-	// closed libraries have no names. It must not call the Symbolizer.
+	// Loaded lists libraries of the process, in the order in which they were first seen.
+	// It includes libraries that were closed since, so that addresses in them have names.
+	// more is true if there were libraries that it did not record. If Loaded is nil,
+	// addresses in closed libraries have no names. It must not call the Symbolizer.
 	Loaded func() (all []Loaded, more bool)
 
-	// DebugDirs are searched for separate debug files, by build-id and by the
-	// name in .gnu_debuglink; again after a minute, if there was none. Default:
-	// /usr/lib/debug.
+	// DebugDirs are searched for separate debug files, by build-id and by the name in
+	// .gnu_debuglink. If there is no such file, they are searched again after a minute.
+	// Default: /usr/lib/debug.
 	DebugDirs []string
 
-	// Root is prepended to the paths of mapped files and of DebugDirs, for
-	// dumps of another file system such as /proc/PID/root. Default: none.
+	// Root is prepended to the paths of mapped files and of DebugDirs. It is for dumps of
+	// a process with another file system, such as /proc/PID/root. Default: none.
 	Root string
 
-	// MaxDebugBytes bounds the debug sections, uncompressed, that are held
-	// while the addresses of one file are looked up; a file with more gives
-	// names without lines. Default: 40 MiB.
+	// MaxDebugBytes bounds the uncompressed debug sections that are in memory while the
+	// addresses of one file are looked up. If a file has more, its addresses have names
+	// without lines. Default: 40 MiB.
 	MaxDebugBytes int64
 
-	// MaxCacheBytes bounds what is kept between calls; the files used longest
-	// ago go first. Default: 16 MiB.
+	// MaxCacheBytes bounds the memory that is kept between calls. The files that were not
+	// used for longest are evicted first. Default: 16 MiB.
 	MaxCacheBytes int64
 }
 
-// Symbolizer names addresses and keeps what it learned. It holds no file open
-// between calls. It may be used from many goroutines; they take turns, which
-// bounds the memory.
+// Symbolizer names addresses, and caches what it has read of the files. It holds no file
+// open between calls. It may be used from many goroutines. Their calls run one after the
+// other, which bounds the memory.
 type Symbolizer struct {
 	cfg SymbolizerConfig
 
@@ -62,13 +64,13 @@ type Symbolizer struct {
 	used    *list.List                  // front: used last
 }
 
-// objectKey tells a file from its successor of the same name, as long as both are
-// mapped.
+// objectKey identifies a mapped file. It differs from the key of another file that later
+// has the same path, as long as both are mapped.
 type objectKey struct {
 	path    string
 	inode   uint64
-	deleted bool   // what is at path is another file, if anything
-	build   string // which one it was, of a library that is mapped no longer
+	deleted bool   // at path there is another file or none
+	build   string // the identity of a library that is not mapped any more
 }
 
 func keyOf(m *Mapping) objectKey { return objectKey{path: m.File, inode: m.Inode, deleted: m.Deleted} }
@@ -94,9 +96,9 @@ func (s *Symbolizer) SymbolizeDump(d *Dump) *Symbols {
 	return symbols
 }
 
-// Symbolize names return addresses of a process whose memory map is maps. It
-// does not fail: an address that nothing is known of is named by its file and
-// offset, and Symbols.Notes says why.
+// Symbolize names return addresses of a process whose memory map is maps. It does not
+// fail. An address of which nothing is known gets the name of its file and its offset,
+// and Symbols.Notes has the reason.
 func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 	out := newSymbols(len(pcs))
 	if s.cfg.GoText != nil {
@@ -113,8 +115,8 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 				continue
 			}
 		}
-		// A return address belongs to the line, and at the end of a function
-		// that never returns even to the function, after the call.
+		// The return address is after the call, so it may belong to the next line. If the
+		// called function never returns, it may even belong to the next function.
 		call := pc - 1
 		m := findMapping(maps, call)
 		if l := closed.find(pc, m != nil && m.hasFile()); len(l) > 0 {
@@ -131,7 +133,7 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 		wanted[key] = append(wanted[key], located{pc: pc, offset: call - m.Start + m.Offset})
 	}
 
-	var scratch scratch // of debug sections, one file's at a time
+	var scratch scratch // for the debug sections of one file at a time
 	defer scratch.free()
 	for i := range maps {
 		m := &maps[i]
@@ -155,7 +157,8 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 			out.Notes = append(out.Notes, path.Base(m.File)+": "+o.note)
 		}
 	}
-	// Addresses in mappings that are not executable come from a damaged stack.
+	// What is left are addresses in mappings that are not executable. They come from a
+	// damaged stack.
 	for key, rest := range wanted {
 		for _, at := range rest {
 			out.frames[at.pc] = unnamed(offsetName(key.path, at.offset))
@@ -166,10 +169,10 @@ func (s *Symbolizer) Symbolize(maps []Mapping, pcs []uint64) *Symbols {
 	return out
 }
 
-// unnamed is what is said of an address that no symbol covers.
+// unnamed returns the frames of an address that no symbol covers.
 func unnamed(place string) []Frame { return []Frame{{Function: place, Unnamed: true}} }
 
-// located is a return address and the place of its call in a mapped file.
+// located is a return address and the offset of its call in a mapped file.
 type located struct {
 	pc, offset uint64
 }
@@ -181,7 +184,7 @@ func unmappedName(m *Mapping, call uint64) string {
 	return fmt.Sprintf("%s+0x%x", m.File, call-m.Start) // [vdso], [heap]
 }
 
-// object returns what is known of a mapped file, opening it the first time.
+// object returns the object of a mapped file. It opens the file the first time.
 func (s *Symbolizer) object(m *Mapping) *object {
 	key := keyOf(m)
 	if e, ok := s.objects[key]; ok {
@@ -202,9 +205,10 @@ func (s *Symbolizer) object(m *Mapping) *object {
 	return o
 }
 
-// file is where a mapped file can be read. One that was removed or replaced, as when
-// a new version is installed while the old one runs, is there as long as the process
-// is: its program for everybody, its libraries for those who may look at map_files.
+// file returns the path at which a mapped file can be read. A file may have been deleted
+// or replaced, for example by the installation of a new version while the old one runs.
+// The kernel keeps it in /proc until the process ends. Everybody may read the program
+// there. Libraries may be read only by those with the permission for map_files.
 func (s *Symbolizer) file(m *Mapping) string {
 	switch {
 	case !m.Deleted:
@@ -219,7 +223,8 @@ func (s *Symbolizer) file(m *Mapping) string {
 	return fmt.Sprintf("%s/map_files/%x-%x", s.cfg.Proc, m.Start, m.Limit)
 }
 
-// evict drops the files used longest ago until the rest is within the limit.
+// evict removes the files that were not used for longest, until the rest is within the
+// limit.
 func (s *Symbolizer) evict() {
 	var kept int64
 	for e := s.used.Front(); e != nil; {
@@ -233,7 +238,7 @@ func (s *Symbolizer) evict() {
 	}
 }
 
-// sortedAddrs returns the distinct link-time addresses, rising.
+// sortedAddrs sorts link-time addresses and returns them without duplicates.
 func sortedAddrs(addrs []uint64) []uint64 {
 	slices.Sort(addrs)
 	return slices.Compact(addrs)

@@ -12,27 +12,27 @@ import (
 	"strings"
 )
 
-// symbolTable finds the function symbol over an address: 24 bytes a symbol,
-// and the names, each with a 0 at its end.
+// symbolTable finds the function symbol that covers an address. It takes 24 bytes for
+// each symbol, and the names, each with a 0 at its end.
 type symbolTable struct {
-	symbols []symbol // by rising address, one for each
+	symbols []symbol // by rising address, one for each address
 	names   []byte
-	files   []uint32 // offsets in names of the source files; only while the table is read
+	files   []uint32 // offsets in names of the source files' names; only while the table is read
 }
 
 type symbol struct {
 	addr uint64
 	size uint64
 	name uint32 // offset in names
-	file uint32 // of a static function: 1 + the index in files, only while the table is read; or ofAllocator
+	file uint32 // ofAllocator; while the table is read also 1 + the index in files, of a static function
 }
 
 // ofAllocator marks jemalloc's functions.
 const ofAllocator = math.MaxUint32
 
-// readSymbols reads the function symbols of the debug file, or of the file
-// itself, or what it exports: the first that there are. Those of Go code, nine out
-// of ten in a Go program, are left out where somebody else names that.
+// readSymbols reads the function symbols of the debug file. If there are none, it reads
+// those of the file itself, or else the exported ones. It leaves out the symbols of Go
+// code, nine of ten in a Go program, if cfg.Go names Go code.
 func (o *object) readSymbols(cfg *SymbolizerConfig) (*symbolTable, error) {
 	table := &symbolTable{}
 	type source struct {
@@ -81,7 +81,7 @@ func (t *symbolTable) read(o *object, path string, kind elf.SectionType, limit i
 	return nil
 }
 
-// tidy keeps what name needs.
+// tidy sorts the symbols, marks jemalloc's, and drops what is not needed for lookups.
 func (t *symbolTable) tidy(withoutGo bool) {
 	if withoutGo {
 		t.dropGo()
@@ -93,8 +93,8 @@ func (t *symbolTable) tidy(withoutGo bool) {
 	t.shrink()
 }
 
-// dropGo leaves out what lies between the two symbols that Go's linker sets around
-// the code that Go has compiled.
+// dropGo removes the symbols between the two that Go's linker adds at the start and at the
+// end of Go code.
 func (t *symbolTable) dropGo() {
 	var low, high uint64
 	for _, s := range t.symbols {
@@ -111,7 +111,8 @@ func (t *symbolTable) dropGo() {
 	t.symbols = slices.DeleteFunc(t.symbols, func(s symbol) bool { return low <= s.addr && s.addr < high })
 }
 
-// shrink keeps no more memory than the symbols that are left need.
+// shrink copies the symbols that are left and their names, so that the memory of the
+// others can be freed.
 func (t *symbolTable) shrink() {
 	size := 0
 	for _, s := range t.symbols {
@@ -128,9 +129,9 @@ func (t *symbolTable) shrink() {
 	t.symbols = slices.Clone(t.symbols)
 }
 
-// functions decodes the symbols of functions, and of the source files that static
-// ones stand behind. Here, and not by elf.File.Symbols, which makes a string of every
-// name.
+// functions decodes the symbols of functions and those of source files. In the table a
+// static function follows the symbol of its source file. elf.File.Symbols is not used,
+// because it makes a string of each name.
 func functions(f *elf.File, data []byte) (symbols []symbol, files []uint32) {
 	entry := elf.Sym64Size
 	if f.Class == elf.ELFCLASS32 {
@@ -163,8 +164,9 @@ func functions(f *elf.File, data []byte) (symbols []symbol, files []uint32) {
 	return symbols, files
 }
 
-// sort orders the symbols, and those at one address (malloc, __libc_malloc) by what
-// people write: fewest leading underscores first, then the shortest.
+// sort sorts the symbols by address. Of those at one address (malloc, __libc_malloc) the
+// name that people use comes first: the one with the fewest leading underscores, then the
+// shortest.
 func (t *symbolTable) sort() {
 	slices.SortFunc(t.symbols, func(a, b symbol) int {
 		if c := cmp.Compare(a.addr, b.addr); c != 0 {
@@ -185,7 +187,7 @@ func (t *symbolTable) compact() {
 	t.symbols = slices.CompactFunc(t.symbols, func(a, b symbol) bool { return a.addr == b.addr })
 }
 
-// source is the name of a static function's file, without what follows a point.
+// source returns the name of a static function's source file, up to the first dot.
 func (t *symbolTable) source(file uint32) string {
 	name, _, _ := strings.Cut(path.Base(t.text(symbol{name: t.files[file-1]})), ".")
 	return name
@@ -216,15 +218,14 @@ func (t *symbolTable) allocator(addr uint64) bool {
 	return s != nil && s.file == ofAllocator
 }
 
-// find returns the symbol that covers addr, or nil: an address past the end of
-// the last symbol before it is in a function that was stripped, not in that
-// one.
+// find returns the symbol that covers addr, or nil. If addr is past the end of the symbol
+// before it, addr is in a function whose symbol was stripped.
 func (t *symbolTable) find(addr uint64) *symbol {
 	if t == nil {
 		return nil
 	}
 	i := sort.Search(len(t.symbols), func(i int) bool { return t.symbols[i].addr > addr })
-	// A few steps back: a symbol may lie within a larger one.
+	// Some symbols lie within larger ones, so a few of the symbols before are tried too.
 	for back := 0; back < 4 && i > 0; back++ {
 		i--
 		if s := &t.symbols[i]; addr-s.addr < s.size {
