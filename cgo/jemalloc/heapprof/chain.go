@@ -5,20 +5,20 @@ import (
 	"slices"
 )
 
-// Link is one place on the way from malloc out to the thread that several stacks
-// have in common: a function that nine tenths of their growth go through, or a gap
-// between two of those, where they go several ways.
+// Link is one element of what several stacks have in common, from malloc out to the start
+// of the thread. It is either a function that is on the stacks of nine tenths of their
+// growth, or a gap between two such functions, in which the stacks differ.
 type Link struct {
-	// PC is a return address in the function, the one that most of the growth has.
-	// Lines is how many addresses in the function the stacks have.
+	// PC is a return address in the function: the one on the stack that grew most. Lines
+	// is how many different addresses in the function the stacks have.
 	PC    uint64
 	Lines int
 
-	// Times is how often the function is there in a row, at most, if more than once.
+	// Times is the largest number of calls of the function in a row, if it is above one.
 	Times int
 
-	// Ways are those of a gap, by their part of the growth; Count is how many there
-	// are. PC is then 0. No more than maxWays are listed.
+	// Ways are the ways through a gap, sorted by their part of the growth. Count is the
+	// number of all ways, and at most maxWays of them are listed. PC is 0 in a gap.
 	Ways  []Way
 	Count int
 
@@ -29,7 +29,7 @@ type Link struct {
 
 // Way is how some of the stacks get from one common function to the next.
 type Way struct {
-	PCs   []uint64 // the innermost first; none: one function calls the other directly
+	PCs   []uint64 // the innermost first; empty: one function calls the other directly
 	Times []int    // as in Growth
 	Share float64  // of the growth, 0 to 1
 }
@@ -37,7 +37,7 @@ type Way struct {
 // maxWays bounds the ways of a gap that are listed.
 const maxWays = 5
 
-// Addresses returns all addresses that are needed to write the growth.
+// Addresses returns all addresses whose names are needed to write the growth.
 func (g *Growth) Addresses() []uint64 {
 	pcs := slices.Clone(g.PCs)
 	for _, l := range g.Chain {
@@ -51,7 +51,7 @@ func (g *Growth) Addresses() []uint64 {
 	return pcs
 }
 
-// describe completes a suspect's growth by what its stacks have in common.
+// describe returns a suspect's growth, with what its stacks have in common.
 func (g *grouper) describe(s suspect) Growth {
 	growth := s.growth
 	if len(s.tracks) == 1 {
@@ -71,9 +71,9 @@ func (g *grouper) describe(s suspect) Growth {
 	return growth
 }
 
-// chain is what tracks have in common.
+// chain collects what tracks have in common.
 type chain struct {
-	tracks  []*track // the one that grew most first
+	tracks  []*track // the track that grew most is the first
 	weights []float64
 	total   float64
 	links   []Link
@@ -90,8 +90,9 @@ func chainOf(tracks []*track, weights []float64) *chain {
 		c.tracks, c.weights = append(c.tracks, tracks[i]), append(c.weights, weights[i])
 		c.total += weights[i]
 	}
-	// Of one C function that is called from Go, what is called and who calls are looked
-	// at apart: both may have several ways.
+	// If all tracks are of one C function that Go calls, the part inside of the function
+	// and the part of its callers are compared separately, because each of them may have
+	// several ways.
 	one := c.tracks[0]
 	calls := one.entry >= 0 && !slices.ContainsFunc(c.tracks, func(t *track) bool {
 		return t.entry < 0 || t.inward[t.entry] != one.inward[one.entry]
@@ -105,19 +106,20 @@ func chainOf(tracks []*track, weights []float64) *chain {
 	return c
 }
 
-// add appends what a part of the stacks has in common at its ends, and a gap in between
-// if that is not all.
+// add appends what a part of the stacks has in common at both ends. If the stacks differ
+// between the ends, it appends a gap there.
 func (c *chain) add(part func(*track) (from, to int)) {
 	inward := func(t *track) []uint64 { from, to := part(t); return t.inward[from:to] }
 	outward := func(t *track) []uint64 { from, to := part(t); n := len(t.pcs); return t.outward[n-to : n-from] }
 	fromInner := func(t *track, i int) int { from, _ := part(t); return from + i }
 	in, inner := shared(c.tracks, c.weights, inward)
 	if !slices.ContainsFunc(c.of(inner), func(t *track) bool { return len(inward(t)) != in }) {
-		c.run(c.of(inner), in, fromInner) // all of it is common
+		c.run(c.of(inner), in, fromInner) // the stacks do not differ in this part
 		return
 	}
 	out, outer := shared(c.tracks, c.weights, outward)
-	// A stack can be shorter than both ends together, which then overlap.
+	// A stack may be shorter than both ends together. Then they overlap on it, and the
+	// outer end is shortened.
 	for _, i := range slices.Concat(inner, outer) {
 		from, to := part(c.tracks[i])
 		out = max(0, min(out, to-from-in))
@@ -135,7 +137,8 @@ func (c *chain) of(indexes []int) []*track {
 	return tracks
 }
 
-// run appends n functions that these tracks have; at tells where the i-th is on one.
+// run appends n functions that these tracks have in common. at returns the index of the
+// i-th function on a track.
 func (c *chain) run(tracks []*track, n int, at func(t *track, i int) int) {
 	for i := range n {
 		where := at(tracks[0], i)
@@ -153,8 +156,8 @@ func (c *chain) run(tracks []*track, n int, at func(t *track, i int) int) {
 	}
 }
 
-// gap appends the ways between the in innermost and the out outermost functions of a
-// part.
+// gap appends the different ways between the functions that are common at both ends of a
+// part. in is the number of those at the inner end, out of those at the outer end.
 func (c *chain) gap(in, out int, part func(*track) (from, to int)) {
 	type way struct {
 		Way
@@ -186,8 +189,8 @@ func (c *chain) gap(in, out int, part func(*track) (from, to int)) {
 	c.links = append(c.links, l)
 }
 
-// cause is the index of the function that explains the growth. steady are stacks that are
-// known not to grow.
+// cause returns the index of the function that explains the growth. steady are stacks that
+// are known not to grow.
 func (c *chain) cause(steady []*track) int {
 	gap := slices.IndexFunc(c.links, func(l Link) bool { return l.PC == 0 })
 	names := func(l Link) bool { return l.PC != 0 && (l.kind == CCode || l.kind == GoCode) }
@@ -195,8 +198,8 @@ func (c *chain) cause(steady []*track) int {
 	if gap < 0 {
 		return c.beyondWrappers(max(inner, 0), len(c.links), steady)
 	}
-	// Where the ways part in Go, the C function is what they have in common; where they
-	// part in C, it is who calls.
+	// If the stacks differ in Go code, the common C function explains the growth. If they
+	// differ in C code, the function that calls into the gap does.
 	if t := c.tracks[0]; inner >= 0 && inner < gap && gap > t.entry && t.entry >= 0 {
 		return c.beyondWrappers(inner, gap, steady)
 	}
@@ -206,14 +209,14 @@ func (c *chain) cause(steady []*track) int {
 	return max(inner, 0)
 }
 
-// minCallers is how many other callers make a wrapper of a function.
+// minCallers is how many other callers a function must have to be a wrapper.
 const minCallers = 2
 
-// beyondWrappers passes over functions by which a program calls malloc, as xmalloc or
-// sqlite3MemMalloc. They are on all stacks and explain none. Names do not tell which
-// they are, but other callers do: if several allocate in the very same way without
-// growing, what grows is explained by its own caller. It returns the index of that, of
-// those below end, or from if there are no wrappers.
+// beyondWrappers skips wrappers of malloc, such as xmalloc or sqlite3MemMalloc. They are on
+// all stacks of a program and explain no growth. They are recognised not by their names,
+// but by their other callers: if several callers allocate through the same functions
+// without growing, the growth is explained by the caller that grows. beyondWrappers returns
+// the index of that caller, which is below end. If there are no wrappers, it returns from.
 func (c *chain) beyondWrappers(from, end int, steady []*track) int {
 	cause := from
 	var way []uint64 // from malloc on
@@ -234,8 +237,9 @@ func (c *chain) beyondWrappers(from, end int, steady []*track) int {
 	return cause
 }
 
-// Link names a link: the frames of its address, or where the stacks go through several
-// lines of the function, that alone. It is nil for a gap and for the allocator's inside.
+// Link returns the frames of a link's address. If the stacks have several addresses in the
+// function, it returns only the function, without a line. It returns nil for a gap and for
+// the inside of the allocator.
 func (s *Symbols) Link(l Link) []Frame {
 	if l.PC == 0 {
 		return nil

@@ -8,47 +8,47 @@ import (
 	"time"
 )
 
-// A leak seldom is one stack. One call of a C function allocates at several places,
-// and one C function is called from many. What belongs together has something in
-// common at one of the ends of its stacks, or at both:
+// A leak rarely has only one stack. One call of a C function allocates at several places,
+// and one C function is called from many places. The stacks of one leak have frames in
+// common at one end or at both:
 //
 //	malloc < dbMalloc < ( six ways ) < sqlite3_prepare_v2 < ... < handler     one call
 //	malloc < leaky < ( fifty callers ) < serve                               one function
 //
-// grouper finds suspects in three steps, from what can be told apart best to what
-// cannot:
+// grouper finds suspects in three steps:
 //
-//  1. Each stack is judged alone.
-//  2. Of the rest, those that share their callers down into C, and then those that
-//     share what they call, are judged as one, the smallest groups first: what is too
-//     little to be told from chance on each way may be enough on all.
-//  3. Suspects that are one leak become one: those whose Go code calls the same C
-//     function, and stacks without Go that agree in more than they differ. What else
-//     that C function is called by joins them if it grows as well.
+//  1. It judges each stack alone.
+//  2. It judges groups of the stacks that are left: first those that share their callers
+//     down into C, then those that share what they call, the smallest groups first. The
+//     growth of each stack of a group may be too small to be distinguished from chance,
+//     but the growth of the group large enough.
+//  3. It merges suspects that are one leak: those whose Go code calls the same C function,
+//     and stacks without Go that have more frames in common than they differ in. Other
+//     stacks of that C function join the suspect if they grow as well.
 //
 // Each stack is in one suspect at most.
 type grouper struct {
 	judge  *judge
 	found  []suspect
-	steady []*track // that do not grow, and would have shown it
+	steady []*track // known not to grow, see isSteady
 }
 
-// suspect is stacks that leak together.
+// suspect is a set of stacks that leak together.
 type suspect struct {
 	tracks []*track
 	growth Growth
 }
 
-// minGroupFrames is how many frames outside the allocator a common part must
-// have: every allocation has the first in common with unrelated ones where a
-// program wraps malloc.
+// minGroupFrames is how many frames outside the allocator a common part must have. One is
+// not enough: if a program wraps malloc, unrelated allocations have the wrapper in common.
 const minGroupFrames = 2
 
-// most is the part of a group's growth that explains it: a frame that nine tenths
-// of it go through is the one to look at.
+// most is the part of a group's growth that a frame must have on its stacks to be common
+// to the group.
 const most = 0.9
 
-// rank judges all tracks: it returns the suspects, and each stack that is in none.
+// rank judges all tracks. It returns the suspects, and the growth of each stack that is in
+// no suspect.
 func (g *grouper) rank(tracks []*track) (all []Growth) {
 	var rest []*track
 	alone := make(map[*track]Growth)
@@ -79,18 +79,17 @@ func (g *grouper) rank(tracks []*track) (all []Growth) {
 	return all
 }
 
-// isSteady reports whether it is known of a stack that it does not grow: it has samples
-// enough for a suspect, and even growth that its samples may hide, two standard
-// deviations, explains less than half of what it holds. A stack with fewer may leak as
-// well, only that it is seldom called.
+// isSteady reports whether a stack is known not to grow. It must have enough samples for a
+// suspect. Two standard deviations above its measured growth must still be less than half
+// of what it holds. A stack with fewer samples may leak as well, but be called rarely.
 func isSteady(t *track, growth Growth) bool {
 	most := growth.BytesPerHour + 2*growth.BytesPerHourError
 	return t.points[len(t.points)-1].samples >= minSamples && most*growth.To.Sub(growth.From).Hours() < growth.Bytes/2
 }
 
-// complete has stacks join the suspect of the same call into C if they grow: alone they
-// are too little to be told from chance, but it is known already that the call leaks. It
-// returns those that are left.
+// complete adds stacks that grow to the suspect of the same call into C. Their own growth
+// is too small to be distinguished from chance, but the call is already known to leak. It
+// returns the stacks that are left.
 func (g *grouper) complete(rest []*track, alone map[*track]Growth) (left []*track) {
 	byCall := make(map[string]int)
 	for i, s := range g.found {
@@ -103,7 +102,7 @@ func (g *grouper) complete(rest []*track, alone map[*track]Growth) (left []*trac
 		i, ok := byCall[callOf(one)]
 		if own := alone[t]; ok && own.BytesPerHour > own.BytesPerHourError {
 			own.Stacks = 1
-			own.Confidence = 0 // that of the others counts
+			own.Confidence = 0 // so with keeps the confidence of the suspect
 			g.found[i] = g.found[i].with(suspect{one, own})
 			continue
 		}
@@ -112,9 +111,9 @@ func (g *grouper) complete(rest []*track, alone map[*track]Growth) (left []*trac
 	return left
 }
 
-// walk judges the groups that tracks make by what their keys have in common from the
-// start on, the smallest first. It returns the tracks that are in none. With narrow
-// a group is made smaller if most of its growth has a caller in common.
+// walk groups tracks whose keys have the same beginning, and judges the groups, the
+// smallest first. It returns the tracks that are in no suspect. If narrow is set, a group
+// is made smaller if most of its growth has callers in common.
 func (g *grouper) walk(tracks []*track, key func(*track) []uint64, eligible func(tracks []*track, depth int) bool, narrow bool) []*track {
 	slices.SortFunc(tracks, func(a, b *track) int { return slices.Compare(key(a), key(b)) })
 	var below func(tracks []*track, depth int) []*track
@@ -122,7 +121,7 @@ func (g *grouper) walk(tracks []*track, key func(*track) []uint64, eligible func
 		if len(tracks) < 2 {
 			return tracks
 		}
-		// Sorted: what the first and the last have in common, all have.
+		// The tracks are sorted, so all have in common what the first and the last have.
 		first, last := key(tracks[0]), key(tracks[len(tracks)-1])
 		for depth < len(first) && depth < len(last) && first[depth] == last[depth] {
 			depth++
@@ -155,8 +154,9 @@ func (g *grouper) walk(tracks []*track, key func(*track) []uint64, eligible func
 	return below(tracks, 0)
 }
 
-// narrow leaves those of a group that share the callers of most of its growth, if
-// they are suspects without the others. It returns the others as well.
+// narrow returns the tracks of a group that share the callers of most of its growth, if
+// they are a suspect without the others, and returns the others separately. Otherwise it
+// returns the whole group.
 func (g *grouper) narrow(tracks []*track, growth Growth) (group, others []*track, _ Growth) {
 	weights := g.weights(tracks, growth)
 	_, kept := shared(tracks, weights, func(t *track) []uint64 { return t.outward })
@@ -176,14 +176,14 @@ func (g *grouper) narrow(tracks []*track, growth Growth) (group, others []*track
 	return tracks, nil, growth
 }
 
-// oneCall reports whether tracks whose outermost depth frames are the same are parts
-// of one call of a C function: what they share begins in Go and goes on in C.
+// oneCall reports whether tracks belong to one call of a C function. Their outermost depth
+// frames are the same. They are one call if these frames begin in Go and end in C.
 func oneCall(tracks []*track, depth int) bool {
 	t := tracks[0]
 	return t.entry >= 0 && len(t.pcs)-depth <= t.entry
 }
 
-// alike reports whether stacks without Go agree in more than they differ.
+// alike reports whether stacks without Go have more frames in common than they differ in.
 func alike(tracks []*track) bool {
 	if slices.ContainsFunc(tracks, func(t *track) bool { return t.entry >= 0 }) {
 		return false
@@ -201,7 +201,7 @@ func alike(tracks []*track) bool {
 	return agree >= minGroupFrames && agree > differ
 }
 
-// common is how long the part is that two keys have in common.
+// common returns the length of the beginning that two keys have in common.
 func common(a, b []uint64) int {
 	n := 0
 	for n < len(a) && n < len(b) && a[n] == b[n] {
@@ -210,7 +210,7 @@ func common(a, b []uint64) int {
 	return n
 }
 
-// merge makes one of suspects that are one leak.
+// merge merges suspects that are one leak.
 func (g *grouper) merge() {
 	byCall := make(map[string]int) // index in merged
 	var merged []suspect
@@ -235,10 +235,10 @@ next:
 	g.found = merged
 }
 
-// callOf names the call into C that all tracks are of: by the C function, whoever in
-// Go calls it. Where that only allocates, as C.CString does, it is no leak of the
-// function's, and the callers are part of the name. It is empty for tracks of several
-// calls, or of none.
+// callOf returns a key for the call into C to which all tracks belong. The key is the C
+// function, whichever Go code calls it. If the function only allocates, as C.CString does,
+// the function itself does not leak, so the key includes the callers. The key is empty if
+// the tracks belong to several calls or to none.
 func callOf(tracks []*track) string {
 	var call []byte
 	for i, t := range tracks {
@@ -258,7 +258,8 @@ func callOf(tracks []*track) string {
 	return string(call)
 }
 
-// with adds another suspect. Each of them is one by itself, so their figures add up.
+// with returns both suspects as one. The figures are added up, because no stack is in
+// both.
 func (s suspect) with(other suspect) suspect {
 	a, b := s.growth, other.growth
 	sum := a
@@ -282,8 +283,8 @@ func (s suspect) with(other suspect) suspect {
 	return suspect{slices.Concat(s.tracks, other.tracks), sum}
 }
 
-// weights are how much of the growth comes by each of the tracks: their slopes over
-// the window, those that fall counted as nothing.
+// weights returns how much each track contributes to the growth: its slope over the window,
+// or 0 if it falls.
 func (g *grouper) weights(tracks []*track, growth Growth) []float64 {
 	from, _ := slices.BinarySearchFunc(g.judge.times, growth.From, time.Time.Compare)
 	hours := g.judge.hours[from:]
@@ -295,8 +296,9 @@ func (g *grouper) weights(tracks []*track, growth Growth) []float64 {
 	return weights
 }
 
-// shared is how long a part most of the weight has in common, and which tracks those
-// are. A track stays only as long as it goes the way of the others.
+// shared returns the length of the beginning that keys with most of the weight have in
+// common, and the indexes of their tracks. It drops a track as soon as its key differs from
+// that of most of the weight.
 func shared(tracks []*track, weights []float64, key func(*track) []uint64) (depth int, kept []int) {
 	total := 0.0
 	for i := range tracks {
@@ -323,7 +325,7 @@ func shared(tracks []*track, weights []float64, key func(*track) []uint64) (dept
 	}
 }
 
-// learn fills in what grouping has to know of a track's functions.
+// learn fills in what grouping needs to know of a track's functions.
 func (t *track) learn(code func(pc uint64) Code) {
 	if t.kinds != nil {
 		return
@@ -333,14 +335,14 @@ func (t *track) learn(code func(pc uint64) Code) {
 		t.inward, t.kinds, t.unnamed = append(t.inward, c.ID), append(t.kinds, c.Kind), append(t.unnamed, c.Unnamed)
 	}
 	t.place = placeOf(t.kinds)
-	if t.entry >= t.inner { // it calls the function that has a name
+	if t.entry >= t.inner { // cgo's wrapper of the C function that the source code names
 		t.kinds[t.entry] = CrossingCode
 	}
 	t.outward = slices.Clone(t.inward)
 	slices.Reverse(t.outward)
 }
 
-// appendKey appends numbers as a key of a map.
+// appendKey appends numbers to the key of a map.
 func appendKey(key []byte, numbers []uint64) []byte {
 	for _, n := range numbers {
 		key = binary.LittleEndian.AppendUint64(key, n)

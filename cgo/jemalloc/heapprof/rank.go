@@ -57,12 +57,12 @@ type Ranker struct {
 // track is one stack's history, a point for each of Ranker.times.
 type track struct {
 	pcs         []uint64 // folded, see folder
-	times       []int    // how often each is there; nil: once
+	times       []int    // how often each of pcs is there in a row; nil: once each
 	points      []point
 	objects     float64 // now, unbiased
 	first, last time.Time
 
-	// What grouping knows of the functions on the stack, see learn.
+	// What grouping needs to know of the functions on the stack, see learn.
 	place
 	kinds           []Kind
 	unnamed         []bool
@@ -73,11 +73,11 @@ type track struct {
 type point struct {
 	bytes   float32 // unbiased
 	samples float32 // objects that were sampled
-	peak    float32 // most samples since the point before, dumps not kept included
+	peak    float32 // most samples since the point before, including dumps that are not kept
 }
 
-// maxPoints is how many dumps are kept: 20 minutes at one in 15 s, and days
-// at a falling density.
+// maxPoints is how many dumps are kept: those of 20 minutes if there is one each 15 s, or
+// those of days, with longer distances between the older ones.
 const maxPoints = 96
 
 // NewRanker returns an empty Ranker.
@@ -124,7 +124,7 @@ func (r *Ranker) Add(d *Dump) error {
 	}
 	var key []byte
 	var fresh []newcomer
-	seed, seen := maphash.MakeSeed(), make(map[uint64]int) // fresh, by their keys
+	seed, seen := maphash.MakeSeed(), make(map[uint64]int) // indexes in fresh, by the hash of the key
 	for i := range d.Stacks {
 		s := &d.Stacks[i]
 		if s.Inuse.Objects == 0 {
@@ -141,7 +141,7 @@ func (r *Ranker) Add(d *Dump) error {
 		if !ok {
 			n = len(fresh)
 			seen[hash] = n
-			if times != nil { // else they are the dump's
+			if times != nil { // otherwise pcs is the dump's and stays valid
 				pcs = slices.Clone(pcs)
 			}
 			fresh = append(fresh, newcomer{pcs: pcs})
@@ -155,7 +155,8 @@ func (r *Ranker) Add(d *Dump) error {
 	return nil
 }
 
-// add adds a stack to the last point: several may be one when they are folded.
+// add adds a stack to the last point. Several stacks of a dump may have one track, if they
+// are the same when folded.
 func (t *track) add(d *Dump, s *Stack, times []int) {
 	t.points[len(t.points)-1].add(d, s)
 	t.objects += s.Inuse.Unbias(d.Rate).Objects
@@ -169,7 +170,7 @@ func (p *point) add(d *Dump, s *Stack) {
 	p.peak = p.samples
 }
 
-// newcomer is a stack that was not seen before, or is not followed.
+// newcomer is a stack of the new dump that is not followed yet.
 type newcomer struct {
 	pcs     []uint64
 	times   []int
@@ -183,9 +184,9 @@ func (n *newcomer) add(d *Dump, s *Stack, times []int) {
 	n.times = deeper(n.times, times)
 }
 
-// admit begins to follow new stacks. If there are too many, those that hold
-// the least are left out or forgotten; at the same size the new ones, so that
-// what comes and goes does not push out what grows slowly.
+// admit begins to follow new stacks. If there are too many, the new and the followed stacks
+// that hold the least are dropped. If a new one holds as much as a followed one, the new
+// one is dropped, so that short-lived stacks do not replace those that grow slowly.
 func (r *Ranker) admit(d *Dump, fresh []newcomer) {
 	if excess := len(r.tracks) + len(fresh) - r.cfg.MaxStacks; excess > 0 {
 		fresh = r.choose(fresh, excess)
@@ -197,8 +198,8 @@ func (r *Ranker) admit(d *Dump, fresh []newcomer) {
 	}
 }
 
-// choose drops excess stacks, of those that are followed and the fresh ones,
-// and returns the fresh ones that are left.
+// choose drops as many of the followed and the fresh stacks as excess says. It returns the
+// fresh ones that are left.
 func (r *Ranker) choose(fresh []newcomer, excess int) []newcomer {
 	slices.SortFunc(fresh, func(a, b newcomer) int { return cmp.Compare(b.point.bytes, a.point.bytes) })
 
@@ -226,9 +227,9 @@ func (r *Ranker) choose(fresh []newcomer, excess int) []newcomer {
 	return fresh
 }
 
-// thin drops the dump that is closest to its neighbours, seen from now: the
-// distance between two kept dumps grows with their age. A stack without a
-// point left is forgotten.
+// thin drops the dump whose neighbours are closest together in relation to its age. So the
+// distance between two kept dumps grows with their age. A stack that has no samples in any
+// dump that is left is not followed any more.
 func (r *Ranker) thin() {
 	last := len(r.times) - 1
 	drop, least := 1, 0.0
@@ -251,38 +252,42 @@ func (r *Ranker) thin() {
 
 // Growth is how one stack, or several that leak together, change over time.
 type Growth struct {
-	// Stacks is how many stacks grow together. PCs are the return addresses of the
-	// stack, the innermost first; of several, those of the functions at the inner end
-	// that most of the growth has in common, and Chain is all that it has in common.
-	// It is empty for a single stack. Cause is the index in Chain of the function that
-	// explains the growth: the innermost that all calls go through before their ways
-	// part, or where they part in the callers only, the innermost outside of malloc and
-	// of what other callers allocate by that do not grow.
+	// Stacks is how many stacks grow together.
 	//
-	// Functions that call themselves, or each other in turn, are there once. Times is
-	// how often each of PCs is there in a row, at most; it is nil if all are once.
+	// PCs are the return addresses of a single stack, the innermost first. If there are
+	// several stacks, PCs has only the functions at the inner end that most of the growth
+	// has in common. Chain then has all that it has in common; for a single stack Chain is
+	// empty.
+	//
+	// Cause is the index in Chain of the function that explains the growth. If the stacks
+	// differ inside of C code, it is the innermost common function outside of the
+	// difference. If only their callers differ, it is the innermost function outside of
+	// malloc and of wrappers of malloc, which other callers use without growing.
+	//
+	// Functions that call themselves, or each other in turn, are in PCs once. Times is the
+	// largest number of calls in a row for each of PCs. It is nil if all of them are 1.
 	Stacks int
 	PCs    []uint64
 	Times  []int
 	Chain  []Link
 	Cause  int
 
-	// BytesPerHour and ObjectsPerHour are the slopes of the live bytes and
-	// objects over the window [From, To]; BytesPerHourError is the standard
-	// deviation of BytesPerHour by the sampling alone.
+	// BytesPerHour and ObjectsPerHour are the slopes of the live bytes and objects over
+	// the window [From, To]. BytesPerHourError is the standard deviation of BytesPerHour
+	// that results from the sampling alone.
 	BytesPerHour, BytesPerHourError float64
 	ObjectsPerHour                  float64
 	From, To                        time.Time
 
-	// Samples is the growth in sampled objects: what the estimate rests on.
-	// Its relative error is about 1/sqrt(Samples).
+	// Samples is the growth in sampled objects, from which the estimates are made. Their
+	// relative error is about 1/sqrt(Samples).
 	Samples float64
 
-	// Confidence is the probability, 0 to 1, that sampling alone does not
-	// make any of the stacks followed seem to grow like this.
+	// Confidence is the probability, 0 to 1, that the sampling error alone does not make
+	// any of the stacks that are followed seem to grow like this.
 	Confidence float64
 
-	// Verdict says whether it is a suspect, and if not, why.
+	// Verdict says whether it is a suspect, or the reason why it is not.
 	Verdict Verdict
 
 	// Bytes and Objects are live now.
@@ -293,26 +298,25 @@ type Growth struct {
 	FirstSeen, LastSeen time.Time
 }
 
-// Ranking returns all stacks that are followed: suspects first, then by
-// bytes per hour, the fastest first.
+// Ranking returns the growth of all stacks that are followed: the suspects first, then the
+// others, each by bytes per hour, the fastest first.
 func (r *Ranker) Ranking() []Growth {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.rank()
 }
 
-// Suspects returns what leaks, the fastest first: stacks, and groups of them (see
-// grouper). No stack is in two of them. It is one if
-// its growth
-//   - is above what sampling makes of a constant heap, given the number of
-//     stacks that are looked at;
-//   - goes on: what fills up and stays (a cache) is none;
-//   - stays: in the last third of the time it never comes down to where it
-//     has been before (a buffer that is emptied now and then);
+// Suspects returns what leaks, the fastest first: stacks, and groups of them (see grouper).
+// No stack is in two of them. A stack or a group is a suspect if its growth
+//   - is larger than the sampling error of a constant heap, given the number of stacks that
+//     are judged;
+//   - continues: a cache that fills up and stays full is not a suspect;
+//   - remains: in the last third of the time it never falls back to an earlier level, as a
+//     buffer does that is emptied now and then;
 //   - came in several steps.
 //
-// A cache that fills evenly for longer than MinSpan cannot be told from a
-// leak before it is full; it is a suspect until then.
+// A cache that fills evenly for longer than MinSpan cannot be distinguished from a leak
+// before it is full. It is a suspect until then.
 func (r *Ranker) Suspects() []Growth {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -332,7 +336,7 @@ func (r *Ranker) Span() (time.Duration, int) {
 
 func (r *Ranker) rank() []Growth {
 	if len(r.tracks) == 0 {
-		return nil // no dump yet, or none with a sample
+		return nil // there is no dump yet, or none has a sample
 	}
 	large := 0
 	tracks := make([]*track, 0, len(r.tracks))
@@ -356,7 +360,8 @@ func (r *Ranker) rank() []Growth {
 	return ranking
 }
 
-// address takes each address for a function of its own.
+// address is the default of RankerConfig.Code: each address counts as a function of its
+// own.
 func (r *Ranker) address(pc uint64) Code {
 	in := r.cfg.Allocator
 	if in == nil {

@@ -27,19 +27,19 @@ const (
 	windowStep    = 1.25  // each window is longer than the next by this factor
 
 	// A leak at a constant rate is a Poisson process: its samples lie evenly
-	// in time. Each of the following holds for one with some 19 in 20.
+	// in time. About 19 of 20 such leaks stay within each of the following limits.
 	maxUneven = 1.3 // distance from the straight line (Kolmogorov and Smirnov)
 	maxTrend  = 1.7 // change of the rate itself (Laplace)
 	maxPause  = 4.0 // samples that were due since the last one came
-	// With many samples every change of the load is seen. It makes no less of
-	// a leak below these parts of the growth and of the window.
+	// With many samples the tests notice every change of the load. A deviation below
+	// these parts of the growth or of the window is ignored, because a leak may have it.
 	minUneven = 0.2
-	minTrend  = 0.095 // by which the samples' mean time is off the middle
+	minTrend  = 0.095 // distance of the samples' mean time from the middle of the window
 	minPause  = 0.1
-	// blocks is into how many means a window is divided to see how unsteady
-	// a stack is beyond what single samples explain.
+	// blocks is the number of means into which a window is divided. Their differences
+	// show how unsteady a stack is beyond what single samples explain.
 	blocks = 12
-	// walkError makes up for the few blocks.
+	// walkError corrects for the small number of blocks.
 	walkError = 1.5
 	// The objects of a stack that come and go are other ones at each dump, so each dump is
 	// another chance to look like growth. So growth by chance must be less likely for such
@@ -49,23 +49,24 @@ const (
 	groupTests = 10
 )
 
-// judge fits and judges histories that stand on one series of dumps.
+// judge fits and judges histories that have the same series of dumps.
 type judge struct {
 	times   []time.Time
 	hours   []float64 // since the first dump
 	windows []int     // index of the first dump of each window, the longest first
-	tests   float64   // how many independent stacks and windows are looked at
+	tests   float64   // number of independent stacks and windows that are judged
 	short   bool      // no window is long enough
 }
 
-// newJudge takes the number of stacks that have samples enough for a suspect.
+// newJudge returns a judge for a series of dumps. stacks is the number of stacks that
+// have enough samples for a suspect.
 func newJudge(times []time.Time, minSpan time.Duration, stacks int) *judge {
 	j := &judge{times: times}
 	for _, t := range times {
 		j.hours = append(j.hours, t.Sub(times[0]).Hours())
 	}
-	// Windows that end now, the shortest of minSpan: a leak that began late
-	// is found in about the time that it has lasted.
+	// All windows end now, and the shortest is minSpan long. So a leak that began late
+	// is found in a window of about the time that the leak has lasted.
 	last := len(times) - 1
 	total, least := j.hours[last], minSpan.Hours()
 	for span := total; span >= least; span /= windowStep {
@@ -73,7 +74,7 @@ func newJudge(times []time.Time, minSpan time.Duration, stacks int) *judge {
 			span = least
 		}
 		from := sort.SearchFloat64s(j.hours, j.hours[last]-span)
-		if from > 0 { // the dump before, so that the window is not shorter than asked
+		if from > 0 { // begin one dump earlier, so that the window is not shorter than span
 			from--
 		}
 		if len(times)-from < minPoints {
@@ -96,7 +97,7 @@ func (j *judge) growth(tracks []*track) Growth {
 		points = sum(tracks)
 	}
 	g := j.best(points)
-	if len(tracks) > 1 { // there are many groupings to look at
+	if len(tracks) > 1 { // many groups are judged
 		g.Confidence = max(0, 1-groupTests*(1-g.Confidence))
 		if g.Verdict == Suspect && g.Confidence < minConfidence {
 			g.Verdict = FewSamples
@@ -119,8 +120,8 @@ func (j *judge) growth(tracks []*track) Growth {
 	return g
 }
 
-// best judges the points in all windows. It returns the longest that makes a
-// suspect, and else the whole series.
+// best judges the points in all windows. It returns the growth in the longest window
+// that makes a suspect. If there is none, it returns the growth in the longest window.
 func (j *judge) best(points []point) Growth {
 	g := j.window(points, j.windows[0])
 	for _, from := range j.windows[1:] {
@@ -146,8 +147,8 @@ func sum(tracks []*track) []point {
 	return total
 }
 
-// window judges the points from one on. Those before count for what the
-// stack has held before.
+// window judges the points from one index on. The points before it count only for
+// how much the stack has held before.
 func (j *judge) window(points []point, from int) Growth {
 	last := len(points) - 1
 	g := Growth{From: j.times[from], To: j.times[last], Verdict: TooEarly}
@@ -161,7 +162,7 @@ func (j *judge) window(points []point, from int) Growth {
 	chance, variance := w.chance()
 	g.Samples = up - down
 	g.Confidence = max(0, 1-j.tests*chance)
-	// A slope by least squares has 6/5 of the variance of the difference.
+	// The variance of a least-squares slope is 6/5 of that of the difference.
 	g.BytesPerHourError = w.weight() * math.Sqrt(1.2*variance) / span
 	if j.short {
 		return g
@@ -180,7 +181,7 @@ func (j *judge) window(points []point, from int) Growth {
 	case w.trend() > maxTrend || w.unevenness() < -maxUneven:
 		g.Verdict = TooEarly
 	case from > 0 && j.twice(points, from).trend() < -maxTrend:
-		// Even in the window, but the rest of a faster growth.
+		// The growth is even in the window, but it was faster before.
 		g.Verdict = LevelledOff
 	default:
 		g.Verdict = Suspect
@@ -188,7 +189,8 @@ func (j *judge) window(points []point, from int) Growth {
 	return g
 }
 
-// twice extends the window from one on to twice its time.
+// twice returns the history in a window of twice the time of the one that begins at
+// from. Both end now.
 func (j *judge) twice(points []point, from int) history {
 	last := len(points) - 1
 	from = sort.SearchFloat64s(j.hours, 2*j.hours[from]-j.hours[last])
@@ -201,7 +203,8 @@ type history struct {
 	points []point
 }
 
-// moves returns the samples that came and that went from dump to dump.
+// moves returns how many samples were added and how many were removed from dump to
+// dump.
 func (w history) moves() (up, down float64) {
 	for i := 1; i < len(w.points); i++ {
 		if d := float64(w.points[i].samples - w.points[i-1].samples); d > 0 {
@@ -213,15 +216,15 @@ func (w history) moves() (up, down float64) {
 	return up, down
 }
 
-// chance is the probability that a constant heap shows this growth, and the
+// chance returns the probability that a constant heap shows this growth, and the
 // variance of its samples.
 //
-// In a constant heap each move is up or down with the same probability, and a
-// leak alone goes up only. Where there are moves down there may be more
-// within the time between two dumps: both ends are then at worst independent
-// Poisson numbers. And a stack that allocates many sizes is more unsteady,
-// which its walk shows: a large object can count as many samples at once,
-// since jemalloc tells only sums.
+// In a constant heap each move is up or down with the same probability. A leak alone
+// only moves up. If there are moves down, there may be more of them between two dumps,
+// which no dump shows: in the worst case the samples at both ends are independent
+// Poisson numbers. A stack that allocates many sizes is more unsteady than that: a
+// large object can count as many samples at once, because jemalloc reports only sums.
+// The function walk measures this.
 func (w history) chance() (p, variance float64) {
 	up, down := w.moves()
 	if down == 0 {
@@ -232,8 +235,8 @@ func (w history) chance() (p, variance float64) {
 	return min(1, churnTests*p), variance
 }
 
-// binomialTail is the probability of at most down heads in up+down throws of
-// a coin.
+// binomialTail returns the probability of at most down heads in up+down throws of a
+// coin.
 func binomialTail(up, down float64) float64 {
 	n := up + down
 	if up <= down {
@@ -253,7 +256,7 @@ func binomialTail(up, down float64) float64 {
 
 func normalTail(z float64) float64 { return math.Erfc(z/math.Sqrt2) / 2 }
 
-// walk is the variance that the steps between the means of blocks add up to.
+// walk returns the variance to which the steps between the means of blocks add up.
 func (w history) walk() float64 {
 	var means []float64
 	first, span := w.hours[0], w.hours[len(w.hours)-1]-w.hours[0]
@@ -276,7 +279,7 @@ func (w history) walk() float64 {
 	return walk
 }
 
-// weight is the number of bytes that one sample stands for.
+// weight returns the number of bytes that one sample stands for.
 func (w history) weight() float64 {
 	var bytes, samples float64
 	for _, p := range w.points {
@@ -296,7 +299,7 @@ func (w history) third(n int) int {
 	return sort.SearchFloat64s(w.hours, begin+span*float64(n)/3)
 }
 
-// floor is the least number of samples in the last third.
+// floor returns the least number of samples in the last third.
 func (w history) floor() float32 {
 	rest := w.points[w.third(2):]
 	least := rest[0].samples
@@ -306,7 +309,8 @@ func (w history) floor() float32 {
 	return least
 }
 
-// ceiling is the largest number of samples ever seen in some points.
+// ceiling returns the largest number of samples that the stack had in some points,
+// including the dumps between them that are not kept.
 func ceiling(points []point) float32 {
 	most := float32(0)
 	for _, p := range points {
@@ -315,10 +319,10 @@ func ceiling(points []point) float32 {
 	return most
 }
 
-// trend is Laplace's test of the growth's own rate, in standard deviations (0
-// for a change that is too small to matter):
-// below 0 the samples came early in the window, the growth slows down; above
-// 0 they came late. For a leak at a constant rate it is a normal number.
+// trend returns Laplace's test of the rate of the growth, in standard deviations. It
+// is 0 if the change is too small to matter. Below 0 the samples came early in the
+// window: the growth slows down. Above 0 they came late. For a leak at a constant rate
+// the result is normally distributed.
 func (w history) trend() float64 {
 	first, span := w.hours[0], w.hours[len(w.hours)-1]-w.hours[0]
 	var sum float64
@@ -333,9 +337,10 @@ func (w history) trend() float64 {
 	return sum * math.Sqrt(12/max(1, up+down))
 }
 
-// ended reports whether no more came at the end for a time in which, at rate
-// samples an hour, several were due. What comes and goes beside may hide as
-// many as its own error.
+// ended reports whether the growth has ended: since the last new maximum no sample was
+// added, although several were due at rate samples an hour. Objects of the same stack
+// that are allocated and freed meanwhile may hide as many samples as their own error,
+// so that error is allowed for.
 func (w history) ended(rate float64) bool {
 	last := len(w.points) - 1
 	top := last
@@ -348,9 +353,9 @@ func (w history) ended(rate float64) bool {
 	return rate*pause > maxPause+2*math.Sqrt(2*w.edge(0)) && pause > minPause*(w.hours[last]-w.hours[0])
 }
 
-// unevenness is the largest distance of the points above (or below, negative)
-// the straight line between both ends, in standard deviations of a Poisson
-// process (0 for one that is too small to matter).
+// unevenness returns the largest distance of the points from the straight line between
+// both ends, in standard deviations of a Poisson process. It is negative below the
+// line, and 0 if the distance is too small to matter.
 func (w history) unevenness() float64 {
 	last := len(w.points) - 1
 	growth := w.edge(last) - w.edge(0)
@@ -369,7 +374,7 @@ func (w history) unevenness() float64 {
 	return most / math.Sqrt(max(1, up+down))
 }
 
-// edge is the mean of a point and its neighbours in the window.
+// edge returns the mean of a point and its neighbours in the window.
 func (w history) edge(i int) float64 {
 	var total float64
 	from, to := max(i-1, 0), min(i+2, len(w.points))
@@ -379,7 +384,7 @@ func (w history) edge(i int) float64 {
 	return total / float64(to-from)
 }
 
-// steps is how many dumps show more samples than the one before.
+// steps returns how many dumps have more samples than the dump before.
 func (w history) steps() int {
 	n := 0
 	for i := 1; i < len(w.points); i++ {
@@ -390,7 +395,7 @@ func (w history) steps() int {
 	return n
 }
 
-// fit is the slope of the least-squares line through y(i) at x[i].
+// fit returns the slope of the least-squares line through y(i) at x[i].
 func fit(x []float64, y func(i int) float64) float64 {
 	var mx, my float64
 	for i := range x {
