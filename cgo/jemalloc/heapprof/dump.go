@@ -5,27 +5,27 @@ import (
 	"time"
 )
 
-// Dump is one heap dump as jemalloc wrote it: sampled counts, not yet
-// corrected for the sampling.
+// Dump is one heap dump as jemalloc wrote it. Its counts are those of the samples, not
+// estimates for the process.
 type Dump struct {
-	// Time is when the dump was taken. The format does not carry it: whoever
-	// took the dump sets it before Profile or Ranker.Add.
+	// Time is when the dump was taken. The text of a dump does not have it, so the caller
+	// of Parse sets it before it calls Profile or Ranker.Add.
 	Time time.Time
 
 	// Rate is the mean number of allocated bytes between two samples
 	// (2^lg_prof_sample).
 	Rate uint64
 
-	// Inuse and Alloc are the process totals of the dump's own summary line.
+	// Inuse and Alloc are the totals of the process, from the dump's summary line.
 	Inuse, Alloc Count
 
 	// Threads are the threads that allocated, in the dump's order.
 	Threads []Thread
 
-	// Stacks are the sampled stacks, each one once.
+	// Stacks are the sampled stacks, each of them once.
 	Stacks []Stack
 
-	// Mappings is the memory map of the process, by rising address.
+	// Mappings is the memory map of the process, sorted by address.
 	Mappings []Mapping
 }
 
@@ -41,11 +41,11 @@ type Stack struct {
 	// PCs are return addresses, the innermost call first.
 	PCs []uint64
 
-	// Inuse counts what is live, Alloc everything since the profile began.
-	// Alloc is zero unless the process runs with opt.prof_accum.
+	// Inuse counts the live samples, Alloc all samples since the profile began. Alloc is
+	// zero unless the process runs with opt.prof_accum.
 	Inuse, Alloc Count
 
-	// Threads splits the counts by thread.
+	// Threads has the counts of each thread.
 	Threads []ThreadCount
 }
 
@@ -55,23 +55,23 @@ type ThreadCount struct {
 	Inuse, Alloc Count
 }
 
-// Count is a number of sampled objects and the bytes they take, size class
-// and not requested size: an object of 0 bytes counts 8.
+// Count is a number of sampled objects and their bytes. The size of an object is its size
+// class, not the requested size: an object of 0 bytes counts as 8.
 type Count struct {
 	Objects, Bytes uint64
 }
 
-// Estimate is what a Count stands for in the process.
+// Estimate is what the process has allocated, estimated from a Count.
 type Estimate struct {
 	Objects, Bytes float64
 }
 
-// Unbias estimates the process's own numbers from samples taken every rate
-// bytes on average. An object of s bytes is sampled with the probability
-// 1-exp(-s/rate), so each sample stands for the inverse of that many objects.
+// Unbias estimates the numbers of the process from samples that are rate bytes apart on
+// average. An object of s bytes is sampled with the probability p = 1-exp(-s/rate), so
+// each sample stands for 1/p objects.
 //
-// It is right for one object size, and for the mixed sizes of one stack since
-// jemalloc 5.3 writes its counts so that this very formula corrects them
+// The formula is right for objects of one size. It is also right for the mixed sizes of
+// one stack, because jemalloc 5.3 and later write counts that this formula corrects
 // (opt.prof_unbias). It must not be applied to sums over stacks.
 func (c Count) Unbias(rate uint64) Estimate {
 	e := Estimate{Objects: float64(c.Objects), Bytes: float64(c.Bytes)}
@@ -84,7 +84,7 @@ func (c Count) Unbias(rate uint64) Estimate {
 	return e
 }
 
-// Live sums the estimates of all stacks: what the process holds.
+// Live returns what the process holds: the sum of the estimates of all stacks.
 func (d *Dump) Live() Estimate {
 	var sum Estimate
 	for i := range d.Stacks {
@@ -95,11 +95,11 @@ func (d *Dump) Live() Estimate {
 	return sum
 }
 
-// HasAlloc reports whether the dump counts what was freed again
-// (opt.prof_accum); without it every Alloc is zero.
+// HasAlloc reports whether the dump also counts memory that was freed (opt.prof_accum).
+// If it does not, every Alloc is zero.
 func (d *Dump) HasAlloc() bool { return d.Alloc.Objects != 0 }
 
-// PCs returns every distinct address of the dump's stacks, in no order.
+// PCs returns the addresses of all stacks without duplicates, in no particular order.
 func (d *Dump) PCs() []uint64 {
 	seen := make(map[uint64]struct{})
 	var pcs []uint64

@@ -12,8 +12,8 @@ import (
 	"unsafe"
 )
 
-// Limits bound what Parse accepts, and with it the memory it takes: about
-// four times MaxBytes in the worst case. A zero field means its default.
+// Limits bound what Parse accepts, and so the memory that it takes: about four times
+// MaxBytes in the worst case. A zero field means its default.
 type Limits struct {
 	MaxBytes    int64 // length of the text; default 256 MiB
 	MaxStacks   int   // default 1,000,000
@@ -38,28 +38,28 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Errors that Parse wraps; its message carries the line number.
+// Errors that Parse wraps. The message of Parse's error has the line number.
 var (
-	// ErrFormat: the text is no heap_v2 dump, or is damaged.
+	// ErrFormat: the text is not a heap_v2 dump, or it is damaged.
 	ErrFormat = errors.New("not a jemalloc heap_v2 dump")
-	// ErrTruncated: the dump ends early. Take it again; look for a full disk.
+	// ErrTruncated: the dump ends early. Take another one. The disk may have been full.
 	ErrTruncated = errors.New("dump is cut short")
-	// ErrDoubled: the text holds a dump twice, or a stack twice.
+	// ErrDoubled: the text has a dump twice, or a stack twice.
 	ErrDoubled = errors.New("dump is doubled")
-	// ErrTooLarge: the dump is above a limit; raise it if the dump is trusted.
+	// ErrTooLarge: the dump is above one of the Limits. Raise it if the dump is trusted.
 	ErrTooLarge = errors.New("dump is above the limit")
 )
 
 const (
-	maxLine  = 64 << 10 // bytes: 1,024 addresses take 20 KiB
+	maxLine  = 64 << 10 // in bytes; 1,024 addresses take 20 KiB
 	maxCount = 1 << 60  // more objects or bytes than any machine has
 	maxRate  = 1 << 48
 
-	chunkPCs = 1 << 14 // addresses share arrays of this length
+	chunkPCs = 1 << 14 // length of the arrays that the addresses of several stacks share
 )
 
-// Parse reads a dump in jemalloc's heap_v2 format to the end of r. What is
-// not whole is an error: [ErrFormat], [ErrTruncated], [ErrDoubled],
+// Parse reads a dump in jemalloc's heap_v2 format to the end of r. If the dump is not
+// complete and valid, Parse returns [ErrFormat], [ErrTruncated], [ErrDoubled],
 // [ErrTooLarge], or the error of r.
 func Parse(r io.Reader, limits Limits) (*Dump, error) {
 	p := &parser{
@@ -88,9 +88,9 @@ type parser struct {
 	seen    map[uint64]struct{} // hashes of the stacks
 	seed    maphash.Seed
 
-	pcs    []uint64      // rest of the present chunk
+	pcs    []uint64      // the unused rest of the current chunk
 	counts []ThreadCount // of all stacks
-	starts []int         // where each stack's counts begin
+	starts []int         // the index in counts at which each stack's counts begin
 }
 
 func (p *parser) parse() error {
@@ -118,8 +118,8 @@ func (p *parser) parse() error {
 	return p.checkMappings()
 }
 
-// next returns the next line without its end and leading blanks, valid until
-// the next call, or io.EOF. A line without an end is a cut.
+// next returns the next line without the line end and leading blanks, or io.EOF. The line
+// is valid until the next call. If the last line has no line end, the dump was cut short.
 func (p *parser) next() (string, error) {
 	p.line++
 	b, err := p.in.ReadSlice('\n')
@@ -138,14 +138,14 @@ func (p *parser) next() (string, error) {
 	if bytes.HasPrefix(b, []byte("heap_v2/")) && p.line > 1 {
 		return "", fmt.Errorf("%w: a second header", ErrDoubled)
 	}
-	// The buffer is not written before the next call, and every field that is
-	// kept is copied: a string view saves a copy of each line.
+	// The buffer is not written before the next call, and the parser copies every field
+	// that it keeps. So the line need not be copied to be a string.
 	return unsafe.String(unsafe.SliceData(b), len(b)), nil
 }
 
-// stacks reads the summary and all stacks, up to the head of the memory map.
+// stacks reads the summary and all stacks, up to the first line of the memory map.
 func (p *parser) stacks() error {
-	var stack *Stack // nil: still in the summary
+	var stack *Stack // nil while the summary is read
 	counted := false // the t* line of the summary or stack was read
 	for {
 		line, err := p.next()
@@ -181,7 +181,7 @@ func (p *parser) stacks() error {
 	}
 }
 
-// addresses reads the addresses of a stack and refuses a stack seen before.
+// addresses reads the addresses of a stack. It fails if there was the same stack before.
 func (p *parser) addresses(line string) ([]uint64, error) {
 	if cap(p.pcs) < p.limits.MaxDepth {
 		p.pcs = make([]uint64, 0, max(chunkPCs, p.limits.MaxDepth))
@@ -219,8 +219,8 @@ func (p *parser) addresses(line string) ([]uint64, error) {
 	return pcs[:len(pcs):len(pcs)], nil
 }
 
-// count reads "t*: objs: bytes [objs: bytes]" or "t7: ... name" into the
-// summary (stack nil) or the stack.
+// count reads "t*: objs: bytes [objs: bytes]" or "t7: ... name" into the stack, or into
+// the summary if stack is nil.
 func (p *parser) count(line string, stack *Stack, counted *bool) error {
 	id, rest, ok := strings.Cut(line[1:], ":")
 	var n [4]uint64
@@ -279,8 +279,8 @@ func (p *parser) thread(t Thread) error {
 	return nil
 }
 
-// assignCounts gives each stack its part of the thread counts. They stand in
-// one array, so that 100,000 stacks are not 100,000 allocations.
+// assignCounts gives each stack its part of the thread counts. All counts are in one
+// array, so that 100,000 stacks do not need 100,000 allocations.
 func (p *parser) assignCounts() {
 	stacks := p.dump.Stacks
 	for i := range stacks {
@@ -321,9 +321,10 @@ func (p *parser) mappings() error {
 	}
 }
 
-// withoutOverlap ends the mappings at an address. Linux gives the memory map of a
-// running process in pieces, each true of its own moment: what grew meanwhile, or
-// was merged with its neighbour, overlaps what was read before, and is newer.
+// withoutOverlap ends the mappings at an address. The kernel writes the memory map of a
+// running process in pieces, each as of another moment. A mapping that grew meanwhile, or
+// was merged with its neighbour, overlaps mappings that were read before. The later one is
+// newer, so it is kept.
 func withoutOverlap(maps []Mapping, start uint64) []Mapping {
 	for len(maps) > 0 && maps[len(maps)-1].Start >= start {
 		maps = maps[:len(maps)-1]
@@ -335,9 +336,9 @@ func withoutOverlap(maps []Mapping, start uint64) []Mapping {
 	return maps
 }
 
-// checkMappings finds a dump that was cut between two lines of the memory
-// map. A whole map of Linux shows the main thread's stack near its end; when
-// that is missing and so is the code of some stack, the rest is lost.
+// checkMappings returns an error if the dump was cut between two lines of the memory map.
+// A complete map of Linux has the main thread's stack near its end. If that is missing and
+// an address of a stack is above all mappings, the end of the map is missing.
 func (p *parser) checkMappings() error {
 	maps := p.dump.Mappings
 	for i := len(maps) - 1; i >= 0; i-- {

@@ -24,28 +24,30 @@ var sampleTypes = [...]profile.ValueType{
 	InuseSpace:   {Type: "inuse_space", Unit: "bytes"},
 }
 
-// ProfileOptions say how Dump.Profile writes a dump. The zero value is useful.
+// ProfileOptions configure Dump.Profile. The zero value is useful.
 type ProfileOptions struct {
-	// Symbols name the addresses, as far as they know names. Others are left to
-	// pprof, which looks them up itself when the profile is read; all of them, if nil.
+	// Symbols has the names of the addresses. Addresses without a name have none in the
+	// profile, and pprof looks them up when it reads the profile. If Symbols is nil, that
+	// is true of all addresses.
 	Symbols *Symbols
 
-	// Threads labels each sample with its thread ("thread"), which splits the
-	// samples: `go tool pprof -tagfocus=thread=NAME`, `-tagroot=thread`.
+	// Threads adds a label ("thread") with the thread to each sample. Each thread then has
+	// its own samples: `go tool pprof -tagfocus=thread=NAME`, `-tagroot=thread`.
 	Threads bool
 
-	// Comments are added to the profile's.
+	// Comments are added to the profile's comments.
 	Comments []string
 }
 
-// Profile converts the dump: unbiased values per stack, every executable
-// mapping, and the sample types alloc_objects, alloc_space, inuse_objects and
-// inuse_space, the last one shown by default. Addresses are those of the
-// calls, one below the return addresses. Stacks begin where the program called the
-// allocator, as far as it is known where that is; no frame is left out by its name. A
-// location without a name has no lines, and its mapping does not claim to be
-// named (see [NamePlaces]). The alloc types are zero, and a comment says so, unless
-// the process runs with opt.prof_accum.
+// Profile converts the dump to a profile. It has unbiased values per stack, all executable
+// mappings, and the sample types alloc_objects, alloc_space, inuse_objects and inuse_space
+// (the default). If the process runs without opt.prof_accum, the alloc types are zero, and
+// a comment of the profile says so.
+//
+// Addresses are those of the calls: the return addresses minus one. A stack begins at the
+// call of the allocator, if it is known where that is. No frame is left out because of its
+// name. A location without a name has no lines, and its mapping is not marked as named
+// (see [NamePlaces]).
 func (d *Dump) Profile(opts ProfileOptions) *profile.Profile {
 	c := converter{
 		symbols:   opts.Symbols,
@@ -65,7 +67,7 @@ func (d *Dump) Profile(opts ProfileOptions) *profile.Profile {
 	if !d.Time.IsZero() {
 		p.TimeNanos = d.Time.UnixNano()
 	}
-	if !d.HasAlloc() && len(d.Stacks) > 0 { // without a sample nobody knows
+	if !d.HasAlloc() && len(d.Stacks) > 0 { // a dump without a sample does not show it
 		p.Comments = append(p.Comments, "alloc_objects and alloc_space are not known: the process runs without prof_accum:true")
 	}
 	if opts.Symbols != nil {
@@ -86,11 +88,11 @@ type functionKey struct {
 	name, file string
 }
 
-// locationKey is an address, with its innermost frame or without, which then is part of
-// the call before.
+// locationKey identifies a location: an address, with its innermost frame or without. The
+// innermost frame is left out if it is the same call as the frame inside of it (partOf).
 type locationKey struct {
 	pc     uint64
-	within bool
+	within bool // without the innermost frame
 }
 
 type converter struct {
@@ -124,16 +126,17 @@ func (c *converter) addMappings() {
 	c.addGoCode()
 }
 
-// addGoCode gives Go's code a mapping of its own, from the same start. The runtime
-// has named it, also in a stripped program, and nobody may try that again: what reads
-// it from a stripped file gets it wrong. The C code in the same file may be without
-// names, which a debug file can give it later. A reader of profiles decides on both by
-// mapping.
+// addGoCode adds a mapping for Go code, with the same start as the program's mapping. A
+// reader of profiles decides for each mapping whether to look up names. Go code has its
+// names from the runtime, even in a stripped program. Readers must not look them up again,
+// because they get wrong names from a stripped file. The C code in the same file may have
+// no names, which a debug file can provide later.
 func (c *converter) addGoCode() {
 	if c.goCode == nil {
 		return
 	}
-	// Merging takes mappings of a file for the same that are as many pages long.
+	// profile.Merge treats two mappings of a file as one if they have the same length in
+	// pages.
 	pages := func(m *profile.Mapping) uint64 { return (m.Limit - m.Start + 0xfff) >> 12 }
 	for _, m := range c.out.Mapping {
 		if m.Start == c.goCode.Start && pages(m) == pages(c.goCode) {
@@ -144,10 +147,10 @@ func (c *converter) addGoCode() {
 	c.goCode = c.addMapping(*c.goCode)
 }
 
-// fileOf is the file of a mapping, for those who read the profile later. They look
-// names up in what is at its path then, which may be another build: go tool pprof does
-// not compare build-ids. So the path of a file that is not there any more is written as
-// the kernel writes it, which is the path of nothing.
+// fileOf returns the path of a mapping's file in the profile. Readers of the profile later
+// look names up in the file at that path. It may be another build by then, and go tool
+// pprof does not compare build-ids. So if the file was deleted or replaced, its path gets
+// the suffix that the kernel adds, and there is no file with such a path.
 func fileOf(m *Mapping, deleted bool) string {
 	if deleted {
 		return m.File + deletedSuffix
@@ -161,11 +164,11 @@ func (c *converter) addMapping(m profile.Mapping) *profile.Mapping {
 	return &m
 }
 
-// unmappedFile is the mapping of addresses that lie in none.
+// unmappedFile is the file name of the mapping for addresses that are in no mapping.
 const unmappedFile = "[unmapped]"
 
-// mapping returns the mapping of an address; there always is one, because
-// some readers of profiles fail without.
+// mapping returns the mapping of an address. It is never nil, because some readers of
+// profiles fail if a location has no mapping.
 func (c *converter) mapping(pc, addr uint64) *profile.Mapping {
 	if c.symbols != nil && c.symbols.closed[pc] != nil {
 		return c.closedMapping(c.symbols.closed[pc])
@@ -181,14 +184,15 @@ func (c *converter) mapping(pc, addr uint64) *profile.Mapping {
 
 func (c *converter) unmappedMapping() *profile.Mapping {
 	if c.unmapped == nil {
-		// It holds every address, and the same ones in each profile, so that profiles
-		// can be compared: an address is known by its distance from the start.
+		// This mapping contains all addresses and has the same start in each profile.
+		// Otherwise profiles could not be compared, because an address is identified by
+		// its distance from the start of its mapping.
 		c.unmapped = c.addMapping(profile.Mapping{File: unmappedFile, Limit: math.MaxUint64})
 	}
 	return c.unmapped
 }
 
-// closedMapping is that of a library that was closed, as it was before.
+// closedMapping returns the mapping that a closed library had before it was closed.
 func (c *converter) closedMapping(l *Loaded) *profile.Mapping {
 	if c.closed[l] == nil {
 		c.closed[l] = c.addMapping(profile.Mapping{
@@ -243,8 +247,8 @@ func (c *converter) addSample(locations []*profile.Location, rate uint64, inuse,
 	})
 }
 
-// entry is Symbols.entry, and where there are no symbols does what the names of the
-// files allow.
+// entry returns the same as Symbols.entry. If there are no symbols, it recognises
+// jemalloc only by the names of the mapped files.
 func (c *converter) entry(pcs []uint64) int {
 	if c.symbols != nil {
 		return c.symbols.entry(pcs)
@@ -255,9 +259,9 @@ func (c *converter) entry(pcs []uint64) int {
 	}, func(uint64) bool { return true })
 }
 
-// noFrames is the location of a stack without any, as of what the C library allocates
-// before stacks can be unwound. Readers of profiles count a sample without a location
-// in the total and show it nowhere.
+// noFrames returns the location of a stack without frames. The C library's allocations
+// have such stacks before the unwinder works. A sample must have a location, because
+// readers of profiles count a sample without one in the total but do not show it.
 func (c *converter) noFrames() *profile.Location {
 	if c.nowhere == nil {
 		c.nowhere = &profile.Location{ID: uint64(len(c.out.Location) + 1), Mapping: c.unmappedMapping()}
@@ -267,7 +271,7 @@ func (c *converter) noFrames() *profile.Location {
 	return c.nowhere
 }
 
-// noFrames stands for the frames of a stack that has none.
+// noFrames is shown instead of the frames of a stack that has none.
 const noFrames = "[no frames]"
 
 func (c *converter) location(key locationKey) *profile.Location {
@@ -302,11 +306,10 @@ func (c *converter) function(f Frame) *profile.Function {
 	return fn
 }
 
-// setResolution tells readers which mappings need no more names: those in which
-// every location has one. A single one without is enough to say otherwise. For pprof
-// a mapping is done if any of its flags is set; if none is, it looks up all of its
-// locations, and leaves those as they are of which it finds nothing. For Parca and
-// Pyroscope what counts beside is that a location has no lines.
+// setResolution marks the mappings in which every location has a name, so that readers do
+// not look names up there. If one location has none, the mapping is not marked. pprof looks
+// up all locations of a mapping that has no flag set, and leaves those unchanged for which
+// it finds no name. Parca and Pyroscope also look at whether a location has lines.
 func setResolution(p *profile.Profile) {
 	seen := make(map[*profile.Mapping]bool)
 	for _, m := range p.Mapping {
@@ -329,17 +332,17 @@ func setResolution(p *profile.Profile) {
 	for m := range seen {
 		m.HasFilenames = m.HasFilenames && m.HasFunctions
 		m.HasLineNumbers = m.HasLineNumbers && m.HasFunctions
-		m.HasInlineFrames = m.HasLineNumbers // whatever gives us lines knows what is inlined
+		m.HasInlineFrames = m.HasLineNumbers // each source of lines also has the inlined functions
 	}
 }
 
-// round keeps hostile counts within int64 and leaves room to add them up.
+// round limits hostile counts, so that sums of them stay within int64.
 func round(v float64) int64 {
 	const limit = 1 << 60
 	return int64(math.Round(min(v, limit)))
 }
 
-// Merge adds profiles up, of several processes or times.
+// Merge returns the sum of profiles of several processes or times.
 func Merge(profiles ...*profile.Profile) (*profile.Profile, error) {
 	m, err := profile.Merge(profiles)
 	if err != nil {
@@ -349,8 +352,9 @@ func Merge(profiles ...*profile.Profile) (*profile.Profile, error) {
 	return m, nil
 }
 
-// renameDeleted has mappings whose files were replaced since named as they are now, so
-// that what did not change is not taken for something new. See fileOf.
+// renameDeleted renames the mappings of before whose files were deleted or replaced
+// between the two profiles, so that the same mapping has the same name in both. Otherwise
+// unchanged stacks would count as new. See fileOf.
 func renameDeleted(before, now []*profile.Mapping) {
 	for _, m := range before {
 		for _, n := range now {
@@ -361,9 +365,9 @@ func renameDeleted(before, now []*profile.Mapping) {
 	}
 }
 
-// Delta returns what changed from one profile to another, to minus from, per
-// stack; stacks that did not change are left out. Its time is that of to, its
-// duration the time between them. Both are left as they are.
+// Delta returns what changed from one profile to another, per stack: to minus from. Stacks
+// that did not change are left out. The time of the result is that of to, and its duration
+// is the time between both. Delta changes neither from nor to.
 func Delta(from, to *profile.Profile) (*profile.Profile, error) {
 	minus := from.Copy()
 	minus.Scale(-1)

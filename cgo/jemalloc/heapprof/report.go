@@ -13,16 +13,16 @@ import (
 	"github.com/google/pprof/profile"
 )
 
-// TopOptions say what a text report shows. The zero value is useful.
+// TopOptions configure a text report. The zero value is useful.
 type TopOptions struct {
 	// Type is the name of the sample type: alloc_objects, alloc_space,
 	// inuse_objects or inuse_space. Default: the profile's own default.
 	Type string
 
-	// Rows bounds the rows. Default: 30. Below 0: no bound.
+	// Rows is the largest number of rows. Default: 30. Below 0: no limit.
 	Rows int
 
-	// Cumulative sorts by what a function and its callees hold.
+	// Cumulative sorts by what a function and the functions that it called hold.
 	Cumulative bool
 }
 
@@ -32,10 +32,11 @@ type row struct {
 	flat, cum  int64
 }
 
-// WriteTop writes the functions of a profile as a table, those that hold the
-// most first: its own bytes or objects (flat), and with all that it called
-// (cum). Values that are estimates are marked with ~. Percentages are of all that is there: of a difference, of what grew and
-// what shrank together, as pprof has it. The profile is left as it is.
+// WriteTop writes the functions of a profile as a table. Those that hold the most come
+// first. flat is what a function allocated itself, cum includes the functions that it
+// called. Estimates are marked with ~. Percentages are of the sum of all values without
+// their signs, as in pprof: in a difference, of what grew plus what shrank. WriteTop does
+// not change the profile.
 func WriteTop(w io.Writer, p *profile.Profile, opts TopOptions) error {
 	p, index, err := prepare(p, opts.Type)
 	if err != nil {
@@ -97,9 +98,9 @@ func WriteTop(w io.Writer, p *profile.Profile, opts TopOptions) error {
 	return out.Flush()
 }
 
-// WriteStacks writes whole stacks with file and line, those that hold the
-// most first and those that hold nothing not at all. Values that are estimates are
-// marked with ~. The profile is left as it is.
+// WriteStacks writes whole stacks with files and lines. Those that hold the most come
+// first, and those that hold nothing are left out. Estimates are marked with ~. WriteStacks
+// does not change the profile.
 func WriteStacks(w io.Writer, p *profile.Profile, opts TopOptions) error {
 	p, index, err := prepare(p, opts.Type)
 	if err != nil {
@@ -129,9 +130,9 @@ func WriteStacks(w io.Writer, p *profile.Profile, opts TopOptions) error {
 	return out.Flush()
 }
 
-// WriteCollapsed writes a line for each stack, "outermost;...;innermost N",
-// as flame graph tools read it. Stacks of the same functions are summed.
-// valueType is as in TopOptions.Type. The profile is left as it is.
+// WriteCollapsed writes a line for each stack, "outermost;...;innermost N", which flame
+// graph tools can read. Stacks with the same functions are added up. valueType is as in
+// TopOptions.Type. WriteCollapsed does not change the profile.
 func WriteCollapsed(w io.Writer, p *profile.Profile, valueType string) error {
 	p, index, err := prepare(p, valueType)
 	if err != nil {
@@ -163,10 +164,10 @@ func WriteCollapsed(w io.Writer, p *profile.Profile, valueType string) error {
 	return out.Flush()
 }
 
-// WriteGrowth writes stacks with their growth, in the order given, as Ranker
-// returns them. Of several that grow together it writes both ends, what they have in
-// common between them, and the ways where they differ. Addresses that symbols does not
-// name are written as numbers. Estimates are marked with ~.
+// WriteGrowth writes stacks with their growth, in the given order, which may be that of
+// Ranker.Ranking. If several stacks grow together, it writes what they have in common and,
+// where they differ, the different ways. Addresses for which symbols has no frames are
+// written as numbers. Estimates are marked with ~.
 func WriteGrowth(w io.Writer, growth []Growth, symbols *Symbols) error {
 	out := bufio.NewWriter(w)
 	for i, g := range growth {
@@ -221,7 +222,8 @@ func writeLink(out io.Writer, l Link, symbols *Symbols) {
 	}
 }
 
-// shorten names the frames of a way: those at its ends, if there are many.
+// shorten returns the frames of a way as text. If there are many, it returns only those at
+// both ends.
 func shorten(frames []Frame) []string {
 	const ends = 4
 	var names []string
@@ -236,7 +238,8 @@ func shorten(frames []Frame) []string {
 	return names
 }
 
-// collapsedName keeps a name from being read as two frames.
+// collapsedName replaces the separator of frames in a name, so that no tool reads the name
+// as two frames.
 func collapsedName(name string) string { return strings.ReplaceAll(name, ";", ",") }
 
 func (o TopOptions) rows() int {
@@ -249,10 +252,11 @@ func (o TopOptions) rows() int {
 	return o.Rows
 }
 
-// NamePlaces gives each location without a name the place where it is for a name,
-// "lib.so+0x1234", with the offset in the file. It is for who looks at the profile
-// now: pprof shows all such locations of a file as one, and asks the server that it
-// had the profile from for their names. Nobody names them later. p is changed.
+// NamePlaces gives each location without a name its place as a name: "lib.so+0x1234", with
+// the offset in the file. It is for profiles that people look at now. Without such names
+// pprof shows all these locations of a file as one, and asks the server from which it got
+// the profile for their names. With them no tool looks up the real names later.
+// NamePlaces changes p.
 func NamePlaces(p *profile.Profile) {
 	functions := make(map[string]*profile.Function)
 	var last uint64
@@ -275,10 +279,11 @@ func NamePlaces(p *profile.Profile) {
 	}
 }
 
-// placeName names a location by where it is: by its address in the file as the linker
-// and addr2line have it, as far as a mapping tells. A program that is not position
-// independent is mapped where it was linked, below 4 GiB, where nothing else is. All
-// else is taken to be linked at its offset in the file, as GNU ld does.
+// placeName returns the file of a location and its address in the file, as the linker and
+// addr2line count it. The mapping does not have that address, so it is derived. A program
+// that is not position-independent is mapped at the addresses for which it was linked,
+// below 4 GiB, where no other file is mapped. All other files are assumed to be linked so
+// that an address is the offset in the file, as GNU ld does it.
 func placeName(l *profile.Location) string {
 	const highestFixed = 1 << 32
 	m := l.Mapping
@@ -292,8 +297,8 @@ func placeName(l *profile.Location) string {
 	return offsetName(file, l.Address-m.Start+m.Offset)
 }
 
-// prepare copies a profile, hides its DropFrames, names what has no name, and finds
-// the sample type.
+// prepare copies a profile, removes its DropFrames, names locations by their places if they
+// have no name, and returns the index of the sample type.
 func prepare(p *profile.Profile, valueType string) (*profile.Profile, int, error) {
 	p = p.Copy()
 	if err := p.RemoveUninteresting(); err != nil {
@@ -304,8 +309,8 @@ func prepare(p *profile.Profile, valueType string) (*profile.Profile, int, error
 	return p, index, err
 }
 
-// about marks numbers that are estimated from samples, in front of them: all of a
-// profile, unless each allocation was sampled.
+// about returns the mark that is written before estimates. All values of a profile are
+// estimates, unless each allocation was sampled.
 func about(p *profile.Profile) string {
 	if p.Period > 1 {
 		return "~"
@@ -313,14 +318,14 @@ func about(p *profile.Profile) string {
 	return ""
 }
 
-// sayNothing says why there is nothing to see, where there is nothing.
+// sayNothing writes the reason if a report has no rows.
 func sayNothing(out io.Writer, p *profile.Profile, rows int) {
 	if rows == 0 {
 		fmt.Fprintf(out, "no samples: one allocation in each %s is sampled\n", Amount(float64(p.Period), "bytes"))
 	}
 }
 
-// sums adds the values of all samples up, as they are and without their signs.
+// sums returns the sum of the values of all samples, and their sum without signs.
 func sums(p *profile.Profile, index int) (total, whole int64) {
 	for _, s := range p.Sample {
 		total += s.Value[index]
@@ -337,14 +342,14 @@ func sampleFrames(s *profile.Sample) []Frame {
 			frames = append(frames, Frame{Function: line.Function.Name, File: line.Function.Filename, Line: int(line.Line)})
 		}
 	}
-	if len(frames) == 0 { // from elsewhere, see converter.noFrames
+	if len(frames) == 0 { // only in profiles of other tools, see converter.noFrames
 		return []Frame{{Function: noFrames}}
 	}
 	return frames
 }
 
-// String returns "function file.c:12", or the function alone; of a recursive one also
-// how often it is there.
+// String returns "function file.c:12", or only the function if the file is not known. For a
+// recursive function it adds the number of calls in a row.
 func (f Frame) String() string {
 	text := f.Function
 	if f.File != "" {
@@ -356,7 +361,7 @@ func (f Frame) String() string {
 	return text
 }
 
-// Amount writes a value with its unit for people: "1.5MiB", "12" objects.
+// Amount returns a value for people: "1.5MiB" for bytes, "12" for other units.
 func Amount(v float64, unit string) string {
 	if unit != "bytes" {
 		return fmt.Sprintf("%.0f", v)
