@@ -10,22 +10,22 @@ import (
 	"strings"
 )
 
-// jeprof's remote protocol, which is that of gperftools' pprof:
+// This file serves jeprof's remote protocol, which is that of gperftools' pprof:
 //
 //	GET  .../pprof/heap     the dump, as jemalloc wrote it; 406 for go tool pprof
 //	GET  .../pprof/symbol   num_symbols: 1
-//	POST .../pprof/symbol   0xA+0xB gives a line "0xA name" for each
+//	POST .../pprof/symbol   for 0xA+0xB a line "0xA name" for each address
 //	GET  .../pprof/cmdline  the command line
 //
-// Other tools speak it, too. Errors are plain text.
+// Other tools use the protocol too. Errors are plain text.
 
-// serveRemoteHeap takes a dump that is not kept.
+// serveRemoteHeap takes a dump and answers with it. The dump is not kept.
 func (r *Recorder) serveRemoteHeap(w http.ResponseWriter, q *http.Request) {
 	if err := r.gate.enter(q.Context()); err != nil {
 		r.failPlain(w, q, err)
 		return
 	}
-	text, _, err := r.takeNow(q.Context()) // parsed, for the addresses that will be asked for
+	text, _, err := r.takeNow(q.Context()) // keeps the memory map, for the requests for names that follow
 	r.gate.leave()
 	if err == nil && isGoTool(q) {
 		err = wrongFormat{q.Host}
@@ -38,15 +38,15 @@ func (r *Recorder) serveRemoteHeap(w http.ResponseWriter, q *http.Request) {
 	w.Write(text) // an error means that the client is gone
 }
 
-// isGoTool reports whether go tool pprof asks, or might. It sends nothing that is its
-// own: a GET with the User-Agent of each Go program that sets none. jeprof asks through
-// curl, people through curl, wget or a browser, and those say who they are.
+// isGoTool reports whether the request may be from go tool pprof. go tool pprof sends the
+// same User-Agent as all Go programs that set none. jeprof uses curl, and people use curl,
+// wget or a browser. All of these send a User-Agent of their own.
 func isGoTool(q *http.Request) bool {
 	return strings.HasPrefix(q.UserAgent(), "Go-http-client/")
 }
 
-// wrongFormat is what go tool pprof gets where jeprof gets its dump: it would take the
-// dump for a broken profile, and say "unrecognized profile format".
+// wrongFormat is the answer to go tool pprof at the path of jeprof's dump. With the dump go
+// tool pprof would fail with "unrecognized profile format".
 type wrongFormat struct{ host string }
 
 func (e wrongFormat) Error() string {
@@ -54,7 +54,7 @@ func (e wrongFormat) Error() string {
 		"A Go program that wants jemalloc's format has to set a User-Agent", e.host)
 }
 
-// maxAddresses bounds the body of a question: a dump of some 200,000 addresses.
+// maxAddresses bounds the body of a request for names, in bytes: about 200,000 addresses.
 const maxAddresses = 4 << 20
 
 func (r *Recorder) serveRemoteSymbol(w http.ResponseWriter, q *http.Request) {
@@ -69,7 +69,8 @@ func (r *Recorder) serveRemoteSymbol(w http.ResponseWriter, q *http.Request) {
 	}
 	var asked []uint64
 	for word := range strings.SplitSeq(list, "+") {
-		// What is no address is passed over: a query has other parameters.
+		// Words that are not an address are skipped, because a query may have other
+		// parameters.
 		if pc, err := strconv.ParseUint(strings.TrimSpace(word), 0, 64); err == nil && pc != 0 {
 			asked = append(asked, pc)
 		}
@@ -88,24 +89,24 @@ func (r *Recorder) serveRemoteSymbol(w http.ResponseWriter, q *http.Request) {
 	w.Write(out.Bytes()) // an error means that the client is gone
 }
 
-// nameRemote writes a line for each address: the function, and after it those that
-// were inlined there, callers first. The allocator is called malloc, whatever the
-// function: jeprof leaves out malloc and what it called, but knows few of the names
-// that jemalloc's functions have, and would say that they hold all the memory.
+// nameRemote writes a line for each address: the function, and after it the functions that
+// were inlined there, callers first. Each function of the allocator is named malloc. jeprof
+// leaves out malloc and the functions that it called, but it knows only a few of the names
+// of jemalloc's functions. It would report that the others hold all the memory.
 func (r *Recorder) nameRemote(q *http.Request, out io.Writer, asked []uint64) error {
 	if err := r.gate.enter(q.Context()); err != nil {
 		return err
 	}
 	defer r.gate.leave()
 	maps := r.mappings()
-	if maps == nil { // asked before any dump was taken
+	if maps == nil { // no dump was taken yet
 		_, heap, err := r.takeNow(q.Context())
 		if err != nil {
 			return err
 		}
 		maps = heap.Mappings
 	}
-	// jeprof asks for the address of the call, Symbolize wants that after it.
+	// jeprof sends the addresses of calls. Symbolize takes the addresses after them.
 	after := make([]uint64, len(asked))
 	for i, pc := range asked {
 		after[i] = pc + 1

@@ -11,17 +11,17 @@ import (
 	"magellan/cgo/jemalloc/heapprof"
 )
 
-// ranking is the stacks by growth, as of a light sample.
+// ranking has the stacks ranked by growth, as of a light sample.
 type ranking struct {
-	at      time.Time
+	at      time.Time     // of the light sample
 	span    time.Duration // between the first and the last light sample
-	samples int           // that are kept of them
+	samples int           // number of light samples that the ranker keeps
 	stacks  []heapprof.Growth
 	maps    []heapprof.Mapping
-	rate    uint64 // bytes between two samples, on average
+	rate    uint64 // bytes between two sampled allocations, on average
 }
 
-// suspects is how many of them are suspects; those come first.
+// suspects returns how many of the stacks are suspects. They are the first ones.
 func (k ranking) suspects() int {
 	for i, g := range k.stacks {
 		if g.Verdict != heapprof.Suspect {
@@ -31,7 +31,7 @@ func (k ranking) suspects() int {
 	return len(k.stacks)
 }
 
-// rank takes a light sample into account. One goroutine calls it.
+// rank adds a light sample to the ranking. Only one goroutine calls it.
 func (r *Recorder) rank(d *heapprof.Dump) error {
 	r.learn(d)
 	err := r.ranker.Add(d)
@@ -44,7 +44,7 @@ func (r *Recorder) rank(d *heapprof.Dump) error {
 	}
 	k := ranking{at: d.Time, maps: d.Mappings, rate: d.Rate}
 	k.span, k.samples = r.ranker.Span()
-	if d.Live().Objects > 0 { // or there is nothing to rank
+	if d.Live().Objects > 0 { // otherwise there is nothing to rank
 		k.stacks = r.ranker.Ranking()
 	}
 	r.mu.Lock()
@@ -63,9 +63,9 @@ func (r *Recorder) ranking() ranking {
 	return r.ranked
 }
 
-// learn finds out what functions the addresses of a light sample lie in, all at once:
-// to name a single one takes as long, where its file's debug information has to be
-// read for it, and a program has thousands.
+// learn finds the functions of all new addresses of a light sample in one call, because a
+// program has thousands of addresses. If the debug information of a file has to be read,
+// one address takes as long as all addresses of the file.
 func (r *Recorder) learn(d *heapprof.Dump) {
 	const many = 1 << 16
 	if r.code == nil || len(r.code) >= many {
@@ -74,7 +74,7 @@ func (r *Recorder) learn(d *heapprof.Dump) {
 	var fresh []uint64
 	for i := range d.Stacks {
 		if d.Stacks[i].Inuse.Objects == 0 {
-			continue // not ranked
+			continue // stacks without live samples are not ranked
 		}
 		for _, pc := range d.Stacks[i].PCs {
 			if _, known := r.code[pc]; !known {
@@ -92,28 +92,32 @@ func (r *Recorder) learn(d *heapprof.Dump) {
 	}
 }
 
-// leaks is what GET leaks answers.
+// leaks is the answer to GET leaks.
 type leaks struct {
-	// Time is when the last light sample was taken, SpanSeconds how long before it
-	// the first one was, Samples how many of them the ranking rests on.
+	// Time is when the last light sample was taken. SpanSeconds is the time between the
+	// first one and the last. Samples is the number of light samples that the ranking is
+	// made from.
 	Time        time.Time `json:"time,omitzero"`
 	SpanSeconds float64   `json:"span_seconds"`
 	Samples     int       `json:"samples"`
-	// Estimated says that all numbers of bytes and objects are estimates, and from what.
-	// Missing: each allocation was sampled, or nothing yet.
+	// Estimated says that all numbers of bytes and objects are estimates, and what they are
+	// estimated from. It is missing if each allocation is sampled, or if there was no light
+	// sample yet.
 	Estimated string `json:"estimated,omitempty"`
-	// Unwinder says which stacks there are, see package jemalloc.
+	// Unwinder says which stacks profiles have, see package jemalloc.
 	Unwinder string `json:"unwinder"`
-	// Suspects is how many of the stacks grow as a leak does. They come first.
+	// Suspects is how many of the stacks grow as a leak does. They are the first ones.
 	Suspects int    `json:"suspects"`
 	Stacks   []leak `json:"stacks"`
-	// Paused says since when and why no light samples are taken; missing: they are.
+	// Paused says since when and why no light samples are taken. It is missing if they are
+	// taken.
 	Paused *Paused `json:"paused,omitempty"`
-	// Note says why there may be nothing to see. That samples are paused is in it.
+	// Note is the reason why the ranking may be empty or old. If samples are paused, it says
+	// so too.
 	Note string `json:"note,omitempty"`
 }
 
-// leak is one stack and how it grows, see leaks.Estimated.
+// leak describes one stack, or several that grow together. See leaks.Estimated.
 type leak struct {
 	Verdict           heapprof.Verdict `json:"verdict"`
 	BytesPerHour      float64          `json:"bytes_per_hour"`
@@ -125,11 +129,12 @@ type leak struct {
 	LiveObjects       float64          `json:"live_objects"`
 	FirstSeen         time.Time        `json:"first_seen"`
 	LastSeen          time.Time        `json:"last_seen"`
-	// Ways is how many stacks grow together. Stack is what they have in common at the
-	// inner end, of a single one all of it: the innermost first, jemalloc's own frames
-	// left out. Of several, Callers is what they have in common at the outer end, Cause
-	// the function that explains the growth, and Chain all that they have in common,
-	// from the inner end to the outer, with the ways where they differ.
+	// Ways is how many stacks grow together. Stack has the frames of a single stack, the
+	// innermost first, without jemalloc's own frames. If there are several stacks, Stack
+	// has the frames that they have in common at the inner end, and Callers those at the
+	// outer end. Cause is then the function that explains the growth. Chain is all that the
+	// stacks have in common, from the inner end to the outer one, and the different ways
+	// where they differ.
 	Ways    int     `json:"ways"`
 	Stack   []frame `json:"stack"`
 	Cause   *frame  `json:"cause,omitempty"`
@@ -137,21 +142,21 @@ type leak struct {
 	Chain   []link  `json:"chain,omitempty"`
 }
 
-// link is a function that nine tenths of the growth go through, or the ways from one
-// such function to the next.
+// link is a function that is on the stacks of nine tenths of the growth, or the different
+// ways from one such function to the next.
 type link struct {
 	Function string `json:"function,omitempty"`
 	File     string `json:"file,omitempty"`
 	Line     int    `json:"line,omitempty"`
 	Times    int    `json:"times,omitempty"`  // as in frame
-	Places   int    `json:"places,omitempty"` // in the function, if the stacks go through several
-	Ways     []way  `json:"ways,omitempty"`   // those that most of the growth goes, the first one most
-	Count    int    `json:"count,omitempty"`  // of all ways
+	Places   int    `json:"places,omitempty"` // number of addresses in the function, if the stacks have several
+	Ways     []way  `json:"ways,omitempty"`   // the ways with most of the growth, the largest first
+	Count    int    `json:"count,omitempty"`  // number of all ways
 }
 
-// way is how some of the growth gets from one common function to the next.
+// way is how some of the stacks get from one common function to the next.
 type way struct {
-	Share float64 `json:"share"` // of the growth
+	Share float64 `json:"share"` // of the growth, 0 to 1
 	Stack []frame `json:"stack"` // the innermost first
 }
 
@@ -160,11 +165,11 @@ type frame struct {
 	Function string `json:"function"`
 	File     string `json:"file,omitempty"`
 	Line     int    `json:"line,omitempty"`
-	Times    int    `json:"times,omitempty"` // how often in a row, at most, if it is recursive
+	Times    int    `json:"times,omitempty"` // largest number of calls in a row, if it is recursive
 }
 
-// maxRows bounds a ranking without a bound of its own, which would name all
-// addresses of the process.
+// maxRows bounds the number of stacks in an answer. Without a bound, ?all=1 would have to
+// name all addresses of the process.
 const maxRows = 50
 
 func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
@@ -228,7 +233,7 @@ func (r *Recorder) serveLeaks(w http.ResponseWriter, q *http.Request) {
 	writeJSON(w, http.StatusOK, out)
 }
 
-// note says why a ranking has nothing to say yet, or nothing new.
+// note returns the reason why a ranking is empty or old, or "".
 func (r *Recorder) note(ctx context.Context, k ranking, paused *Paused) string {
 	if r.process.Unwinder == jemalloc.UnwinderNone {
 		return r.process.UnwinderReason
@@ -287,7 +292,7 @@ func (l *leak) describe(g heapprof.Growth, symbols *heapprof.Symbols) {
 	}
 }
 
-// frames is frames as they are served.
+// frames converts frames to those of the JSON.
 func frames(named []heapprof.Frame) []frame {
 	out := []frame{}
 	for _, f := range named {

@@ -12,17 +12,17 @@ import (
 	"strings"
 )
 
-// badRequest is what a client got wrong.
+// badRequest is the error of a request with invalid parameters.
 type badRequest struct{ what string }
 
 func (e badRequest) Error() string { return e.what }
 
-// status is the HTTP status an error stands for.
+// status returns the HTTP status of an error.
 func status(err error) int {
 	switch {
 	case errors.As(err, new(badRequest)):
 		return http.StatusBadRequest
-	case errors.Is(err, errUnknownDump), errors.Is(err, fs.ErrNotExist): // or somebody removed its file
+	case errors.Is(err, errUnknownDump), errors.Is(err, fs.ErrNotExist): // the second if somebody deleted the dump's file
 		return http.StatusNotFound
 	case errors.As(err, new(wrongFormat)):
 		return http.StatusNotAcceptable
@@ -47,7 +47,8 @@ func (r *Recorder) fail(w http.ResponseWriter, q *http.Request, err error) {
 	problem(w, code, err.Error())
 }
 
-// failPlain answers as net/http/pprof does; go tool pprof prints the text.
+// failPlain answers a request with an error as net/http/pprof does. go tool pprof prints
+// the text.
 func (r *Recorder) failPlain(w http.ResponseWriter, q *http.Request, err error) {
 	code := r.failing(w, q, err)
 	header(w, "text/plain; charset=utf-8", "")
@@ -56,7 +57,8 @@ func (r *Recorder) failPlain(w http.ResponseWriter, q *http.Request, err error) 
 	fmt.Fprintln(w, err)
 }
 
-// failing logs what is our own fault, and says when to come back.
+// failing returns the HTTP status of an error. It logs the error if it is the server's
+// fault, and sets Retry-After if the client should repeat the request.
 func (r *Recorder) failing(w http.ResponseWriter, q *http.Request, err error) int {
 	code := status(err)
 	if code == http.StatusTooManyRequests {
@@ -81,7 +83,7 @@ func writeJSON(w http.ResponseWriter, code int, v any) { write(w, code, "applica
 func write(w http.ResponseWriter, code int, contentType string, v any) {
 	body, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError) // a number that JSON does not have
+		http.Error(w, err.Error(), http.StatusInternalServerError) // a number that JSON cannot express, such as NaN
 		return
 	}
 	header(w, contentType, "")
@@ -89,7 +91,8 @@ func write(w http.ResponseWriter, code int, contentType string, v any) {
 	w.Write(append(body, '\n')) // an error means that the client is gone
 }
 
-// header sets what every answer has. attachment names a file to save it as.
+// header sets the headers that every answer has. attachment is the name of the file in
+// which a browser saves the answer. If it is empty, the browser shows the answer.
 func header(w http.ResponseWriter, contentType, attachment string) {
 	h := w.Header()
 	h.Set("Content-Type", contentType)
@@ -100,7 +103,8 @@ func header(w http.ResponseWriter, contentType, attachment string) {
 	}
 }
 
-// formatParam is ?format=, one of those given; the first of them is the default.
+// formatParam returns the parameter ?format=, which must be one of formats. The default is
+// the first of them.
 func formatParam(q *http.Request, formats ...string) (string, error) {
 	f := q.URL.Query().Get("format")
 	if f == "" {
@@ -112,7 +116,7 @@ func formatParam(q *http.Request, formats ...string) (string, error) {
 	return f, nil
 }
 
-// boolParam is a parameter such as ?all=1, false if it is missing.
+// boolParam returns a parameter such as ?all=1. It is false if it is missing.
 func boolParam(q *http.Request, name string) (bool, error) {
 	v := q.URL.Query().Get(name)
 	if v == "" {

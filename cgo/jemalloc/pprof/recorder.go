@@ -17,7 +17,7 @@ import (
 	"magellan/cgo/jemalloc/heapprof"
 )
 
-// ErrClosed is returned for a dump that is asked for after Close.
+// ErrClosed is the error of requests for a dump after Close.
 var ErrClosed = errors.New("the recorder was closed: the process is about to end")
 
 // Recorder takes heap dumps of a process, keeps some, and serves them. See New.
@@ -26,45 +26,44 @@ type Recorder struct {
 	log     *slog.Logger
 	source  Source
 	process Process                                    // of source
-	sleep   func(context.Context, time.Duration) error // wait, but in tests
+	sleep   func(context.Context, time.Duration) error // wait; tests replace it
 	store   *store
 
 	gate    *gate
-	deltas  atomic.Int32 // requests that wait for their second profile
+	deltas  atomic.Int32 // number of requests that wait for their second profile
 	next    shared
 	symbols *heapprof.Symbolizer
 	views   *views
 	metrics *recorderMetrics
 
 	sampling  sampling
-	collected time.Duration // see processorTime; belongs to whoever is behind the gate
+	collected time.Duration // see processorTime; only the caller behind the gate uses it
 
-	// Those of rank, which one goroutine calls.
+	// Only rank uses these. One goroutine calls it.
 	ranker *heapprof.Ranker
 	code   map[uint64]heapprof.Code // by return address
 
 	mu     sync.Mutex
 	maps   []heapprof.Mapping // of the last dump
-	lastID time.Time          // what the last ID says
+	lastID time.Time          // the time in the last ID
 	ranked ranking            // as of the last light sample
 
-	ctx    context.Context // ends with Close
+	ctx    context.Context // cancelled by Close
 	close  context.CancelCauseFunc
 	ended  sync.WaitGroup
 	closed sync.Once
 }
 
-// New makes a Recorder and starts to watch. It fails for a Config that makes no sense,
-// and if Config.Registerer refuses the metrics. Without a Config.Source it also fails if
-// jemalloc.Check does, because all profiles would then be empty without a word:
-// something else is the malloc of the process, or jemalloc is too old or was built
-// without profiling.
+// New makes a Recorder and starts to watch. It fails if the Config is invalid, or if
+// Config.Registerer refuses the metrics. Without a Config.Source it also fails if
+// jemalloc.Check fails: the malloc of the process is not jemalloc, or jemalloc is too old
+// or was built without profiling. All profiles would be empty then, without an error.
 //
-// Three things are no error here, because they are what somebody asked for or may
-// change later. In a program built with -asan jemalloc is left out on purpose, and
-// the handlers answer with jemalloc.ErrNotLinked. Where MALLOC_CONF has prof:false
-// they answer with jemalloc.ErrProfilingOff. If Config.Dir cannot be written, that
-// is logged and dumps are kept in memory.
+// Three things are not an error of New, because somebody chose them or they may change
+// later. A program built with -asan has no jemalloc, and the handlers answer with
+// jemalloc.ErrNotLinked. If MALLOC_CONF has prof:false, they answer with
+// jemalloc.ErrProfilingOff. If Config.Dir cannot be written, the Recorder logs that and
+// keeps dumps in memory.
 func New(cfg Config) (*Recorder, error) {
 	r, err := newRecorder(cfg)
 	if err != nil {
@@ -101,7 +100,7 @@ func newRecorder(cfg Config) (*Recorder, error) {
 	}
 	r.store = openStore(cfg)
 	if kept := r.Dumps(); len(kept) > 0 {
-		r.lastID = kept[len(kept)-1].Time // IDs rise, also if the clock was set back
+		r.lastID = kept[len(kept)-1].Time // new IDs are later even if the clock was set back
 	}
 	return r, nil
 }
@@ -118,9 +117,9 @@ func (r *Recorder) start() {
 	}()
 }
 
-// Close stops watching and waits for the dump under way. Requests in flight are
-// answered; new dumps are refused with ErrClosed, what is kept goes on being
-// served. It may be called again.
+// Close stops watching and waits for the dump under way. Requests in flight are answered.
+// Requests for a new dump then fail with ErrClosed, and the dumps that are kept are still
+// served. Close may be called more than once.
 func (r *Recorder) Close() error {
 	r.closed.Do(func() {
 		r.close(ErrClosed)
@@ -129,13 +128,13 @@ func (r *Recorder) Close() error {
 		}
 	})
 	r.ended.Wait()
-	r.gate.busy <- struct{}{} // the dump under way, if somebody asked for it
+	r.gate.busy <- struct{}{} // wait for a request's dump that is under way
 	r.gate.leave()
 	return nil
 }
 
-// Take takes a dump now and keeps it. Calls that come while one is under way
-// share the next.
+// Take takes a dump now and keeps it. All calls that begin while a dump is under way share
+// the next one.
 func (r *Recorder) Take(ctx context.Context) (Dump, error) {
 	return r.next.do(ctx, func(begins func()) (Dump, error) {
 		d, _, err := r.keep(r.ctx, Requested, "", begins)
@@ -143,17 +142,17 @@ func (r *Recorder) Take(ctx context.Context) (Dump, error) {
 	})
 }
 
-// Dumps describes what is kept, oldest first.
+// Dumps describes the dumps that are kept, the oldest first.
 func (r *Recorder) Dumps() []Dump {
 	dumps, _ := r.store.list()
 	return dumps
 }
 
-// keep takes a dump, keeps it and describes it, and says what that took of a
-// processor. since is the dump that it is compared with, of whose series it is;
-// empty: it begins none, but for a Baseline.
+// keep takes a dump, keeps it and describes it. took is the processor time of that. since
+// is the ID of the dump with which it is compared and to whose series it belongs. If since
+// is empty, the dump belongs to no series, except that a Baseline or Grown dump begins one.
 func (r *Recorder) keep(ctx context.Context, why Reason, since string, begins func()) (d Dump, took time.Duration, err error) {
-	enter := r.gate.enterFirst // what nobody asked for may be the last that is seen of the process
+	enter := r.gate.enterFirst // the Recorder's own dump may be the last before the process is killed
 	if why == Requested {
 		enter = r.gate.enter
 	}
@@ -170,7 +169,7 @@ func (r *Recorder) keep(ctx context.Context, why Reason, since string, begins fu
 	return d, took, err
 }
 
-// keepNow does keep's work, behind the gate.
+// keepNow does the work of keep. Its caller is behind the gate.
 func (r *Recorder) keepNow(ctx context.Context, why Reason, since string) (Dump, error) {
 	ledger, err := r.source.Ledger(ctx)
 	if err != nil {
@@ -192,7 +191,7 @@ func (r *Recorder) keepNow(ctx context.Context, why Reason, since string) (Dump,
 			d.Ramp = s.Ramp
 			break
 		}
-		fallthrough // it was dropped meanwhile
+		fallthrough // that dump was dropped meanwhile
 	case why == Baseline, why == Grown:
 		d.Ramp = d.ID
 	}
@@ -207,7 +206,7 @@ func (r *Recorder) keepNow(ctx context.Context, why Reason, since string) (Dump,
 		return Dump{}, err
 	}
 
-	// From here on the dump is safe, whatever happens. What follows names things.
+	// The dump is kept now, even if the process is killed. What follows adds the names.
 	p := r.profileOf(ctx, heap)
 	if d.HoldsMost, err = largest(p); err != nil {
 		return d, err
@@ -225,7 +224,8 @@ func (r *Recorder) keepNow(ctx context.Context, why Reason, since string) (Dump,
 	return r.store.finish(d, encoded)
 }
 
-// compareWith is the profile of a dump that is kept, nil if there is none any more.
+// compareWith returns the profile of a dump that is kept, or nil if it is not kept any
+// more.
 func (r *Recorder) compareWith(id string) *profile.Profile {
 	if id == "" {
 		return nil
@@ -252,7 +252,7 @@ func (r *Recorder) kept(id string) (*profile.Profile, error) {
 	return p, nil
 }
 
-// takeNow takes a dump that nobody keeps, behind the gate.
+// takeNow takes a dump without keeping it. Its caller is behind the gate.
 func (r *Recorder) takeNow(ctx context.Context) ([]byte, *heapprof.Dump, error) {
 	var text bytes.Buffer
 	if err := r.source.Dump(ctx, &text); err != nil {
@@ -270,7 +270,7 @@ func (r *Recorder) takeNow(ctx context.Context) ([]byte, *heapprof.Dump, error) 
 	return text.Bytes(), heap, nil
 }
 
-// now gives what write makes of a profile that nobody keeps.
+// now takes a profile without keeping it, and returns what write has written of it.
 func (r *Recorder) now(ctx context.Context, gc bool, write writer) ([]byte, error) {
 	return r.rendered(ctx, func() (*profile.Profile, error) {
 		if gc {
@@ -286,8 +286,9 @@ func (r *Recorder) now(ctx context.Context, gc bool, write writer) ([]byte, erro
 	}, write)
 }
 
-// rendered gives what write makes of a profile. All of it is behind the gate, so that
-// there is one such profile in memory at a time: one of 100,000 stacks is some 200 MB.
+// rendered returns what write has written of the profile that read returns. It does all of
+// that behind the gate, so that there is only one such profile in memory at a time. A
+// profile of 100,000 stacks takes about 200 MB.
 func (r *Recorder) rendered(ctx context.Context, read func() (*profile.Profile, error), write writer) ([]byte, error) {
 	if err := r.gate.enter(ctx); err != nil {
 		return nil, err
@@ -304,15 +305,16 @@ func (r *Recorder) rendered(ctx context.Context, read func() (*profile.Profile, 
 	return body.Bytes(), nil
 }
 
-// profileOf names a dump's addresses and converts it.
+// profileOf makes a dump's profile, with the names of its addresses.
 func (r *Recorder) profileOf(ctx context.Context, d *heapprof.Dump) *profile.Profile {
-	about := r.comments(ctx, d) // first: to name addresses takes a while, and what C holds changes
+	about := r.comments(ctx, d) // first, because naming takes time and the counters change meanwhile
 	return d.Profile(heapprof.ProfileOptions{Symbols: r.symbolize(d.Mappings, d.PCs()), Comments: about})
 }
 
-// symbolize names addresses. What reading debug information leaves behind is given
-// back at once: a process that allocates little would carry it for minutes, and it
-// is more than all that profiling takes otherwise.
+// symbolize names addresses. If that has read debug information, symbolize returns the
+// garbage of it to the kernel at once. Otherwise it would stay resident for minutes in a
+// process that allocates little, and it is more memory than everything else in profiling
+// takes.
 func (r *Recorder) symbolize(maps []heapprof.Mapping, pcs []uint64) *heapprof.Symbols {
 	symbols := r.symbols.Symbolize(maps, pcs)
 	if symbols.DebugRead > 0 {
@@ -322,7 +324,7 @@ func (r *Recorder) symbolize(maps []heapprof.Mapping, pcs []uint64) *heapprof.Sy
 	return symbols
 }
 
-// newID is an ID that no dump had before.
+// newID returns an ID that no earlier dump has.
 func (r *Recorder) newID(t time.Time) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -334,7 +336,7 @@ func (r *Recorder) newID(t time.Time) string {
 	return newID(t)
 }
 
-// mappings are those of the last dump: what addresses of the process mean.
+// mappings returns the memory map of the last dump, or nil if there was no dump.
 func (r *Recorder) mappings() []heapprof.Mapping {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,21 +20,21 @@ import (
 	"magellan/cgo/jemalloc/heapprof"
 )
 
-// The web user interface is google/pprof's own, run in this process over profiles
-// that are kept: ui/ID/ for a dump, ui/ID..ID/ for what grew between two.
+// The web user interface is that of google/pprof. It runs in this process and shows the
+// profiles of kept dumps: ui/ID/ shows a dump, ui/ID..ID/ what grew between two dumps.
 
 var errNoHome = errors.New("the web user interface needs HOME or XDG_CONFIG_HOME in the environment: set one, any path will do")
 
-// views are the profiles that are open, the one used last in front.
+// views are the open profiles.
 type views struct {
 	max int
 
 	mu   sync.Mutex
 	open map[string]*list.Element // of *view
-	used *list.List
+	used *list.List               // front: used last
 
-	// drawing bounds the pages that are made at a time: each works on a copy of
-	// its profile, and a graph runs another process.
+	// drawing bounds the number of pages that are made at a time. Each page needs a copy
+	// of its profile, and a graph also runs another process.
 	drawing chan struct{}
 }
 
@@ -48,7 +48,8 @@ func newViews(max int) *views {
 	return &views{max: max, open: make(map[string]*list.Element), used: list.New(), drawing: make(chan struct{}, 2)}
 }
 
-// get returns an open view, and opens it if need be.
+// get returns the view of that name. If it is not open, get opens it and closes the view
+// that was not used for longest, if there are too many.
 func (v *views) get(name string, load func() (*profile.Profile, error)) (*view, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -73,7 +74,7 @@ func (v *views) get(name string, load func() (*profile.Profile, error)) (*view, 
 	return one, nil
 }
 
-// viewsHandler serves the interface below prefix, which ends in a slash.
+// viewsHandler serves the interface below prefix, which ends with a slash.
 func (r *Recorder) viewsHandler(prefix string) http.Handler {
 	return get(func(w http.ResponseWriter, q *http.Request) {
 		path := strings.TrimPrefix(q.URL.Path, prefix)
@@ -132,8 +133,8 @@ func (r *Recorder) serveView(w http.ResponseWriter, q *http.Request, name, page 
 	h.ServeHTTP(w, q)
 }
 
-// isBlank reports whether a page has nothing to draw, because all values of the type
-// that it is asked for (?si=) are zero. The driver's pages are then white, with NaN.
+// isBlank reports whether a page has nothing to draw, because all values of the requested
+// type (?si=) are zero. The driver's pages would be white then, with NaN in them.
 func (v *view) isBlank(q *http.Request) bool {
 	index, err := v.profile.SampleIndexByName(q.URL.Query().Get("si"))
 	return err == nil && lacksType(v.profile, index)
@@ -154,7 +155,8 @@ var blankPage = template.Must(template.New("blank").Parse(`<!DOCTYPE html>
 </html>
 `))
 
-// serveBlank says why there is nothing to draw, and what there is instead.
+// serveBlank answers with a page that has the reason why there is nothing to draw, and
+// links to the types that have values.
 func (v *view) serveBlank(w http.ResponseWriter, q *http.Request) {
 	page := struct {
 		IsDiff   bool
@@ -175,12 +177,12 @@ func (v *view) serveBlank(w http.ResponseWriter, q *http.Request) {
 	_ = blankPage.Execute(w, page)
 }
 
-// smallGraph bounds the nodes of a graph that is asked for: graphviz, which draws
-// it, takes minutes for thousands and cannot be told to stop.
+// smallGraph bounds the number of nodes of a requested graph. graphviz draws the graph. It
+// takes minutes for thousands of nodes and cannot be stopped.
 func smallGraph(q *http.Request) *http.Request {
 	const most = 500
 	values := q.URL.Query()
-	values.Del("trim") // trim=f is all nodes
+	values.Del("trim") // trim=f requests all nodes
 	if n, err := strconv.Atoi(values.Get("n")); err == nil && n != -1 && (n < 1 || n > most) {
 		values.Set("n", strconv.Itoa(most))
 	}
@@ -189,16 +191,16 @@ func smallGraph(q *http.Request) *http.Request {
 	return q
 }
 
-// forbidden are pages of the driver's that are not served: views are saved to the home
-// directory of whoever runs the process, and code is taken apart by a program that has
-// to be installed.
+// forbidden are pages of the driver that are not served. The first two write to the home
+// directory of the user that runs the process. The third one runs a disassembler, which
+// has to be installed.
 var forbidden = []string{"/saveconfig", "/deleteconfig", "/disasm"}
 
-// opening: the driver keeps the settings of its command line in variables of its
-// package and sets them each time. They are always the same here.
+// opening allows one call of the driver at a time, because the driver sets variables of
+// its package from its command line. Here the settings are the same in each call.
 var opening sync.Mutex
 
-// openUI gives the pages of google/pprof's interface for a profile, by path.
+// openUI returns the pages of google/pprof's interface for a profile, by path.
 func openUI(p *profile.Profile) (map[string]http.Handler, error) {
 	if _, err := os.UserConfigDir(); err != nil {
 		return nil, errNoHome
@@ -230,7 +232,7 @@ func openUI(p *profile.Profile) (map[string]http.Handler, error) {
 	return pages, nil
 }
 
-// flags is the driver's command line: all defaults but -http and -no_browser.
+// flags is the driver's command line. Only -http, -no_browser and -tools are not defaults.
 type flags struct{}
 
 func (flags) Bool(name string, def bool, _ string) *bool {
@@ -242,7 +244,7 @@ func (flags) Float64(_ string, def float64, _ string) *float64 { return &def }
 func (flags) String(name, def, _ string) *string {
 	switch name {
 	case "http":
-		def = "localhost:0" // nothing listens there: HTTPServer gets the pages
+		def = "localhost:0" // nothing listens there, because HTTPServer only returns the pages
 	case "tools":
 		def = ""
 	}
@@ -253,19 +255,19 @@ func (flags) ExtraUsage() string                   { return "" }
 func (flags) AddExtraUsage(string)                 {}
 func (flags) Parse(func()) []string                { return []string{"native"} }
 
-// fetcher gives the driver the one profile there is.
+// fetcher returns its profile to the driver, whatever the driver asks for.
 type fetcher struct{ p *profile.Profile }
 
 func (f fetcher) Fetch(string, time.Duration, time.Duration) (*profile.Profile, string, error) {
 	return f.p, "", nil
 }
 
-// noSymbolizer: the profiles come with their symbols.
+// noSymbolizer does nothing, because the profiles already have names.
 type noSymbolizer struct{}
 
 func (noSymbolizer) Symbolize(string, driver.MappingSources, *profile.Profile) error { return nil }
 
-// noObjects: no file is opened and no program run to look into one.
+// noObjects refuses to open or to disassemble files.
 type noObjects struct{}
 
 var errNoObjects = errors.New("object files are not read here")
@@ -278,14 +280,15 @@ func (noObjects) Disasm(string, uint64, uint64, bool) ([]driver.Inst, error) {
 	return nil, errNoObjects
 }
 
-// noNetwork: nothing is fetched.
+// noNetwork refuses all requests of the driver.
 type noNetwork struct{}
 
 func (noNetwork) RoundTrip(*http.Request) (*http.Response, error) {
 	return nil, errors.New("the network is not used here")
 }
 
-// silent is the driver's terminal. What concerns the user is on the page as well.
+// silent is the driver's terminal. It drops messages, because the pages show those that
+// are for the user.
 type silent struct{}
 
 func (silent) ReadLine(string) (string, error)     { return "", errors.New("there is no terminal") }
@@ -320,7 +323,7 @@ var viewsPage = template.Must(template.New("views").Funcs(template.FuncMap{
 </html>
 `))
 
-// serveViews is the page of all that can be looked at.
+// serveViews answers with the list of all dumps, with links to their views.
 func (r *Recorder) serveViews(w http.ResponseWriter, q *http.Request) {
 	dumps, fault := r.store.list()
 	header(w, "text/html; charset=utf-8", "")
