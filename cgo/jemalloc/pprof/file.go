@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tempPrefix begins the names of files that are being written, where the file
-// system has no files without names.
+// tempPrefix begins the names of files that are being written, if the file system does not
+// have files without names (O_TMPFILE).
 const tempPrefix = ".writing-"
 
-// writeFile makes a file that is complete or does not exist, also if the process
-// is killed meanwhile. It replaces the file of the same name; if replace is false, it
-// fails with fs.ErrExist instead. The file is written without a name (O_TMPFILE) and
-// gets its name in the end. It is not synced: it is to survive the process, not the
-// machine.
+// writeFile makes a file that is complete or does not exist, even if the process is killed
+// meanwhile. If there is a file of that name, writeFile replaces it, or fails with
+// fs.ErrExist if replace is false. It writes the file without a name (O_TMPFILE) and then
+// gives it its name. The file is not synced: it must survive the end of the process, but not
+// a crash of the machine.
 //
 // The package renameio, which writes other files of this module, always replaces and
 // always syncs, and its temporary file stays behind if the process is killed.
@@ -54,8 +54,8 @@ func writeFile(path string, text []byte, replace bool) error {
 	return nil
 }
 
-// writeNamed does the same by way of a file with another name, which stays behind
-// if the process is killed, until the next one removes it.
+// writeNamed does the same, but writes the file under another name first. If the process is
+// killed meanwhile, that file is left, and the next process removes it.
 func writeNamed(path string, text []byte, replace bool) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix)
 	if err != nil {
@@ -63,7 +63,7 @@ func writeNamed(path string, text []byte, replace bool) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			f.Close() // again, where Close failed: that is harmless
+			f.Close() // a second Close is harmless
 			os.Remove(f.Name())
 		}
 	}()

@@ -2,66 +2,67 @@ package pprof
 
 import "time"
 
-// Ledger says whose the resident memory of the process is, in bytes:
+// Ledger divides the resident memory of the process into parts, in bytes:
 //
 //	RSS = GoHeap + GoStacks + GoRuntime
 //	    + NativeLive + NativeFragmentation + NativeDirty + NativeMetadata
 //	    + FileBacked + Other - NotResident
 //
-// The kernel knows how much is resident, and how much of that is of files. Go and
-// jemalloc know how much they use. Neither knows the other's side, so each part
-// rests on an assumption:
+// The kernel reports how much memory is resident, and how much of that belongs to files.
+// Go and jemalloc report how much they use, but not how much of it is resident. So each
+// part is based on an assumption:
 //
-//   - GoHeap is what Go counts, but no more than is resident where Go's heap is:
-//     a large table of zeros that was never written is not.
-//   - GoStacks, NativeLive, NativeFragmentation and NativeDirty are taken to be
-//     resident. jemalloc has given back to the kernel what it calls retained, which
-//     is not counted. A block that was allocated and never written (a large calloc,
-//     the rest of a size class) is counted and not resident.
-//   - GoRuntime and NativeMetadata are tables that both reserve in large pieces
-//     and touch here and there: up to two thirds of them are not resident in a
-//     small process. They are counted with what is reserved, and where that
-//     exceeds the anonymous memory left by the parts above, with a share of it.
-//   - Other is the anonymous memory that is left: data segments, stacks of
-//     threads made by C, mappings made by neither allocator.
-//   - NotResident is how much the parts exceed the anonymous memory by: never
-//     written, or swapped out. It is 0 unless such memory outweighs Other.
+//   - GoHeap is what Go reports, but at most what is resident at the addresses of Go's
+//     heap. A large table that was never written is not resident.
+//   - GoStacks, NativeLive, NativeFragmentation and NativeDirty are assumed to be resident.
+//     Memory that jemalloc calls retained is not counted, because jemalloc has returned it
+//     to the kernel. A block that was allocated and never written (a large calloc, the rest
+//     of a size class) is counted, although it is not resident.
+//   - GoRuntime and NativeMetadata are tables. Both allocators reserve them in large pieces
+//     and use only some of their pages. In a small process up to two thirds of them are not
+//     resident. They are counted with what is reserved. If that is more than the anonymous
+//     memory that the parts above leave, each gets a share of what they leave.
+//   - Other is the anonymous memory that is left: data segments, stacks of threads made by
+//     C, and mappings of neither allocator.
+//   - NotResident is how much larger the parts are than the anonymous memory, because some
+//     of it was never written or is swapped out. It is 0 unless there is more of such memory
+//     than of Other.
 //
 // The three sources are read one after the other, within about a millisecond.
 type Ledger struct {
-	// Time is when it was read.
+	// Time is when the ledger was read.
 	Time time.Time `json:"time"`
 	// RSS is the resident set (the sum of Rss in smaps).
 	RSS int64 `json:"rss_bytes"`
-	// GoHeap is what is resident of Go's heap: objects, unswept and free memory that
+	// GoHeap is the resident part of Go's heap: objects, and unswept and free memory that
 	// was not released.
 	GoHeap int64 `json:"go_heap_bytes"`
 	// GoStacks is the stacks of goroutines.
 	GoStacks int64 `json:"go_stacks_bytes"`
-	// GoRuntime is the runtime's own: span and map tables, profiles, GC.
+	// GoRuntime is what Go's runtime uses itself: span and map tables, profiles, GC.
 	GoRuntime int64 `json:"go_runtime_bytes"`
 	// NativeLive is what C allocated and did not free, in size classes.
 	NativeLive int64 `json:"native_live_bytes"`
-	// NativeFragmentation is the rest of the pages that hold it: free slots, and
-	// what threads keep in their caches.
+	// NativeFragmentation is the rest of the pages of NativeLive: free slots, and what
+	// threads have in their caches.
 	NativeFragmentation int64 `json:"native_fragmentation_bytes"`
-	// NativeDirty is free pages that jemalloc has not yet given back.
+	// NativeDirty is free pages that jemalloc has not yet returned to the kernel.
 	NativeDirty int64 `json:"native_dirty_bytes"`
-	// NativeMetadata is jemalloc's own, the heap profile included.
+	// NativeMetadata is what jemalloc uses itself, including the heap profile.
 	NativeMetadata int64 `json:"native_metadata_bytes"`
 	// FileBacked is code, constant data and shared memory.
 	FileBacked int64 `json:"file_backed_bytes"`
 	// Other is anonymous memory of neither Go nor jemalloc.
 	Other int64 `json:"other_bytes"`
-	// NotResident is what the parts count and the kernel does not.
+	// NotResident is memory that is counted in the parts but is not resident.
 	NotResident int64 `json:"not_resident_bytes"`
 }
 
-// golang and native are what the two allocators say of themselves, in bytes.
+// golang and native are what the two allocators report, in bytes.
 type golang struct{ heap, stacks, runtime int64 }
 type native struct{ live, fragmentation, dirty, metadata int64 }
 
-// balance makes the ledger of what the three sources say.
+// balance makes the ledger from what the three sources report.
 func balance(k resident, g golang, n native) Ledger {
 	if k.arena >= 0 {
 		g.heap = min(g.heap, max(0, k.arena-g.stacks))
@@ -85,7 +86,7 @@ func balance(k resident, g golang, n native) Ledger {
 	return l
 }
 
-// part is a line of the ledger, under the name that metrics have for it.
+// part is a part of the ledger, with the name that it has in the metrics.
 type part struct {
 	name  string
 	bytes int64

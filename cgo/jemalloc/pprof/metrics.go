@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// recorderMetrics are a Recorder's metrics. The ledger is read for each scrape.
+// recorderMetrics are the metrics of a Recorder. Each scrape reads the ledger.
 type recorderMetrics struct {
 	r *Recorder
 
@@ -57,7 +57,7 @@ func newMetrics(r *Recorder) *recorderMetrics {
 	return m
 }
 
-// counted counts a dump that was taken to be kept.
+// counted counts a dump that was kept, or that was to be kept and failed.
 func (m *recorderMetrics) counted(why Reason, took time.Duration, err error) {
 	m.seconds.Add(took.Seconds())
 	if err != nil {
@@ -67,7 +67,7 @@ func (m *recorderMetrics) counted(why Reason, took time.Duration, err error) {
 	m.dumps.WithLabelValues(string(why)).Inc()
 }
 
-// sampled counts a light sample.
+// sampled counts a light sample, or only its processor time if it failed.
 func (m *recorderMetrics) sampled(took time.Duration, err error) {
 	m.seconds.Add(took.Seconds())
 	if err == nil {

@@ -12,22 +12,23 @@ import (
 	"strings"
 )
 
-// resident is what the kernel says of the process, in bytes.
+// resident is what the kernel reports of a process, in bytes.
 type resident struct {
 	rss, anonymous int64
-	arena          int64 // anonymous memory where Go's heap and stacks are; below 0: unknown
-	moved          bool  // the map changed under the reader, and something is in it twice
+	arena          int64 // anonymous memory of the arena, where Go's heap and stacks are; below 0: unknown
+	moved          bool  // the map changed while it was read, and a mapping is in it twice
 }
 
-// readResident asks the kernel, by a directory of /proc, of the process in which inHeap
-// is an address in Go's heap (0: it is not known). That takes as long as its sum, smaps_rollup, would:
-// either way it goes through all pages. The text comes in pieces, each true of its
-// own moment: a mapping that grew between two of them may be in both, and then all
-// is read again.
+// readResident reads smaps in proc, the directory of a process in /proc. inHeap is an
+// address in the process's Go heap, or 0 if none is known. Reading smaps takes as long as
+// reading its sum, smaps_rollup, because the kernel visits all pages for both.
+//
+// The kernel writes the text in pieces, each as of another moment. A mapping that grew
+// between two pieces may be in both. Then readResident reads everything again.
 func readResident(proc string, inHeap uintptr) (k resident, err error) {
 	f, err := os.Open(filepath.Join(proc, "smaps"))
 	if err != nil {
-		return readStatm(proc) // a kernel without it
+		return readStatm(proc) // the kernel has no smaps
 	}
 	defer f.Close()
 	for range 5 {
@@ -44,9 +45,9 @@ func readResident(proc string, inHeap uintptr) (k resident, err error) {
 	return k, nil
 }
 
-// parseSmaps adds up mappings. The arena is the one with the address inHeap and
-// those that follow each other without a gap on both sides of it: Go reserves its
-// heap in one piece, far from all others.
+// parseSmaps adds up the mappings. The arena is the mapping with the address inHeap, and
+// the mappings on both sides of it up to the next gap, because Go reserves its heap in one
+// piece, far from all other mappings.
 func parseSmaps(text io.Reader, inHeap uintptr) (k resident, err error) {
 	k.arena = -1
 	var run struct {
@@ -103,7 +104,8 @@ func parseSmaps(text io.Reader, inHeap uintptr) (k resident, err error) {
 	return k, nil
 }
 
-// readStatm is a little behind: the kernel counts pages there per thread.
+// readStatm reads the same from statm. Its numbers may be slightly old, because the kernel
+// counts pages per thread first.
 func readStatm(proc string) (resident, error) {
 	name := filepath.Join(proc, "statm")
 	text, err := os.ReadFile(name)

@@ -15,13 +15,13 @@ import (
 	"magellan/cgo/jemalloc/heapprof"
 )
 
-// self is the Source of the process that the Recorder is in: its jemalloc, its Go
-// runtime and its files in /proc. It never waits and looks at no context.
+// self is the Source of the Recorder's own process. It reads jemalloc, the Go runtime and
+// the files in /proc. Its methods never wait and use no context.
 type self struct{}
 
 var _ Source = self{}
 
-// newSelf makes it, unless all its profiles would be empty without a word.
+// newSelf returns a self. It fails if all its profiles would be empty without an error.
 func newSelf() (self, error) {
 	if err := jemalloc.Check(); err != nil && !errors.Is(err, jemalloc.ErrNotLinked) {
 		return self{}, fmt.Errorf("pprof: profiles of native memory would be empty: %w", err)
@@ -29,7 +29,7 @@ func newSelf() (self, error) {
 	return self{}, nil
 }
 
-// started is when this process was, about.
+// started is approximately when this process was started.
 var started = time.Now().UTC()
 
 func (self) Process() Process {
@@ -63,8 +63,8 @@ func (self) Collect(context.Context) error {
 	return nil
 }
 
-// choice makes errors of jemalloc that somebody asked for ErrNotProfiled, and leaves
-// their text as it is.
+// choice makes an error match ErrNotProfiled if it is the result of somebody's choice:
+// profiling is off, or jemalloc is not linked. It does not change the text.
 func choice(err error) error {
 	if errors.Is(err, jemalloc.ErrProfilingOff) || errors.Is(err, jemalloc.ErrNotLinked) {
 		return chosen{err}
@@ -77,7 +77,8 @@ type chosen struct{ error }
 func (chosen) Is(target error) bool { return target == ErrNotProfiled }
 func (c chosen) Unwrap() error      { return c.error }
 
-// loaded is what package jemalloc noted of libraries that the program can close.
+// loaded returns the libraries that package jemalloc has recorded because the program can
+// close them.
 func loaded() (all []heapprof.Loaded, more bool) {
 	libraries, more := jemalloc.Libraries()
 	for _, l := range libraries {
@@ -87,8 +88,8 @@ func loaded() (all []heapprof.Loaded, more bool) {
 	return all, more
 }
 
-// ReadLedger reads the ledger of this process. It takes a millisecond or so for
-// each GB resident, in the kernel.
+// ReadLedger reads the ledger of this process. The kernel takes about a millisecond for
+// each resident GB.
 func ReadLedger() (Ledger, error) {
 	native, err := readNative()
 	if err != nil {
@@ -104,17 +105,17 @@ func ReadLedger() (Ledger, error) {
 	return l, nil
 }
 
-// readNative reads jemalloc's part: nothing where it is not linked.
+// readNative reads jemalloc's part. It is zero if jemalloc is not linked.
 func readNative() (native, error) {
-	s, err := jemalloc.ReadStats() // refreshes the statistics below, too
+	s, err := jemalloc.ReadStats() // also refreshes the statistics that are read below
 	if errors.Is(err, jemalloc.ErrNotLinked) {
 		return native{}, nil
 	}
 	if err != nil {
 		return native{}, err
 	}
-	// jemalloc counts what it allocates for itself in its own heap both as
-	// allocated and as metadata, and what threads cache as allocated.
+	// What jemalloc allocates for itself in its own heap counts both as allocated and as
+	// metadata. What threads have in their caches counts as allocated.
 	const allArenas = "stats.arenas.4096." // MALLCTL_ARENAS_ALL
 	var v [5]int64
 	for i, name := range []string{"internal", "base", "tcache_bytes", "pdirty", "pmuzzy"} {
@@ -149,7 +150,7 @@ func readGo() golang {
 	metrics.Read(samples)
 	v := make([]int64, len(samples))
 	for i, s := range samples {
-		if s.Value.Kind() == metrics.KindUint64 { // or this Go has no such metric
+		if s.Value.Kind() == metrics.KindUint64 { // otherwise this Go version has no such metric
 			v[i] = int64(s.Value.Uint64())
 		}
 	}
@@ -157,7 +158,8 @@ func readGo() golang {
 	return golang{heap: heap, stacks: stacks, runtime: max(0, v[6]-v[5]-heap-stacks)}
 }
 
-// readOwnResident reads the kernel's part. A page of Go's heap shows where that is.
+// readOwnResident reads the kernel's part. It allocates a page to have an address in Go's
+// heap.
 func readOwnResident() (resident, error) {
 	inHeap := make([]byte, os.Getpagesize())
 	defer runtime.KeepAlive(inHeap)

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a store answers.
+// Errors of a store.
 var (
 	errUnknownDump = errors.New("no such dump is kept")
 	errNoProfile   = errors.New("the process ended before it could name this dump's addresses: take format=heap and use jeprof with the program's binary")
@@ -27,18 +27,18 @@ var (
 	errTaken       = errors.New("another process that runs keeps its dumps there: give each a directory of its own")
 )
 
-// store keeps dumps, in a directory or in memory, within bounds. On disk a dump
-// is ID.heap, ID.pb.gz and ID.json, written in the order heap, json, profile,
-// json: what the process left when it was killed in between is still of use.
+// store keeps dumps, in a directory or in memory, within bounds. On disk a dump has the
+// files ID.heap, ID.pb.gz and ID.json. They are written in the order heap, json, profile,
+// json, so that the files are useful even if the process is killed in between.
 type store struct {
 	cfg Config
 	log *slog.Logger
 
 	mu    sync.Mutex
-	lock  *os.File // in Dir: held while it is this process's
-	kept  []*entry // by rising ID, so by time
-	fault string   // why Dir is not used now, empty if it is
-	cause error    // of fault: the system's error number, where there is one
+	lock  *os.File // locked file in Dir, while Dir belongs to this process
+	kept  []*entry // sorted by ID, and so by time
+	fault string   // why Dir is not used now; empty: it is used
+	cause error    // of fault: the system's error number, if there is one
 }
 
 type entry struct {
@@ -46,16 +46,16 @@ type entry struct {
 	heap, profile blob
 }
 
-// blob is kept text: a file, or gzip in memory.
+// blob is data that is kept: a file, or in memory compressed with gzip.
 type blob struct {
 	path string
 	gz   []byte
-	size int64 // bytes as they are handed out
+	size int64 // bytes of the data as it is served
 }
 
 func (e *entry) onDisk() bool { return e.heap.path != "" }
 
-// cost is what an entry takes of the two bounds, in bytes.
+// cost returns how many bytes of the two bounds an entry takes.
 func (e *entry) cost() (disk, memory int64) {
 	for _, b := range []blob{e.heap, e.profile} {
 		if b.path != "" {
@@ -78,7 +78,7 @@ func openStore(cfg Config) *store {
 	}
 	err := s.claim()
 	if err != nil && !errors.Is(err, errTaken) {
-		err = s.load() // it cannot be written, perhaps, but read
+		err = s.load() // the directory may be readable even if it cannot be written
 	}
 	if err != nil {
 		s.failed(err)
@@ -87,12 +87,12 @@ func openStore(cfg Config) *store {
 	return s
 }
 
-// lockName is the file that is locked by the process whose directory it is.
+// lockName is the file that is locked by the process that uses the directory.
 const lockName = ".lock"
 
-// claim makes the directory this process's own, and reads what the one before left.
-// Two processes would drop each other's dumps to make room. The lock ends with the
-// process, however that ends.
+// claim locks the directory for this process and reads the dumps of earlier processes. Two
+// processes with one directory would drop each other's dumps to make room. The kernel
+// releases the lock when the process ends, even if it is killed.
 func (s *store) claim() error {
 	if s.lock != nil {
 		return nil
@@ -106,15 +106,16 @@ func (s *store) claim() error {
 		f.Close()
 		return errTaken
 	}
-	s.lock = f // also where the file system has no locks
+	s.lock = f // also if the file system has no locks
 	return s.load()
 }
 
-// failed notes that the directory cannot be used, once for each reason.
+// failed records that the directory cannot be used. It logs a reason only if the last one
+// was another.
 func (s *store) failed(err error) {
 	cause := err
 	var number syscall.Errno
-	if errors.As(err, &number) { // the text has the name of a file, a new one each time
+	if errors.As(err, &number) { // err's text has a file's name, which differs each time
 		cause = number
 	}
 	if s.cause == nil || cause.Error() != s.cause.Error() {
@@ -130,10 +131,10 @@ func (s *store) load() error {
 	}
 	for _, f := range files {
 		if !f.Type().IsRegular() {
-			continue // nothing of ours: reading a pipe never ends, a link leads elsewhere
+			continue // not made by a store; reading a pipe may never end, and a link may lead anywhere
 		}
 		if strings.HasPrefix(f.Name(), tempPrefix) {
-			os.Remove(filepath.Join(s.cfg.Dir, f.Name())) // half a file of a process that was killed
+			os.Remove(filepath.Join(s.cfg.Dir, f.Name())) // an incomplete file of a process that was killed
 			continue
 		}
 		id, isHeap := strings.CutSuffix(f.Name(), ".heap")
@@ -147,14 +148,15 @@ func (s *store) load() error {
 	return nil
 }
 
-// readEntry fills in what files say; what they do not say stays as it is.
+// readEntry fills in an entry from its files. Fields that the files do not have keep their
+// values.
 func (s *store) readEntry(e *entry) {
 	id := e.dump.ID
 	if b := s.blobAt(s.path(id, ".json")); b.path != "" {
 		var d Dump
 		text, err := os.ReadFile(b.path)
 		if err == nil && json.Unmarshal(text, &d) == nil && d.ID == id {
-			switch { // written before there was HoldsMost
+			switch { // earlier versions wrote what HoldsMost has to Grown, and did not write Since
 			case d.Grown != nil && d.Grown.Since == "":
 				d.Grown, d.HoldsMost = nil, d.Grown
 			case d.Grown != nil:
@@ -178,9 +180,9 @@ func (s *store) blobAt(path string) blob {
 	return blob{path: path, size: info.Size()}
 }
 
-// add keeps a dump as jemalloc wrote it. It is on disk when add returns, or in
-// memory, and then the description says so. It fails with fs.ErrExist for an ID that
-// another process gave to a dump of its own in the same directory.
+// add keeps a dump as jemalloc wrote it. When add returns, the dump is on disk. If it
+// cannot be written there, it is in memory, and the description says so. add fails with
+// fs.ErrExist if another process has a dump with the same ID in the directory.
 func (s *store) add(d Dump, heap []byte) (Dump, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -230,7 +232,7 @@ func (s *store) addFile(e *entry, heap []byte) error {
 	return nil
 }
 
-// finish adds the profile, and what was found in it, to a dump.
+// finish adds the profile to a dump, and the description that was made from it.
 func (s *store) finish(d Dump, profile []byte) (Dump, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -256,7 +258,7 @@ func (s *store) finish(d Dump, profile []byte) (Dump, error) {
 	e.dump = d
 	if e.onDisk() {
 		if fault = errors.Join(fault, s.describe(e)); fault == nil {
-			s.fault, s.cause = "", nil // all of a dump was written
+			s.fault, s.cause = "", nil // all files of the dump were written
 		} else {
 			s.failed(fault)
 		}
@@ -273,12 +275,12 @@ func (s *store) describe(e *entry) error {
 	return s.write(e, ".json", append(text, '\n'))
 }
 
-// write writes a file, and makes room for it if the disk is full: one dump goes
-// for one that comes, not all of them for somebody else's log file. A directory
-// that was removed, or could not be made at the start, is made.
+// write writes a file. If the disk is full, it drops one dump and tries once more. It drops
+// no more than that, because otherwise all dumps would be dropped if another program fills
+// the disk. If the directory was removed or could not be made at the start, it is made.
 func (s *store) write(e *entry, ext string, text []byte) error {
 	path := s.path(e.dump.ID, ext)
-	replace := ext != ".heap" // that is the first of a dump's files: another one is not ours
+	replace := ext != ".heap" // .heap is written first; if there is one, it belongs to another process
 	err := writeFile(path, text, replace)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
@@ -297,7 +299,7 @@ func (s *store) write(e *entry, ext string, text []byte) error {
 	return writeFile(path, text, replace)
 }
 
-// trim drops dumps until the rest is within the bounds. keep is never dropped.
+// trim drops dumps until the rest is within the bounds. It never drops keep.
 func (s *store) trim(keep *entry) {
 	for {
 		var disk, memory int64
@@ -318,9 +320,10 @@ func (s *store) trim(keep *entry) {
 	}
 }
 
-// victim chooses the dump to go next among those that may, -1 if there is none:
-// the oldest that does not belong to the last series of growth. Of that series
-// the first stays longest, to compare with, and the newest.
+// victim returns the index of the dump to drop next, among those for which may returns true,
+// or -1 if there is none. It is the oldest that does not belong to the last series of
+// growth, or else the oldest of that series. Two dumps are dropped last: the first of the
+// series, with which the others are compared, and the newest.
 func victim(dumps []Dump, may func(int) bool) int {
 	last := ""
 	for _, d := range dumps {
@@ -333,7 +336,7 @@ func victim(dumps []Dump, may func(int) bool) int {
 		if !may(i) {
 			continue
 		}
-		r := 1 // the newest of all, or the first of the last series
+		r := 1 // of the newest dump, and of the first one of the last series
 		switch {
 		case i == len(dumps)-1 || d.ID == last:
 		case d.Ramp == last && last != "":
@@ -357,7 +360,8 @@ func (s *store) remove(e *entry) {
 	if !e.onDisk() {
 		return
 	}
-	// The description first: a heap without it is found again, the reverse is not.
+	// The .heap file is removed last. If the process is killed in between, load still finds
+	// it, and the dump can be removed later. load does not find the other files without it.
 	for _, ext := range []string{".json", ".pb.gz", ".heap"} {
 		if err := os.Remove(s.path(e.dump.ID, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			s.log.Warn("a heap dump cannot be removed", "dump", e.dump.ID, "error", err)
@@ -365,7 +369,7 @@ func (s *store) remove(e *entry) {
 	}
 }
 
-// forget leaves out dumps whose files somebody else removed.
+// forget removes the entries of dumps whose files somebody has deleted.
 func (s *store) forget() {
 	s.kept = slices.DeleteFunc(s.kept, func(e *entry) bool {
 		return e.onDisk() && s.blobAt(e.heap.path).path == ""
@@ -389,7 +393,8 @@ func (s *store) descriptions() []Dump {
 	return out
 }
 
-// list describes what is kept, oldest first, and says why Dir is not used.
+// list describes the dumps that are kept, the oldest first. fault is the reason why Dir is
+// not used, or empty.
 func (s *store) list() (dumps []Dump, fault string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -413,7 +418,7 @@ func (s *store) heap(id string) (io.ReadCloser, error) {
 	return s.open(id, func(e *entry) blob { return e.heap })
 }
 
-// profile opens a dump's profile: protobuf, compressed.
+// profile opens a dump's profile, which is compressed protobuf.
 func (s *store) profile(id string) (io.ReadCloser, error) {
 	return s.open(id, func(e *entry) blob { return e.profile })
 }
@@ -435,7 +440,7 @@ func (s *store) open(id string, which func(*entry) blob) (io.ReadCloser, error) 
 	return nil, errNoProfile
 }
 
-// size is what is kept, by number and bytes.
+// size returns the number of the dumps that are kept, and their bytes.
 func (s *store) size() (dumps int, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
