@@ -11,8 +11,9 @@ import (
 	"magellan/cgo/jemalloc/heapprof"
 )
 
-// comments say what the profile of a dump is of, how well its numbers are known, and
-// what is missing in it. Every pprof tool shows them, and so does text.
+// comments returns the comments of a dump's profile: of which process it is, how its numbers
+// were estimated, and what it does not contain. Every pprof tool shows them, and so does the
+// text format.
 func (r *Recorder) comments(ctx context.Context, d *heapprof.Dump) []string {
 	all := []string{
 		fmt.Sprintf("native memory of process %d, by %s", r.process.PID, r.process.Sampler), "stacks: " + r.process.stacks(),
@@ -34,16 +35,17 @@ func (r *Recorder) comments(ctx context.Context, d *heapprof.Dump) []string {
 	return all
 }
 
-// estimated says that numbers come from samples.
+// estimated returns the sentence that numbers are estimated from samples.
 func estimated(rate uint64) string {
 	return fmt.Sprintf("all values are estimates: one allocation in each %s is sampled", heapprof.Amount(float64(rate), "bytes"))
 }
 
-// samplingOff is what explains a profile, or a ranking, in which nothing moves.
+// samplingOff is the note for profiles and rankings that do not change, because sampling is
+// off.
 const samplingOff = `sampling is off, what is allocated meanwhile is not seen, also not later: PUT active {"active":true} switches it on`
 
-// missing says why a dump has no live sample, and where that, or less than there
-// should be, is more than chance.
+// missing returns the reason if a dump has no live sample. It also reports if the samples
+// stand for so much less than C holds that it is more than chance.
 func missing(d *heapprof.Dump, stats Stats) []string {
 	var all []string
 	live := d.Live()
@@ -68,14 +70,15 @@ func missing(d *heapprof.Dump, stats Stats) []string {
 	return all
 }
 
-// difference is what changed from one profile to another. It says so if that is
-// nothing.
+// difference returns what changed from one profile to another. If nothing changed, a comment
+// says so.
 func difference(from, to *profile.Profile) (*profile.Profile, error) {
 	d, err := heapprof.Delta(from, to)
 	if err != nil {
 		return nil, err
 	}
-	// Those of to are of the later time; of both, two numbers would contradict each other.
+	// Only the comments of to, the later profile, are used. Those of both have different
+	// numbers for the same thing.
 	d.Comments = append([]string{"what changed from " + clock(from) + " to " + clock(to)}, to.Comments...)
 	if isEmpty(d) {
 		d.Comments = append(d.Comments, "nothing changed between the two: all stacks hold what they held")

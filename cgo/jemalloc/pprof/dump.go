@@ -20,11 +20,11 @@ type Reason string
 
 // The reasons.
 const (
-	Requested Reason = "request"  // somebody asked
-	Baseline  Reason = "baseline" // to compare growth with: the first of a series
+	Requested Reason = "request"  // a request asked for it
+	Baseline  Reason = "baseline" // the first of a series, with which later ones are compared
 	Grown     Reason = "growth"   // C holds a step more than at the last high water
 	Final     Reason = "exit"     // the process was about to end
-	Found     Reason = "found"    // an earlier process ended before it could describe it
+	Found     Reason = "found"    // an earlier process ended before it could describe the dump
 )
 
 // Dump describes a dump that is kept.
@@ -33,59 +33,60 @@ type Dump struct {
 	Time   time.Time `json:"time"`
 	Reason Reason    `json:"reason"`
 	PID    int       `json:"pid"`
-	// Started is when the process was: in a container its number is always the same.
+	// Started is when the process was started. PID alone does not identify the process,
+	// because it is always the same in a container.
 	Started time.Time `json:"process_started,omitzero"`
-	// Ramp is the ID of the first dump of the series of growth that it belongs to.
+	// Ramp is the ID of the first dump of the series of growth to which the dump belongs.
 	Ramp string `json:"ramp,omitempty"`
 
-	// RSS and the ledger behind it, at that time.
+	// RSS and Ledger are the resident memory at the time of the dump, and its parts.
 	RSS    int64  `json:"rss_bytes"`
 	Ledger Ledger `json:"ledger"`
 
-	// LiveBytes and LiveObjects are what C held, estimated from the samples; in the
-	// ledger is what jemalloc counted. Stacks is the number of stacks that it was
-	// sampled on.
+	// LiveBytes and LiveObjects are what C held, estimated from the samples. The ledger has
+	// what jemalloc counted. Stacks is the number of stacks with live samples.
 	LiveBytes   int64 `json:"live_bytes"`
 	LiveObjects int64 `json:"live_objects"`
 	Stacks      int   `json:"stacks"`
 
-	// LeakSummary is the line that jemalloc prints at exit, for now.
+	// LeakSummary is the line that jemalloc would print if the process ended now.
 	LeakSummary string `json:"leak_summary,omitempty"`
 
-	// Since is the ID of the dump before it in its series, empty if there is none to
-	// compare with. Grown is the stack that grew most since then, nil if none did.
-	// HoldsMost is the stack that holds most, which need not have grown.
+	// Since is the ID of the previous dump of the series. It is empty if there is none to
+	// compare with. Grown is the stack that grew most since then, or nil if none grew.
+	// HoldsMost is the stack that holds the most. It need not have grown.
 	Since     string      `json:"since,omitempty"`
 	Grown     *GrownStack `json:"grown,omitempty"`
 	HoldsMost *GrownStack `json:"holds_most,omitempty"`
 
-	// HeapBytes and ProfileBytes are the sizes of what is kept: jemalloc's text
-	// and the profile. Profile 0: the process ended before it could be made.
+	// HeapBytes and ProfileBytes are the sizes of jemalloc's text and of the profile, as
+	// they are kept. ProfileBytes is 0 if the process ended before it could make the
+	// profile.
 	HeapBytes    int64 `json:"heap_bytes"`
 	ProfileBytes int64 `json:"profile_bytes"`
 
-	// Stored is "disk" or "memory". Note says why it is not as wished for.
+	// Stored is "disk" or "memory". Note is the reason if it is not where Config.Dir asks for.
 	Stored string `json:"stored"`
 	Note   string `json:"note,omitempty"`
 }
 
-// SameProcess reports whether two dumps are of one process, so that what there is
-// more in one is growth.
+// SameProcess reports whether two dumps are of the same process, so that their difference
+// is growth.
 func (d Dump) SameProcess(other Dump) bool {
 	return d.PID == other.PID && d.Started.Equal(other.Started)
 }
 
-// GrownStack is a stack and what it holds, or holds more than before: estimates from
-// the samples.
+// GrownStack is a stack and what it holds, or how much more it holds than before. Bytes and
+// Objects are estimated from the samples.
 type GrownStack struct {
 	Bytes   int64    `json:"bytes"`
 	Objects int64    `json:"objects"`
-	Since   string   `json:"since,omitempty"` // ID of the dump compared with
-	Stack   []string `json:"stack"`           // "function file.c:12", the innermost first, the allocator's frames left out
+	Since   string   `json:"since,omitempty"` // ID of the dump with which it was compared
+	Stack   []string `json:"stack"`           // "function file.c:12", the innermost first, without the allocator's frames
 }
 
-// String is the stack in one line, a very long one without its middle: the inner end
-// says what allocates, and the outer end for whom.
+// String returns the stack in one line. It leaves out the middle of a very long stack. The
+// inner end shows what allocates, and the outer end what that is called for.
 func (g *GrownStack) String() string {
 	const inner, outer = 32, 8
 	stack := g.Stack
@@ -97,16 +98,16 @@ func (g *GrownStack) String() string {
 
 const idLayout = "20060102T150405.000Z"
 
-// newID names a dump so that names sort by time.
+// newID returns an ID for a dump. Sorted IDs are in the order of time.
 func newID(t time.Time) string { return t.UTC().Format(idLayout) }
 
-// idTime is the time in an ID, and whether it is one.
+// idTime returns the time in an ID, and whether it is a valid ID.
 func idTime(id string) (time.Time, bool) {
 	t, err := time.Parse(idLayout, id)
 	return t, err == nil
 }
 
-// describe fills in what the dump itself says.
+// describe fills in the fields that can be computed from the dump alone.
 func (d *Dump) describe(h *heapprof.Dump) {
 	live := h.Live()
 	d.LiveBytes, d.LiveObjects = int64(live.Bytes), int64(live.Objects)
@@ -118,7 +119,8 @@ func (d *Dump) describe(h *heapprof.Dump) {
 	d.LeakSummary = leakSummary(h, d.Stacks)
 }
 
-// leakSummary is jemalloc's own line, its own way: scaled as a whole.
+// leakSummary returns the same line as jemalloc would print. Like jemalloc it computes the
+// estimate from the sum of all stacks, so it differs from LiveBytes.
 func leakSummary(h *heapprof.Dump, contexts int) string {
 	if h.Inuse.Objects == 0 {
 		return ""
@@ -142,7 +144,8 @@ func grownSince(since string, before, now *profile.Profile) (*GrownStack, error)
 	return g, err
 }
 
-// largest finds the stack that has most of a profile, nil if none has anything.
+// largest returns the stack with the most live bytes in a profile, or nil if no stack has
+// any.
 func largest(p *profile.Profile) (*GrownStack, error) {
 	p = p.Copy()
 	if err := p.RemoveUninteresting(); err != nil {
@@ -163,7 +166,7 @@ func largest(p *profile.Profile) (*GrownStack, error) {
 		for _, line := range l.Line {
 			frame := heapprof.Frame{Function: line.Function.Name, File: line.Function.Filename, Line: int(line.Line), Symbol: line.Function.SystemName}
 			if len(g.Stack) == 0 && frame.Allocator() {
-				continue // that it was malloc goes without saying
+				continue // malloc itself tells the reader nothing
 			}
 			g.Stack = append(g.Stack, frame.String())
 		}
@@ -171,7 +174,7 @@ func largest(p *profile.Profile) (*GrownStack, error) {
 	return g, nil
 }
 
-// encode is a profile as every pprof tool reads it: protobuf, compressed.
+// encode returns a profile as compressed protobuf, which every pprof tool can read.
 func encode(p *profile.Profile) ([]byte, error) {
 	var b bytes.Buffer
 	err := writeProfile(&b, p)

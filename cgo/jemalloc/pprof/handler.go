@@ -12,8 +12,8 @@ import (
 	"magellan/cgo/jemalloc/heapprof"
 )
 
-// Handler serves everything but Native and Memory below prefix, the path at which
-// it is mounted, such as "/debug/jeprof". The package comment lists what there is.
+// Handler serves everything except Native and Memory. prefix is the path at which it is
+// mounted, such as "/debug/jeprof". The package comment lists the paths below it.
 func (r *Recorder) Handler(prefix string) http.Handler {
 	prefix = "/" + strings.Trim(prefix, "/")
 	if prefix == "/" {
@@ -65,7 +65,8 @@ func (r *Recorder) Memory() http.Handler {
 	})
 }
 
-// only answers other methods than those given with 405. HEAD is GET.
+// only calls the handler of a request's method, and answers all other methods with status
+// 405. HEAD counts as GET.
 func only(methods map[string]http.HandlerFunc) http.Handler {
 	var allow []string
 	for _, m := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut} {
@@ -98,7 +99,7 @@ func (r *Recorder) serveTake(prefix string) http.HandlerFunc {
 			r.fail(w, q, err)
 			return
 		}
-		if strings.Contains(q.Header.Get("Accept"), "text/html") { // the button of the page of all views
+		if strings.Contains(q.Header.Get("Accept"), "text/html") { // the button on the page of all dumps
 			http.Redirect(w, q, prefix+"/ui/", http.StatusSeeOther)
 			return
 		}
@@ -122,7 +123,7 @@ func (r *Recorder) serveDump(w http.ResponseWriter, q *http.Request, id string) 
 	}
 }
 
-// sendDump answers with one dump. Its error is for a client that got nothing yet.
+// sendDump answers with one dump. If it returns an error, it has not sent anything.
 func (r *Recorder) sendDump(w http.ResponseWriter, q *http.Request, id string) error {
 	format, err := formatParam(q, "json", "heap", "pprof", "collapsed", "text")
 	if err != nil {
@@ -156,8 +157,8 @@ func (r *Recorder) sendDump(w http.ResponseWriter, q *http.Request, id string) e
 	return nil
 }
 
-// sendKept answers with what write makes of a profile that is read from those kept:
-// text, or if attachment names it, a file.
+// sendKept answers with what write has written of the profile that read returns. It is sent
+// as text, or as a file if attachment is its name.
 func (r *Recorder) sendKept(w http.ResponseWriter, q *http.Request, attachment string, read func() (*profile.Profile, error), write writer) error {
 	body, err := r.rendered(q.Context(), read, write)
 	if err == nil {
@@ -166,7 +167,7 @@ func (r *Recorder) sendKept(w http.ResponseWriter, q *http.Request, attachment s
 	return err
 }
 
-// send answers with text, or if attachment names it, with a file.
+// send answers with text, or with a file if attachment is its name.
 func send(w http.ResponseWriter, attachment string, body []byte) {
 	contentType := "text/plain; charset=utf-8"
 	if attachment != "" {
@@ -207,7 +208,7 @@ func (r *Recorder) serveDiff(w http.ResponseWriter, q *http.Request) {
 	}
 }
 
-// diff is what grew between two dumps that are kept.
+// diff returns what changed between two dumps that are kept.
 func (r *Recorder) diff(from, to string) (*profile.Profile, error) {
 	before, err := r.kept(from)
 	if err != nil {
@@ -220,7 +221,7 @@ func (r *Recorder) diff(from, to string) (*profile.Profile, error) {
 	return difference(before, after)
 }
 
-// active is what GET and PUT active speak.
+// active is the JSON of GET and PUT active.
 type active struct {
 	Active *bool `json:"active"`
 }

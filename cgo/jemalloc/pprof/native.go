@@ -13,17 +13,16 @@ import (
 	"magellan/cgo/jemalloc/heapprof"
 )
 
-// Native serves the memory that C holds as net/http/pprof serves Go's: a profile
-// in protobuf format for go tool pprof, with the types alloc_objects,
-// alloc_space, inuse_objects and inuse_space. Nothing is kept of it.
+// Native serves the memory that C holds in the same way as net/http/pprof serves Go's: a
+// profile in protobuf format for go tool pprof, with the types alloc_objects, alloc_space,
+// inuse_objects and inuse_space. The profile is not kept.
 //
-//   - seconds=N: what changed in the next N seconds. N is bounded by
-//     Config.MaxDelta. The server's write timeout is put off by as much, as
-//     net/http/pprof does; where that cannot be done, an N that would run into it
-//     is refused.
-//   - debug=1: text, functions and stacks.
-//   - gc=1: Go's garbage collector runs first, for C memory that is freed by
-//     finalizers and cleanups.
+//   - seconds=N: what changed in the next N seconds. Config.MaxDelta is the largest N. The
+//     server's write timeout is extended by N seconds, as in net/http/pprof. If that is not
+//     possible, an N that is not below the write timeout is refused.
+//   - debug=1: the functions and the stacks as text.
+//   - gc=1: Go's garbage collector runs first, because finalizers and cleanups may free C
+//     memory.
 //
 // Errors are plain text.
 func (r *Recorder) Native() http.Handler {
@@ -48,11 +47,11 @@ func (r *Recorder) serveNative(w http.ResponseWriter, q *http.Request) {
 	send(w, name, body)
 }
 
-// maxDeltas is how many requests may wait for their second profile, each with the
+// maxDeltas is how many requests may wait for their second profile. Each of them has the
 // first one in memory, compressed.
 const maxDeltas = 16
 
-// native gives what write makes of the profile that a request asks for.
+// native returns what write has written of the profile that a request asks for.
 func (r *Recorder) native(w http.ResponseWriter, q *http.Request, write writer) ([]byte, error) {
 	gc, _ := strconv.Atoi(q.FormValue("gc"))
 	seconds := q.FormValue("seconds")
@@ -95,7 +94,7 @@ func (r *Recorder) native(w http.ResponseWriter, q *http.Request, write writer) 
 	})
 }
 
-// putOffDeadline gives an answer that takes longer by d as much more time.
+// putOffDeadline extends the server's write timeout by d for this answer.
 func putOffDeadline(w http.ResponseWriter, q *http.Request, d time.Duration) error {
 	srv, ok := q.Context().Value(http.ServerContextKey).(*http.Server)
 	if !ok || srv.WriteTimeout <= 0 {
@@ -108,7 +107,8 @@ func putOffDeadline(w http.ResponseWriter, q *http.Request, d time.Duration) err
 	return nil
 }
 
-// wait waits for some time, but not for a client that is gone, nor while the process ends.
+// wait waits for d. It returns early with an error if the client is gone or the Recorder is
+// closed.
 func (r *Recorder) wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -122,7 +122,7 @@ func (r *Recorder) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// writer writes a profile in one of the formats there are.
+// writer writes a profile in some format.
 type writer func(io.Writer, *profile.Profile) error
 
 // writeText writes a profile as text: its functions, then its stacks.

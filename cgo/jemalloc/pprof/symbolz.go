@@ -12,13 +12,14 @@ import (
 	"magellan/cgo/jemalloc/heapprof"
 )
 
-// What go tool pprof does with a location without a name that it has from a URL: it
-// asks the server, at an address beside that URL, and gives up the whole profile
-// where nothing answers there. So a profile has such locations only where something
-// does. Elsewhere they are named by where they are; pprof can still look them up in
-// files, as their mappings say that they are not named.
+// If go tool pprof reads a profile from a URL and a location has no name, it asks the same
+// server for the name, at a path beside that URL. If nothing answers there, pprof refuses
+// the whole profile. So a profile has such locations only if something answers. Otherwise
+// they are named by their places. pprof can still look their names up in files, because
+// their mappings are not marked as named.
 
-// pprofAsks is the path at which pprof asks for names, for a profile from path.
+// pprofAsks returns the path at which pprof asks for names, for a profile from the given
+// path.
 func pprofAsks(profile string) string {
 	if strings.Contains(profile, "/debug/pprof/") {
 		return path.Join(path.Dir(profile), "symbol")
@@ -32,7 +33,7 @@ func (r *Recorder) symbolServed(q *http.Request) bool {
 		return true
 	}
 	if r.cfg.Source != nil {
-		return false // net/http/pprof would name addresses of another process by its own
+		return false // net/http/pprof has the names of this process only, and would give wrong ones
 	}
 	srv, ok := q.Context().Value(http.ServerContextKey).(*http.Server)
 	if !ok {
@@ -47,19 +48,21 @@ func (r *Recorder) symbolServed(q *http.Request) bool {
 	ask := q.Clone(q.Context())
 	ask.Method, ask.URL.Path, ask.URL.RawPath = http.MethodPost, pprofAsks(q.URL.Path), ""
 	_, pattern := mux.Handler(ask)
-	// What answers for a whole tree of paths, as net/http/pprof.Index does, may know
-	// nothing of this one.
+	// A handler for a whole tree of paths, such as net/http/pprof.Index, may not serve this
+	// path.
 	return strings.HasSuffix(pattern, ask.URL.Path)
 }
 
-// writePlaces is writeProfile for where nobody is asked for names.
+// writePlaces writes a profile like writeProfile, but names locations by their places, for
+// servers that do not answer pprof's requests for names.
 func writePlaces(w io.Writer, p *profile.Profile) error {
 	heapprof.NamePlaces(p)
 	return writeProfile(w, p)
 }
 
-// serveSymbolz answers pprof for the profiles that are kept: they have all the names
-// that there were, and their addresses may be those of a process that is gone.
+// serveSymbolz answers pprof's requests for names in kept profiles, and has no names. The
+// profiles already have all names that were found, and their addresses may be those of a
+// process that has ended.
 func serveSymbolz(w http.ResponseWriter, _ *http.Request) {
 	header(w, "text/plain; charset=utf-8", "")
 	fmt.Fprintln(w, "num_symbols: 0") // an error means that the client is gone
