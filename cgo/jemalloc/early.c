@@ -10,9 +10,9 @@
  *
  * So the linker replaces all calls of _Unwind_Backtrace by calls of the wrapper below
  * (link.go: --wrap), except those of __real__Unwind_Backtrace. In a static program the
- * wrapper returns no frames until the constructor below has run. What jemalloc samples
- * before that, a few KiB of tables of glibc and the unwinder, is in the profile with an
- * empty stack.
+ * wrapper returns no frames until the constructor below has run. Before that glibc and
+ * the unwinder allocate a few KiB of tables. If jemalloc samples these, they are in the
+ * profile with an empty stack.
  *
  * A shared libjemalloc calls the real _Unwind_Backtrace, because the linker does not
  * change shared libraries. A static program has none. */
@@ -38,7 +38,8 @@ static _Unwind_Reason_Code nothing(struct _Unwind_Context *context, void *arg)
 	return _URC_NO_REASON;
 }
 
-/* Constructors without a priority run after the one that registers .eh_frame.
+/* Constructors without a priority, such as this one, run after the one that registers
+ * .eh_frame.
  *
  * The unwinder's first search sorts what was registered. libgcc allocates memory for
  * that while it holds a lock that each search takes (GCC 12). If jemalloc sampled that

@@ -28,14 +28,14 @@ enum { MAX_FIXED = 64, PCS = GOJEMALLOC_LIBRARY_PCS };
 
 static struct {
 	uintptr_t start, limit;
-} fixed[MAX_FIXED]; /* code of the program's start, the program's own first */
+} fixed[MAX_FIXED]; /* code that was loaded at the program's start, the program's own first */
 static unsigned fixed_len;
 
 struct entry {
-	atomic_bool ready;
+	atomic_bool ready; /* library is complete */
 	struct gojemalloc_library library;
-	atomic_uint pcs[PCS]; /* hash table of 1 + the distance from the start */
-	atomic_bool full;
+	atomic_uint pcs[PCS]; /* hash table; a value is 1 + the address's distance from the start */
+	atomic_bool full;     /* there were more addresses than the table has room for */
 };
 
 static struct entry entries[GOJEMALLOC_LIBRARIES];
@@ -71,7 +71,7 @@ static bool is_fixed(uintptr_t pc)
 	return false;
 }
 
-/* The GNU build-id, from a segment of notes in memory. */
+/* Reads the GNU build-id from a segment of notes in memory. */
 static void read_build_id(const char *notes, size_t size, struct gojemalloc_library *library)
 {
 	while (size >= sizeof(ElfW(Nhdr))) {
@@ -113,9 +113,9 @@ static bool readable(uintptr_t start, size_t size, uintptr_t bias, const ElfW(Ph
 	return false;
 }
 
-/* Describes the library that has the code at pc, by its headers in memory. It fails if
- * the program headers are not in the library's first page. Linkers put them there, but
- * ELF allows them anywhere in the file, and then they may not be in memory. */
+/* Describes the library that has the code at pc, from its headers in memory. Fails if the
+ * program headers are not in the library's first page. Linkers put them there, but ELF
+ * allows them anywhere in the file. Elsewhere they may not be in memory. */
 static bool describe(uintptr_t pc, struct gojemalloc_library *library)
 {
 	struct dl_find_object found;
@@ -194,7 +194,8 @@ void gojemalloc_libraries_note(void *const *pcs, unsigned len)
 	if (_dl_find_object == NULL || page == 0)
 		return;
 	for (unsigned i = 0; i < len; i++) {
-		/* A return address may be just behind the end of the code. */
+		/* A return address may be directly after the end of the code, so the address of
+		 * the call, pc - 1, is looked up. */
 		uintptr_t pc = (uintptr_t)pcs[i];
 		struct gojemalloc_library library;
 		struct entry *e;
@@ -230,7 +231,7 @@ unsigned gojemalloc_libraries_len(void)
 
 bool gojemalloc_libraries_more(void) { return atomic_load(&more); }
 
-#else /* the library of an address cannot be found without a lock: nothing is recorded */
+#else /* this glibc cannot find the library of an address without a lock, so none is recorded */
 
 void gojemalloc_libraries_start(void) {}
 void gojemalloc_libraries_note(void *const *pcs, unsigned len) { (void)pcs, (void)len; }

@@ -20,8 +20,8 @@ struct gojemalloc_library {
 	char path[512]; /* as the dynamic linker has it: it may be relative */
 };
 
-/* Records the libraries of the program's start, which cannot be closed. To be called
- * once, before the hook is set. */
+/* Records the libraries that were loaded at the program's start, which cannot be closed.
+ * To be called once, before the hook is installed. */
 void gojemalloc_libraries_start(void);
 
 /* Records the libraries whose code is on a stack. The hook calls it, so it allocates no

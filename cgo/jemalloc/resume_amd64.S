@@ -3,8 +3,8 @@
 	.text
 
 /* gojemalloc_resume(struct registers *, fn, arg): calls __real__Unwind_Backtrace(fn, arg)
- * in a frame whose unwinding information says: "my caller's registers are in the
- * struct that rbx points to". */
+ * in a frame whose unwinding information says that its caller's registers are in the
+ * struct to which rbx points. */
 	.globl	gojemalloc_resume
 	.hidden	gojemalloc_resume
 	.type	gojemalloc_resume, @function

@@ -3,9 +3,9 @@
 	.text
 
 /* gojemalloc_resume(struct registers *, fn, arg): calls __real__Unwind_Backtrace(fn, arg)
- * in a frame whose unwinding information says: "my caller's registers are in the
- * struct whose member saved[6] x19 points to". (The middle of the struct, so that
- * all distances fit the one-byte form.) */
+ * in a frame whose unwinding information says that its caller's registers are in the
+ * struct. x19 points to the struct's member saved[6]. That is the middle of the struct,
+ * so that all distances fit the one-byte form. */
 	.globl	gojemalloc_resume
 	.hidden	gojemalloc_resume
 	.type	gojemalloc_resume, %function

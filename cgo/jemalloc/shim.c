@@ -77,9 +77,9 @@ int gojemalloc_strdup_moves(uint64_t *moved)
 	memset(text, 'x', GOJEMALLOC_PROBE_LEN);
 	text[GOJEMALLOC_PROBE_LEN] = 0;
 
-	/* The copy is freed at once. If it were sampled, it would stay in the profile of
-	 * all memory that was ever allocated. When jemalloc skips a sample, it draws the
-	 * distance to the next one anew, so later samples are as random as before. */
+	/* The copy must not be sampled. It is freed at once, but a sample of it would stay in
+	 * the profile of all memory that was ever allocated. If jemalloc skips a sample, it
+	 * draws the distance to the next one anew, so later samples are as random as before. */
 	bool switched = sample_this_thread(false, &active) == 0;
 	uint64_t before = *allocated;
 	char *copy = strdup(text);

@@ -13,7 +13,7 @@
 #error "jemalloc 5.3.0 or newer is needed: install libjemalloc-dev 5.3.0, or build one (build/native.sh) and point CGO_CFLAGS and CGO_LDFLAGS at it"
 #endif
 
-/* A jemalloc with a prefix is not the malloc of the process: its profile would be empty. */
+/* A jemalloc with a prefix is not the malloc of the process, so its profile would be empty. */
 #define GOJEMALLOC_TEXT(x) #x
 #define GOJEMALLOC_NAME(macro) GOJEMALLOC_TEXT(macro)
 _Static_assert(sizeof GOJEMALLOC_NAME(je_mallctl) == sizeof "mallctl",

@@ -14,10 +14,10 @@
  *   C function that called Go            .-> runtime.cgocall
  *   runtime.asmcgocall {g, depth} -------'   runtime.main or runtime.goexit
  *
- * So the walk alternates between the two until a stack ends:
+ * So the walk alternates between the two stacks until one of them ends:
  *
- * 1. C by _Unwind_Backtrace, which reads .eh_frame and so needs no frame
- *    pointers, until it meets the return address in asmcgocall.
+ * 1. _Unwind_Backtrace unwinds C code until it meets the return address in
+ *    asmcgocall. It reads .eh_frame, so it needs no frame pointers.
  * 2. asmcgocall keeps g and the depth at which it left the goroutine's stack
  *    (not the stack pointer, because the stack may move during a callback).
  *    The goroutine's frame record is at g.stack.hi - depth. Go code has frame
@@ -31,12 +31,12 @@
  * stack grow, it points into the old stack, which was freed.
  *
  * Why plain loads are safe: while a goroutine is in a C call, the runtime does not
- * move or shrink its stack, as in a system call. It may do so during a callback,
- * and then depth is still right. The walk follows the chain only while it rises
- * inside [lo, hi), and crosses between the stacks only at a known return address.
- * The walk cannot detect whether the layout is that of this Go version. So the
- * self-test at start does (unwind.go): the same walk, with every load made by the
- * kernel, must return the stack that runtime.Callers returns. */
+ * move or shrink its stack, as in a system call. During a callback the runtime may
+ * move it, and depth is still right then. The walk follows the chain of frame records
+ * only while the addresses rise inside [lo, hi), and crosses between the stacks only at
+ * a known return address. The walk cannot detect whether the layout is that of this Go
+ * version. So the self-test at start checks it (unwind.go): the same walk, with every
+ * load made by the kernel, must return the stack that runtime.Callers returns. */
 #define _GNU_SOURCE
 #include "stitch.h"
 
@@ -104,8 +104,8 @@ struct registers {
 /* __real__Unwind_Backtrace(fn, arg), as if it were called by the code at registers->ip. */
 _Unwind_Reason_Code gojemalloc_resume(const struct registers *registers, _Unwind_Trace_Fn fn, void *arg);
 
-/* Calls crosscall2(fn, arg, 0, 0), with marked->saved in the callee-saved registers,
- * and notes the stack pointer and where the call returns to in *marked. */
+/* Calls crosscall2(fn, arg, 0, 0), with marked->saved in the callee-saved registers, and
+ * writes the stack pointer and the return address of that call to *marked. */
 void gojemalloc_marked_call(void (*fn)(void *), void *arg, struct registers *marked);
 
 #else /* never called, because there is no layout */
@@ -126,7 +126,7 @@ extern void gojemallocProbe(void);
 /* The registers that crosscall2 must have saved in the self-test. */
 static struct registers marked;
 
-/* Set once, before the hook is. */
+/* Set once, before the hook is installed. */
 static struct gojemalloc_layout layout;
 static struct gojemalloc_landmarks landmarks;
 static uintptr_t allocator_start, allocator_end; /* jemalloc's code, if it is a shared library */
@@ -134,18 +134,18 @@ static uintptr_t allocator_start, allocator_end; /* jemalloc's code, if it is a 
 struct walk {
 	void **pcs;
 	uint32_t len, max;
-	bool skip;         /* the function that called the unwinder */
-	bool inside;       /* jemalloc */
+	bool skip;         /* skip the next frame: the function that called the unwinder */
+	bool inside;       /* the walk is still in jemalloc's frames */
 	uintptr_t stop;    /* do not unwind past this return address */
 	uintptr_t ip, cfa; /* of the last frame */
 };
 
-/* A walk of the self-test. It tolerates a wrong layout, and finds out what is wrong. */
+/* A walk of the self-test. It tolerates a wrong layout and records what is wrong. */
 struct learner {
-	struct walk walk; /* first: frame() gets a struct walk */
-	uintptr_t fp;     /* of the last frame, if it is known */
+	struct walk walk; /* the first member, because frame() casts its argument to it */
+	uintptr_t fp;     /* frame pointer of the last frame, if it is known */
 	uint32_t crossings;
-	const char *broken;
+	const char *broken; /* what does not fit the layout, or NULL */
 };
 
 static inline bool in_allocator(uintptr_t pc)
@@ -153,15 +153,16 @@ static inline bool in_allocator(uintptr_t pc)
 	return pc - allocator_start < allocator_end - allocator_start;
 }
 
-/* If jemalloc is linked statically, the bounds of its code are not known. But the
- * unwinder knows the start of each frame's function, also in a stripped program. These
- * are the functions by which a program enters jemalloc. malloc calls malloc_default,
- * which has jemalloc's private prefix. If malloc jumps there (a tail call), it leaves no
- * frame, and the walk adds the frame again. realloc and rallocx call a function that has
- * no name outside of jemalloc, so build/native.sh compiles them without tail calls.
+/* The functions by which a program calls jemalloc. If jemalloc is linked statically, the
+ * bounds of its code are not known. But the unwinder returns the start of each frame's
+ * function, even in a stripped program, and the walk compares it with these functions.
+ * malloc calls malloc_default, which has jemalloc's private prefix. If malloc jumps there
+ * (a tail call), malloc leaves no frame, and the walk adds one. realloc and rallocx call a
+ * function that has no name outside of jemalloc, so build/native.sh compiles them without
+ * tail calls.
  *
- * They are declared as functions, because a debugger for which malloc is a variable can
- * call no function in this process. */
+ * They are declared as functions: if malloc were declared as a variable, debuggers could
+ * not call functions in this process. */
 #define ENTRIES(X)                                                             \
 	X(malloc) X(je_malloc_default) X(calloc) X(realloc) X(aligned_alloc)   \
 	X(posix_memalign) X(memalign) X(valloc) X(mallocx) X(rallocx) X(xallocx)
@@ -170,7 +171,8 @@ static inline bool in_allocator(uintptr_t pc)
 ENTRIES(DECLARE)
 #undef DECLARE
 
-/* The entry is among the first MAX_INNER frames: prof_backtrace_impl, prof_tctx_create... */
+/* The function by which jemalloc was called is among the first MAX_INNER frames. Those
+ * before it are prof_backtrace_impl, prof_tctx_create... */
 enum { MAX_INNER = 8 };
 
 static inline bool is_entry(uintptr_t function)
@@ -222,8 +224,9 @@ static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
 	pc = w->ip;
 	if (w->inside)
 		pc = leave_allocator(w, context);
-	/* Readers of the stack subtract one from each return address to get into the call.
-	 * Where a signal has interrupted a function there is no call, so one is added. */
+	/* Readers of the stack subtract one from each return address to get an address in the
+	 * call. If a signal has interrupted the function, there is no call, and pc is the
+	 * interrupted instruction itself. So one is added. */
 	push(w, interrupted ? pc + 1 : pc);
 	return w->ip == w->stop ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
@@ -231,7 +234,7 @@ static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
 #if defined(__x86_64__)
 static _Unwind_Reason_Code frame_learning(struct _Unwind_Context *context, void *arg)
 {
-	enum { RBP = 6 }; /* DWARF's number of it */
+	enum { RBP = 6 }; /* DWARF's number of the register */
 	((struct learner *)arg)->fp = _Unwind_GetGR(context, RBP);
 	return frame(context, arg);
 }
@@ -262,7 +265,7 @@ INLINE bool load(const struct learner *learner, uintptr_t address, uintptr_t *va
 	return true;
 }
 
-/* The hook stops at what it does not know. The learner also records what that was. */
+/* Ends the walk, because something does not fit the layout. The learner records what. */
 INLINE uintptr_t stop(struct learner *learner, const char *what)
 {
 	if (learner != NULL)
@@ -279,8 +282,9 @@ INLINE bool at_landmark(const struct learner *learner, uintptr_t *landmark, uint
 	return pc != 0 && *landmark == pc;
 }
 
-/* Step 2, from asmcgocall's slots at w->cfa. Returns cgocallback's frame record. If the
- * goroutine's stack ends before, returns 0: then the whole stack ends. */
+/* Step 2, from asmcgocall's slots at w->cfa. Returns the address of cgocallback's frame
+ * record. If the goroutine's stack ends first, the whole stack ends there, and walk_go
+ * returns 0. */
 INLINE uintptr_t walk_go(struct walk *w, struct learner *learner,
 	const struct gojemalloc_layout *l, struct gojemalloc_landmarks *m)
 {
@@ -296,8 +300,8 @@ INLINE uintptr_t walk_go(struct walk *w, struct learner *learner,
 		return stop(learner, "the size of the goroutine's stack");
 	fp = hi - depth + l->call_frame;
 #if defined(__x86_64__)
-	/* At the innermost crossing the register still has Go's frame pointer. At others
-	 * the stack may have moved since. */
+	/* At the innermost crossing the register still has Go's frame pointer. At the others
+	 * the goroutine's stack may have moved since. */
 	if (learner != NULL && learner->crossings++ == 0 && fp != learner->fp)
 		return stop(learner, "the depth of the goroutine's stack");
 #endif
@@ -313,7 +317,8 @@ INLINE uintptr_t walk_go(struct walk *w, struct learner *learner,
 			return stop(learner, "the order of the goroutine's frames");
 		fp = next;
 	}
-	/* Only cgocallback's frame is on the other stack, the system stack, further out. */
+	/* The chain may leave the goroutine's stack only for cgocallback's frame. That is on
+	 * the system stack, further out. */
 	if (fp <= w->cfa || fp % sizeof fp != 0 || !at_landmark(learner, &m->cgocallback, pc))
 		return stop(learner, "the way from runtime.cgocallbackg to runtime.cgocallback");
 	return fp;

@@ -8,7 +8,7 @@ enum { MAX_THREADS = 1024 };
 static pthread_t threads[MAX_THREADS];
 static int running;
 static atomic_int stopped;
-static void *volatile last; /* that the compiler leaves malloc and free out */
+static void *volatile last; /* keeps the compiler from leaving malloc and free out */
 
 static void *compute(void *unused)
 {

@@ -1,8 +1,8 @@
 #ifndef LEAKTEST_BUSY_H
 #define LEAKTEST_BUSY_H
 
-/* Threads that compute, and now and then allocate and free, until they are told to
- * stop. leaktest_busy gives how many there are. */
+/* leaktest_busy starts threads that compute, allocate and free until leaktest_stop is
+ * called. It returns how many threads there are. leaktest_stop waits for their end. */
 int leaktest_busy(int threads);
 void leaktest_stop(void);
 

@@ -13,7 +13,7 @@ void *leaktest_open(const char *path, const char **error)
 void *leaktest_call(void *library, const char *function, size_t size, const char **error)
 {
 	void *(*call)(size_t) = (void *(*)(size_t))dlsym(library, function);
-	void *volatile block = NULL; /* volatile: not a tail call */
+	void *volatile block = NULL; /* volatile, so that the call below is not a tail call */
 	if (call == NULL)
 		*error = dlerror();
 	else

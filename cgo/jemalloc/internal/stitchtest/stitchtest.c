@@ -9,8 +9,9 @@
 #include <time.h>
 #include <ucontext.h>
 
-/* A section for each function: the linker makes symbols of where they start and
- * stop, so that a stripped program can still say which function an address is in. */
+/* Each function has a section of its own. The linker defines symbols for the start and the
+ * end of each section. So the function of an address can be found even in a stripped
+ * program. */
 #define TRACED(name) __attribute__((noinline, noclone, section(#name "_code"))) name
 
 /* Exported by callback.go. */
@@ -18,7 +19,7 @@ extern void stBack(uint8_t *rest, size_t n);
 
 static void TRACED(st_leaf)(size_t n)
 {
-	void *volatile block = malloc(n); /* volatile: compilers know malloc, and drop it */
+	void *volatile block = malloc(n); /* volatile, because compilers drop a malloc whose result is not used */
 	free(block);
 }
 
@@ -38,11 +39,12 @@ int TRACED(st_entries)(size_t n)
 	return 0;
 }
 
-/* Not a tail call: what comes after it keeps the frame. */
+/* Functions write to steps after a call, so that it is not a tail call and they keep their
+ * frame. */
 static volatile int steps;
 
-/* Its frame has no size the compiler knows, so that its caller is found by way of
- * a callee-saved register. */
+/* The compiler does not know the size of this function's frame. So an unwinder needs a
+ * callee-saved register to find the caller. */
 static void TRACED(st_down)(int depth, const uint8_t *rest, size_t n)
 {
 	*(volatile char *)alloca(16 + n % 64) = 1;
@@ -102,7 +104,7 @@ static void TRACED(st_handler)(int number, siginfo_t *info, void *context)
 {
 	(void)number, (void)info;
 	st_leaf(signal_size);
-	((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP] += 2; /* behind the instruction */
+	((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP] += 2; /* skip the invalid instruction */
 }
 
 int TRACED(st_signal)(size_t n)
