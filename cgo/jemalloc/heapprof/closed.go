@@ -174,7 +174,7 @@ func (s *Symbolizer) nameClosed(c *closed, found map[uint64][]*Loaded, buf *scra
 		out.Notes = append(out.Notes, path.Base(o.key.path)+": "+note)
 	}
 	if c.more {
-		out.Notes = append(out.Notes, "more libraries were opened than are remembered: what some allocated that were closed since may have the names of those at their place now")
+		out.Notes = append(out.Notes, "more libraries were opened than are remembered: if one of the others was closed since, its addresses may have the names of the library that is mapped there now")
 	}
 }
 

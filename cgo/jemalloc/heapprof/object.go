@@ -70,7 +70,7 @@ func newObject(cfg *SymbolizerConfig, key objectKey, path string) *object {
 	return o
 }
 
-const noteDeleted = "the file was removed or replaced while the process runs: what was not named before has no name until a restart"
+const noteDeleted = "the file was removed or replaced while the process runs: addresses in it that were not named before have no name until the process is restarted"
 
 // inherit takes over what was read of the file before it was deleted.
 func (o *object) inherit(old *object) {
