@@ -3,23 +3,23 @@
 //
 // A program that links C code mounts it in three lines:
 //
-//	rec, err := pprof.New(pprof.Config{})                 // err: nothing could be profiled, or the Config makes no sense
+//	rec, err := pprof.New(pprof.Config{})                 // err: nothing can be profiled, or the Config is invalid
 //	http.Handle("GET /debug/pprof/native", rec.Native())  // go tool pprof http://HOST/debug/pprof/native
 //	http.Handle("/debug/jeprof/", rec.Handler("/debug/jeprof"))
 //
-// The method in the second line is needed beside net/http/pprof, which registers
-// "GET /debug/pprof/": http.ServeMux panics at a pattern without a method inside
-// of one that has a method. HEAD is part of GET. For the same reason a mux that
-// has a pattern such as "GET /" takes the third line once for each of the methods
-// GET, POST and PUT. With GODEBUG=httpmuxgo121=1 patterns have no methods, and
-// net/http/pprof registers none: leave "GET " away. Other routers know no such
-// conflict: give them Native at its path before a route for all of /debug/pprof/,
-// and Handler for all paths below its prefix, without stripping that off.
+// The second line needs the method if the program also imports net/http/pprof, which
+// registers "GET /debug/pprof/". http.ServeMux panics if a pattern without a method is
+// below one that has a method. GET includes HEAD. For the same reason, if a mux has a
+// pattern such as "GET /", write the third line once for each of the methods GET, POST
+// and PUT. With GODEBUG=httpmuxgo121=1 patterns have no methods, and net/http/pprof
+// registers none: leave "GET " out. Other routers have no such conflict. Register Native
+// there before a route for all of /debug/pprof/, and Handler for all paths below its
+// prefix, without stripping the prefix.
 //
-// Importing it links jemalloc as the malloc of the process, profiling on (package
-// jemalloc, which also says how to turn it off). The handlers ask for no
-// password. Profiles show what a program does and where its sources are: mount
-// them where only operators reach them.
+// Importing the package links jemalloc as the malloc of the process, with profiling on.
+// Package jemalloc describes how to turn that off. The handlers do not authenticate
+// anybody. Profiles show what a program does and where its sources are, so mount the
+// handlers where only operators can reach them.
 //
 // # What is served
 //
@@ -28,38 +28,38 @@
 // resident set. [Recorder.Handler] serves the rest, below one path:
 //
 //	POST dump                         take a dump now and keep it: 201, its description, its Location
-//	GET  dumps                        descriptions of all that are kept
-//	GET  dumps/ID?format=FORMAT       one: json (the description), heap (as jemalloc wrote it, for jeprof),
+//	GET  dumps                        descriptions of all dumps that are kept
+//	GET  dumps/ID?format=FORMAT       one dump: json (the description), heap (as jemalloc wrote it, for jeprof),
 //	                                  pprof, collapsed (for flame graph scripts), text
-//	GET  diff?from=ID&to=ID           what grew between two: format=pprof or text
-//	GET  leaks?format=json|text       what leaks, ranked by growth: stacks, and those that are one leak together,
+//	GET  diff?from=ID&to=ID           what grew between two dumps: format=pprof or text
+//	GET  leaks?format=json|text       what leaks, ranked by growth: single stacks, and stacks that are one leak,
 //	                                  with the function that explains it and both ends of their stacks;
-//	                                  &all=1 for stacks that are no suspects as well. Numbers are estimates
-//	                                  from samples: text marks them with ~, json says so in "estimated"
+//	                                  with &all=1 also stacks that are no suspects. Numbers are estimates
+//	                                  from samples: text marks them with ~, json has the field "estimated"
 //	GET, PUT active                   whether allocations are sampled: {"active":true}
 //	GET  pprof/heap, symbol, cmdline  jeprof's remote protocol: jeprof http://HOST/debug/jeprof/pprof/heap;
-//	                                  go tool pprof cannot read that, and is told to ask Native
-//	GET  ui/                          flame graph, graph, top, peek and source of what is kept, in the browser
+//	                                  go tool pprof cannot read that, and gets status 406 with the path of Native
+//	GET  ui/                          flame graph, graph, top, peek and source of the kept dumps, in the browser
 //
-// go tool pprof asks for names that a profile lacks at an address beside the one it
-// had the profile from, by POST, and fails where nothing answers. Handler answers for
-// its own profiles (symbolz). For Native somebody has to: net/http/pprof registers its
-// Symbol for GET only, so that this line is needed beside the three above:
+// If a profile has addresses without names, go tool pprof asks the server for the names: it
+// sends a POST to a path beside that of the profile, and fails if nothing answers. Handler
+// answers for its own profiles (symbolz). For Native the program has to answer.
+// net/http/pprof registers its Symbol for GET only, so add this line to the three above:
 //
 //	http.HandleFunc("POST /debug/pprof/symbol", gopprof.Symbol) // import gopprof "net/http/pprof"
 //
-// Without it Native names what has no name by where it is ("lib.so+0x1234"), and tools
-// that look for names later, by build-id, leave that as it is; see [Config.SymbolServed].
+// Without this line Native names such addresses by their places ("lib.so+0x1234"). Tools
+// that look names up later, by build-id, do not replace these; see [Config.SymbolServed].
 //
-// A debug file of objcopy --only-keep-debug, as distributions have them in
-// /usr/lib/debug/.build-id, gives a Recorder functions and lines; see [Config]. Of the
-// tools that read a profile without names later, go tool pprof can use one that lies at
-// the program's own path. google/pprof, which looks for build-ids in PPROF_BINARY_PATH,
-// cannot: give it the whole program, which eu-unstrip puts together from the stripped
-// one and its debug file.
+// A Recorder reads functions and lines from debug files made by objcopy --only-keep-debug,
+// such as those of distributions in /usr/lib/debug/.build-id; see [Config]. If a profile
+// without names is read later, go tool pprof can use such a debug file if it is at the
+// program's own path. google/pprof, which looks for build-ids in PPROF_BINARY_PATH, cannot
+// use it. It needs the whole program, which eu-unstrip makes from the stripped program and
+// its debug file.
 //
-// Errors of these are problem documents (RFC 9457); errors of Native are plain
-// text, as go tool pprof prints them.
+// Errors of Handler and Memory are problem documents (RFC 9457). Errors of Native and of
+// jeprof's protocol are plain text, which go tool pprof and curl print.
 //
 // # What a Recorder does by itself
 //
