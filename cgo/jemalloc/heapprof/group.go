@@ -43,8 +43,8 @@ type suspect struct {
 // not enough: if a program wraps malloc, unrelated allocations have the wrapper in common.
 const minGroupFrames = 2
 
-// most is the part of a group's growth that a frame must have on its stacks to be common
-// to the group.
+// most is the part of a group's growth whose stacks must have a frame in common. The frame
+// then counts as common to the group.
 const most = 0.9
 
 // rank judges all tracks. It returns the suspects, and the growth of each stack that is in
