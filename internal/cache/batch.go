@@ -38,10 +38,10 @@ func (k *kind) getMany(ctx context.Context, names []string, opt discovery.ReadOp
 		k.lookupBatch(piece, &b)
 		for i, name := range piece {
 			rec := k.fromMemory(&b, i, opt, now, &out[from+i])
-			if rec != nil && !(rec.restored() && rec.renewable(out[from+i].meta)) {
+			if rec != nil && !rec.renewable(out[from+i].meta) {
 				continue
 			}
-			w := wait{at: from + i, restored: rec}
+			w := wait{at: from + i, hash: b.hashes[i], restored: rec}
 			if rec != nil {
 				w.r, w.err = k.renewal(ctx, b.hashes[i], b.entries[i])
 			} else {
@@ -59,7 +59,7 @@ func (k *kind) getMany(ctx context.Context, names []string, opt discovery.ReadOp
 	// Whatever has to be read after the syncs is under way before any of it is waited for.
 	for i := range waits {
 		if w := &waits[i]; done != nil && w.err == nil && w.restored == nil {
-			w.r, w.evicted, w.err = k.confirm(ctx, k.hash(names[w.at]), opt, w.r, done)
+			w.r, w.evicted, w.err = k.confirm(ctx, w.hash, opt, w.r, done)
 		}
 	}
 	for i := range waits {
@@ -90,10 +90,11 @@ type batch struct {
 
 // wait is one of many things that has to be read before it can be answered for.
 type wait struct {
-	// at is its place among the names.
-	at  int
-	r   reading
-	err error
+	// at is its place among the names, hash that of its name.
+	at   int
+	hash uint64
+	r    reading
+	err  error
 	// restored is the record that a snapshot has brought, if that is why it is read.
 	restored *record
 	// evicted: it left the cache while it was waited for.
@@ -160,9 +161,8 @@ func (k *kind) conclude(ctx context.Context, w *wait, name string, opt discovery
 	case w.restored != nil:
 		out.value, out.meta, out.err = k.renewed(ctx, w.r, w.err, w.restored)
 	case w.evicted:
-		hash := k.hash(name)
-		r, err := k.acquire(ctx, hash, name, true)
-		out.value, out.meta, out.err = k.fresh(ctx, hash, name, opt, r, err, done)
+		r, err := k.acquire(ctx, w.hash, name, true)
+		out.value, out.meta, out.err = k.fresh(ctx, w.hash, name, opt, r, err, done)
 	case done != nil:
 		out.value, out.meta, out.err = k.confirmed(ctx, opt.MinZxid, w.r, w.err)
 	default:

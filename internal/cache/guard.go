@@ -59,7 +59,7 @@ func (s *set) lose(name string) {
 	}
 	path := s.path(name)
 	l.why = fmt.Errorf("%s is gone, and so are too many others; its last value is served: restore them, or POST /admin/accept%s", path, s.dir)
-	if entries := s.entries(n.value); entries >= minEntries {
+	if entries := s.def.CountEntries(n.value); entries >= minEntries {
 		l.alone = true
 		l.why = fmt.Errorf("%s has been deleted with %d entries in it; its last content is served: restore it, or POST /admin/accept%s",
 			path, entries, path)
@@ -143,7 +143,7 @@ func (s *set) shrinks(was, is any) bool {
 	if was == nil || s.v.c.cfg.ShrinkGuard == 0 {
 		return false
 	}
-	old, now := s.entries(was), s.entries(is)
+	old, now := s.def.CountEntries(was), s.def.CountEntries(is)
 	return old >= minEntries && (old-now)*100 > s.v.c.cfg.ShrinkGuard*old
 }
 
@@ -157,7 +157,7 @@ func (s *set) holdBack(name string, n *node, value any, data []byte, zxid int64,
 	n.pending, n.pendingData, n.pendingZxid = value, data, zxid
 	path := s.path(name)
 	n.guardErr = fmt.Errorf("%s has %d entries left of %d; the last good ones are served: restore them, or POST /admin/accept%s",
-		path, s.entries(n.pending), s.entries(n.value), path)
+		path, s.def.CountEntries(n.pending), s.def.CountEntries(n.value), path)
 	if tripped {
 		s.v.c.guardTripped(path, n.guardErr, zxid, n.zxid)
 	} else {

@@ -28,7 +28,7 @@ func (k *kind) get(ctx context.Context, name string, opt discovery.ReadOptions) 
 		return k.getMissing(ctx, hash, name)
 	}
 	meta := k.c.serve(e, hash, rec, k.c.now())
-	if rec.restored() && rec.renewable(meta) {
+	if rec.renewable(meta) {
 		return k.getRestored(ctx, hash, e, rec)
 	}
 	value, err := k.answer(rec)

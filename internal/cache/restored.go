@@ -12,10 +12,10 @@ import (
 // true before this process began.
 func (r *record) restored() bool { return r.doubt < 0 }
 
-// renewable reports whether a restored record should be read before it is answered from,
-// because ZooKeeper is there.
+// renewable reports whether a snapshot has brought the record and ZooKeeper is there, so that
+// the znode should be read before it is answered from.
 func (r *record) renewable(meta discovery.Meta) bool {
-	return meta.Cache == discovery.Stale && r.epoch.session.live.Load()
+	return meta.Cache == discovery.Stale && r.restored() && r.epoch.session.live.Load()
 }
 
 // getRestored answers for an entry that a snapshot has brought while ZooKeeper is there.

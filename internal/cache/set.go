@@ -97,12 +97,6 @@ func (s *set) decode(name string, data []byte, zxid int64) (any, error) {
 	return s.def.DecodeAny(name, data, discovery.Stat{Mzxid: zxid})
 }
 
-// entries is the number of entries in a child's value, 0 if such values have none.
-func (s *set) entries(value any) int {
-	n, _ := s.def.CountEntries(value)
-	return n
-}
-
 // refresh reads again what is under no watch of the session: in a new epoch everything that the
 // session carries, otherwise what an outage cut short.
 func (s *set) refresh(on *session, epochIsNew bool) {

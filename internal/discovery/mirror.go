@@ -115,8 +115,8 @@ type AnyDirectory interface {
 	Dir() string
 	// DecodeAny is Decode.
 	DecodeAny(name string, data []byte, stat Stat) (any, error)
-	// CountEntries is Entries; ok is false if values have no entries.
-	CountEntries(value any) (n int, ok bool)
+	// CountEntries is Entries; 0 if values have no entries.
+	CountEntries(value any) int
 }
 
 // Dir implements [AnyDirectory].
@@ -128,11 +128,11 @@ func (d *Directory[T]) DecodeAny(name string, data []byte, stat Stat) (any, erro
 }
 
 // CountEntries implements [AnyDirectory].
-func (d *Directory[T]) CountEntries(value any) (n int, ok bool) {
+func (d *Directory[T]) CountEntries(value any) int {
 	if d.Entries == nil {
-		return 0, false
+		return 0
 	}
-	return d.Entries(value.(T)), true
+	return d.Entries(value.(T))
 }
 
 // PartialError says that a value could be made of a part of the bytes. That value is
