@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"magellan/internal/zk"
 )
 
 // TestProblemsAreBounded: the newest are kept, and all of directories.
@@ -71,5 +73,30 @@ func TestForgottenProblem(t *testing.T) {
 		if _, is := p.get(path); is || strings.Count(log.String(), "level=INFO") != end.want {
 			t.Errorf("%s: a problem is left: %v; the log:\n%s", end.how, is, log.String())
 		}
+	}
+}
+
+// TestEvictedBrokenEntry: its problem goes with it, and nothing says that the znode is better.
+func TestEvictedBrokenEntry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.put(layout.Shop("42"), "{")
+	var log bytes.Buffer
+	c, err := newMirror(Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), ZooKeeper: zk.Config{Servers: []string{w.server.Addr()}, Logger: quiet}})
+	w.must(err)
+	w.must(c.Start())
+	w.cache = c
+	w.must(c.WaitReady(w.soon()))
+	if got, _ := w.ask("42"); got != "unreadable" || len(c.Problems()) != 1 {
+		t.Fatalf("%s; problems: %+v", got, c.Problems())
+	}
+	hash := c.hash("42")
+	c.keep.Wait()
+	c.drop(hash, c.index.entry(hash))
+	c.keep.Del(hash)
+	w.noProblems()
+	w.must(c.Close())
+	if text := log.String(); strings.Contains(text, "no problem any more") {
+		t.Errorf("the log: %s", text)
 	}
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -225,5 +226,33 @@ func TestDirectoriesAreSpread(t *testing.T) {
 	w.must(err)
 	if err := tiny.Start(); err == nil || !strings.Contains(err.Error(), "sessions") {
 		t.Errorf("a view for which no session has room: %v", err)
+	}
+}
+
+// TestRoomInPieces: each session has some room, none has enough for one more watch, and all of
+// them together have a lot.
+func TestRoomInPieces(t *testing.T) {
+	path := layout.Shop("42")
+	cost := watchCost(path)
+	m, err := newMirror(Config{watchBudget: 2 * cost, MaxSessions: 3, Logger: quiet, ZooKeeper: zk.Config{Servers: []string{"127.0.0.1:1"}, Logger: quiet}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := []*session{m.newSession(0), m.newSession(1)}
+	for _, s := range full {
+		s.reserved.Store(cost + 1)
+	}
+	m.sessions.all.Store(&full)
+	s, err := m.sessions.reserve(m.Cache, path)
+	if err != nil {
+		t.Fatalf("with %d bytes left of each session, and room for one more session: %v", cost-1, err)
+	}
+	defer s.close()
+	if s.number != 2 || s.reserved.Load() != cost {
+		t.Errorf("session %d, of which %d bytes are taken", s.number, s.reserved.Load())
+	}
+	// What no session could ever carry opens none.
+	if _, err := m.sessions.reserve(m.Cache, layout.Shop(strings.Repeat("x", int(3*cost)))); !errors.Is(err, errNoRoom) || len(m.sessions.list()) != 3 {
+		t.Errorf("a watch larger than the budget: %v, %d sessions", err, len(m.sessions.list()))
 	}
 }

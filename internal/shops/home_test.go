@@ -8,31 +8,36 @@ import (
 	"time"
 )
 
-// TestHomesAreShared: there is one Home of each datacenter, whoever asks for it.
+// TestHomesAreShared: there is one Home of each datacenter, though many ask for it at the same
+// moment.
 func TestHomesAreShared(t *testing.T) {
-	var known homes
-	all := make([][50]*Home, 8)
-	var asking sync.WaitGroup
-	for i := range all {
-		asking.Go(func() {
-			for d := range all[i] {
-				all[i][d] = known.of(fmt.Append(nil, "dc", d))
-			}
-		})
-	}
-	asking.Wait()
-	for i := range all {
-		for d, home := range all[i] {
-			if home != all[0][d] || home.Datacenter != fmt.Sprint("dc", d) {
-				t.Fatalf("goroutine %d has %p %q of dc%d, goroutine 0 has %p", i, home, home.Datacenter, d, all[0][d])
+	for range 1000 {
+		var known homes
+		var all [8]*Home
+		var asking sync.WaitGroup
+		begin := make(chan struct{})
+		for i := range all {
+			asking.Go(func() {
+				<-begin
+				all[i] = known.of([]byte("ash1"))
+			})
+		}
+		close(begin)
+		asking.Wait()
+		for i, home := range all {
+			if home != all[0] || home.Datacenter != "ash1" {
+				t.Fatalf("goroutine %d has %p %q, goroutine 0 has %p", i, home, home.Datacenter, all[0])
 			}
 		}
+		runtime.KeepAlive(all)
 	}
-	runtime.KeepAlive(all)
+	var known homes
 	name := []byte("dc7")
+	kept := known.of(name)
 	if n := testing.AllocsPerRun(100, func() { known.of(name) }); n != 0 {
 		t.Errorf("%v allocations for a home that exists", n)
 	}
+	runtime.KeepAlive(kept)
 }
 
 // TestHomesAreForgotten: the name of a datacenter that no shop lives in any more takes no
