@@ -24,6 +24,7 @@ var arrows = []arrow{
 	{"internal/discovery/...", nil, "words that every domain shares"},
 	{"internal/zk/zktest/...", []string{"internal/zk/zktest/...", "internal/childproc"}, "what tests the client may not depend on it"},
 	{"internal/zk/...", []string{"internal/zk/..."}, "a ZooKeeper client knows nothing of who uses it"},
+	{"internal/alloctest", nil, "what tests of any package count with"},
 	{"internal/arch", nil, "tests only"},
 	{"internal/childproc", nil, "programs that tests and tools start, whichever they are"},
 
@@ -46,7 +47,7 @@ var fences = []fence{
 	{"github.com/alecthomas/kong", []string{"cmd/...", "test/..."}, "flags belong to programs"},
 	{"github.com/google/pprof/...", []string{"cgo/jemalloc/heapprof/...", "cgo/jemalloc/pprof/...", "internal/admin/...", "cmd/..."}, "profiles have one door into the program"},
 	{"net/http", []string{"internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/pprof/...", "cmd/...", "test/..."}, "the domain, the cache and the client speak no HTTP"},
-	{"testing", []string{"internal/zk/zktest/...", "internal/shops/shopstest/..."}, "a program does not link its tests"},
+	{"testing", []string{"internal/zk/zktest/...", "internal/shops/shopstest/...", "internal/alloctest"}, "a program does not link its tests"},
 	{"log", []string{"test/..."}, "log/slog, from the Config: a library does not choose where its log goes"},
 	{"github.com/prometheus/client_golang/prometheus/promauto", nil, "metrics are registered with the Registerer of a Config, never behind the caller's back"},
 	{"unsafe", []string{"cgo/...", "internal/zk/...", "internal/cache/...", "internal/httpapi/...", "test/bench/..."}, "it belongs to the C boundary, and to the two that answer a request without a copy"},

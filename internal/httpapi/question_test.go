@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"magellan/internal/alloctest"
 	"magellan/internal/discovery"
 	"magellan/internal/shops"
 	"magellan/internal/shops/shopstest"
@@ -76,13 +77,13 @@ func TestAskWithoutHTTP(t *testing.T) {
 func TestAskAllocatesNothing(t *testing.T) {
 	s := questionServer(t)
 	q, a := question{ctx: context.Background(), name: "42"}, answer{}
-	if n := testing.AllocsPerRun(1000, func() {
+	if n := alloctest.Fewest(func() {
 		a.reset(maxKeptBody)
 		if err := s.getShop(&q, &a); err != nil {
 			t.Error(err)
 		}
 	}); n != 0 {
-		t.Errorf("the handler: %v allocations", n)
+		t.Errorf("the handler: %d allocations", n)
 	}
 
 	r, err := http.NewRequestWithContext(s.http.ConnContext(t.Context(), nil), http.MethodGet, "/v1/shops/42", nil)
@@ -90,11 +91,11 @@ func TestAskAllocatesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := &emptyWriter{header: http.Header{}}
-	if n := testing.AllocsPerRun(1000, func() {
+	if n := alloctest.Fewest(func() {
 		clear(w.header)
 		s.ServeHTTP(w, r)
 	}); n != 0 || w.status != http.StatusOK {
-		t.Errorf("HTTP: %v allocations, status %d", n, w.status)
+		t.Errorf("HTTP: %d allocations, status %d", n, w.status)
 	}
 }
 
