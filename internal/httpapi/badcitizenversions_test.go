@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"magellan/internal/shops"
 	"magellan/internal/shops/shopstest"
 )
 
@@ -13,14 +12,7 @@ import (
 // bodies of all formats dropped, and a format's versions go on from where they were.
 func TestBodiesOfOtherFormats(t *testing.T) {
 	reader := shopstest.New()
-	service, err := shops.New(shops.Config{Reader: reader})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(Config{Service: service})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := serverOf(t, reader)
 	ask := func(query string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, httptest.NewRequest("GET", "/v1/bad-citizens?"+query, nil))

@@ -18,15 +18,7 @@ func questionServer(t *testing.T) *Server {
 	reader.SetDatacenter(shops.Datacenter{Name: "ash1", Region: "us-east1", Capacity: 10, Open: true})
 	reader.SetShop("42", "ash1")
 	reader.SetBadCitizens("fraud", "192.0.2.1\n")
-	service, err := shops.New(shops.Config{Reader: reader})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(Config{Service: service})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return serverOf(t, reader)
 }
 
 // TestAskWithoutHTTP: whoever asks a handler gets the answer that HTTP gives, whether it is

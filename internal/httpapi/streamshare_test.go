@@ -35,13 +35,7 @@ func newSharing(t *testing.T) *sharing {
 	s := &sharing{t: t, reader: shopstest.New()}
 	s.reader.SetRegion(shops.Region{Name: "us-east1", Open: true})
 	s.change(0)
-	service, err := shops.New(shops.Config{Reader: s.reader})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s.server, err = New(Config{Service: service}); err != nil {
-		t.Fatal(err)
-	}
+	s.server = serverOf(t, s.reader)
 	route := s.server.watched["/v1/placement"]
 	handle := route.handle
 	route.handle = func(q *question, a *answer) error {
