@@ -92,30 +92,27 @@ func TestRevalidationIsBounded(t *testing.T) {
 	s := c.sessions.list()[0]
 	free := heldBack(s)
 	w.expire(s)
-	known := func() (next int, more bool) {
+	// With the session's lock held no place in flight changes hands. Otherwise the index,
+	// which counts one shard after the other, may count a read that ends and the one that
+	// takes its place in a later shard.
+	known := func() (loading, next int, more bool) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return len(s.round.next), s.round.more
+		_, loading = c.index.len()
+		return loading, len(s.round.next), s.round.more
 	}
 	w.eventually(func() string {
-		if next, more := known(); next != piece || !more {
+		if _, next, more := known(); next != piece || !more {
 			return fmt.Sprintf("%d entries are known to be next, and that there are more is %v", next, more)
 		}
 		return ""
 	})
-	if _, loading := c.index.len(); loading != 0 {
+	if loading, _, _ := known(); loading != 0 {
 		t.Errorf("%d reads are queued and none can start", loading)
 	}
 	free()
 	w.eventually(func() string {
-		// The index counts one shard after the other. With the session's lock held no read
-		// gives its place back meanwhile, so that none begins in a shard that is still to be
-		// counted because one has ended in a shard that was counted.
-		s.mu.Lock()
-		_, loading := c.index.len()
-		next := len(s.round.next)
-		s.mu.Unlock()
-		if loading > backgroundInFlight || next > piece {
+		if loading, next, _ := known(); loading > backgroundInFlight || next > piece {
 			t.Fatalf("%d reads are queued or in flight, and %d known to be next", loading, next)
 		}
 		if n := w.unvouched(); n > 0 {
