@@ -25,6 +25,7 @@ import (
 	"magellan/internal/httpapi"
 	"magellan/internal/shops"
 	"magellan/internal/zk"
+	"magellan/internal/zk/zkmetrics"
 )
 
 type serveCommand struct {
@@ -205,7 +206,7 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
-	if zookeeper.Metrics, err = zk.NewMetrics(metrics); err != nil {
+	if zookeeper.Observer, err = zkmetrics.New(metrics); err != nil {
 		return s, err
 	}
 	if s.listener, err = listen("--listen", c.Listen); err != nil {

@@ -23,7 +23,8 @@ var arrows = []arrow{
 	{"internal/shops/...", []string{"internal/discovery", "internal/shops/..."}, "a domain is pure: it reads through its own Reader interface"},
 	{"internal/discovery/...", nil, "words that every domain shares"},
 	{"internal/zk/zktest/...", []string{"internal/zk/zktest/...", "internal/childproc"}, "what tests the client may not depend on it"},
-	{"internal/zk/...", []string{"internal/zk/..."}, "a ZooKeeper client knows nothing of who uses it"},
+	{"internal/zk/zkmetrics", []string{"internal/zk"}, "what counts the client's doings knows the client"},
+	{"internal/zk", nil, "a ZooKeeper client knows nothing of who uses it"},
 	{"internal/alloctest", nil, "what tests of any package count with"},
 	{"internal/arch", nil, "tests only"},
 	{"internal/childproc", nil, "programs that tests and tools start, whichever they are"},
@@ -50,6 +51,7 @@ var fences = []fence{
 	{"testing", []string{"internal/zk/zktest/...", "internal/shops/shopstest/...", "internal/alloctest"}, "a program does not link its tests"},
 	{"log", []string{"test/..."}, "log/slog, from the Config: a library does not choose where its log goes"},
 	{"github.com/prometheus/client_golang/prometheus/promauto", nil, "metrics are registered with the Registerer of a Config, never behind the caller's back"},
+	{"github.com/prometheus/...", []string{"internal/zk/zkmetrics", "internal/cache/...", "internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/...", "cmd/...", "test/..."}, "who links the ZooKeeper client need not link Prometheus"},
 	{"unsafe", []string{"cgo/...", "internal/zk/...", "internal/cache/...", "internal/httpapi/...", "test/bench/..."}, "it belongs to the C boundary, and to the two that answer a request without a copy"},
 }
 

@@ -18,6 +18,7 @@ import (
 	"magellan/internal/discovery"
 	"magellan/internal/shops"
 	"magellan/internal/zk"
+	"magellan/internal/zk/zkmetrics"
 )
 
 // manySessions opens a cache that needs many sessions for few shops, and fills it.
@@ -43,9 +44,9 @@ func TestFreshSyncsSideBySide(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	registry := prometheus.NewRegistry()
-	metrics, err := zk.NewMetrics(registry)
+	observer, err := zkmetrics.New(registry)
 	w.must(err)
-	c, names := manySessions(w, Config{ZooKeeper: zk.Config{Metrics: metrics, Heartbeat: -1}})
+	c, names := manySessions(w, Config{ZooKeeper: zk.Config{Observer: observer, Heartbeat: -1}})
 	out := make([]shops.ShopRead, len(names))
 	of := map[*session]bool{}
 	for _, name := range names {

@@ -14,6 +14,7 @@ import (
 	"magellan/internal/discovery"
 	"magellan/internal/shops"
 	"magellan/internal/zk"
+	"magellan/internal/zk/zkmetrics"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -153,9 +154,9 @@ func TestSingleFlight(t *testing.T) {
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	registry := prometheus.NewRegistry()
-	metrics, err := zk.NewMetrics(registry)
+	observer, err := zkmetrics.New(registry)
 	w.must(err)
-	w.open(Config{ZooKeeper: zk.Config{Metrics: metrics}})
+	w.open(Config{ZooKeeper: zk.Config{Observer: observer}})
 	before := requests(t, registry, "get")
 	var asking sync.WaitGroup
 	for range 64 {
@@ -335,9 +336,9 @@ func TestReadAfterEvictionSyncs(t *testing.T) {
 	w := newWorld(t)
 	w.shop("42", "ash1")
 	registry := prometheus.NewRegistry()
-	metrics, err := zk.NewMetrics(registry)
+	observer, err := zkmetrics.New(registry)
 	w.must(err)
-	c := w.open(Config{ZooKeeper: zk.Config{Metrics: metrics, Heartbeat: -1}})
+	c := w.open(Config{ZooKeeper: zk.Config{Observer: observer, Heartbeat: -1}})
 	syncs := func() int { return requests(t, registry, "sync") }
 	w.ask("42")
 	w.expect("42", "ash1", discovery.Hit)

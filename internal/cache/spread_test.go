@@ -10,6 +10,7 @@ import (
 
 	"magellan/internal/discovery"
 	"magellan/internal/zk"
+	"magellan/internal/zk/zkmetrics"
 )
 
 // within wants no session to carry more than its budget.
@@ -135,9 +136,9 @@ func TestSpreadMembersGoTogether(t *testing.T) {
 	_, err := w.zk.Multi(w.soon(), create...)
 	w.must(err)
 	registry := prometheus.NewRegistry()
-	metrics, err := zk.NewMetrics(registry)
+	observer, err := zkmetrics.New(registry)
 	w.must(err)
-	c := w.open(Config{watchBudget: 9000, ZooKeeper: zk.Config{Metrics: metrics}})
+	c := w.open(Config{watchBudget: 9000, ZooKeeper: zk.Config{Observer: observer}})
 	w.expectDatacenters(members+2, discovery.Hit)
 	if n := len(c.sessions.list()); n < 3 {
 		t.Fatalf("%d sessions", n)

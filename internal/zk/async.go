@@ -119,7 +119,7 @@ func (c *client) forgetWatch(path string, kind WatchKind) bool {
 
 // refuse answers a request that was never queued. It answers on the dispatcher, as for
 // all requests.
-func (c *client) refuse(o op, err error, done func(error)) {
+func (c *client) refuse(o Operation, err error, done func(error)) {
 	id, ok := c.addCall(call{op: o, done: func(_ *C.struct_zk_event, late error) {
 		if errors.Is(late, ErrClosed) {
 			err = late

@@ -18,7 +18,7 @@ const (
 // checkPath refuses a path that libzookeeper or the server would refuse, with a better
 // reason. It also refuses a path that would be changed on its way: C ends strings at a
 // NUL, and Java replaces bytes that are not UTF-8. sequential permits a final slash.
-func checkPath(o op, path string, sequential bool) error {
+func checkPath(o Operation, path string, sequential bool) error {
 	bad := func(format string, args ...any) error {
 		return &Error{Op: o.String(), Path: path, Code: ErrBadArguments, Detail: fmt.Sprintf(format, args...)}
 	}
@@ -61,7 +61,7 @@ func checkPath(o op, path string, sequential bool) error {
 
 // checkSize refuses a request that is so long that the server would cut the connection.
 // n is its length without the chroot, which is before each of its paths.
-func (c *client) checkSize(o op, path string, n, paths int) error {
+func (c *client) checkSize(o Operation, path string, n, paths int) error {
 	n += paths * len(c.chroot)
 	if n <= c.cfg.MaxRequest && n <= math.MaxInt32 {
 		return nil
@@ -80,7 +80,7 @@ func aclLen(acl []ACL) int {
 	return n
 }
 
-func checkACL(o op, path string, acl []ACL) error {
+func checkACL(o Operation, path string, acl []ACL) error {
 	bad := func(why string) error {
 		return &Error{Op: o.String(), Path: path, Code: ErrBadArguments, Detail: why}
 	}

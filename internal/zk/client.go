@@ -68,8 +68,9 @@ type Config struct {
 	// Logger gets changes of the state, and at debug level libzookeeper's own
 	// warnings. nil: nothing is logged.
 	Logger *slog.Logger
-	// Metrics may be shared by any number of Clients. nil: none.
-	Metrics *Metrics
+	// Observer is told what metrics want to know. It may be shared by any number of
+	// Clients. nil: nobody is told.
+	Observer Observer
 }
 
 // TLS names PEM files. libzookeeper needs all of CA, Cert and Key, accepts no commas in
@@ -124,12 +125,12 @@ type Client struct {
 }
 
 type client struct {
-	cfg     Config
-	log     *slog.Logger
-	metrics *Metrics
-	tls     string
-	chroot  string // empty for none
-	opener  openerNote
+	cfg      Config
+	log      *slog.Logger
+	observer Observer
+	tls      string
+	chroot   string // empty for none
+	opener   openerNote
 
 	queue  *C.zk_queue
 	wakeup *os.File // the queue's eventfd
@@ -214,32 +215,32 @@ func Open(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c := &client{
-		cfg:     cfg,
-		log:     cfg.Logger,
-		metrics: cfg.Metrics,
-		tls:     tls,
-		gone:    ErrConnectionLoss,
-		auth:    slices.Clone(cfg.Auth),
-		servers: servers,
-		chroot:  chroot,
-		calls:   make(map[uint64]call),
-		changed: make(chan struct{}),
-		started: time.Now(),
-		retry:   make(chan time.Duration, 1),
-		quit:    make(chan struct{}),
-		done:    make(chan struct{}),
+		cfg:      cfg,
+		log:      cfg.Logger,
+		observer: cfg.Observer,
+		tls:      tls,
+		gone:     ErrConnectionLoss,
+		auth:     slices.Clone(cfg.Auth),
+		servers:  servers,
+		chroot:   chroot,
+		calls:    make(map[uint64]call),
+		changed:  make(chan struct{}),
+		started:  time.Now(),
+		retry:    make(chan time.Duration, 1),
+		quit:     make(chan struct{}),
+		done:     make(chan struct{}),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	if c.metrics == nil {
-		c.metrics = newMetrics()
+	if c.observer == nil {
+		c.observer = nobody{}
 	}
 	if c.queue = C.zk_queue_new(); c.queue == nil {
 		return nil, &Error{Op: "open", Code: ErrSystem, Detail: "eventfd: no file descriptor left; raise the limit (ulimit -n)"}
 	}
 	c.wakeup = os.NewFile(uintptr(C.zk_queue_fd(c.queue)), "zookeeper-events")
-	c.metrics.clients.Inc()
+	c.observer.Add(Clients, 1)
 	go c.dispatch()
 	c.background.Add(1)
 	go c.keepSession()

@@ -21,34 +21,45 @@ const (
 	wakeLost                // rc is the number of a handle whose session is lost
 )
 
-// op names a request in metrics and errors.
-type op int
+// Operation is a kind of request. Its String names it in errors, and in metrics with an
+// underscore for a blank.
+type Operation int
 
 const (
-	opGet          op = C.ZK_OP_GET
-	opExists       op = C.ZK_OP_EXISTS
-	opChildren     op = C.ZK_OP_CHILDREN
-	opCreate       op = C.ZK_OP_CREATE
-	opSet          op = C.ZK_OP_SET
-	opDelete       op = C.ZK_OP_DELETE
-	opSync         op = C.ZK_OP_SYNC
-	opGetACL       op = C.ZK_OP_GET_ACL
-	opSetACL       op = C.ZK_OP_SET_ACL
-	opRemoveWatch  op = C.ZK_OP_REMOVE_WATCH
-	opMulti        op = C.ZK_OP_MULTI
-	numOps            = C.ZK_OP_MULTI + 1
-	opCheck        op = numOps // only inside a Multi
-	numOpsAndCheck    = numOps + 1
+	opGet          Operation = C.ZK_OP_GET
+	opExists       Operation = C.ZK_OP_EXISTS
+	opChildren     Operation = C.ZK_OP_CHILDREN
+	opCreate       Operation = C.ZK_OP_CREATE
+	opSet          Operation = C.ZK_OP_SET
+	opDelete       Operation = C.ZK_OP_DELETE
+	opSync         Operation = C.ZK_OP_SYNC
+	opGetACL       Operation = C.ZK_OP_GET_ACL
+	opSetACL       Operation = C.ZK_OP_SET_ACL
+	opRemoveWatch  Operation = C.ZK_OP_REMOVE_WATCH
+	opMulti        Operation = C.ZK_OP_MULTI
+	numOps                   = C.ZK_OP_MULTI + 1
+	opCheck        Operation = numOps // only inside a Multi
+	numOpsAndCheck           = numOps + 1
 )
 
 var opNames = [numOpsAndCheck]string{"get", "exists", "children", "create", "set", "delete", "sync",
 	"get acl", "set acl", "remove watch", "multi", "check"}
 
-func (o op) String() string { return opNames[o] }
+// String returns the name, in lower case.
+func (o Operation) String() string { return opNames[o] }
+
+// Operations returns all that an Observer can be told of. They count from 0.
+func Operations() []Operation {
+	all := make([]Operation, numOps)
+	for i := range all {
+		all[i] = Operation(i)
+	}
+	return all
+}
 
 // call is a request whose answer has not come.
 type call struct {
-	op     op
+	op     Operation
 	path   string
 	handle uint64
 	issued time.Time // of a sync
@@ -62,7 +73,7 @@ type call struct {
 
 // request is what zk_submit takes.
 type request struct {
-	op   op
+	op   Operation
 	path string
 	data []byte
 	null bool // data is NULL, not empty
@@ -107,7 +118,7 @@ func (c *client) submit(r *request, done func(r *C.struct_zk_event, err error)) 
 	}
 	c.mu.RUnlock()
 	if !ok {
-		c.metrics.result(r.op, ErrClosed)
+		c.observer.Answered(r.op, ErrClosed)
 		go done(nil, &Error{Op: r.op.String(), Path: r.path, Code: ErrClosed})
 	}
 	return id
@@ -134,7 +145,7 @@ func (c *client) addCall(cl call) (id uint64, ok bool) {
 		c.lastID = 1
 	}
 	c.calls[c.lastID] = cl
-	c.metrics.inFlight.Inc()
+	c.observer.Add(RequestsInFlight, 1)
 	return c.lastID, true
 }
 
@@ -147,7 +158,7 @@ func (c *client) takeCall(id uint64) (call, bool) {
 	}
 	c.callsMu.Unlock()
 	if ok {
-		c.metrics.inFlight.Dec()
+		c.observer.Add(RequestsInFlight, -1)
 	}
 	return cl, ok
 }
@@ -164,13 +175,13 @@ func (c *client) fail(code Code, match func(call) bool) {
 	}
 	c.callsMu.Unlock()
 	for _, cl := range failed {
-		c.metrics.inFlight.Dec()
+		c.observer.Add(RequestsInFlight, -1)
 		c.answer(cl, nil, code)
 	}
 }
 
 func (c *client) answer(cl call, r *C.struct_zk_event, code Code) {
-	c.metrics.result(cl.op, code)
+	c.observer.Answered(cl.op, code)
 	if code != 0 {
 		cl.done(r, &Error{Op: cl.op.String(), Path: cl.path, Code: code})
 		return
@@ -204,7 +215,7 @@ func (c *client) dispatch() {
 				at = unsafe.Add(at, r.size)
 			}
 		}
-		c.metrics.batch.Observe(float64(n))
+		c.observer.Took(n)
 	}
 	// No call is added any more. Goroutines that added one may still be in submit.
 	c.mu.Lock()
@@ -215,7 +226,7 @@ func (c *client) dispatch() {
 	}
 	c.wakeup.Close()
 	C.zk_queue_free(c.queue)
-	c.metrics.clients.Dec()
+	c.observer.Add(Clients, -1)
 	close(c.done)
 }
 
@@ -232,12 +243,12 @@ func (c *client) deliver(r *C.struct_zk_event) (stop bool) {
 	switch r.kind {
 	case C.ZK_EV_WATCH:
 		ev := WatchEvent{Path: string(payload(r)), Type: WatchType(r.rc)}
-		c.metrics.watchEvent(ev.Type)
+		c.observer.Fired(ev.Type)
 		if c.cfg.OnWatch != nil && !c.silent {
 			c.cfg.OnWatch(ev)
 		}
 	case C.ZK_EV_SESSION:
-		c.metrics.sessionRecords.Inc()
+		c.observer.Add(SessionRecords, 1)
 		c.onSession(uint64(r.id), int(r.rc), int64(r.session), payload(r))
 	case C.ZK_EV_REFUSED:
 		c.onRefused(uint64(r.id), int64(r.zxid))

@@ -121,8 +121,9 @@ func (c Code) Error() string {
 	return fmt.Sprintf("%s (code %d)", C.GoString(C.zerror(C.int(c))), int32(c)) // a static string
 }
 
-// label returns the value of the metrics' result label.
-func (c Code) label() string {
+// Name returns one word, as the result label of metrics has it: "ok" for 0, and "other"
+// for a code that this package has no constant for.
+func (c Code) Name() string {
 	if n, ok := names[c]; ok {
 		return n[0]
 	}

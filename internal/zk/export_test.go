@@ -5,9 +5,6 @@ import (
 	"runtime"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 )
 
 // Live counts what is alive in C.
@@ -161,25 +158,4 @@ func TestCheckVersion(t *testing.T) {
 			t.Errorf("%q: %v", v, err)
 		}
 	}
-}
-
-// Expired and SessionRecords are counters of the metrics.
-func (m *Metrics) Expired() float64        { return value(m.sessionsExpired) }
-func (m *Metrics) SessionRecords() float64 { return value(m.sessionRecords) }
-
-// Refused, Reopened and InDoubt count sessions.
-func (m *Metrics) Refused() float64  { return value(m.sessionsRefused) }
-func (m *Metrics) Reopened() float64 { return value(m.sessionsReopened) }
-func (m *Metrics) InDoubt() float64 {
-	var out dto.Metric
-	_ = m.sessionsInDoubt.Write(&out) // a gauge can always be read
-	return out.GetGauge().GetValue()
-}
-
-func value(c prometheus.Counter) float64 {
-	var m dto.Metric
-	if err := c.Write(&m); err != nil {
-		panic(err)
-	}
-	return m.GetCounter().GetValue()
 }

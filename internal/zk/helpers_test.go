@@ -38,9 +38,29 @@ type recorder struct {
 	mu       sync.Mutex
 	watches  []zk.WatchEvent
 	sessions []zk.SessionEvent
+	sums     [zk.NumQuantities]int // of what it was told as an Observer
 }
 
+// Add is that of zk.Observer.
+func (r *recorder) Add(q zk.Quantity, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sums[q] += n
+}
+
+func (r *recorder) sum(q zk.Quantity) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sums[q]
+}
+
+func (r *recorder) Answered(zk.Operation, zk.Code) {}
+func (r *recorder) Fired(zk.WatchType)             {}
+func (r *recorder) Entered(zk.State)               {}
+func (r *recorder) Took(int)                       {}
+
 func (r *recorder) into(cfg zk.Config) zk.Config {
+	cfg.Observer = r
 	cfg.OnWatch = func(e zk.WatchEvent) {
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 
 // Op is a part of a Multi: CreateOp, SetOp, DeleteOp or CheckOp.
 type Op struct {
-	op      op
+	op      Operation
 	path    string
 	data    []byte
 	mode    CreateMode

@@ -45,7 +45,7 @@ func (c *client) do(ctx context.Context, r *request, decode func(*C.struct_zk_ev
 	return c.await(ctx, id, r.op, r.path, ch)
 }
 
-func (c *client) await(ctx context.Context, id uint64, o op, path string, ch chan result) (result, error) {
+func (c *client) await(ctx context.Context, id uint64, o Operation, path string, ch chan result) (result, error) {
 	select {
 	case res := <-ch:
 		waiters.Put(ch)
@@ -59,7 +59,7 @@ func (c *client) await(ctx context.Context, id uint64, o op, path string, ch cha
 	return result{}, c.ended(ctx, o, path)
 }
 
-func (c *client) ended(ctx context.Context, o op, path string) error {
+func (c *client) ended(ctx context.Context, o Operation, path string) error {
 	return fmt.Errorf("zookeeper: %s %q: %w", o, path, context.Cause(ctx))
 }
 

@@ -75,7 +75,7 @@ type doubt struct {
 // whether the session goes on, on the dispatcher. seen is the newest transaction that
 // the handle has seen.
 func (c *client) onRefused(number uint64, seen int64) {
-	c.metrics.sessionsRefused.Inc()
+	c.observer.Add(SessionsRefused, 1)
 	if d := c.doubt.Load(); d != nil && d.handle == number {
 		d.seen.Store(max(seen, d.seen.Load()))
 		return
@@ -112,7 +112,7 @@ func (c *client) endDoubt() (lost bool) {
 func (c *client) giveUp(h *handle, because string) {
 	c.log.Warn("zookeeper: the session is given up and another one is opened, because transactions are lost", slog.String("because", because),
 		slog.String("session_id", hexID(c.SessionID())))
-	c.metrics.sessionsReopened.Inc()
+	c.observer.Add(SessionsReopened, 1)
 	c.setState(Expired)
 	c.dropHandle(h, ErrSessionExpired, 0)
 }
@@ -135,7 +135,7 @@ func (c *client) investigate(d *doubt) {
 	defer c.background.Done()
 	defer func() {
 		if d.proved.Load() != nil {
-			c.metrics.sessionsInDoubt.Dec()
+			c.observer.Add(SessionsInDoubt, -1)
 		}
 	}()
 	ctx, stop := context.WithCancelCause(context.Background())
@@ -195,7 +195,7 @@ func (c *client) prove(d *doubt, at int64) {
 		d.proved.Store(r)
 		return
 	}
-	c.metrics.sessionsInDoubt.Inc()
+	c.observer.Add(SessionsInDoubt, 1)
 	d.proved.Store(r)
 	c.log.Warn("zookeeper: "+r.Error(), slog.String("session_id", hexID(c.SessionID())))
 }

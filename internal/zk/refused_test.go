@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"magellan/internal/zk"
 	"magellan/internal/zk/zktest"
@@ -17,12 +16,8 @@ import (
 
 // doubting is a Config by which a client gives a lost session up soon. Its session
 // timeout makes libzookeeper try again each half second.
-func doubting(t *testing.T, rec *recorder) (zk.Config, *zk.Metrics) {
-	m, err := zk.NewMetrics(prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rec.into(zk.Config{SessionTimeout: 30 * time.Second, LostAfter: 3 * time.Second, Metrics: m, Heartbeat: 50 * time.Millisecond}), m
+func doubting(rec *recorder) zk.Config {
+	return rec.into(zk.Config{SessionTimeout: 30 * time.Second, LostAfter: 3 * time.Second, Heartbeat: 50 * time.Millisecond})
 }
 
 // A server that has lost transactions refuses a session that has seen them, and
@@ -34,7 +29,7 @@ func TestLostTransactions(t *testing.T) {
 			ctx := testContext(t)
 			s := zktest.Start(t)
 			var rec recorder
-			cfg, m := doubting(t, &rec)
+			cfg := doubting(&rec)
 			var log lockedBuffer
 			cfg.Logger = logTo(&log)
 			c := open(t, cfg, s)
@@ -78,8 +73,8 @@ func TestLostTransactions(t *testing.T) {
 			if at := c.Zxid(); at >= seen && seen != 0 {
 				t.Errorf("the new session has come to %#x, the old one had to %#x", at, seen)
 			}
-			if m.Refused() == 0 || m.Reopened() != 1 || m.InDoubt() != 0 {
-				t.Errorf("%v refused, %v reopened, %v in doubt", m.Refused(), m.Reopened(), m.InDoubt())
+			if rec.sum(zk.SessionsRefused) == 0 || rec.sum(zk.SessionsReopened) != 1 || rec.sum(zk.SessionsInDoubt) != 0 {
+				t.Errorf("%v refused, %v reopened, %v in doubt", rec.sum(zk.SessionsRefused), rec.sum(zk.SessionsReopened), rec.sum(zk.SessionsInDoubt))
 			}
 			if text := log.String(); strings.Count(text, "ZooKeeper has lost transactions") != 1 || strings.Count(text, "the session is given up") != 1 {
 				t.Errorf("the log:\n%s", text)
@@ -95,7 +90,7 @@ func TestLostTransactionsAreOvertaken(t *testing.T) {
 	t.Parallel()
 	s := zktest.Start(t)
 	var rec recorder
-	cfg, m := doubting(t, &rec)
+	cfg := doubting(&rec)
 	cfg.LostAfter = 10 * time.Minute
 	c := open(t, cfg, s)
 	needZxids(t, c)
@@ -119,8 +114,8 @@ func TestLostTransactionsAreOvertaken(t *testing.T) {
 	}
 	end := "disconnected 1, expired 1, ready 2"
 	eventually(t, end, func() bool { return strings.HasSuffix(rec.states(), end) })
-	if m.Reopened() != 1 {
-		t.Errorf("%v reopened", m.Reopened())
+	if rec.sum(zk.SessionsReopened) != 1 {
+		t.Errorf("%v reopened", rec.sum(zk.SessionsReopened))
 	}
 }
 
@@ -131,7 +126,7 @@ func TestLaggingFollowerRefuses(t *testing.T) {
 	follower, leader, link := laggingEnsemble(t)
 	p := through(t, leader)
 	var rec recorder
-	cfg, m := doubting(t, &rec)
+	cfg := doubting(&rec)
 	toFollower := through(t, follower)
 	toFollower.Stop()
 	cfg.Servers = []string{p.Listen, toFollower.Listen}
@@ -147,9 +142,9 @@ func TestLaggingFollowerRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Stop()
-	refused, begin := m.Refused(), time.Now()
+	refused, begin := rec.sum(zk.SessionsRefused), time.Now()
 	eventually(t, "the follower refuses the session for far longer than LostAfter, with answers and without", func() bool {
-		return m.Refused() >= refused+20 && time.Since(begin) > 5*cfg.LostAfter
+		return rec.sum(zk.SessionsRefused) >= refused+20 && time.Since(begin) > 5*cfg.LostAfter
 	})
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -158,8 +153,8 @@ func TestLaggingFollowerRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	set(t, other, "/a", "x")
-	if got := c.SessionID(); got != id || strings.Contains(rec.states(), "expired") || m.Reopened() != 0 || c.Refused() != nil {
-		t.Errorf("session %#x is now %#x, states %s, %v reopened, %v", id, got, rec.states(), m.Reopened(), c.Refused())
+	if got := c.SessionID(); got != id || strings.Contains(rec.states(), "expired") || rec.sum(zk.SessionsReopened) != 0 || c.Refused() != nil {
+		t.Errorf("session %#x is now %#x, states %s, %v reopened, %v", id, got, rec.states(), rec.sum(zk.SessionsReopened), c.Refused())
 	}
 
 	// Once it has caught up, it takes the session.
@@ -172,8 +167,8 @@ func TestLaggingFollowerRefuses(t *testing.T) {
 		text, err := follower.FourLetter("cons")
 		return err == nil && strings.Contains(text, "sid=0x"+strconv.FormatInt(id, 16))
 	})
-	if m.Reopened() != 0 || strings.Contains(rec.states(), "expired") {
-		t.Errorf("states %s, %v reopened", rec.states(), m.Reopened())
+	if rec.sum(zk.SessionsReopened) != 0 || strings.Contains(rec.states(), "expired") {
+		t.Errorf("states %s, %v reopened", rec.states(), rec.sum(zk.SessionsReopened))
 	}
 }
 

@@ -113,7 +113,7 @@ func (c *client) openHandle() error {
 	c.handle = h
 	servers := hostList(c.servers)
 	c.mu.Unlock()
-	c.metrics.sessionsOpened.Inc()
+	c.observer.Add(HandlesOpened, 1)
 
 	hosts := C.CString(servers + c.chroot)
 	defer C.free(unsafe.Pointer(hosts))
@@ -244,14 +244,14 @@ func (c *client) onSession(number uint64, state int, id int64, password []byte) 
 		}
 		copy(c.password[:], password)
 		c.stateMu.Unlock()
-		c.metrics.connections.Inc()
+		c.observer.Add(Connections, 1)
 		c.mu.Lock()
 		c.addAuthLocked()
 		c.mu.Unlock()
 		c.proveContact(connection)
 	case cExpired:
 		c.setState(Expired)
-		c.metrics.sessionsExpired.Inc()
+		c.observer.Add(SessionsExpired, 1)
 		c.dropHandle(h, ErrSessionExpired, c.growBackoff())
 	case cAuthFailed:
 		c.setState(AuthFailed)
@@ -297,7 +297,7 @@ func (c *client) setState(s State) {
 	close(c.changed)
 	c.changed = make(chan struct{})
 	c.stateMu.Unlock()
-	c.metrics.sessionEvent(s)
+	c.observer.Entered(s)
 	level := slog.LevelInfo
 	if s == Expired || s == AuthFailed || s == Disconnected {
 		level = slog.LevelWarn

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"magellan/internal/zk"
 	"magellan/internal/zk/zktest"
@@ -76,12 +75,7 @@ func TestExpiry(t *testing.T) {
 	ctx := testContext(t)
 	s := zktest.Start(t)
 	var rec recorder
-	reg := prometheus.NewRegistry()
-	m, err := zk.NewMetrics(reg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := open(t, rec.into(zk.Config{Metrics: m, Heartbeat: -1, SessionTimeout: expirable}), s)
+	c := open(t, rec.into(zk.Config{Heartbeat: -1, SessionTimeout: expirable}), s)
 	create(t, c, "/a", nil)
 	if _, _, err := c.GetW(ctx, "/a"); err != nil {
 		t.Fatal(err)
@@ -110,8 +104,8 @@ func TestExpiry(t *testing.T) {
 	if got := rec.fired(); len(got) != 0 {
 		t.Errorf("watches of a dead session fired: %v", got)
 	}
-	if got := m.Expired(); got != 3 {
-		t.Errorf("%v sessions expired by the metrics", got)
+	if got := rec.sum(zk.SessionsExpired); got != 3 {
+		t.Errorf("%d sessions expired, as the observer was told", got)
 	}
 	eventually(t, "the old handles are closed", func() bool { _, h, _, _ := zk.Live(); return h == 1 && threads(t) == 2 })
 }

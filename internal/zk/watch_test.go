@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 
 	"magellan/internal/zk"
 	"magellan/internal/zk/zktest"
@@ -177,12 +176,8 @@ func TestRemoveWatch(t *testing.T) {
 func TestManyWatchesAndACut(t *testing.T) {
 	t.Parallel()
 	s := zktest.Start(t)
-	m, err := zk.NewMetrics(prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
 	var rec recorder
-	c := open(t, rec.into(zk.Config{Metrics: m, SessionTimeout: 60 * time.Second}), s)
+	c := open(t, rec.into(zk.Config{SessionTimeout: 60 * time.Second}), s)
 	const n = 5000
 	done := make(chan error, n)
 	for i := range n {
@@ -196,7 +191,7 @@ func TestManyWatchesAndACut(t *testing.T) {
 	if got := watches(t, s); got != n {
 		t.Fatalf("%d watches set", got)
 	}
-	before := m.SessionRecords()
+	before := rec.sum(zk.SessionRecords)
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +203,7 @@ func TestManyWatchesAndACut(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "all watches are back", func() bool { return watches(t, s) == n })
-	if got := m.SessionRecords() - before; got < 2 || got > 10 {
+	if got := rec.sum(zk.SessionRecords) - before; got < 2 || got > 10 {
 		t.Errorf("a cut crossed into Go as %v session events", got)
 	}
 	other := open(t, zk.Config{}, s)

@@ -18,6 +18,7 @@ import (
 	"magellan/internal/cache"
 	"magellan/internal/discovery"
 	"magellan/internal/zk"
+	"magellan/internal/zk/zkmetrics"
 	"magellan/internal/zk/zktest"
 )
 
@@ -82,12 +83,12 @@ func (s *scaleCmd) Run(ctx context.Context) (err error) {
 // openScale opens a cache with metrics.
 func openScale(ctx context.Context, server *zktest.Server, maxBytes int64) (*shopCache, *prometheus.Registry, error) {
 	registry := prometheus.NewRegistry()
-	metrics, err := zk.NewMetrics(registry)
+	observer, err := zkmetrics.New(registry)
 	if err != nil {
 		return nil, nil, err
 	}
 	c, err := startCache(ctx, cache.Config{
-		ZooKeeper:  zk.Config{Servers: []string{server.Addr()}, SessionTimeout: scaleSessionTimeout, Metrics: metrics},
+		ZooKeeper:  zk.Config{Servers: []string{server.Addr()}, SessionTimeout: scaleSessionTimeout, Observer: observer},
 		MaxBytes:   maxBytes,
 		Logger:     slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 		Registerer: registry,
