@@ -264,6 +264,10 @@ build_zookeeper() { # source folder
 	# After a failure it goes on by two servers instead of one, so that of an even
 	# number it only ever tries half (ZOOKEEPER-2466).
 	run sed -i '/^static void handle_error(/,/^}/{/addrvec_next(/d}' src/zookeeper.c
+	# It takes two servers of one address for the same one, whatever their ports, so
+	# that zoo_set_servers cannot go from one to the other.
+	run sed -i -E '/^int addrvec_contains\(/,/^\}/s/sizeof\(struct (in6?)_addr\)\) == 0/& \&\& ((struct sockaddr_\1*)\&avec->data[i])->s\1_port == ((struct sockaddr_\1*)addr)->s\1_port/' src/addrvec.c
+	[[ $(grep -c 'avec->data\[i\])->sin6\?_port ==' src/addrvec.c) == 2 ]] || die "zookeeper: addrvec_contains is not as expected"
 	run autoreconf -if
 	# _GNU_SOURCE: the client's own choice, which it forgets once CFLAGS are given.
 	# -Wno-error: a newer compiler's warnings are no reason to stop here, but for

@@ -98,23 +98,31 @@ func (c *client) RemoveWatchAsync(path string, kind WatchKind, done func(err err
 	}
 	r := request{op: opRemoveWatch, path: path, a: int32(kind)}
 	c.submit(&r, func(_ *C.struct_zk_event, err error) {
-		if errors.Is(err, ErrConnectionLoss) && c.forgetWatch(path, kind) {
-			err = nil
+		if errors.Is(err, ErrConnectionLoss) {
+			switch c.forgetWatch(path, kind) {
+			case 0, ErrNoWatch:
+				err = nil
+			}
 		}
 		done(err)
 	})
 }
 
-// forgetWatch removes a watch from libzookeeper's table.
-func (c *client) forgetWatch(path string, kind WatchKind) bool {
+// ForgetWatch removes the client's watches of that kind on path from libzookeeper, and
+// sends nothing. It returns whether there was one. The server may have it still, until
+// the connection ends or the watch fires; OnWatch is not called for it, and the next
+// connection does not set it again. It does not block.
+func (c *client) ForgetWatch(path string, kind WatchKind) bool { return c.forgetWatch(path, kind) == 0 }
+
+func (c *client) forgetWatch(path string, kind WatchKind) Code {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.handle == nil {
-		return false
+		return c.gone
 	}
 	p := C.CString(path)
 	defer C.free(unsafe.Pointer(p))
-	return C.zk_handle_forget_watch(c.handle.c, p, C.int(kind)) == 0
+	return Code(C.zk_handle_forget_watch(c.handle.c, p, C.int(kind)))
 }
 
 // refuse answers a request that was never queued. It answers on the dispatcher, as for

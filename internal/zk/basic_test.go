@@ -162,10 +162,13 @@ func TestCreateModes(t *testing.T) {
 		}
 	}
 	for _, opt := range []zk.CreateOptions{{Mode: zk.PersistentTTL}, {TTL: time.Second}, {Mode: 7}, {Mode: -1},
-		{Mode: zk.PersistentTTL, TTL: time.Nanosecond}, {ACL: []zk.ACL{}}, {ACL: []zk.ACL{{Perms: 32, Scheme: "world", ID: "anyone"}}}} {
+		{Mode: zk.PersistentTTL, TTL: time.Nanosecond}, {ACL: []zk.ACL{{Perms: 32, Scheme: "world", ID: "anyone"}}}} {
 		if _, _, err := c.Create(ctx, "/m", nil, opt); !errors.Is(err, zk.ErrBadArguments) {
 			t.Errorf("%+v: %v", opt, err)
 		}
+	}
+	if _, _, err := c.Create(ctx, "/m", nil, zk.CreateOptions{ACL: []zk.ACL{}}); !errors.Is(err, zk.ErrInvalidACL) {
+		t.Errorf("with an empty ACL: %v", err)
 	}
 }
 
@@ -235,7 +238,7 @@ func TestBadArguments(t *testing.T) {
 	ctx := testContext(t)
 	for name, cfg := range map[string]zk.Config{
 		"no server": {}, "no port": {Servers: []string{"a:"}}, "chroot": {Servers: []string{"a:1/b", "c:1"}},
-		"port 0": {Servers: []string{"a:0"}}, "no host": {Servers: []string{":2181"}}, "timeout": {Servers: []string{"a:1"}, SessionTimeout: -1},
+		"port 0": {Servers: []string{"a:0"}}, "no host": {Servers: []string{":2181"}}, "timeout": {Servers: []string{"a:1"}, SessionTimeout: -time.Second},
 		"auth": {Servers: []string{"a:1"}, Auth: []zk.Credential{{}}},
 	} {
 		if c, err := zk.Open(cfg); !errors.Is(err, zk.ErrBadArguments) {

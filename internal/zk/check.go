@@ -84,9 +84,6 @@ func checkACL(o Operation, path string, acl []ACL) error {
 	bad := func(why string) error {
 		return &Error{Op: o.String(), Path: path, Code: ErrBadArguments, Detail: why}
 	}
-	if acl != nil && len(acl) == 0 {
-		return bad("the ACL is empty: nobody could use the znode; nil stands for everybody")
-	}
 	for _, a := range acl {
 		if a.Scheme == "" || strings.IndexByte(a.Scheme, 0) >= 0 || strings.IndexByte(a.ID, 0) >= 0 {
 			return bad("an ACL's scheme must not be empty, and neither scheme nor identity may hold a NUL")

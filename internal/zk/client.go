@@ -30,6 +30,12 @@ import (
 const (
 	DefaultSessionTimeout = 10 * time.Second
 	DefaultHeartbeat      = time.Second
+	// DefaultResolutionDelay spares the name servers: libzookeeper's own default is to
+	// resolve all names on each pass of its I/O loop.
+	DefaultResolutionDelay = 10 * time.Second
+	// ZeroTimeout as a session timeout has libzookeeper wait for nothing: each request
+	// ends with ErrOperationTimeout, though the server may have got it.
+	ZeroTimeout time.Duration = -1
 	// DefaultMaxRequest is the server's default jute.maxbuffer.
 	DefaultMaxRequest = 1_048_575
 )
@@ -43,8 +49,20 @@ type Config struct {
 	// one, all paths are below that znode, also those of errors and events.
 	Servers []string
 	// SessionTimeout is requested from the server, which may grant less or more.
-	// libzookeeper closes a silent connection after two thirds of it.
+	// libzookeeper closes a silent connection after two thirds of it. 0 is
+	// DefaultSessionTimeout, ZeroTimeout is none at all.
 	SessionTimeout time.Duration
+	// OneSession is for programs that open another client themselves when a session
+	// has ended, because its end tells them something. The client's first session is its
+	// only one: after Expired or AuthFailed all requests end with ErrInvalidState, and
+	// only Close is left. Open then resolves the servers' names before it returns.
+	OneSession bool
+	// Resume, unless nil, is a session to take over: that of another client, of this
+	// process or an earlier one. If the servers do not know it any more, it has expired.
+	Resume *Session
+	// ResolutionDelay is how often the servers' names are resolved again, so that a
+	// server that has moved is found. 0 is DefaultResolutionDelay, negative is never.
+	ResolutionDelay time.Duration
 	// Auth is sent on every session, before anything else.
 	Auth []Credential
 	// TLS, unless nil, encrypts the connections.
@@ -71,6 +89,12 @@ type Config struct {
 	// Observer is told what metrics want to know. It may be shared by any number of
 	// Clients. nil: nobody is told.
 	Observer Observer
+}
+
+// Session is what names a session, and lets a client take it over.
+type Session struct {
+	ID       int64
+	Password [16]byte
 }
 
 // TLS names PEM files. libzookeeper needs all of CA, Cert and Key, accepts no commas in
@@ -145,6 +169,8 @@ type client struct {
 	auth    []Credential
 	servers []string
 
+	resolutionDelay atomic.Int32 // as libzookeeper has it, in milliseconds
+
 	callsMu sync.Mutex
 	calls   map[uint64]call
 	lastID  uint64
@@ -195,10 +221,13 @@ func Open(cfg Config) (*Client, error) {
 	if cfg.LostAfter == 0 {
 		cfg.LostAfter = DefaultLostAfter
 	}
+	if cfg.ResolutionDelay == 0 {
+		cfg.ResolutionDelay = DefaultResolutionDelay
+	}
 	bad := func(format string, args ...any) error {
 		return &Error{Op: "open", Code: ErrBadArguments, Detail: fmt.Sprintf(format, args...)}
 	}
-	if cfg.SessionTimeout < time.Millisecond || cfg.SessionTimeout > time.Hour*24 {
+	if cfg.SessionTimeout != ZeroTimeout && (cfg.SessionTimeout < time.Millisecond || cfg.SessionTimeout > time.Hour*24) {
 		return nil, bad("session timeout %v is not between 1 ms and 24 h", cfg.SessionTimeout)
 	}
 	servers, chroot, err := ParseServers(cfg.Servers...)
@@ -209,6 +238,9 @@ func Open(cfg Config) (*Client, error) {
 		if err := checkCredential(a); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.Resume != nil && cfg.Resume.ID == 0 {
+		return nil, bad("the session to resume has the id 0, which no session has")
 	}
 	tls, err := cfg.TLS.arg()
 	if err != nil {
@@ -241,9 +273,20 @@ func Open(cfg Config) (*Client, error) {
 	}
 	c.wakeup = os.NewFile(uintptr(C.zk_queue_fd(c.queue)), "zookeeper-events")
 	c.observer.Add(Clients, 1)
+	if r := cfg.Resume; r != nil {
+		c.session, c.sessionID, c.password = 1, r.ID, r.Password
+	}
+	c.resolutionDelay.Store(int32(resolutionDelay(cfg.ResolutionDelay)))
 	go c.dispatch()
-	c.background.Add(1)
-	go c.keepSession()
+	if cfg.OneSession {
+		if err := c.openHandle(); err != nil {
+			_ = c.Close() // there is no handle that could be slow
+			return nil, err
+		}
+	} else {
+		c.background.Add(1)
+		go c.keepSession()
+	}
 	outer := &Client{c}
 	noteOpener(outer)
 	return outer, nil
@@ -304,7 +347,7 @@ func (c *client) SessionID() int64 {
 }
 
 // SessionCredentials returns the id and the password of the present or last
-// session. A client that has both can take the session over, or close it, as tests do.
+// session; see Config.Resume for what they are good for.
 func (c *client) SessionCredentials() (id int64, password []byte) {
 	c.stateMu.Lock()
 	defer c.stateMu.Unlock()
@@ -324,7 +367,8 @@ func (c *client) VerifiedAt() time.Time {
 }
 
 // WaitReady returns nil when the client is Ready. Otherwise it returns the reason why
-// the client will not be Ready soon: the context's error, ErrAuthFailed or ErrClosed.
+// the client will not be Ready soon: the context's error, ErrAuthFailed, ErrClosed or,
+// if it has one session only, ErrSessionExpired.
 func (c *client) WaitReady(ctx context.Context) error {
 	for {
 		c.stateMu.Lock()
@@ -335,6 +379,10 @@ func (c *client) WaitReady(ctx context.Context) error {
 			return nil
 		case AuthFailed:
 			return &Error{Op: "connect", Code: ErrAuthFailed, Detail: "check the credentials' schemes"}
+		case Expired:
+			if c.cfg.OneSession {
+				return &Error{Op: "connect", Code: ErrSessionExpired}
+			}
 		case Closed:
 			return &Error{Op: "connect", Code: ErrClosed}
 		}
@@ -347,7 +395,11 @@ func (c *client) WaitReady(ctx context.Context) error {
 }
 
 // Servers returns the servers' addresses, without the chroot.
-func (c *client) Servers() []string { return slices.Clone(c.servers) }
+func (c *client) Servers() []string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.Clone(c.servers)
+}
 
 func checkCredential(a Credential) error {
 	if a.Scheme == "" || strings.IndexByte(a.Scheme, 0) >= 0 {

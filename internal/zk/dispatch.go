@@ -1,6 +1,7 @@
 package zk
 
 /*
+#include <zookeeper/zookeeper.h>
 #include "shim.h"
 */
 import "C"
@@ -12,6 +13,13 @@ import (
 	"unsafe"
 )
 
+// The attribute of a line of libzookeeper's in the log: what it is for libzookeeper. To
+// the client none of them is an error, because it goes on.
+const (
+	SeverityKey   = "severity"
+	SeverityError = "error" // other lines are warnings
+)
+
 // The ids of ZK_EV_WAKE records.
 const (
 	wakeClosing      = iota // Close was called
@@ -19,6 +27,7 @@ const (
 	wakeHandleClosed        // rc is the number of a handle
 	wakeProve               // rc is the number of a connection that needs another sync
 	wakeLost                // rc is the number of a handle whose session is lost
+	wakeLeft                // rc is the number of a handle that has left its connection
 )
 
 // Operation is a kind of request. Its String names it in errors, and in metrics with an
@@ -108,7 +117,7 @@ func (c *client) submit(r *request, done func(r *C.struct_zk_event, err error)) 
 			unsafe.Pointer(unsafe.SliceData(r.data)), dataLen, C.int(r.a), C.int64_t(r.b),
 			unsafe.Pointer(unsafe.SliceData(r.acl)), C.int(len(r.acl))))
 		if rc == ErrInvalidState {
-			rc = deadCode(h)
+			rc = c.deadCode(h)
 		}
 	}
 	if ok && rc != 0 {
@@ -126,7 +135,10 @@ func (c *client) submit(r *request, done func(r *C.struct_zk_event, err error)) 
 
 // deadCode returns why a handle accepts no requests, in the moment before its session
 // event arrives.
-func deadCode(h *handle) Code {
+func (c *client) deadCode(h *handle) Code {
+	if c.cfg.OneSession {
+		return ErrInvalidState
+	}
 	if C.zk_handle_state(h.c) == cAuthFailed {
 		return ErrAuthFailed
 	}
@@ -253,7 +265,11 @@ func (c *client) deliver(r *C.struct_zk_event) (stop bool) {
 	case C.ZK_EV_REFUSED:
 		c.onRefused(uint64(r.id), int64(r.zxid))
 	case C.ZK_EV_LOG:
-		c.log.Log(context.Background(), slog.LevelDebug, "libzookeeper: "+string(payload(r)))
+		severity := "warning"
+		if r.rc == C.ZOO_LOG_LEVEL_ERROR {
+			severity = SeverityError
+		}
+		c.log.Log(context.Background(), slog.LevelDebug, "libzookeeper: "+string(payload(r)), slog.String(SeverityKey, severity))
 	case C.ZK_EV_WAKE:
 		return c.wake(int(r.id), int(r.rc))
 	default:
@@ -261,10 +277,21 @@ func (c *client) deliver(r *C.struct_zk_event) (stop bool) {
 			if cl.handle == c.progress.handle {
 				c.progress.saw(int64(r.zxid)) // before the answer is delivered, after all events that precede it
 			}
-			c.answer(cl, r, c.codeOf(int32(r.rc)))
+			c.answer(cl, r, c.wholeCode(int32(r.rc)))
 		}
 	}
 	return false
+}
+
+// wholeCode is codeOf for all that was answered and not for a part of a multi.
+// libzookeeper leaves a connection without a word if the servers' names resolve to other
+// addresses or SetServers has named others. The first answer on the next one is not to
+// the first request that waits. It calls that an inconsistency, of all that wait.
+func (c *client) wholeCode(rc int32) Code {
+	if code := c.codeOf(rc); code != ErrRolledBack {
+		return code
+	}
+	return ErrConnectionLoss
 }
 
 // codeOf translates a completion's code for callers, for whom there are sessions and
@@ -313,6 +340,8 @@ func (c *client) wake(what, arg int) (stop bool) {
 		}
 	case wakeLost:
 		c.onLost(uint64(arg))
+	case wakeLeft:
+		c.onLeft(uint64(arg))
 	case wakeStop:
 		c.callsMu.Lock()
 		c.stopped = true

@@ -9,6 +9,7 @@ import "C"
 import (
 	"fmt"
 	"strings"
+	"syscall"
 )
 
 // Code is the kind of an [Error]: one of the constants below, or another of
@@ -43,7 +44,8 @@ const (
 	ErrSessionExpired Code = C.ZSESSIONEXPIRED
 	// ErrAuthFailed: the server refuses a credential of the client.
 	ErrAuthFailed Code = C.ZAUTHFAILED
-	// ErrInvalidState: libzookeeper's handle takes no requests.
+	// ErrInvalidState: the session of a client that has only one has ended, see
+	// Config.OneSession.
 	ErrInvalidState Code = C.ZINVALIDSTATE
 	// ErrClosed: the Client was closed.
 	ErrClosed Code = C.ZCLOSING
@@ -118,8 +120,11 @@ func (c Code) Error() string {
 	if n, ok := names[c]; ok {
 		return n[1]
 	}
-	return fmt.Sprintf("%s (code %d)", C.GoString(C.zerror(C.int(c))), int32(c)) // a static string
+	return fmt.Sprintf("%s (code %d)", Zerror(c), int32(c))
 }
+
+// Zerror returns libzookeeper's own words for a code.
+func Zerror(c Code) string { return C.GoString(C.zerror(C.int(c))) } // a static string
 
 // Name returns one word, as the result label of metrics has it: "ok" for 0, and "other"
 // for a code that this package has no constant for.
@@ -138,6 +143,8 @@ type Error struct {
 	Code Code
 	// Detail is a sentence for people, often empty.
 	Detail string
+	// Errno is the error of the operating system behind ErrSystem, where there is one.
+	Errno syscall.Errno
 }
 
 // Error returns operation, path, description and detail.

@@ -101,6 +101,9 @@ func (c *client) CompleteMulti(part, rc Code) (ofPart, whole error) {
 	return r.ops[0].Err, r.err
 }
 
+// ResolutionDelay is a delay as libzookeeper has it, in milliseconds.
+var ResolutionDelay = resolutionDelay
+
 // The codes that callers never get.
 const (
 	UnknownSession = unknownSession

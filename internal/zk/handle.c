@@ -2,8 +2,11 @@
 #define _GNU_SOURCE
 #include "internal.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 
 // Debian's libzookeeper is built without OpenSSL and its header hides the
@@ -50,9 +53,14 @@ zk_handle *zk_handle_new(zk_queue *q, uint64_t number, int want_log)
 }
 
 // zk_handle_init wraps zookeeper_init2 and zookeeper_init_ssl. It resolves host
-// names and may take long. On failure it returns -errno.
-int zk_handle_init(zk_handle *h, char *hosts, int timeout_ms, char *cert)
+// names and may take long. A session other than 0 is taken over; its password has 16
+// bytes. On failure it returns -errno.
+int zk_handle_init(zk_handle *h, char *hosts, int timeout_ms, int64_t session, const void *password,
+	int resolution_delay_ms, char *cert)
 {
+	clientid_t id = {.client_id = session}; // libzookeeper copies it
+	if (session != 0)
+		memcpy(id.passwd, password, sizeof id.passwd);
 	char old[16] = {0}, name[16];
 	zhandle_t *zh;
 	pthread_mutex_lock(&init_mu);
@@ -72,10 +80,10 @@ int zk_handle_init(zk_handle *h, char *hosts, int timeout_ms, char *cert)
 	errno = 0;
 	if (cert == NULL) {
 		pthread_mutex_unlock(&init_mu);
-		zh = zookeeper_init2(hosts, zk_on_session, timeout_ms, NULL, h, ZOO_NO_LOG_CLIENTENV, zk_on_log);
+		zh = zookeeper_init2(hosts, zk_on_session, timeout_ms, &id, h, ZOO_NO_LOG_CLIENTENV, zk_on_log);
 	} else {
 		zh = zookeeper_init_ssl != NULL
-			? zookeeper_init_ssl(hosts, cert, zk_on_session, timeout_ms, NULL, h, ZOO_NO_LOG_CLIENTENV) : NULL;
+			? zookeeper_init_ssl(hosts, cert, zk_on_session, timeout_ms, &id, h, ZOO_NO_LOG_CLIENTENV) : NULL;
 		pthread_mutex_unlock(&init_mu);
 	}
 	int err = errno;
@@ -85,7 +93,7 @@ int zk_handle_init(zk_handle *h, char *hosts, int timeout_ms, char *cert)
 	if (cert != NULL)
 		zoo_set_log_callback(zh, zk_on_log);
 	// By default it resolves all names again on every pass of its I/O loop.
-	zoo_set_servers_resolution_delay(zh, 10000);
+	zoo_set_servers_resolution_delay(zh, resolution_delay_ms);
 	atomic_store(&h->zh, zh);
 	return 0;
 }
@@ -125,6 +133,33 @@ int zk_handle_set_servers(zk_handle *h, char *hosts)
 	return zh == NULL ? ZINVALIDSTATE : zoo_set_servers(zh, hosts);
 }
 
+int zk_handle_set_resolution_delay(zk_handle *h, int delay_ms)
+{
+	zhandle_t *zh = atomic_load(&h->zh);
+	return zh == NULL ? ZINVALIDSTATE : zoo_set_servers_resolution_delay(zh, delay_ms);
+}
+
+// zk_handle_server writes the address of the connected server and returns its port, or
+// 0 if there is no connection. zoo_get_current_server is no use: it returns a buffer
+// that all threads of the process share, and a server that is only being tried.
+int zk_handle_server(zk_handle *h, char *host, int host_len)
+{
+	struct sockaddr_storage at;
+	socklen_t len = sizeof at;
+	zhandle_t *zh = atomic_load(&h->zh);
+	if (zh == NULL || zookeeper_get_connected_host(zh, (struct sockaddr *)&at, &len) == NULL)
+		return 0;
+	if (at.ss_family == AF_INET) {
+		struct sockaddr_in *v4 = (struct sockaddr_in *)&at;
+		return inet_ntop(AF_INET, &v4->sin_addr, host, (socklen_t)host_len) == NULL ? 0 : ntohs(v4->sin_port);
+	}
+	if (at.ss_family == AF_INET6) {
+		struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&at;
+		return inet_ntop(AF_INET6, &v6->sin6_addr, host, (socklen_t)host_len) == NULL ? 0 : ntohs(v6->sin6_port);
+	}
+	return 0;
+}
+
 // zk_handle_add_auth wraps zoo_add_auth, without a completion, which would come on the
 // I/O thread or never. The answer to a later sync proves the same.
 int zk_handle_add_auth(zk_handle *h, char *scheme, void *data, int len)
@@ -133,12 +168,13 @@ int zk_handle_add_auth(zk_handle *h, char *scheme, void *data, int len)
 	return zh == NULL ? ZINVALIDSTATE : zoo_add_auth(zh, scheme, data, len, NULL, NULL);
 }
 
-// zk_handle_forget_watch wraps zoo_remove_all_watches with local set: it removes the
-// watch from libzookeeper's table and sends nothing.
+// zk_handle_forget_watch wraps zoo_remove_watches with local set: it removes the watch
+// from libzookeeper's table and sends nothing. zoo_remove_all_watches would do the same,
+// and never say ZNOWATCHER.
 int zk_handle_forget_watch(zk_handle *h, char *path, int type)
 {
 	zhandle_t *zh = atomic_load(&h->zh);
-	return zh == NULL ? ZINVALIDSTATE : zoo_remove_all_watches(zh, path, (ZooWatcherType)type, 1);
+	return zh == NULL ? ZINVALIDSTATE : zoo_remove_watches(zh, path, (ZooWatcherType)type, zk_on_watch, h, 1);
 }
 
 struct zk_live zk_live_counts(void)

@@ -50,7 +50,8 @@ type OpResult struct {
 }
 
 // Multi does all of ops or none. If none, the error is that of the part that
-// failed, and the results have one for each.
+// failed, and the results have one for each. With any other error there are no results,
+// and whether the transaction has happened is unknown.
 //
 // If the session ends while the distribution's libzookeeper writes the request, the
 // process can crash. The libzookeeper that build/native.sh builds has a fix.
@@ -113,8 +114,11 @@ func (c *client) multiResult(r *C.struct_zk_event, err error, ops []Op) result {
 	for _, part := range res.ops {
 		if part.Err != nil && !errors.Is(part.Err, ErrRolledBack) {
 			res.err = part.Err
-			break
+			return res
 		}
+	}
+	if err != nil {
+		res.ops = nil // no part has failed: the connection has, and nothing is known of them
 	}
 	return res
 }

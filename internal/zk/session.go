@@ -117,12 +117,18 @@ func (c *client) openHandle() error {
 
 	hosts := C.CString(servers + c.chroot)
 	defer C.free(unsafe.Pointer(hosts))
+	var resume Session
+	if c.cfg.Resume != nil && number == 1 {
+		resume = *c.cfg.Resume
+	}
+	timeout := max(c.cfg.SessionTimeout, 0) // ZeroTimeout is 0 in C
 	var cert *C.char
 	if c.tls != "" {
 		cert = C.CString(c.tls)
 		defer C.free(unsafe.Pointer(cert))
 	}
-	rc := C.zk_handle_init(h.c, hosts, C.int(c.cfg.SessionTimeout.Milliseconds()), cert)
+	rc := C.zk_handle_init(h.c, hosts, C.int(timeout.Milliseconds()), C.int64_t(resume.ID), unsafe.Pointer(&resume.Password),
+		C.int(c.resolutionDelay.Load()), cert)
 	close(h.opened)
 	c.mu.Lock()
 	if rc == 0 {
@@ -135,7 +141,8 @@ func (c *client) openHandle() error {
 	if mine { // otherwise Close has it
 		c.closeHandle(h)
 	}
-	return &Error{Op: "open", Code: ErrSystem, Detail: fmt.Sprintf("%s: %v (is each host's name known to the resolver?)", servers, syscall.Errno(-rc))}
+	errno := syscall.Errno(-rc)
+	return &Error{Op: "open", Code: ErrSystem, Errno: errno, Detail: fmt.Sprintf("%s: %v (is each host's name known to the resolver?)", servers, errno)}
 }
 
 // addAuthLocked gives libzookeeper those of the client's credentials that the
@@ -174,6 +181,9 @@ func (c *client) detachLocked(h *handle, why Code) (mine bool) {
 // dropHandle ends the session on this side: the handle can do no more.
 func (c *client) dropHandle(h *handle, why Code, wait time.Duration) {
 	c.endDoubt()
+	if c.cfg.OneSession {
+		why = ErrInvalidState
+	}
 	c.mu.Lock()
 	mine := c.detachLocked(h, why)
 	c.mu.Unlock()

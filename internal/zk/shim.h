@@ -87,11 +87,14 @@ struct zk_chunk *zk_take(zk_queue *q, struct zk_chunk *done);
 
 // One handle for each ZooKeeper session.
 zk_handle *zk_handle_new(zk_queue *q, uint64_t number, int want_log);
-int zk_handle_init(zk_handle *h, char *hosts, int timeout_ms, char *cert);
+int zk_handle_init(zk_handle *h, char *hosts, int timeout_ms, int64_t session, const void *password,
+	int resolution_delay_ms, char *cert);
 void zk_handle_close(zk_handle *h);
 int zk_handle_state(zk_handle *h);
 int zk_handle_outstanding(zk_handle *h);
 int zk_handle_set_servers(zk_handle *h, char *hosts);
+int zk_handle_set_resolution_delay(zk_handle *h, int delay_ms);
+int zk_handle_server(zk_handle *h, char *host, int host_len);
 int zk_handle_add_auth(zk_handle *h, char *scheme, void *data, int len);
 int zk_handle_forget_watch(zk_handle *h, char *path, int type);
 

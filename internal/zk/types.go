@@ -100,7 +100,7 @@ type Credential struct {
 // CreateOptions of Create; the zero value is a persistent znode open to all.
 type CreateOptions struct {
 	Mode CreateMode
-	ACL  []ACL         // nil: OpenACL
+	ACL  []ACL         // nil: OpenACL; an empty one the server refuses
 	TTL  time.Duration // for the TTL modes; the server must have them enabled
 }
 

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-
 	"magellan/internal/zk"
 	"magellan/internal/zk/zktest"
 )
