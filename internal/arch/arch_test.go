@@ -18,6 +18,7 @@ var rules = map[string]func(*tree) findings{
 	"docs":    checkDocs,
 	"manners": checkManners,
 	"modules": checkModules,
+	"client":  checkLinksOfClient,
 	"scripts": checkScripts,
 	"words":   checkWords,
 	"links":   checkLinks,
@@ -121,6 +122,21 @@ func TestRulesFind(t *testing.T) {
 			"go.mod":      "module magellan\n\ngo 1.26.0\n\nrequire (\n\ta.example/b v1.2.3\n\ta.example/c v1.0.0 // indirect\n)\n",
 			"test/go.mod": "module magellan/test\n\ngo 1.26.0\n\nrequire a.example/d v1.0.0\n\nrequire (\n\ta.example/b v1.2.3\n\ta.example/c v1.0.1 // indirect\n)\n",
 		}, "a.example/c v1.0.1, but go.mod has v1.0.0"},
+		{"the drop-in's own client", map[string]string{
+			"gozk/doc.go": doc("zookeeper") + `import _ "github.com/Shopify/gozk/internal/zk"` + "\n",
+		}, ""},
+		{"the drop-in on the product", map[string]string{
+			"gozk/doc.go": doc("zookeeper") + `import _ "magellan/internal/discovery"` + "\n",
+		}, "gozk may not import internal/discovery"},
+		{"a file that the drop-in lacks", map[string]string{
+			"gozk/doc.go": doc("zookeeper"), "internal/zk/doc.go": doc("zk"), "internal/zk/x_test.go": "package zk\n",
+		}, "ln -sf ../../../internal/zk/doc.go gozk/internal/zk/doc.go"},
+		{"a link that leads elsewhere", map[string]string{
+			"gozk/doc.go": doc("zookeeper"), "internal/zk/doc.go": doc("zk"), "gozk/internal/zk/doc.go": "-> ../../../internal/zk/other.go",
+		}, "lacks a file of the client"},
+		{"a link to nothing", map[string]string{
+			"gozk/doc.go": doc("zookeeper"), "gozk/internal/zk/gone.go": "-> ../../../internal/zk/gone.go",
+		}, "a link to no file"},
 		{"another version of Go", map[string]string{"go.mod": "go 1.26.0\n", "test/go.mod": "go 1.27.0\n"}, "go 1.27.0, but go.mod has 1.26.0"},
 		{"links that lead somewhere", map[string]string{
 			"a.md":      "[b](docs/b.md) [b](docs/b.md#the-heads-of-b--c) [docs](docs) [up](#up) [far](https://example.org/a.md)\n# Up\n",
@@ -138,6 +154,9 @@ func TestRulesFind(t *testing.T) {
 				mode := fs.FileMode(0o755)
 				if strings.HasSuffix(name, "plain.sh") {
 					mode = 0o644
+				}
+				if target, ok := strings.CutPrefix(text, "-> "); ok {
+					text, mode = target, fs.ModeSymlink
 				}
 				files[name] = &fstest.MapFile{Data: []byte(text), Mode: mode}
 			}

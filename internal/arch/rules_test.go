@@ -29,6 +29,9 @@ var arrows = []arrow{
 	{"internal/arch", nil, "tests only"},
 	{"internal/childproc", nil, "programs that tests and tools start, whichever they are"},
 
+	{"gozk", []string{"gozk/internal/zk"}, "a module of its own that programs replace another by: it has nothing but the ZooKeeper client, by links"},
+	{"examples/...", []string{"gozk", "cgo/..."}, "what programs of others are like"},
+
 	{"cgo/jemalloc/pprof/...", []string{"cgo/jemalloc", "cgo/jemalloc/heapprof", "cgo/jemalloc/pprof/..."}, "handlers over the dump and its reader"},
 	{"cgo/jemalloc/heapprof/...", []string{"cgo/jemalloc/heapprof/..."}, "reads dumps of any process, so it needs no jemalloc of its own"},
 	{"cgo/jemalloc/...", []string{"cgo/jemalloc/internal/..."}, "usable by any Go program as it is"},
@@ -47,12 +50,24 @@ var fences = []fence{
 	{"github.com/go-zookeeper/zk", []string{"test/bench/..."}, "the client to compare with"},
 	{"github.com/alecthomas/kong", []string{"cmd/...", "test/..."}, "flags belong to programs"},
 	{"github.com/google/pprof/...", []string{"cgo/jemalloc/heapprof/...", "cgo/jemalloc/pprof/...", "internal/admin/...", "cmd/..."}, "profiles have one door into the program"},
-	{"net/http", []string{"internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/pprof/...", "cmd/...", "test/..."}, "the domain, the cache and the client speak no HTTP"},
+	{"net/http", []string{"internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/pprof/...", "cmd/...", "examples/...", "test/..."}, "the domain, the cache and the client speak no HTTP"},
 	{"testing", []string{"internal/zk/zktest/...", "internal/shops/shopstest/...", "internal/alloctest"}, "a program does not link its tests"},
 	{"log", []string{"test/..."}, "log/slog, from the Config: a library does not choose where its log goes"},
 	{"github.com/prometheus/client_golang/prometheus/promauto", nil, "metrics are registered with the Registerer of a Config, never behind the caller's back"},
 	{"github.com/prometheus/...", []string{"internal/zk/zkmetrics", "internal/cache/...", "internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/...", "cmd/...", "test/..."}, "who links the ZooKeeper client need not link Prometheus"},
 	{"unsafe", []string{"cgo/...", "internal/zk/...", "internal/cache/...", "internal/httpapi/...", "test/bench/..."}, "it belongs to the C boundary, and to the two that answer a request without a copy"},
+}
+
+// gozkModule is the module path of the folder gozk, which is not ours to choose.
+const gozkModule = "github.com/Shopify/gozk"
+
+// clientLinks is where the module gozk has the ZooKeeper client: a link to each of its
+// files, tests aside, because Go takes no package from outside of a module.
+const clientLinks, clientFiles = "gozk/internal/zk", "internal/zk"
+
+// Where a library may write to the standard error.
+var mayWrite = map[string]string{
+	"gozk/log.go": "what SetLogLevel is about, in an API that is not ours to choose",
 }
 
 // cgo/... is for other programs: not even its tests lean on ours.

@@ -20,7 +20,8 @@ const module = "magellan"
 // parsed whatever their build tags are.
 type tree struct {
 	files    map[string]file
-	packages map[string]*pkg // by folder; those with a Go file that is no test
+	links    map[string]string // targets by path
+	packages map[string]*pkg   // by folder; those with a Go file that is no test
 	fset     *token.FileSet
 }
 
@@ -37,7 +38,7 @@ type pkg struct {
 
 // readTree skips what git ignores: other people's and built files.
 func readTree(root fs.FS) (*tree, error) {
-	t := &tree{files: map[string]file{}, packages: map[string]*pkg{}, fset: token.NewFileSet()}
+	t := &tree{files: map[string]file{}, links: map[string]string{}, packages: map[string]*pkg{}, fset: token.NewFileSet()}
 	err := fs.WalkDir(root, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -47,6 +48,10 @@ func readTree(root fs.FS) (*tree, error) {
 				return fs.SkipDir
 			}
 			return nil
+		}
+		if entry.Type() == fs.ModeSymlink {
+			t.links[name], err = fs.ReadLink(root, name)
+			return err
 		}
 		if !entry.Type().IsRegular() || slices.Contains([]string{".test", ".prof"}, path.Ext(name)) {
 			return nil
@@ -103,8 +108,11 @@ func imports(f *ast.File) []string {
 	return all
 }
 
-// ours gives a package's folder if it is one of the module.
+// ours gives a package's folder if it is one of the repository.
 func ours(importPath string) (dir string, ok bool) {
+	if rest, ok := strings.CutPrefix(importPath, gozkModule); ok {
+		return "gozk" + rest, true
+	}
 	return strings.CutPrefix(importPath, module+"/")
 }
 

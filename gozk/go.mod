@@ -1,0 +1,3 @@
+module github.com/Shopify/gozk
+
+go 1.24.0

@@ -1,0 +1,1 @@
+../../../internal/zk/invariants_off.go

@@ -1,0 +1,1 @@
+../../../internal/zk/invariants_on.go

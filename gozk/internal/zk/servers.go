@@ -1,0 +1,1 @@
+../../../internal/zk/servers.go

@@ -1,0 +1,169 @@
+package zookeeper
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ErrNotRunning is what [Server.Process] returns if the server does not run.
+var ErrNotRunning = errors.New("process not running")
+
+// distribution are the jars of Debian's packages libzookeeper-java and libslf4j-java.
+// zookeeper.jar names those that it needs beside.
+var distribution = []string{"/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j-simple.jar"}
+
+// Process returns the server's process. If it does not run, the error is ErrNotRunning.
+func (srv *Server) Process() (*os.Process, error) {
+	text, err := os.ReadFile(srv.path(pidFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotRunning
+	}
+	if err != nil {
+		return nil, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 0 {
+		return nil, fmt.Errorf("%s holds no process id: %q", srv.path(pidFile), text)
+	}
+	if !srv.runsAs(pid) {
+		return nil, ErrNotRunning
+	}
+	return os.FindProcess(pid)
+}
+
+// runsAs returns whether a process is the server's. The kernel gives the id of a process
+// that has ended to another one, so the command line is compared; a process that has
+// ended, and waits for its parent to take notice, has none.
+func (srv *Server) runsAs(pid int) bool {
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && slices.ContainsFunc(bytes.Split(command, []byte{0}), func(arg []byte) bool {
+		return string(arg) == srv.path(configFile)
+	})
+}
+
+// Start starts the server, and does not wait until it takes sessions: Dial does. It is an
+// error if the server runs, or if it has ended by itself since Start; Stop mends the
+// latter. What the server writes is in log.txt in its directory.
+func (srv *Server) Start() error {
+	classPath, err := srv.classPath()
+	if err != nil {
+		return err
+	}
+	pid, err := os.OpenFile(srv.path(pidFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if errors.Is(err, fs.ErrExist) {
+		if _, err := srv.Process(); errors.Is(err, ErrNotRunning) {
+			return fmt.Errorf("the server has ended without Stop, and left %s: call Stop first", srv.path(pidFile))
+		}
+		return errors.New("server is already running")
+	}
+	if err != nil {
+		return err
+	}
+	defer pid.Close()
+	if err := srv.run(classPath, pid); err != nil {
+		_ = os.Remove(srv.path(pidFile)) // Start has failed as a whole
+		return err
+	}
+	return nil
+}
+
+// run starts the process, and writes its id to a file.
+func (srv *Server) run(classPath string, pid *os.File) error {
+	log, err := os.OpenFile(srv.path(logFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	server := exec.Command(java(), "-cp", classPath,
+		"-Dlog4j.configuration=file:"+srv.path(logConfig),
+		"-Dzookeeper.admin.enableServer=false", // it would want port 8080
+		"org.apache.zookeeper.server.quorum.QuorumPeerMain", srv.path(configFile))
+	server.Stdout, server.Stderr = log, log
+	if err := server.Start(); err != nil {
+		return fmt.Errorf("cannot start the server (is Java installed?): %w", err)
+	}
+	// Who waits for a process takes notice of its end.
+	go server.Wait() //nolint:errcheck // how it ended is in its log
+	// The process has its command line once exec has happened, and Start has waited for
+	// that: runsAs finds it from here on.
+	if _, err := fmt.Fprintf(pid, "%d", server.Process.Pid); err != nil {
+		_ = server.Process.Kill()
+		return err
+	}
+	return nil
+}
+
+// java returns the command, that of JAVA_HOME if it is set.
+func java() string {
+	if home := os.Getenv("JAVA_HOME"); home != "" {
+		return filepath.Join(home, "bin", "java")
+	}
+	return "java"
+}
+
+// classPath returns the jars of ZooKeeper.
+func (srv *Server) classPath() (string, error) {
+	jars := distribution
+	if srv.zkDir != "" {
+		jars = nil
+		// Releases have their jars in lib, the old ones zookeeper.jar beside it.
+		for _, pattern := range []string{"zookeeper*.jar", "lib/*.jar", "build/zookeeper*.jar", "build/lib/*.jar"} {
+			found, err := filepath.Glob(filepath.Join(srv.zkDir, pattern))
+			if err != nil {
+				return "", err
+			}
+			jars = append(jars, found...)
+		}
+		if !slices.ContainsFunc(jars, func(jar string) bool { return strings.HasPrefix(filepath.Base(jar), "zookeeper") }) {
+			return "", fmt.Errorf("there is no zookeeper*.jar in %s and its lib", srv.zkDir)
+		}
+		return strings.Join(jars, ":"), nil
+	}
+	if _, err := os.Stat(jars[0]); err != nil {
+		return "", fmt.Errorf("ZooKeeper is not installed (apt-get install libzookeeper-java libslf4j-java default-jre-headless), and CreateServer was given no directory: %w", err)
+	}
+	return strings.Join(jars, ":"), nil
+}
+
+// Stop kills the server and waits until it has ended. If it does not run, Stop only
+// makes Start possible again. Data and log stay.
+func (srv *Server) Stop() error {
+	process, err := srv.Process()
+	switch {
+	case errors.Is(err, ErrNotRunning):
+	case err != nil:
+		return err
+	default:
+		defer process.Release() //nolint:errcheck // it returns nil
+		if err := process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+		srv.waitEnded(process.Pid)
+	}
+	if err := os.Remove(srv.path(pidFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// waitEnded waits until all threads of a process that was killed have ended: any of them
+// may hold the port. The process may be another's child, and stay as a zombie.
+func (srv *Server) waitEnded(pid int) {
+	tasks := fmt.Sprintf("/proc/%d/task", pid)
+	for {
+		threads, err := os.ReadDir(tasks)
+		if err != nil || len(threads) == 0 || len(threads) == 1 && !srv.runsAs(pid) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
