@@ -5,7 +5,10 @@ go 1.26.0
 // The programs and tests here look into magellan, so they are of its version.
 replace magellan => ../
 
+replace github.com/Shopify/gozk => ../gozk
+
 require (
+	github.com/Shopify/gozk v0.0.0
 	github.com/Shopify/toxiproxy/v2 v2.5.0
 	github.com/alecthomas/kong v1.17.0
 	github.com/anishathalye/porcupine v1.3.1

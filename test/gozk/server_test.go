@@ -1,0 +1,187 @@
+package gozk_test
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	zookeeper "github.com/Shopify/gozk"
+
+	"magellan/internal/zk/zktest"
+)
+
+// freePort returns a port that nobody listened on a moment ago.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// A server keeps its data over Stop and Start, and knows whether it runs.
+func TestServer(t *testing.T) {
+	t.Parallel()
+	needsServer(t)
+	dir := filepath.Join(t.TempDir(), "zk")
+	port := freePort(t)
+	srv, err := zookeeper.CreateServer(port, dir, "")
+	must(t, err)
+	t.Cleanup(func() { _ = srv.Destroy() })
+	addr, err := srv.Addr()
+	if err != nil || addr != "127.0.0.1:"+strconv.Itoa(port) {
+		t.Fatalf("%q, %v", addr, err)
+	}
+	wantNotRunning(t, srv)
+	must(t, srv.Stop()) // it does nothing
+	must(t, srv.Start())
+	if srv.Start() == nil {
+		t.Error("it was started twice")
+	}
+	conn, _ := dial(t, addr, sessionTimeout)
+	create(t, conn, "/kept", "x")
+	must(t, conn.Close())
+
+	// Who attaches has the same server.
+	same, err := zookeeper.AttachServer(dir)
+	must(t, err)
+	process, err := same.Process()
+	must(t, err)
+	if same.Start() == nil {
+		t.Error("it was started twice")
+	}
+	must(t, same.Stop())
+	wantNotRunning(t, srv)
+	if err := process.Signal(syscall.Signal(0)); err == nil {
+		t.Error("Stop has not waited for the end of the process")
+	}
+	must(t, same.Start())
+	conn, _ = dial(t, addr, sessionTimeout)
+	if data, _, err := conn.Get("/kept"); err != nil || data != "x" {
+		t.Errorf("%q, %v", data, err)
+	}
+
+	// A server that has died must be stopped before it is started.
+	process, err = srv.Process()
+	must(t, err)
+	must(t, process.Kill())
+	eventually(t, "it has ended", func() bool { _, err := srv.Process(); return errors.Is(err, zookeeper.ErrNotRunning) })
+	if err := srv.Start(); err == nil {
+		t.Error("it was started although pid.txt is there")
+	}
+	must(t, srv.Stop())
+	must(t, srv.Start())
+	must(t, srv.Destroy())
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after Destroy: %v", err)
+	}
+}
+
+// A server that another process has started, and that goes on when that ends.
+func TestServerOfAnother(t *testing.T) {
+	needsServer(t)
+	if dir := os.Getenv("GOZK_START_SERVER"); dir != "" {
+		srv, err := zookeeper.AttachServer(dir)
+		must(t, err)
+		must(t, srv.Start())
+		return
+	}
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "zk")
+	srv, err := zookeeper.CreateServer(freePort(t), dir, "")
+	must(t, err)
+	t.Cleanup(func() { _ = srv.Destroy() })
+	child := exec.Command(os.Args[0], "-test.run=^TestServerOfAnother$")
+	child.Env = append(os.Environ(), "GOZK_START_SERVER="+dir)
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	addr, err := srv.Addr()
+	must(t, err)
+	dial(t, addr, sessionTimeout)
+	must(t, srv.Stop())
+	wantNotRunning(t, srv)
+	must(t, srv.Start())
+	must(t, srv.Destroy())
+}
+
+// The kernel gives the id of a process that has ended to another one. That one is not
+// the server, and is not killed for it.
+func TestServerAndAnotherProcess(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "zk")
+	srv, err := zookeeper.CreateServer(2181, dir, "")
+	must(t, err)
+	other := exec.Command("sleep", "1000")
+	must(t, other.Start())
+	defer func() { _ = other.Wait() }()
+	defer func() { _ = other.Process.Kill() }()
+	must(t, os.WriteFile(filepath.Join(dir, "pid.txt"), []byte(strconv.Itoa(other.Process.Pid)), 0o666))
+	wantNotRunning(t, srv)
+	must(t, srv.Stop())
+	if err := other.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("another process was killed: %v", err)
+	}
+	for _, bad := range []string{"", "x", "-1", "0"} {
+		must(t, os.WriteFile(filepath.Join(dir, "pid.txt"), []byte(bad), 0o666))
+		if _, err := srv.Process(); err == nil || errors.Is(err, zookeeper.ErrNotRunning) {
+			t.Errorf("pid.txt holds %q: %v", bad, err)
+		}
+	}
+}
+
+func TestServerErrors(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir() // empty: it is taken
+	srv, err := zookeeper.CreateServer(8888, dir, "/no/such/release")
+	must(t, err)
+	if _, err := zookeeper.CreateServer(8888, dir, ""); err == nil || !strings.Contains(err.Error(), "is not empty") {
+		t.Errorf("in a directory with files: %v", err)
+	}
+	if _, err := zookeeper.CreateServer(8888, filepath.Join(dir, "a", "b"), ""); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a parent: %v", err)
+	}
+	if _, err := zookeeper.AttachServer(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("attached to nothing: %v", err)
+	}
+	if err := srv.Start(); err == nil || !strings.Contains(err.Error(), "/no/such/release") {
+		t.Errorf("without jars: %v", err)
+	}
+	wantNotRunning(t, srv)
+	for _, config := range []string{"", "clientPort=x\n", "clientPort=99999\n"} {
+		must(t, os.WriteFile(filepath.Join(dir, "zoo.cfg"), []byte(config), 0o666))
+		if addr, err := srv.Addr(); err == nil {
+			t.Errorf("%q: %q", config, addr)
+		}
+	}
+	must(t, srv.Destroy())
+	if _, err := srv.Addr(); err == nil {
+		t.Error("it has an address after Destroy")
+	}
+}
+
+func wantNotRunning(t *testing.T, srv *zookeeper.Server) {
+	t.Helper()
+	if p, err := srv.Process(); !errors.Is(err, zookeeper.ErrNotRunning) {
+		t.Errorf("it runs: %v, %v", p, err)
+	}
+}
+
+// needsServer skips a test on a machine without Java or ZooKeeper. That is an error where
+// CI is set.
+func needsServer(t *testing.T) {
+	t.Helper()
+	if err := zktest.Installed(); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+}
