@@ -268,6 +268,14 @@ build_zookeeper() { # source folder
 	# that zoo_set_servers cannot go from one to the other.
 	run sed -i -E '/^int addrvec_contains\(/,/^\}/s/sizeof\(struct (in6?)_addr\)\) == 0/& \&\& ((struct sockaddr_\1*)\&avec->data[i])->s\1_port == ((struct sockaddr_\1*)addr)->s\1_port/' src/addrvec.c
 	[[ $(grep -c 'avec->data\[i\])->sin6\?_port ==' src/addrvec.c) == 2 ]] || die "zookeeper: addrvec_contains is not as expected"
+	# It sends a request's length and the request as two packets, and each request as
+	# packets of its own. MSG_MORE makes one packet of all that wait.
+	run sed -i -e '/^static ssize_t zookeeper_send(/,/^}/{s/len)$/len, int more)/;s/SEND_FLAGS)/SEND_FLAGS | (more ? MSG_MORE : 0))/}' \
+		-e 's/zookeeper_send(zh->fd, b + off, sizeof(nlen) - off)/zookeeper_send(zh->fd, b + off, sizeof(nlen) - off, 1)/' \
+		-e 's/zookeeper_send(zh->fd, buff->buffer + off, len - off)/zookeeper_send(zh->fd, buff->buffer + off, len - off, buff->next != NULL)/' \
+		-e 's/zookeeper_send(zh->fd, &hlen, sizeof(len))/zookeeper_send(zh->fd, \&hlen, sizeof(len), 1)/' \
+		-e 's/zookeeper_send(zh->fd, buffer_req, len)/zookeeper_send(zh->fd, buffer_req, len, 0)/' \
+		-e 's/zookeeper_send(&fd, "isro", 4)/zookeeper_send(\&fd, "isro", 4, 0)/' src/zookeeper.c
 	run autoreconf -if
 	# _GNU_SOURCE: the client's own choice, which it forgets once CFLAGS are given.
 	# -Wno-error: a newer compiler's warnings are no reason to stop here, but for
