@@ -19,6 +19,7 @@ RUN --mount=type=secret,id=ca build/trusting build/native.sh
 COPY go.mod go.sum ./
 COPY cgo cgo
 COPY cmd cmd
+COPY gozk/go.mod gozk/
 COPY internal internal
 
 # docker build --target test --build-arg TESTS="./internal/zk ./cgo/..." .

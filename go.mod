@@ -2,7 +2,11 @@ module magellan
 
 go 1.26.0
 
+// Programs replace the module by this one; so do we, in examples/gozk.
+replace github.com/Shopify/gozk => ./gozk
+
 require (
+	github.com/Shopify/gozk v0.0.0-20250513162713-7b9af0921a41
 	github.com/Shopify/toxiproxy/v2 v2.5.0
 	github.com/alecthomas/kong v1.17.0
 	github.com/cespare/xxhash/v2 v2.3.0

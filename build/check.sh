@@ -16,10 +16,10 @@ formatted() {
 		return 1
 	}
 }
-# in_modules COMMAND [ARGUMENT]... runs a command in each of the two modules.
+# in_modules COMMAND [ARGUMENT]... runs a command in each of the three modules.
 in_modules() {
 	local module
-	for module in . test; do
+	for module in . gozk test; do
 		(cd "$module" && "$@") || return # set -e does not hold in a list of commands
 	done
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs tests with the race detector: build/test.sh [flags and packages of go test].
 # ./test/... are the packages of the second module; without any package all tests of
-# both modules run.
+# both modules run. The module gozk has its tests in ./test/gozk.
 # With CI=true a missing tool, such as Java, fails a test that otherwise is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."

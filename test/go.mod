@@ -8,7 +8,7 @@ replace magellan => ../
 replace github.com/Shopify/gozk => ../gozk
 
 require (
-	github.com/Shopify/gozk v0.0.0
+	github.com/Shopify/gozk v0.0.0-20250513162713-7b9af0921a41
 	github.com/Shopify/toxiproxy/v2 v2.5.0
 	github.com/alecthomas/kong v1.17.0
 	github.com/anishathalye/porcupine v1.3.1

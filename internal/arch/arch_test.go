@@ -138,6 +138,7 @@ func TestRulesFind(t *testing.T) {
 			"gozk/doc.go": doc("zookeeper"), "gozk/internal/zk/gone.go": "-> ../../../internal/zk/gone.go",
 		}, "a link to no file"},
 		{"another version of Go", map[string]string{"go.mod": "go 1.26.0\n", "test/go.mod": "go 1.27.0\n"}, "go 1.27.0, but go.mod has 1.26.0"},
+		{"a drop-in with baggage", map[string]string{"gozk/go.mod": "go 1.24.0\n\nrequire a.example/b v1.2.3\n"}, "it requires a.example/b"},
 		{"links that lead somewhere", map[string]string{
 			"a.md":      "[b](docs/b.md) [b](docs/b.md#the-heads-of-b--c) [docs](docs) [up](#up) [far](https://example.org/a.md)\n# Up\n",
 			"docs/b.md": "## The `heads` of b + c\n![a](../a.md)\n",

@@ -51,14 +51,20 @@ func (t *tree) dirsBelow(dir string) []string {
 	return slices.DeleteFunc(t.dirs(), func(d string) bool { return !matches(dir+"/...", d) })
 }
 
-// checkModules: the second module builds magellan's packages from the same versions
-// as magellan itself. Otherwise it would test and measure another program.
+// checkModules: the module of the tests builds magellan's packages from the same
+// versions as magellan itself. Otherwise it would test and measure another program. The
+// module gozk requires nothing, so that programs get nothing with it.
 func checkModules(t *tree) (found findings) {
-	const second = "test/go.mod"
+	const second, third = "test/go.mod", "gozk/go.mod"
 	product, tests := versions(t.files["go.mod"].data), versions(t.files[second].data)
 	for _, name := range slices.Sorted(maps.Keys(tests)) {
 		if want, shared := product[name]; shared && tests[name] != want {
 			found.add(second, "%s %s, but go.mod has %s: use the same version in both", name, tests[name], want)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(versions(t.files[third].data))) {
+		if name != "go" {
+			found.add(third, "it requires %s: programs that replace gozk by it would get that as well", name)
 		}
 	}
 	return found

@@ -2,17 +2,17 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"os"
 	"time"
 
-	gozk "github.com/go-zookeeper/zk"
+	gozookeeper "github.com/go-zookeeper/zk"
 	"github.com/labstack/echo/v4"
+
+	"magellan/test/bench/client"
 )
 
 // serveCmd is one of the Go servers to compare with. It serves on file
@@ -25,19 +25,21 @@ type serveCmd struct {
 
 // Run serves.
 func (s *serveCmd) Run(ctx context.Context) error {
-	listener, err := net.FileListener(os.NewFile(3, "listener"))
-	if err != nil {
-		return err
-	}
 	var handler http.Handler
 	switch s.Kind {
 	case "naive":
-		conn, _, err := gozk.Connect([]string{s.Zookeeper}, 30*time.Second, gozk.WithLogger(log.New(io.Discard, "", 0)))
+		conn, _, err := gozookeeper.Connect([]string{s.Zookeeper}, 30*time.Second, gozookeeper.WithLogger(log.New(io.Discard, "", 0)))
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		handler = naive(conn)
+		handler = client.REST(layout, regions(), func(path string) ([]byte, error) {
+			data, _, err := conn.Get(path)
+			if errors.Is(err, gozookeeper.ErrNoNode) {
+				err = client.ErrNoNode
+			}
+			return data, err
+		})
 	default:
 		body, err := os.ReadFile(s.Body)
 		if err != nil {
@@ -52,12 +54,7 @@ func (s *serveCmd) Run(ctx context.Context) error {
 			handler = prebuilt(body)
 		}
 	}
-	server := &http.Server{Handler: handler}
-	context.AfterFunc(ctx, func() { server.Close() })
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return client.Serve(ctx, handler)
 }
 
 // echoPrebuilt answers on the route of a shop, the name of which it takes out of
@@ -81,42 +78,11 @@ func prebuilt(body []byte) http.Handler {
 	})
 }
 
-// naive is the REST wrapper one would write first: each request reads its znode.
-// The regions of datacenters, which a real one would have to read too, it knows.
-func naive(conn *gozk.Conn) http.Handler {
-	regions := map[string]string{}
+// regions are those of the datacenters.
+func regions() map[string]string {
+	all := map[string]string{}
 	for i := range datacenterCount {
-		regions[datacenterName(i)] = regionName(i % regionCount)
+		all[datacenterName(i)] = regionName(i % regionCount)
 	}
-	type answer struct {
-		Shop       string `json:"shop"`
-		Datacenter string `json:"datacenter"`
-		Region     string `json:"region"`
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/shops/{shop}", func(w http.ResponseWriter, r *http.Request) {
-		a := answer{Shop: r.PathValue("shop")}
-		data, _, err := conn.Get(layout.Shop(a.Shop))
-		if err != nil {
-			status := http.StatusServiceUnavailable
-			if errors.Is(err, gozk.ErrNoNode) {
-				status = http.StatusNotFound
-			}
-			http.Error(w, err.Error(), status)
-			return
-		}
-		if err := json.Unmarshal(data, &a); err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
-		}
-		a.Region = regions[a.Datacenter]
-		body, err := json.Marshal(a)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(body) // an error means that the client is gone
-	})
-	return mux
+	return all
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,17 +9,16 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	gozk "github.com/go-zookeeper/zk"
+	gozookeeper "github.com/go-zookeeper/zk"
 
 	"magellan/internal/cache"
 	"magellan/internal/discovery"
 	"magellan/internal/shops"
 	"magellan/internal/zk"
+	"magellan/test/bench/client"
 )
 
 // fillInFlight is how many requests the C program has in flight, and the cache
@@ -35,14 +33,9 @@ type fillCmd struct {
 	Znodes    string `required:"" help:"File with a path in each line."`
 }
 
-// fillResult is what a fill client prints. The time it takes to connect does
-// not count.
+// fillResult is that of a fill client, and what it has cost the server.
 type fillResult struct {
-	Reads      int64
-	Bytes      int64 // of data
-	Seconds    float64
-	CPUSeconds float64 // of the client
-
+	client.Result
 	serverCPU time.Duration
 }
 
@@ -54,14 +47,9 @@ func (r fillResult) serverCPUPerRead() float64 { return perRequest(r.serverCPU, 
 
 // Run fills.
 func (f *fillCmd) Run(ctx context.Context) error {
-	file, err := os.Open(f.Znodes)
+	paths, err := client.Paths(f.Znodes)
 	if err != nil {
 		return err
-	}
-	defer file.Close()
-	var paths []string
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		paths = append(paths, lines.Text())
 	}
 	fill := fillCache
 	if f.Kind == "go-zookeeper" {
@@ -117,22 +105,22 @@ func startCache(ctx context.Context, cfg cache.Config) (*shopCache, error) {
 }
 
 // fillCache asks for many shops at a time, as POST /v1/shops/lookup does.
-func fillCache(ctx context.Context, addr string, paths []string) (fillResult, error) {
+func fillCache(ctx context.Context, addr string, paths []string) (client.Result, error) {
 	const perCall, callers = 5000, 4
 	names := make([]string, len(paths))
 	for i, p := range paths {
 		var ok bool
 		if names[i], ok = layout.ShopName(p); !ok {
-			return fillResult{}, fmt.Errorf("%s is not a shop's znode", p)
+			return client.Result{}, fmt.Errorf("%s is not a shop's znode", p)
 		}
 	}
 	c, err := openCache(ctx, addr, len(names))
 	if err != nil {
-		return fillResult{}, err
+		return client.Result{}, err
 	}
 	defer c.Close()
 	var next atomic.Int64
-	return timeFill(callers, func(r *fillResult) error {
+	return client.Time(callers, func(r *client.Result) error {
 		reads := make([]shops.ShopRead, perCall)
 		for {
 			first := int(next.Add(perCall)) - perCall
@@ -163,82 +151,57 @@ func readShops(ctx context.Context, c *shopCache, names []string, reads []shops.
 }
 
 // fillGoZookeeper has as many reads in flight as goroutines.
-func fillGoZookeeper(_ context.Context, addr string, paths []string) (fillResult, error) {
-	const goroutines = 64
-	conn, events, err := gozk.Connect([]string{addr}, 30*time.Second, gozk.WithLogger(log.New(io.Discard, "", 0)))
+func fillGoZookeeper(_ context.Context, addr string, paths []string) (client.Result, error) {
+	conn, events, err := gozookeeper.Connect([]string{addr}, 30*time.Second, gozookeeper.WithLogger(log.New(io.Discard, "", 0)))
 	if err != nil {
-		return fillResult{}, err
+		return client.Result{}, err
 	}
 	defer conn.Close()
 	for e := range events {
-		if e.State == gozk.StateHasSession {
+		if e.State == gozookeeper.StateHasSession {
 			break
 		}
 	}
-	var next atomic.Int64
-	return timeFill(goroutines, func(r *fillResult) error {
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= len(paths) {
-				return nil
-			}
-			data, _, _, err := conn.GetW(paths[i])
-			if err != nil {
-				return fmt.Errorf("%s: %w", paths[i], err)
-			}
-			r.Reads++
-			r.Bytes += int64(len(data))
-		}
+	return client.Fill(paths, func(path string) (int, error) {
+		data, _, _, err := conn.GetW(path)
+		return len(data), err
 	})
 }
 
-// timeFill runs read in a number of goroutines and adds up what they have read.
-func timeFill(goroutines int, read func(*fillResult) error) (fillResult, error) {
-	results, errs := make([]fillResult, goroutines), make([]error, goroutines)
-	start, cpu := time.Now(), ownCPU()
-	var readers sync.WaitGroup
-	for i := range goroutines {
-		readers.Go(func() { errs[i] = read(&results[i]) })
-	}
-	readers.Wait()
-	sum := fillResult{Seconds: time.Since(start).Seconds(), CPUSeconds: (ownCPU() - cpu).Seconds()}
-	for i, r := range results {
-		if errs[i] != nil {
-			return fillResult{}, errs[i]
-		}
-		sum.Reads += r.Reads
-		sum.Bytes += r.Bytes
-	}
-	return sum, nil
-}
-
-func ownCPU() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // it fails for a wrong argument only
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+// fillClient is one of the clients that fill themselves.
+type fillClient struct {
+	name    string
+	command func() *exec.Cmd
+	results []fillResult
 }
 
 // measureFill has each client fill itself from the same server in turn.
 func (r *run) measureFill(ctx context.Context) error {
 	addr := r.zookeeper.Addr()
-	clients := []struct {
-		name    string
-		command func() *exec.Cmd
-		results []fillResult
-	}{
+	clients := []fillClient{
 		{name: "magellan, internal/cache", command: func() *exec.Cmd {
 			return exec.Command(r.self, "fill", "cache", "--zookeeper", addr, "--znodes", r.znodes)
 		}},
 		{name: fmt.Sprintf("C program, libzookeeper, %d in flight", fillInFlight), command: func() *exec.Cmd {
 			return exec.Command(r.cmd.FillC, addr, r.znodes, fmt.Sprint(fillInFlight))
 		}},
-		{name: "go-zookeeper/zk, 64 goroutines", command: func() *exec.Cmd {
+		{name: fmt.Sprintf("go-zookeeper/zk, %d goroutines", client.Goroutines), command: func() *exec.Cmd {
 			return exec.Command(r.self, "fill", "go-zookeeper", "--zookeeper", addr, "--znodes", r.znodes)
 		}},
+		{name: fmt.Sprintf("gozk, %d goroutines", client.Goroutines), command: func() *exec.Cmd {
+			return exec.Command(r.cmd.Gozk, "fill", "--zookeeper", addr, "--znodes", r.znodes)
+		}},
 	}
-	order := []int{0, 1, 2}
+	const ours = 3
+	if r.cmd.Original != "" {
+		clients = append(clients, fillClient{name: fmt.Sprintf("the original gozk, %d goroutines", client.Goroutines), command: func() *exec.Cmd {
+			return exec.Command(r.cmd.Original, "fill", "--zookeeper", addr, "--znodes", r.znodes)
+		}})
+	}
+	order := make([]int, len(clients))
+	for i := range order {
+		order[i] = i
+	}
 	for round := -1; round < r.fillRounds; round++ { // the first is for the server's JIT compiler
 		for _, i := range rotated(order, round+len(order)) {
 			var result fillResult
@@ -277,5 +240,9 @@ func (r *run) measureFill(ctx context.Context) error {
 		"The others throw away what they read. %d rounds.", number(float64(r.hot), 0), r.fillRounds), t)
 	r.report.goal(goal{what: "cold fill: magellan's reads/s over the C program's", got: ratio(speed(0), speed(1)), wanted: 1, decimals: 2})
 	r.report.goal(goal{what: "cold fill: magellan's CPU a read over the C program's", got: ratio(cpu(0), cpu(1)), wanted: 1.2, atMost: true, decimals: 2})
+	if original := ours + 1; original < len(clients) {
+		r.report.goal(goal{what: "gozk's reads/s over the original's", got: ratio(speed(ours), speed(original)), wanted: 1.5, decimals: 2})
+		r.report.goal(goal{what: "gozk's CPU a read over the original's", got: ratio(cpu(ours), cpu(original)), wanted: 0.6, atMost: true, decimals: 2})
+	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 )
 
 // measureReads has wrk ask each server for one shop after the other.
@@ -21,6 +22,7 @@ func (r *run) measureReads(ctx context.Context) error {
 		func() (*server, error) { return r.startBaseline("nethttp") },
 		r.startNginx,
 		func() (*server, error) { return r.startBaseline("naive") },
+		r.startGozk,
 	} {
 		s, err := start()
 		if err != nil {
@@ -37,7 +39,7 @@ func (r *run) measureReads(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(got) < len(body)-1 || len(got) > len(body) { // the naive one has no newline
+		if len(got) < len(body)-1 || len(got) > len(body) { // the naive ones have no newline
 			return fmt.Errorf("%s answers with %d bytes, magellan with %d", s.name, len(got), len(body))
 		}
 	}
@@ -72,6 +74,7 @@ var readNames = []string{
 	"net/http, prebuilt body",
 	"nginx, static file",
 	"naive: one go-zookeeper/zk read per request",
+	"naive: one gozk read per request",
 }
 
 // takeTurns puts the load on each server in each round, and returns the results
@@ -104,7 +107,7 @@ func (r *run) reportReads(bodySize int, busy, alone [][]loadResult) {
 		t := &table{head: []string{"server", "requests/s", "p50 us", "p99 us", "CPU us/request", "bytes/answer", "magellan : it, requests/s", "magellan : it, p99", "magellan : it, CPU"}}
 		for i, name := range readNames {
 			cpu := number(median(column(results[i], loadResult.cpuPerRequest)), 1)
-			if i == len(readNames)-1 {
+			if strings.HasPrefix(name, "naive") {
 				cpu += " + " + number(median(column(results[i], loadResult.backendCPUPerRequest)), 1) + " in ZooKeeper"
 			}
 			t.add(name, number(median(column(results[i], loadResult.perSecond)), 0),

@@ -26,6 +26,8 @@ type runCmd struct {
 	FillC    string   `help:"The binary of fill.c." default:"dist/bench-fill" placeholder:"FILE"`
 	WatchC   string   `help:"The binary of watch.c." default:"dist/bench-watch" placeholder:"FILE"`
 	WriteC   string   `help:"The binary of write.c." default:"dist/bench-write" placeholder:"FILE"`
+	Gozk     string   `help:"The binary of test/bench/gozk." default:"dist/bench-gozk" placeholder:"FILE"`
+	Original string   `help:"The same, built with the original gozk; empty: it is not measured." placeholder:"FILE"`
 	Unwinder string   `help:"The test binary of cgo/jemalloc." default:"dist/bench-unwinder" placeholder:"FILE"`
 	Command  string   `help:"The command line the report names." hidden:""`
 }
@@ -92,12 +94,14 @@ func (c *runCmd) Run(ctx context.Context) (err error) {
 	if r.self, err = os.Executable(); err != nil {
 		return err
 	}
-	for _, binary := range []string{c.Magellan, c.FillC, c.WatchC, c.WriteC, c.Unwinder} {
-		if _, err := exec.LookPath(binary); err != nil {
+	binaries := []*string{&c.Magellan, &c.FillC, &c.WatchC, &c.WriteC, &c.Gozk, &c.Unwinder}
+	if c.Original != "" {
+		binaries = append(binaries, &c.Original)
+	}
+	for _, binary := range binaries {
+		if _, err := exec.LookPath(*binary); err != nil {
 			return fmt.Errorf("%w: test/bench/run.sh builds it", err)
 		}
-	}
-	for _, binary := range []*string{&c.Magellan, &c.FillC, &c.WatchC, &c.WriteC, &c.Unwinder} {
 		if *binary, err = filepath.Abs(*binary); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,17 @@ type server struct {
 // environment.
 func (r *run) startBaseline(kind string, env ...string) (*server, error) {
 	return r.startListening(kind, withEnv(env, exec.Command(r.self, "serve", kind, "--body", r.bodyFile(), "--zookeeper", r.zookeeper.Addr())))
+}
+
+// startGozk starts the REST wrapper over gozk.
+func (r *run) startGozk() (*server, error) {
+	layout, err1 := json.Marshal(layout)
+	regions, err2 := json.Marshal(regions())
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	return r.startListening("gozk", exec.Command(r.cmd.Gozk, "serve", "--zookeeper", r.zookeeper.Addr(),
+		"--layout", string(layout), "--regions", string(regions)))
 }
 
 // startNginx starts nginx with a configuration of its own: one file for any path.
