@@ -9,8 +9,6 @@ import (
 	zookeeper "github.com/Shopify/gozk"
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
-
-	"magellan/internal/zk/zktest"
 )
 
 // patience bounds each wait; it is never measured.
@@ -121,9 +119,9 @@ func wantCode(t testing.TB, err error, code zookeeper.ErrorCode) {
 }
 
 // through returns a proxy before the server, whose connections can be cut.
-func through(t testing.TB, s *zktest.Server) *toxiproxy.Proxy {
+func through(t testing.TB, server string) *toxiproxy.Proxy {
 	t.Helper()
-	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.New(io.Discard)), "zk", "127.0.0.1:0", s.Addr())
+	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.New(io.Discard)), "zk", "127.0.0.1:0", server)
 	must(t, p.Start())
 	t.Cleanup(p.Stop)
 	return p

@@ -11,7 +11,6 @@ import (
 	zookeeper "github.com/Shopify/gozk"
 
 	"magellan/cgo/jemalloc"
-	"magellan/internal/zk/zktest"
 )
 
 // The leaks that programs with the original have, by the bytes that C has allocated. A
@@ -27,6 +26,7 @@ func TestNoLeaks(t *testing.T) {
 	if _, err := jemalloc.ReadStats(); errors.Is(err, jemalloc.ErrNotLinked) {
 		t.Skip("jemalloc is not linked: the leak sanitizer sees what this test sees")
 	}
+	server := shared(t).server
 	for name, c := range map[string]func(*testing.T) func(){
 		"quiet watches and cuts":     quietWatches,
 		"watches of ever new nodes":  newWatches,
@@ -47,7 +47,7 @@ func TestNoLeaks(t *testing.T) {
 			}
 			t.Parallel()
 			child := exec.Command(os.Args[0], "-test.run=^TestNoLeaks$", "-test.v", "-test.timeout=20m")
-			child.Env = append(os.Environ(), leakChild+"="+name, "MALLOC_CONF=tcache:false,prof:false")
+			child.Env = append(os.Environ(), leakChild+"="+name, sharedServer+"="+server, "MALLOC_CONF=tcache:false,prof:false")
 			if out, err := child.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}
@@ -101,8 +101,9 @@ func reconnect(t *testing.T, cut func(), session <-chan zookeeper.Event) {
 
 func quietWatches(t *testing.T) func() {
 	const watches, cuts = 2000, 2
-	p := through(t, zktest.Start(t))
-	conn, session := dial(t, p.Listen, expirable)
+	s := shared(t)
+	p := through(t, s.server)
+	conn, session := dial(t, s.behind(p.Listen), expirable)
 	channels := make([]<-chan zookeeper.Event, watches)
 	watch := func() {
 		sideBySide(watches, func(i int) {
@@ -127,8 +128,9 @@ func quietWatches(t *testing.T) func() {
 }
 
 func newWatches(t *testing.T) func() {
-	p := through(t, zktest.Start(t))
-	conn, session := dial(t, p.Listen, expirable)
+	s := shared(t)
+	p := through(t, s.server)
+	conn, session := dial(t, s.behind(p.Listen), expirable)
 	n := 0
 	return func() {
 		sideBySide(1000, func(i int) {
@@ -142,7 +144,7 @@ func newWatches(t *testing.T) func() {
 }
 
 func firedWatches(t *testing.T) func() {
-	conn, _ := dial(t, zktest.Start(t).Addr(), sessionTimeout)
+	conn, _ := dial(t, shared(t).Addr(), sessionTimeout)
 	const nodes = 500
 	for i := range nodes {
 		create(t, conn, fmt.Sprintf("/f%d", i), "")
@@ -173,7 +175,7 @@ func firedWatches(t *testing.T) func() {
 }
 
 func reads(t *testing.T) func() {
-	conn, _ := dial(t, zktest.Start(t).Addr(), sessionTimeout)
+	conn, _ := dial(t, shared(t).Addr(), sessionTimeout)
 	create(t, conn, "/a", "some data")
 	create(t, conn, "/a/b", "")
 	return func() {
@@ -191,7 +193,7 @@ func reads(t *testing.T) func() {
 }
 
 func failures(t *testing.T) func() {
-	conn, _ := dial(t, zktest.Start(t).Addr(), sessionTimeout)
+	conn, _ := dial(t, shared(t).Addr(), sessionTimeout)
 	return func() {
 		for _, path := range []string{"/none/below", "bad", "/bad\x00"} {
 			sideBySide(100, func(int) {
@@ -206,9 +208,9 @@ func failures(t *testing.T) func() {
 }
 
 func changes(t *testing.T) func() {
-	s := zktest.Start(t)
-	a, b := through(t, s), through(t, s)
-	conn, session := dial(t, a.Listen, expirable)
+	s := shared(t)
+	a, b := through(t, s.server), through(t, s.server)
+	conn, session := dial(t, s.behind(a.Listen), expirable)
 	return func() {
 		for _, to := range []string{b.Listen, a.Listen} {
 			reconnect(t, func() { conn.SetServers(to) }, session)
@@ -221,7 +223,7 @@ func changes(t *testing.T) func() {
 }
 
 func sessions(t *testing.T) func() {
-	s := zktest.Start(t)
+	s := shared(t)
 	return func() {
 		for range 10 {
 			conn, session, err := zookeeper.Dial(s.Addr(), expirable)
@@ -236,7 +238,7 @@ func sessions(t *testing.T) func() {
 }
 
 func deadSessions(t *testing.T) func() {
-	s := zktest.Start(t)
+	s := shared(t)
 	first, _ := dial(t, s.Addr(), expirable)
 	id := first.ClientId()
 	must(t, first.Close())

@@ -176,7 +176,7 @@ func wantNotRunning(t *testing.T, srv *zookeeper.Server) {
 
 // needsServer skips a test on a machine without Java or ZooKeeper. That is an error where
 // CI is set.
-func needsServer(t *testing.T) {
+func needsServer(t testing.TB) {
 	t.Helper()
 	if err := zktest.Installed(); err != nil {
 		if os.Getenv("CI") != "" {

@@ -66,7 +66,7 @@ func TestNobodyListens(t *testing.T) {
 // A timeout of nothing is one.
 func TestZeroTimeout(t *testing.T) {
 	t.Parallel()
-	conn, _, err := zookeeper.Dial(zktest.Start(t).Addr(), 0)
+	conn, _, err := zookeeper.Dial(shared(t).Addr(), 0)
 	must(t, err)
 	eventually(t, "a request timed out", func() bool {
 		_, _, err := conn.Get("/")
@@ -78,9 +78,9 @@ func TestZeroTimeout(t *testing.T) {
 // A session outlives its Conn's process, by Save and Redial.
 func TestRedial(t *testing.T) {
 	t.Parallel()
-	s := zktest.Start(t)
-	p := through(t, s)
-	first, session := dial(t, p.Listen, expirable)
+	s := shared(t)
+	p := through(t, s.server)
+	first, session := dial(t, s.behind(p.Listen), expirable)
 	_, err := first.Create("/mine", "", zookeeper.EPHEMERAL, everybody)
 	must(t, err)
 	saved, err := first.ClientId().Save()
@@ -157,7 +157,7 @@ func TestCloseWaits(t *testing.T) {
 func TestCloseBetweenConnections(t *testing.T) {
 	t.Parallel()
 	s := zktest.Start(t, zktest.WithLines("maxSessionTimeout=3600000"))
-	p := through(t, s)
+	p := through(t, s.Addr())
 	other, _ := dial(t, s.Addr(), sessionTimeout)
 	for range 10 {
 		// libzookeeper waits for a sixtieth of this before it connects again.
@@ -180,9 +180,9 @@ func TestCloseBetweenConnections(t *testing.T) {
 // SetServers moves the session to another server, and tells where it is.
 func TestSetServers(t *testing.T) {
 	t.Parallel()
-	s := zktest.Start(t)
-	a, b := through(t, s), through(t, s)
-	conn, session := dial(t, a.Listen, sessionTimeout)
+	s := shared(t)
+	a, b := through(t, s.server), through(t, s.server)
+	conn, session := dial(t, s.behind(a.Listen), sessionTimeout)
 	id := conn.ClientId()
 	conn.SetServersResolutionDelay(time.Second)
 	for _, bad := range []string{"", "no-port", "x y:1"} {
@@ -207,7 +207,7 @@ func TestSetServers(t *testing.T) {
 }
 
 // SetLogLevel decides what is written to the standard error, here of a process that
-// loses its server.
+// loses its connection.
 func TestSetLogLevel(t *testing.T) {
 	if os.Getenv("GOZK_LOG_LEVEL") != "" {
 		var level int
@@ -215,14 +215,16 @@ func TestSetLogLevel(t *testing.T) {
 			level = int(l - '0')
 		}
 		zookeeper.SetLogLevel(level)
-		s := zktest.Start(t)
-		conn, session := dial(t, s.Addr(), sessionTimeout)
-		must(t, s.Kill())
+		s := shared(t)
+		p := through(t, s.server)
+		conn, session := dial(t, s.behind(p.Listen), sessionTimeout)
+		p.Stop()
 		wantState(t, session, zookeeper.STATE_CONNECTING)
 		must(t, conn.Close())
 		return
 	}
 	t.Parallel()
+	s := shared(t)
 	for level, want := range map[string]struct{ some, none []string }{
 		"0": {nil, []string{"level="}},
 		"1": {[]string{"level=ERROR"}, []string{"level=WARN", "level=INFO"}},
@@ -230,7 +232,7 @@ func TestSetLogLevel(t *testing.T) {
 		"3": {[]string{"level=ERROR", "zookeeper: disconnected", "zookeeper: ready"}, nil},
 	} {
 		child := exec.Command(os.Args[0], "-test.run=^TestSetLogLevel$", "-test.v")
-		child.Env = append(os.Environ(), "GOZK_LOG_LEVEL="+level)
+		child.Env = append(os.Environ(), "GOZK_LOG_LEVEL="+level, sharedServer+"="+s.server)
 		var out, log strings.Builder
 		child.Stdout, child.Stderr = &out, &log
 		if err := child.Run(); err != nil {

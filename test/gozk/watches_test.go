@@ -12,7 +12,7 @@ import (
 
 // Each change fires the watches that were set for it, all of them and no others, once.
 func TestWatches(t *testing.T) {
-	s := zktest.Start(t)
+	s := shared(t)
 	before := zookeeper.CountPendingWatches()
 	conn, session := dial(t, s.Addr(), sessionTimeout)
 	other, _ := dial(t, s.Addr(), sessionTimeout)
@@ -74,10 +74,10 @@ func TestWatches(t *testing.T) {
 // When the connection breaks every watch channel gets an event of the session and is
 // closed. What is watched after that, fires.
 func TestWatchesAndACut(t *testing.T) {
-	s := zktest.Start(t)
-	p := through(t, s)
+	s := shared(t)
+	p := through(t, s.server)
 	before := zookeeper.CountPendingWatches()
-	conn, session := dial(t, p.Listen, sessionTimeout)
+	conn, session := dial(t, s.behind(p.Listen), sessionTimeout)
 	other, _ := dial(t, s.Addr(), sessionTimeout)
 	create(t, other, "/a", "")
 	for range 5 {
@@ -111,9 +111,9 @@ func TestWatchesAndACut(t *testing.T) {
 // no channel is forgotten.
 func TestNoWatchIsLost(t *testing.T) {
 	t.Parallel()
-	s := zktest.Start(t)
-	p := through(t, s)
-	conn, session := dial(t, p.Listen, sessionTimeout)
+	s := shared(t)
+	p := through(t, s.server)
+	conn, session := dial(t, s.behind(p.Listen), sessionTimeout)
 	other, _ := dial(t, s.Addr(), sessionTimeout)
 	const nodes, rounds = 8, 20
 	for i := range nodes {
@@ -206,7 +206,7 @@ func TestWatchesAndTheEndOfTheSession(t *testing.T) {
 
 // Close closes all channels, without an event.
 func TestWatchesAndClose(t *testing.T) {
-	s := zktest.Start(t)
+	s := shared(t)
 	before := zookeeper.CountPendingWatches()
 	conn, session := dial(t, s.Addr(), sessionTimeout)
 	_, _, data, err := conn.GetW("/")
@@ -231,9 +231,9 @@ func TestWatchesAndClose(t *testing.T) {
 // A program that never reads its session's channel gets no panic, and the newest events.
 func TestNobodyReadsTheSession(t *testing.T) {
 	t.Parallel()
-	s := zktest.Start(t)
-	p := through(t, s)
-	conn, session := dial(t, p.Listen, sessionTimeout)
+	s := shared(t)
+	p := through(t, s.server)
+	conn, session := dial(t, s.behind(p.Listen), sessionTimeout)
 	for range 40 { // two events each: more than the channel holds
 		cut(t, p)
 		_, w, err := conn.ExistsW("/none")
