@@ -28,10 +28,14 @@ func AuthACL(perms uint32) []ACL { return []ACL{{perms, "auth", ""}} }
 func WorldACL(perms uint32) []ACL { return []ACL{{perms, "world", "anyone"}} }
 
 // aclTo translates for the client. The result is never nil, which would stand for
-// everybody there: here nil is an empty list, which the server refuses.
+// everybody there: here nil is an empty list, which the server refuses. So is an entry
+// without a scheme, which the client would refuse as a bad argument.
 func aclTo(acl []ACL) []zk.ACL {
 	to := make([]zk.ACL, len(acl))
 	for i, a := range acl {
+		if a.Scheme == "" {
+			return []zk.ACL{}
+		}
 		to[i] = zk.ACL{Perms: zk.Perm(a.Perms & PERM_ALL), Scheme: a.Scheme, ID: a.Id}
 	}
 	return to

@@ -3,6 +3,7 @@ package zookeeper
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net"
@@ -31,7 +32,7 @@ type Conn struct {
 }
 
 // Dial opens a session and returns at once; the first event on the channel is that of
-// the state STATE_CONNECTED, once a server has accepted the session and answered.
+// the state STATE_CONNECTED, once a server has accepted the session.
 //
 // servers are those of one ensemble, such as "zk1:2181,zk2:2181,zk3:2181". They are tried
 // in random order. A path behind the last one, such as "zk1:2181,zk2:2181/app", is the
@@ -45,7 +46,8 @@ type Conn struct {
 // 32 of them, and is closed by Close.
 //
 // The error is an [*Error] with ZSYSTEMERROR: EINVAL for servers that cannot be read,
-// ENOENT for a name that cannot be resolved. What is wrong with them is logged.
+// ENOENT for a name that cannot be resolved, EMFILE if the process has too many open
+// files, or 4,096 Conns. What is wrong is logged, see SetLogLevel.
 func Dial(servers string, recvTimeout time.Duration) (*Conn, <-chan Event, error) {
 	return dial(servers, recvTimeout, nil)
 }
@@ -67,10 +69,12 @@ func dial(servers string, timeout time.Duration, resume *zk.Session) (*Conn, <-c
 	conn.watches.forget = func(path string) { conn.client.ForgetWatch(path, zk.WatchAny) }
 	// The function OnSession may be called before Open has returned.
 	opened := make(chan struct{})
+	list, err := serverList(servers)
 	cfg := zk.Config{
-		Servers:        []string{servers},
+		Servers:        []string{list},
 		SessionTimeout: min(timeout.Truncate(time.Millisecond), 24*time.Hour),
 		OneSession:     true,
+		Unproved:       true,
 		Resume:         resume,
 		Heartbeat:      -1,
 		// What is too long, the server says, by closing the connection.
@@ -87,7 +91,6 @@ func dial(servers string, timeout time.Duration, resume *zk.Session) (*Conn, <-c
 	if cfg.SessionTimeout <= 0 {
 		cfg.SessionTimeout = zk.ZeroTimeout
 	}
-	err := checkServers(servers)
 	if err == nil {
 		conn.client, err = zk.Open(cfg)
 	}
@@ -104,15 +107,30 @@ func dial(servers string, timeout time.Duration, resume *zk.Session) (*Conn, <-c
 	return conn, conn.session.events, nil
 }
 
-// checkServers refuses a server without a port, which zk would give the default one.
-func checkServers(servers string) error {
-	hosts, _, _ := strings.Cut(servers, "/")
-	for host := range strings.SplitSeq(hosts, ",") {
-		if _, _, err := net.SplitHostPort(strings.TrimSpace(host)); err != nil && strings.TrimSpace(host) != "" {
-			return &zk.Error{Op: "servers", Code: zk.ErrBadArguments, Detail: err.Error() + ": write HOST:PORT"}
+// serverList returns servers as zk has them. Here each needs a port, which zk would give
+// the default one, and an IPv6 address may stand without brackets: what follows the last
+// colon is the port.
+func serverList(servers string) (string, error) {
+	hosts, chroot, hasChroot := strings.Cut(servers, "/")
+	list := strings.Split(hosts, ",")
+	for i, server := range list {
+		server = strings.TrimSpace(server)
+		colon := strings.LastIndexByte(server, ':')
+		switch {
+		case server == "":
+			continue
+		case colon < 0 || strings.HasSuffix(server, "]"):
+			return "", &zk.Error{Op: "servers", Code: zk.ErrBadArguments, Detail: fmt.Sprintf("server %q has no port: write HOST:PORT", server)}
+		case strings.Contains(server[:colon], ":") && server[0] != '[':
+			server = net.JoinHostPort(server[:colon], server[colon+1:])
 		}
+		list[i] = server
 	}
-	return nil
+	hosts = strings.Join(list, ",")
+	if hasChroot {
+		hosts += "/" + chroot
+	}
+	return hosts, nil
 }
 
 // onSession tells the program of a change of the state, on the dispatcher.
@@ -137,7 +155,8 @@ func (conn *Conn) onSession(e zk.SessionEvent) {
 
 // Close waits until the requests on their way are answered, ends the session, and with
 // it its ephemeral nodes, and closes all channels. All requests that follow, and Close
-// itself, return ZCLOSING. It takes eleven seconds at most if the servers do not answer.
+// itself, return ZCLOSING. If the servers are silent, requests on their way end after two
+// thirds of the session's timeout, and without any Close takes eleven seconds at most.
 func (conn *Conn) Close() error {
 	conn.mu.Lock()
 	defer conn.mu.Unlock()
@@ -200,9 +219,9 @@ func (conn *Conn) AddAuth(scheme, cert string) error {
 // breaks, and the session goes on with one that is. What cannot be read is logged and
 // changes nothing.
 func (conn *Conn) SetServers(servers string) {
-	err := checkServers(servers)
+	list, err := serverList(servers)
 	if err == nil {
-		err = conn.client.SetServers(servers)
+		err = conn.client.SetServers(list)
 	}
 	if err != nil && !errors.Is(err, zk.ErrClosed) {
 		logger.Error("zookeeper: the servers were not set", slog.Any("error", err))

@@ -17,14 +17,12 @@ const (
 	LOG_DEBUG = 4
 )
 
-var logLevel atomic.Int32
-
-func init() { logLevel.Store(LOG_INFO) }
+var logLevel atomic.Int32 // 0: nothing is logged
 
 // SetLogLevel sets what is written to the standard error: what is as bad as level, one of
-// the LOG_* constants, or worse. 0 is nothing, and LOG_INFO is the default. It is for all
-// Conns of the process. libzookeeper's own lines are among what is written, but for its
-// INFO and DEBUG.
+// the LOG_* constants, or worse. 0 is nothing, which is the default. It is for all Conns
+// of the process. libzookeeper's own lines are among what is written, but for its INFO
+// and DEBUG. A Conn waits for its lines to be written.
 func SetLogLevel(level int) { logLevel.Store(int32(level)) }
 
 // logger is the one of all Conns.

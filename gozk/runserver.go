@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,6 +59,9 @@ func (srv *Server) Start() error {
 	if err != nil {
 		return err
 	}
+	if err := srv.portIsFree(); err != nil {
+		return err
+	}
 	pid, err := os.OpenFile(srv.path(pidFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrExist) {
 		if _, err := srv.Process(); errors.Is(err, ErrNotRunning) {
@@ -74,6 +78,24 @@ func (srv *Server) Start() error {
 		return err
 	}
 	return nil
+}
+
+// portIsFree returns an error if somebody listens on the server's port. The server would
+// find that out only after Start has returned, and who dials would reach the other one.
+func (srv *Server) portIsFree() error {
+	if _, err := srv.Process(); err == nil {
+		return nil // Start says that it is the server itself
+	}
+	addr, err := srv.Addr()
+	if err != nil {
+		return err
+	}
+	_, port, _ := net.SplitHostPort(addr) // Addr has joined it
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		return fmt.Errorf("cannot listen on port %s: %w", port, err)
+	}
+	return l.Close()
 }
 
 // run starts the process, and writes its id to a file.

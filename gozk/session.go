@@ -39,6 +39,6 @@ func (s *session) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	close(s.events)
 	pending.Add(-1)
+	close(s.events)
 }

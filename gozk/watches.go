@@ -135,12 +135,13 @@ func (w *watches) close() {
 // end closes the channels of a kind. They get e first, unless it is nil; each has room
 // for it, because it is the only one.
 func (of *watched) end(kind int, e *Event) {
+	// Who has got an event finds its channel no longer counted.
+	pending.Add(-int64(len(of.channels[kind])))
 	for _, ch := range of.channels[kind] {
 		if e != nil {
 			ch <- *e
 		}
 		close(ch)
 	}
-	pending.Add(-int64(len(of.channels[kind])))
 	of.channels[kind] = nil
 }

@@ -23,6 +23,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -57,6 +58,10 @@ type Config struct {
 	// only one: after Expired or AuthFailed all requests end with ErrInvalidState, and
 	// only Close is left. Open then resolves the servers' names before it returns.
 	OneSession bool
+	// Unproved makes the client Ready once a server has accepted the session, and not
+	// only after a sync: for programs that add their credentials then, with servers that
+	// answer nothing before. Such a server may have no quorum.
+	Unproved bool
 	// Resume, unless nil, is a session to take over: that of another client, of this
 	// process or an earlier one. If the servers do not know it any more, it has expired.
 	Resume *Session
@@ -269,7 +274,7 @@ func Open(cfg Config) (*Client, error) {
 		c.observer = nobody{}
 	}
 	if c.queue = C.zk_queue_new(); c.queue == nil {
-		return nil, &Error{Op: "open", Code: ErrSystem, Detail: "eventfd: no file descriptor left; raise the limit (ulimit -n)"}
+		return nil, &Error{Op: "open", Code: ErrSystem, Errno: syscall.EMFILE, Detail: "eventfd: no file descriptor left; raise the limit (ulimit -n)"}
 	}
 	c.wakeup = os.NewFile(uintptr(C.zk_queue_fd(c.queue)), "zookeeper-events")
 	c.observer.Add(Clients, 1)

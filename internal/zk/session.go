@@ -102,7 +102,7 @@ func (c *client) openHandle() error {
 	}
 	h := &handle{number: number, opened: make(chan struct{})}
 	if h.c = C.zk_handle_new(c.queue, C.uint64_t(number), wantLog); h.c == nil {
-		return &Error{Op: "open", Code: ErrSystem, Detail: "4096 handles are open in this process"}
+		return &Error{Op: "open", Code: ErrSystem, Errno: syscall.EMFILE, Detail: "4096 handles are open in this process"}
 	}
 	c.mu.Lock()
 	if c.closing {
@@ -258,7 +258,11 @@ func (c *client) onSession(number uint64, state int, id int64, password []byte) 
 		c.mu.Lock()
 		c.addAuthLocked()
 		c.mu.Unlock()
-		c.proveContact(connection)
+		if c.cfg.Unproved {
+			c.becomeReady()
+		} else {
+			c.proveContact(connection)
+		}
 	case cExpired:
 		c.setState(Expired)
 		c.observer.Add(SessionsExpired, 1)
@@ -280,9 +284,7 @@ func (c *client) proveContact(connection int32) {
 			return
 		}
 		if err == nil {
-			c.backoff.Store(0)
-			c.setState(Ready)
-			c.startBeat()
+			c.becomeReady()
 			return
 		}
 		// A cut, mostly, and the next connection will tell. Anything else is
@@ -290,6 +292,13 @@ func (c *client) proveContact(connection int32) {
 		c.log.Debug("zookeeper: the first sync of a connection failed", slog.Any("error", err))
 		time.AfterFunc(100*time.Millisecond, func() { c.wakeDispatcher(wakeProve, connection) })
 	})
+}
+
+// becomeReady is the end of what a new connection needs, on the dispatcher.
+func (c *client) becomeReady() {
+	c.backoff.Store(0)
+	c.setState(Ready)
+	c.startBeat()
 }
 
 // setState tells everybody, on the dispatcher.

@@ -160,7 +160,8 @@ type State int32
 const (
 	// Connecting: no session yet.
 	Connecting State = iota
-	// Ready: connected, and a sync has made the round trip since.
+	// Ready: connected, and a sync has made the round trip since (but see
+	// Config.Unproved).
 	Ready
 	// Disconnected: the session may still live; so may its watches.
 	Disconnected

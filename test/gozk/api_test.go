@@ -170,7 +170,8 @@ func TestACLs(t *testing.T) {
 	}
 }
 
-// The bytes of a saved session are a clientid_t, as they always were.
+// The bytes of a saved session are as they always were: the id, the highest byte first,
+// and the password.
 func TestLoadClientId(t *testing.T) {
 	saved := []byte("\x01\x02\x03\x04\x05\x06\x07\x08passwordpassword")
 	id, err := zookeeper.LoadClientId(saved)

@@ -121,7 +121,13 @@ func wantCode(t testing.TB, err error, code zookeeper.ErrorCode) {
 // through returns a proxy before the server, whose connections can be cut.
 func through(t testing.TB, server string) *toxiproxy.Proxy {
 	t.Helper()
-	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.New(io.Discard)), "zk", "127.0.0.1:0", server)
+	return proxyAt(t, "127.0.0.1:0", server)
+}
+
+// proxyAt returns a proxy that listens at an address of its own.
+func proxyAt(t testing.TB, at, server string) *toxiproxy.Proxy {
+	t.Helper()
+	p := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.New(io.Discard)), "zk", at, server)
 	must(t, p.Start())
 	t.Cleanup(p.Stop)
 	return p
@@ -139,7 +145,7 @@ func credentials(t testing.TB, id *zookeeper.ClientId) (session int64, password 
 	t.Helper()
 	b, err := id.Save()
 	must(t, err)
-	return int64(binary.NativeEndian.Uint64(b)), b[8:]
+	return int64(binary.BigEndian.Uint64(b)), b[8:]
 }
 
 // create creates a node that everybody may use.

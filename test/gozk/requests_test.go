@@ -211,7 +211,7 @@ func TestVersions(t *testing.T) {
 func TestACL(t *testing.T) {
 	t.Parallel()
 	conn, _ := dial(t, shared(t).Addr(), sessionTimeout)
-	for _, none := range [][]zookeeper.ACL{nil, {}, {{Perms: 31, Scheme: "unheard of", Id: "x"}}, zookeeper.AuthACL(31)} {
+	for _, none := range [][]zookeeper.ACL{nil, {}, {{Perms: 31, Scheme: "unheard of", Id: "x"}}, {{Perms: 31, Id: "anyone"}}, zookeeper.AuthACL(31)} {
 		_, err := conn.Create("/a", "", 0, none)
 		wantError(t, err, zookeeper.ZINVALIDACL, "create", "/a")
 	}

@@ -68,6 +68,16 @@ func TestServer(t *testing.T) {
 		t.Errorf("%q, %v", data, err)
 	}
 
+	// A port that somebody else has is found out at once.
+	must(t, same.Stop())
+	l, err := net.Listen("tcp", addr)
+	must(t, err)
+	if err := srv.Start(); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("on a port in use: %v", err)
+	}
+	l.Close()
+	must(t, srv.Start())
+
 	// A server that has died must be stopped before it is started.
 	process, err = srv.Process()
 	must(t, err)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,7 +27,7 @@ func expire(t testing.TB, s *zktest.Server, conn *zookeeper.Conn) {
 func TestDialErrors(t *testing.T) {
 	for servers, want := range map[string]error{
 		"": syscall.EINVAL, "no-port": syscall.EINVAL, "127.0.0.1:0": syscall.EINVAL, "127.0.0.1:99999": syscall.EINVAL, "127.0.0.1:2181/a/": syscall.EINVAL,
-		"127.0.0.1:1,no-port": syscall.EINVAL, "no-such-host.invalid:2181": syscall.ENOENT,
+		"127.0.0.1:1,no-port": syscall.EINVAL, "[::1]": syscall.EINVAL, ":2181": syscall.EINVAL, ",": syscall.EINVAL, "no-such-host.invalid:2181": syscall.ENOENT,
 	} {
 		before := zookeeper.CountPendingWatches()
 		conn, session, err := zookeeper.Dial(servers, sessionTimeout)
@@ -39,6 +40,37 @@ func TestDialErrors(t *testing.T) {
 		}
 		if n := zookeeper.CountPendingWatches() - before; n != 0 {
 			t.Errorf("%q left %d channels", servers, n)
+		}
+	}
+}
+
+// A server that answers nothing to who has not said who it is: programs do so once
+// they are connected.
+func TestServerThatWantsAuthentication(t *testing.T) {
+	t.Parallel()
+	s := zktest.Start(t, zktest.WithLines("enforce.auth.enabled=true", "enforce.auth.schemes=digest"))
+	conn, session := dial(t, s.Addr(), sessionTimeout)
+	must(t, conn.AddAuth("digest", "joe:passwd"))
+	create(t, conn, "/a", "x")
+	wantQuiet(t, session)
+}
+
+// An IPv6 address stands with brackets or without.
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	s := shared(t)
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no IPv6: ", err)
+	}
+	l.Close()
+	p := proxyAt(t, "[::1]:0", s.server)
+	_, port, err := net.SplitHostPort(p.Listen)
+	must(t, err)
+	for _, at := range []string{"[::1]:" + port, "::1:" + port} {
+		conn, _ := dial(t, at+s.root, sessionTimeout)
+		if got, err := conn.CurrentServer(); err != nil || got != "[::1]:"+port {
+			t.Errorf("%s: connected to %q, %v", at, got, err)
 		}
 	}
 }
@@ -210,11 +242,9 @@ func TestSetServers(t *testing.T) {
 // loses its connection.
 func TestSetLogLevel(t *testing.T) {
 	if os.Getenv("GOZK_LOG_LEVEL") != "" {
-		var level int
-		for _, l := range os.Getenv("GOZK_LOG_LEVEL") {
-			level = int(l - '0')
+		if level, err := strconv.Atoi(os.Getenv("GOZK_LOG_LEVEL")); err == nil {
+			zookeeper.SetLogLevel(level)
 		}
-		zookeeper.SetLogLevel(level)
 		s := shared(t)
 		p := through(t, s.server)
 		conn, session := dial(t, s.behind(p.Listen), sessionTimeout)
@@ -226,7 +256,7 @@ func TestSetLogLevel(t *testing.T) {
 	t.Parallel()
 	s := shared(t)
 	for level, want := range map[string]struct{ some, none []string }{
-		"0": {nil, []string{"level="}},
+		"default": {nil, []string{"level="}}, "0": {nil, []string{"level="}},
 		"1": {[]string{"level=ERROR"}, []string{"level=WARN", "level=INFO"}},
 		"2": {[]string{"level=ERROR", "zookeeper: disconnected"}, []string{"level=INFO"}},
 		"3": {[]string{"level=ERROR", "zookeeper: disconnected", "zookeeper: ready"}, nil},
