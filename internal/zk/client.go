@@ -200,6 +200,7 @@ type client struct {
 	beat         *time.Timer
 	beatInFlight atomic.Bool
 
+	resume     *Session // for the next handle; of the goroutine that opens handles
 	lastHandle atomic.Uint64
 	backoff    atomic.Int64       // nanoseconds
 	retry      chan time.Duration // the session is gone: open another one after this long
@@ -279,6 +280,7 @@ func Open(cfg Config) (*Client, error) {
 	c.wakeup = os.NewFile(uintptr(C.zk_queue_fd(c.queue)), "zookeeper-events")
 	c.observer.Add(Clients, 1)
 	if r := cfg.Resume; r != nil {
+		c.resume = r
 		c.session, c.sessionID, c.password = 1, r.ID, r.Password
 	}
 	c.resolutionDelay.Store(int32(resolutionDelay(cfg.ResolutionDelay)))

@@ -118,8 +118,8 @@ func (c *client) openHandle() error {
 	hosts := C.CString(servers + c.chroot)
 	defer C.free(unsafe.Pointer(hosts))
 	var resume Session
-	if c.cfg.Resume != nil && number == 1 {
-		resume = *c.cfg.Resume
+	if c.resume != nil {
+		resume = *c.resume
 	}
 	timeout := max(c.cfg.SessionTimeout, 0) // ZeroTimeout is 0 in C
 	var cert *C.char
@@ -132,6 +132,7 @@ func (c *client) openHandle() error {
 	close(h.opened)
 	c.mu.Lock()
 	if rc == 0 {
+		c.resume = nil // the next handle is that of another session
 		c.addAuthLocked()
 		c.mu.Unlock()
 		return nil
