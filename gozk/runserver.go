@@ -169,7 +169,7 @@ func (srv *Server) Stop() error {
 		if err := process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return err
 		}
-		srv.waitEnded(process.Pid)
+		waitEnded(process.Pid)
 	}
 	if err := os.Remove(srv.path(pidFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -177,15 +177,23 @@ func (srv *Server) Stop() error {
 	return nil
 }
 
-// waitEnded waits until all threads of a process that was killed have ended: any of them
-// may hold the port. The process may be another's child, and stay as a zombie.
-func (srv *Server) waitEnded(pid int) {
-	tasks := fmt.Sprintf("/proc/%d/task", pid)
-	for {
-		threads, err := os.ReadDir(tasks)
-		if err != nil || len(threads) == 0 || len(threads) == 1 && !srv.runsAs(pid) {
-			return
-		}
+// waitEnded waits until a process that was killed holds nothing any more, such as its
+// port. It may be another's child, and stay as a zombie until that takes notice.
+func waitEnded(pid int) {
+	for !ended(pid) {
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// ended returns whether a process is gone, or is a zombie without other threads: a thread
+// closes the files that it is the last one to have, before it becomes a zombie.
+func ended(pid int) bool {
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil || len(threads) != 1 {
+		return err != nil
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	// The state follows the name, which is in parentheses and may hold some.
+	_, state, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+	return err != nil || bytes.HasPrefix(state, []byte("Z"))
 }

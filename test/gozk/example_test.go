@@ -2,6 +2,7 @@ package gozk_test
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"magellan/cgo/jemalloc"
 	"magellan/internal/childproc"
 	"magellan/internal/zk/zktest"
 )
@@ -19,6 +21,9 @@ import (
 // The program of examples/gozk answers with nodes, serves the profiles of its C memory,
 // and ends when it is told to.
 func TestExample(t *testing.T) {
+	if _, err := jemalloc.ReadStats(); errors.Is(err, jemalloc.ErrNotLinked) {
+		t.Skip("under the address sanitizer there is no profiler, which the program needs")
+	}
 	t.Parallel()
 	s := zktest.Start(t)
 	conn, _ := dial(t, s.Addr(), sessionTimeout)
