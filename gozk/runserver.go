@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -24,16 +25,9 @@ var distribution = []string{"/usr/share/java/zookeeper.jar", "/usr/share/java/sl
 
 // Process returns the server's process. If it does not run, the error is ErrNotRunning.
 func (srv *Server) Process() (*os.Process, error) {
-	text, err := os.ReadFile(srv.path(pidFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNotRunning
-	}
+	pid, err := srv.pid()
 	if err != nil {
 		return nil, err
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil || pid <= 0 {
-		return nil, fmt.Errorf("%s holds no process id: %q", srv.path(pidFile), text)
 	}
 	if !srv.runsAs(pid) {
 		return nil, ErrNotRunning
@@ -41,14 +35,33 @@ func (srv *Server) Process() (*os.Process, error) {
 	return os.FindProcess(pid)
 }
 
+// pid returns the id in pid.txt. The error is ErrNotRunning if there is no such file.
+func (srv *Server) pid() (int, error) {
+	text, err := os.ReadFile(srv.path(pidFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, ErrNotRunning
+	}
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 0 {
+		return 0, fmt.Errorf("%s holds no process id: %q", srv.path(pidFile), text)
+	}
+	return pid, nil
+}
+
 // runsAs returns whether a process is the server's. The kernel gives the id of a process
-// that has ended to another one, so the command line is compared; a process that has
-// ended, and waits for its parent to take notice, has none.
+// that has ended to another one, so the command line is compared; a process that ends
+// has none.
 func (srv *Server) runsAs(pid int) bool {
-	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err == nil && slices.ContainsFunc(bytes.Split(command, []byte{0}), func(arg []byte) bool {
-		return string(arg) == srv.path(configFile)
-	})
+	return bytes.Contains(commandLine(pid), []byte("\x00"+srv.path(configFile)+"\x00"))
+}
+
+// commandLine returns a process's arguments, a NUL behind each; nil if it has none.
+func commandLine(pid int) []byte {
+	command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // nil for a process that is gone
+	return command
 }
 
 // Start starts the server, and does not wait until it takes sessions: Dial does. It is an
@@ -159,31 +172,38 @@ func (srv *Server) classPath() (string, error) {
 // Stop kills the server and waits until it has ended. If it does not run, Stop only
 // makes Start possible again. Data and log stay.
 func (srv *Server) Stop() error {
-	process, err := srv.Process()
+	pid, err := srv.pid()
 	switch {
 	case errors.Is(err, ErrNotRunning):
+		return nil
 	case err != nil:
 		return err
-	default:
-		defer process.Release() //nolint:errcheck // it returns nil
-		if err := process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	case srv.runsAs(pid):
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return err
 		}
-		waitEnded(process.Pid)
 	}
+	srv.waitEnded(pid)
 	if err := os.Remove(srv.path(pidFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-// waitEnded waits until a process that was killed holds nothing any more, such as its
-// port. It may be another's child, and stay as a zombie until that takes notice.
-func waitEnded(pid int) {
-	for !ended(pid) {
-		time.Sleep(time.Millisecond)
+// waitEnded waits until a process that was killed, by Stop or before, holds nothing any
+// more, such as its port. It may be another's child, and stay as a zombie until that takes
+// notice. A process that has no command line is one that ends, or a thread of the kernel,
+// to which the id was given again: therefore it is waited for no longer than endsWithin.
+func (srv *Server) waitEnded(pid int) {
+	for begin := time.Now(); !ended(pid); time.Sleep(time.Millisecond) {
+		if !srv.runsAs(pid) && (len(commandLine(pid)) > 0 || time.Since(begin) > endsWithin) {
+			return
+		}
 	}
 }
+
+// endsWithin is how long a process that was killed may take to give back its memory.
+const endsWithin = 10 * time.Second
 
 // ended returns whether a process is gone, or is a zombie without other threads: a thread
 // closes the files that it is the last one to have, before it becomes a zombie.
