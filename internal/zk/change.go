@@ -21,10 +21,12 @@ import (
 // SetServers replaces the servers, given as in Config.Servers. If the client is
 // connected to one that is not among the new ones, it goes to one of them at once; if it
 // is, it may go to a new one, so that the clients of an ensemble that has grown spread
-// over it. The session goes on. With the distribution's libzookeeper two servers of one
-// address are the same to it, whatever their ports: build/native.sh fixes that. The chroot stays as it is: the list may end in the same
+// over it. The session goes on. The chroot stays as it is: the list may end in the same
 // one or in none. The error is ErrBadArguments, ErrClosed, or ErrSystem if a name cannot
 // be resolved; the new servers are kept for the next connection then.
+//
+// To the distribution's libzookeeper two servers of one address are the same, whatever
+// their ports. build/native.sh fixes that.
 func (c *client) SetServers(list ...string) error {
 	servers, chroot, err := ParseServers(list...)
 	if err != nil {
