@@ -128,8 +128,13 @@ func TestRedial(t *testing.T) {
 		t.Error("before it is connected, ClientId is not that of Redial")
 	}
 	wantState(t, session, zookeeper.STATE_CONNECTED)
-	if stat, err := second.Exists("/mine"); err != nil || stat == nil || !reflect.DeepEqual(second.ClientId(), id) {
-		t.Errorf("%+v, %v", stat, err)
+	stat, err := second.Exists("/mine")
+	if err != nil || stat == nil || !reflect.DeepEqual(second.ClientId(), id) {
+		t.Fatalf("%+v, %v", stat, err)
+	}
+	// The saved id is the server's number, the highest byte first.
+	if owner, _ := credentials(t, id); stat.EphemeralOwner() != owner {
+		t.Errorf("the session is %#x for the server, and was saved as %#x", stat.EphemeralOwner(), owner)
 	}
 	must(t, second.Close())
 
