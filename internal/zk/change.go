@@ -26,7 +26,8 @@ import (
 // be resolved; the new servers are kept for the next connection then.
 //
 // To the distribution's libzookeeper two servers of one address are the same, whatever
-// their ports. build/native.sh fixes that.
+// their ports; and it closes the connection on the caller's thread, by which a client of a
+// busy machine may lose the next one as well. build/native.sh fixes both.
 func (c *client) SetServers(list ...string) error {
 	servers, chroot, err := ParseServers(list...)
 	if err != nil {
@@ -65,10 +66,10 @@ func (c *client) giveServers(list string) (left uint64, err error) {
 	default:
 		return 0, &Error{Op: "set servers", Code: rc, Detail: "is each host's name known to the resolver?"}
 	}
+	h.nudge() // it is the I/O thread that leaves the connection
 	if h.connected() {
 		return 0, nil
 	}
-	h.nudge()
 	return h.number, nil
 }
 
@@ -79,8 +80,8 @@ func (h *handle) connected() bool {
 	return state == cConnected || state == cReadOnly
 }
 
-// onLeft notes that libzookeeper has left a connection, which it does without an event,
-// on the dispatcher. If it has another one, its event is on the way or was here.
+// onLeft notes that libzookeeper has left a connection, which the distribution's does
+// without an event, on the dispatcher. If it has another one, its event is on the way or was here.
 func (c *client) onLeft(number uint64) {
 	c.mu.RLock()
 	h := c.handle

@@ -65,18 +65,22 @@ func TestOneSessionOfNobody(t *testing.T) {
 }
 
 // A client takes over the session of another one, with its ephemeral znodes, and keeps
-// it for longer than the other is there.
+// it for longer than the other is there. The other is cut off: each would take the
+// session back from the other for ever.
 func TestResume(t *testing.T) {
 	t.Parallel()
 	ctx := testContext(t)
 	s := zktest.Start(t)
-	c := open(t, zk.Config{OneSession: true, SessionTimeout: expirable}, s)
+	p := through(t, s)
+	c := open(t, zk.Config{Servers: []string{p.Listen}, OneSession: true})
 	if _, _, err := c.Create(ctx, "/mine", nil, zk.CreateOptions{Mode: zk.Ephemeral}); err != nil {
 		t.Fatal(err)
 	}
+	p.Stop()
+	eventually(t, "cut off", func() bool { return c.State() == zk.Disconnected })
 	id, password := c.SessionCredentials()
 	session := zk.Session{ID: id, Password: [16]byte(password)}
-	second, err := zk.Open(zk.Config{Servers: []string{s.Addr()}, OneSession: true, SessionTimeout: expirable, Resume: &session})
+	second, err := zk.Open(zk.Config{Servers: []string{s.Addr()}, OneSession: true, SessionTimeout: time.Minute, Resume: &session})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,12 +97,13 @@ func TestResume(t *testing.T) {
 	if err := second.Close(); err != nil { // ends the session of both
 		t.Fatal(err)
 	}
-	if err := c.WaitReady(ctx); err == nil {
-		eventually(t, "expired", func() bool { return c.State() == zk.Expired })
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
 	}
+	eventually(t, "expired", func() bool { return c.State() == zk.Expired })
 
 	// No server knows it any more.
-	third, err := zk.Open(zk.Config{Servers: []string{s.Addr()}, OneSession: true, SessionTimeout: expirable, Resume: &session})
+	third, err := zk.Open(zk.Config{Servers: []string{s.Addr()}, OneSession: true, SessionTimeout: time.Minute, Resume: &session})
 	if err != nil {
 		t.Fatal(err)
 	}
