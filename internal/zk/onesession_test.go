@@ -100,6 +100,9 @@ func TestResume(t *testing.T) {
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.WaitReady(ctx); err == nil { // Close does not wait for a machine that stands still
+		expire(t, s, c)
+	}
 	eventually(t, "expired", func() bool { return c.State() == zk.Expired })
 
 	// No server knows it any more.
