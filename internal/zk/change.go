@@ -81,7 +81,8 @@ func (h *handle) connected() bool {
 }
 
 // onLeft notes that libzookeeper has left a connection, which the distribution's does
-// without an event, on the dispatcher. If it has another one, its event is on the way or was here.
+// without an event, on the dispatcher. If it has another one, its event is on the way or
+// was here.
 func (c *client) onLeft(number uint64) {
 	c.mu.RLock()
 	h := c.handle
