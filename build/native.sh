@@ -268,9 +268,11 @@ build_zookeeper() { # source folder
 	# that zoo_set_servers cannot go from one to the other.
 	run sed -i -E '/^int addrvec_contains\(/,/^\}/s/sizeof\(struct (in6?)_addr\)\) == 0/& \&\& ((struct sockaddr_\1*)\&avec->data[i])->s\1_port == ((struct sockaddr_\1*)addr)->s\1_port/' src/addrvec.c
 	[[ $(grep -c 'avec->data\[i\])->sin6\?_port ==' src/addrvec.c) == 2 ]] || die "zookeeper: addrvec_contains is not as expected"
-	# zoo_set_servers closes the connection under the I/O thread, which may have the next
-	# one by the time its state is set to 'not connected', for good. The I/O thread does it
-	# now, as after each loss of a connection: requests fail, and an event tells of it.
+	# If it has other servers, it closes the connection, on the caller's thread, and nothing
+	# else. Requests that wait for their answers stay first in line, so that the first answer
+	# on the next connection is taken for an inconsistency, which ends that one. The I/O
+	# thread does it now, as after each loss of a connection: the requests fail, and an
+	# event tells of it.
 	run sed -i -e '/^int update_addrs(/,/^}/{s/^        close_zsock(zh->fd);$/        __atomic_store_n(\&zh->leave, 1, __ATOMIC_SEQ_CST);/;/^        zh->state = ZOO_NOTCONNECTED_STATE;$/d}' \
 		-e '/^int zookeeper_interest(/,/^}/s/^    \*fd = zh->fd->sock;$/    if (__atomic_exchange_n(\&zh->leave, 0, __ATOMIC_SEQ_CST) \&\& zh->fd->sock != -1)\n        handle_socket_error_msg(zh, __LINE__, __func__, ZCONNECTIONLOSS, "it has other servers now");\n&/' src/zookeeper.c
 	run sed -i 's/^    int reconfig; .*/&\n    int leave; \/\/ the connection, as the servers are others now/' src/zk_adaptor.h

@@ -212,7 +212,7 @@ func (conn *Conn) AddAuth(scheme, cert string) error {
 		return err
 	}
 	defer conn.end()
-	return errorOf("addauth", "", conn.client.AddAuth(context.Background(), zk.Credential{Scheme: scheme, Data: cert}))
+	return errorOf("addauth", "", conn.client.AddAuth(noDeadline, zk.Credential{Scheme: scheme, Data: cert}))
 }
 
 // SetServers replaces the servers. If the connected one is not among them, the connection

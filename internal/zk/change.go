@@ -26,8 +26,9 @@ import (
 // be resolved; the new servers are kept for the next connection then.
 //
 // To the distribution's libzookeeper two servers of one address are the same, whatever
-// their ports; and it closes the connection on the caller's thread, by which a client of a
-// busy machine may lose the next one as well. build/native.sh fixes both.
+// their ports. And if it leaves a connection before all requests are answered, it takes the
+// first answer on the next one for that of such a request, and drops that connection as
+// well. build/native.sh fixes both.
 func (c *client) SetServers(list ...string) error {
 	servers, chroot, err := ParseServers(list...)
 	if err != nil {

@@ -283,10 +283,11 @@ func (c *client) deliver(r *C.struct_zk_event) (stop bool) {
 	return false
 }
 
-// wholeCode is codeOf for all that was answered and not for a part of a multi.
-// libzookeeper leaves a connection without a word if the servers' names resolve to other
-// addresses or SetServers has named others. The first answer on the next one is not to
-// the first request that waits. It calls that an inconsistency, of all that wait.
+// wholeCode is codeOf for all that was answered and not for a part of a multi. The
+// distribution's libzookeeper leaves a connection without a word if the servers' names
+// resolve to other addresses or SetServers has named others. The first answer on the next
+// one is not to the first request that waits. It calls that an inconsistency, of all that
+// wait.
 func (c *client) wholeCode(rc int32) Code {
 	if code := c.codeOf(rc); code != ErrRolledBack {
 		return code

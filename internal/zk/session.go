@@ -246,7 +246,7 @@ func (c *client) onSession(number uint64, state int, id int64, password []byte) 
 			c.giveUp(h, "a server takes it back, but what it has seen is lost")
 			return
 		}
-		c.setState(Disconnected) // libzookeeper reconnects without an event if the servers' names resolve to other addresses
+		c.setState(Disconnected) // the distribution's libzookeeper reconnects without an event if the servers' names resolve to other addresses
 		connection := c.progress.connected(number)
 		c.stateMu.Lock()
 		if c.sessionID != id {
@@ -372,8 +372,8 @@ func (c *client) onBeat() {
 	c.startBeat()
 }
 
-// nudge sends a sync nobody waits for: libzookeeper's I/O thread notices that
-// zoo_set_servers has closed its socket only when it has something to do.
+// nudge sends a sync nobody waits for: libzookeeper's I/O thread notices what
+// zoo_set_servers has changed only when it has something to do.
 func (h *handle) nudge() {
 	root := "/"
 	C.zk_submit(h.c, C.ZK_OP_SYNC, 0, (*C.char)(unsafe.Pointer(unsafe.StringData(root))), 1, nil, 0, 0, 0, nil, 0)
