@@ -46,8 +46,14 @@ func (c *Cache) auditLoop() {
 			c.auditEntry(e)
 		}
 		for _, v := range c.views.all {
-			v.checkSome()
-			v.audit()
+			if v.branch == nil {
+				v.checkSome()
+				v.audit()
+			}
+		}
+		for _, t := range c.views.trees {
+			t.checkSome()
+			t.audit(c.cfg.AuditRate)
 		}
 	}
 }

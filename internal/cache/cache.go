@@ -67,6 +67,8 @@ type Config struct {
 	MaxStale time.Duration
 	// clock is the time outside of this process; tests set it.
 	clock clock
+	// lossWindow is how long a loss counts; tests shorten it.
+	lossWindow time.Duration
 	// watchBudget is what the watches of one session may cost; tests lower it.
 	watchBudget int64
 	// Logger receives what operators should know. nil means slog.Default().
@@ -126,6 +128,7 @@ func New(cfg Config) (*Cache, error) {
 	setDefault(&cfg.MaxWaiting, DefaultMaxWaiting)
 	setDefault(&cfg.MaxSessions, DefaultMaxSessions)
 	setDefault(&cfg.watchBudget, defaultBudget)
+	setDefault((*int64)(&cfg.lossWindow), int64(defaultLossWindow))
 	setDefault((*int64)(&cfg.ZooKeeper.LostAfter), int64(zk.DefaultLostAfter))
 	setDefault((*int64)(&cfg.SnapshotInterval), int64(DefaultSnapshotInterval))
 	if cfg.ShrinkGuard < 0 || cfg.ShrinkGuard > 100 {
@@ -196,6 +199,7 @@ func (c *Cache) Start() (err error) {
 	}
 	c.stopped.Go(c.readmitLoop)
 	c.stopped.Go(c.searchLoop)
+	c.stopped.Go(c.views.ask)
 	c.snapshot.restoreEntries()
 	if c.cfg.Snapshot != "" {
 		c.snapshot.begin()
@@ -223,6 +227,9 @@ func (c *Cache) checkDescriptions() error {
 		taken[k.name] = true
 	}
 	clear(taken)
+	if err := c.checkTrees(); err != nil {
+		return err
+	}
 	for _, v := range c.views.all {
 		for _, s := range v.sets {
 			if taken[s.dir] {
@@ -285,6 +292,11 @@ func (c *Cache) WaitReady(ctx context.Context) error {
 			}
 		}
 	}
+	for _, t := range c.views.trees {
+		if err := t.wait(ctx); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -316,6 +328,9 @@ func (p *views) oldest(ageOf func(*view) (time.Duration, bool)) (age time.Durati
 // was called for what is missing. What breaks later is a problem, and no part of it.
 func (c *Cache) NeverRead() (paths []string) {
 	for _, v := range c.views.all {
+		if v.branch != nil {
+			continue // what a tree lacks concerns that tree only
+		}
 		v.mu.Lock()
 		for _, s := range v.sets {
 			paths = append(paths, s.neverRead()...)

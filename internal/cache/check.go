@@ -58,6 +58,12 @@ func (s *set) checkChild(on *session, name string) *probe {
 		}
 		held, seen := n.read, n.seen
 		same := err == nil && st.Mzxid == held
+		if same && n.branch == nil && s.isBranch(st, false) {
+			// No event tells that a record has got children, and is a directory now.
+			s.v.mu.Unlock()
+			s.read(name)
+			return
+		}
 		if same {
 			n.seen = on.verified()
 		}

@@ -1,12 +1,14 @@
 // Package cache keeps znodes in memory, decoded and true. It knows no domain: what a cache
 // mirrors is described to it in the words of internal/discovery.
 //
-// There are two ways to mirror something:
+// There are three ways to mirror something:
 //
 //   - [AddKeyed]: things that are found by a key and may be many. Each is one znode and one
 //     entry, which is read when somebody asks for it and may be evicted.
 //   - [AddView]: directories whose children are held all of them, and one value that is made
 //     of them as a whole, such as a table of all routes.
+//   - [AddTree]: directories that come and go, in one another, with a value for each. All of
+//     them are held.
 //
 // Two forces act on an entry, and they are kept apart:
 //
@@ -49,6 +51,6 @@
 // fresh answer, and otherwise by the audit: within a minute in a directory, in its turn if it
 // is of an entry. Until then it serves the value before as if it were true. See check.go.
 //
-// [New] makes a [Cache], AddKeyed and AddView tell it what to mirror, and [Cache.Start]
+// [New] makes a [Cache], AddKeyed, AddView and AddTree tell it what to mirror, and [Cache.Start]
 // begins. A Cache and its readers are safe for concurrent use.
 package cache

@@ -90,7 +90,13 @@ func (s *set) settle() {
 		return
 	}
 	for _, n := range s.nodes {
-		if n.value == nil && !n.fault.accepted {
+		switch {
+		case s.v.branch == nil:
+			if n.value == nil && !n.fault.accepted {
+				return
+			}
+		case n.unread && n.value == nil && n.branch == nil:
+			// In a tree a record that cannot be served is a doubt about that record only.
 			return
 		}
 	}
@@ -101,21 +107,23 @@ func (s *set) settle() {
 // what ZooKeeper holds. v.mu is held.
 func (s *set) doubts() discovery.Doubts {
 	var all []discovery.Doubt
-	add := func(name string, n *node, since instant, reason error) {
+	add := func(name string, n *node, since instant, reason error, gone bool) {
 		all = append(all, discovery.Doubt{
-			Name: name, Reason: reason.Error(), Held: n.value != nil, Since: s.v.c.timeOf(since), Zxid: n.zxid, Accepted: n.fault.accepted,
+			Name: name, Reason: reason.Error(), Held: n.value != nil, Since: s.v.c.timeOf(since), Zxid: n.zxid, Accepted: n.fault.accepted, Gone: gone,
 		})
 	}
 	for name, n := range s.nodes {
 		switch {
 		case n.fault.err != nil:
-			add(name, n, n.fault.since, s.explained(name, n))
+			add(name, n, n.fault.since, s.explained(name, n), false)
 		case n.guardedSince != 0:
-			add(name, n, n.guardedSince, n.guardErr)
+			add(name, n, n.guardedSince, n.guardErr, false)
 		}
 	}
 	for name, n := range s.served {
-		add(name, n, s.lost[name].at, s.lost[name].why)
+		if n.value != nil { // a directory has doubts of its own
+			add(name, n, s.lost[name].at, s.lost[name].why, true)
+		}
 	}
 	if s.fault.err != nil {
 		all = append(all, discovery.Doubt{Reason: s.unlistable().Error(), Held: s.whole, Since: s.v.c.timeOf(s.fault.since), Zxid: s.accepted})

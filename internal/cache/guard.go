@@ -1,14 +1,15 @@
 package cache
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
 
 const (
-	// lossWindow is how long a child that has gone counts towards a loss, because a
+	// defaultLossWindow is how long a child that has gone counts towards a loss, because a
 	// directory may be emptied one znode after the other, each of which is a small loss.
-	lossWindow = time.Minute
+	defaultLossWindow = time.Minute
 	// minMembers and minEntries are the sizes below which the guard takes every loss for an
 	// ordinary change.
 	minMembers = 2
@@ -19,12 +20,17 @@ const (
 const DefaultShrinkGuard = 50
 
 // The shrink guard. Config.ShrinkGuard is a part, in percent. If a directory loses more than this
-// part of its children within lossWindow, or a child loses more than this part of its entries at
+// part of its children within a minute, or a child loses more than this part of its entries at
 // once, the guard takes the loss for an accident. The cache goes on serving what was lost until it
 // is back, or until an operator accepts the loss. The children of a directory are back when every
 // child is, because somebody who restores one child after the other is not done halfway. The entries
 // of a child come back in one write. They are back once no more than this part of them is missing.
 // The cache follows all other changes as usual.
+//
+// In a tree other children may come in the place of those that have gone, because in a registry names
+// do not come back: each that comes counts as the return of one. And if no more than the allowed part
+// is missing, and none has come or gone for a minute, the rest has gone for good. See treeguard.go for
+// the guard of the whole tree, and treeverify.go for what is no accident.
 //
 // The guard always compares with what was accepted last. What the guard serves is not what ZooKeeper
 // holds, so it is STALE and its age grows. Once it is older than the bound on the age of answers,
@@ -43,14 +49,19 @@ type loss struct {
 	alone bool
 	// why says what was lost.
 	why error
+	// checked: it has been asked whether the owner lives. See treeverify.go.
+	checked bool
 }
 
 // lose removes a child that does not exist any more from the set's nodes, and adds it to lost. v.mu
 // is held, and dirty is set.
 func (s *set) lose(name string) {
 	n := s.nodes[name]
+	counts := s.v.c.cfg.ShrinkGuard != 0 && s.counts(n)
 	s.forget(name)
-	if s.v.c.cfg.ShrinkGuard == 0 || n.value == nil {
+	n.hide()
+	if !counts {
+		n.drop()
 		return
 	}
 	l := loss{node: n, at: n.trueUntil(), noticed: s.v.c.now()}
@@ -66,6 +77,10 @@ func (s *set) lose(name string) {
 		s.v.c.guardTripped(path, l.why, s.pzxid, n.zxid)
 	}
 	s.lost[name] = l
+	if s.v.branch != nil {
+		s.order, s.moved = append(s.order, name), l.noticed
+		s.v.branch.t.lost()
+	}
 }
 
 // regain returns the node of a child that is listed, and was not before. If the guard serves the
@@ -74,12 +89,18 @@ func (s *set) lose(name string) {
 func (s *set) regain(name string) *node {
 	l, was := s.lost[name]
 	delete(s.lost, name)
+	s.moved = s.v.c.now()
 	if was && (l.alone || s.guardedSince != 0) {
 		n := l.node
 		n.on, n.gone = nil, false
 		n.unread, n.guardedSince, n.guardErr = true, l.at, l.why
 		s.v.c.problems.resolve(s.path(name))
 		return n
+	}
+	if was {
+		l.node.drop()
+	} else if s.v.branch != nil {
+		s.replace()
 	}
 	return &node{unread: true}
 }
@@ -88,14 +109,7 @@ func (s *set) regain(name string) *node {
 // v.mu is held.
 func (s *set) judge() {
 	c := s.v.c
-	if s.guardedSince == 0 {
-		now := c.now()
-		for name, l := range s.lost {
-			if !l.alone && time.Duration(now-l.noticed) > lossWindow {
-				delete(s.lost, name)
-			}
-		}
-	}
+	s.purge()
 	total := len(s.nodes) + len(s.lost)
 	if !s.lacksTooMany(total) {
 		s.release()
@@ -103,9 +117,16 @@ func (s *set) judge() {
 	}
 	fresh := s.guardedSince == 0
 	for _, l := range s.lost {
+		l.node.show()
 		if s.guardedSince == 0 || l.at < s.guardedSince {
 			s.guardedSince = l.at
 		}
+	}
+	if fresh && s.v.branch != nil {
+		s.v.branch.t.judgeNow() // which finds out who has gone
+	}
+	if s.guardedByTree() {
+		return // the problem is the tree's
 	}
 	err := fmt.Errorf("%d of %d members are gone; too many of them went at once, so all of these go on being served: restore all of them, or POST /admin/accept%s", len(s.lost), total, s.dir)
 	if fresh {
@@ -118,7 +139,10 @@ func (s *set) judge() {
 // lacksTooMany reports whether too many of total children have gone. While the guard serves
 // children, one that has gone is too many. v.mu is held.
 func (s *set) lacksTooMany(total int) bool {
-	if s.guardedSince == 0 {
+	if s.guardedByTree() || s.guardedSince != 0 && s.v.branch != nil && !s.calm() {
+		return len(s.lost) > 0
+	}
+	if s.guardedSince == 0 || s.v.branch != nil {
 		return total >= minMembers && s.v.c.cfg.ShrinkGuard > 0 && len(s.lost)*100 > s.v.c.cfg.ShrinkGuard*total
 	}
 	for _, l := range s.lost {
@@ -129,12 +153,27 @@ func (s *set) lacksTooMany(total int) bool {
 	return false
 }
 
+// calm reports whether no child of a tree's directory has gone or come for a while. Who restores one
+// after the other is done then, or has given the rest up. v.mu is held.
+func (s *set) calm() bool {
+	return s.moved == 0 || time.Duration(s.v.c.now()-s.moved) > s.v.c.cfg.lossWindow
+}
+
+// guardedByTree reports whether the guard of the tree that the set is in has tripped.
+func (s *set) guardedByTree() bool { return s.v.branch != nil && s.v.branch.t.guard.tripped.Load() }
+
 // release ends the guarding of the set: answers follow the list of children again. v.mu is held.
 func (s *set) release() {
 	s.accepted = s.pzxid
 	if s.guardedSince != 0 {
 		s.guardedSince = 0
 		s.v.c.problems.resolve(s.dir)
+		for name, l := range s.lost { // those that were replaced by others
+			if !l.alone {
+				delete(s.lost, name)
+				l.node.drop()
+			}
+		}
 	}
 }
 
@@ -183,17 +222,33 @@ func (c *Cache) Accept(path string) (accepted bool) {
 	if s == nil {
 		return false
 	}
+	if s.v.branch != nil && s.v.above() == nil && child == "" {
+		accepted = s.v.branch.t.accept()
+	}
+	if accepted = s.accept(path, child) || accepted; !accepted && child == "" {
+		if above, name := s.v.place(); above != nil {
+			accepted = above.accept(path, name)
+		}
+	}
+	if accepted {
+		c.log.Warn("what ZooKeeper holds was accepted", "path", path)
+	}
+	return accepted
+}
+
+// accept is Accept for a child, or for the directory itself if the name is empty.
+func (s *set) accept(path, child string) (accepted bool) {
+	c := s.v.c
 	s.v.change(func() {
 		switch n := s.nodes[child]; {
+		case child == "" && errors.Is(s.fault.err, errLostBase):
+			s.acceptLostBase()
+			accepted = true
 		case child == "":
 			if accepted = s.guardedSince != 0; !accepted {
 				return
 			}
-			for name := range s.lost {
-				delete(s.lost, name)
-				c.problems.resolve(s.path(name))
-			}
-			s.release()
+			s.acceptLoss()
 		case s.lost[child].alone:
 			delete(s.lost, child)
 			s.judge()
@@ -210,10 +265,18 @@ func (c *Cache) Accept(path string) (accepted bool) {
 			c.problems.resolve(path)
 		}
 	})
-	if accepted {
-		c.log.Warn("what ZooKeeper holds was accepted", "path", path)
-	}
 	return accepted
+}
+
+// acceptLoss has answers follow the list of children. v.mu is held.
+func (s *set) acceptLoss() {
+	for name, l := range s.lost {
+		delete(s.lost, name)
+		s.v.c.problems.resolve(s.path(name))
+		l.node.hide()
+		l.node.drop()
+	}
+	s.release()
 }
 
 // guardTripped reports a loss as a problem, and counts it.
@@ -225,7 +288,7 @@ func (c *Cache) guardTripped(path string, err error, zxid, served int64) {
 // guarded returns the number of directories and children of which the guard serves what ZooKeeper no
 // longer holds.
 func (c *Cache) guarded() (n int) {
-	for _, v := range c.views.all {
+	c.views.each(func(v *view) {
 		v.mu.Lock()
 		for _, s := range v.sets {
 			if s.guardedSince != 0 {
@@ -243,6 +306,6 @@ func (c *Cache) guarded() (n int) {
 			}
 		}
 		v.mu.Unlock()
-	}
+	})
 	return n
 }

@@ -105,11 +105,19 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(m.bytes, float64(m.c.cfg.MaxBytes-m.c.keep.RemainingCost()))
 	gauge(m.guarded, float64(m.c.guarded()))
 	for _, v := range m.c.views.all {
+		if v.branch != nil {
+			continue
+		}
 		for _, s := range v.sets {
 			unread, broken := s.faults()
 			gauge(m.unread, float64(unread), s.dir)
 			gauge(m.broken, float64(broken), s.dir)
 		}
+	}
+	for _, t := range m.c.views.trees { // all directories of a tree together, because there may be many
+		unread, broken := t.faults()
+		gauge(m.unread, float64(unread), t.path)
+		gauge(m.broken, float64(broken), t.path)
 	}
 	if at, size := m.c.snapshot.last(); !at.IsZero() {
 		gauge(m.snapshotBytes, float64(size))

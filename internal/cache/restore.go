@@ -16,8 +16,10 @@ func (p *snapshotter) restoreViews() {
 		return
 	}
 	now := p.lastTrue(0)
-	for _, s := range p.c.views.byDir {
-		s.lag.since = now // in case that the file has no record of the directory
+	for _, v := range p.c.views.all {
+		for _, s := range v.sets {
+			s.lag.since = now // in case that the file has no record of the directory
+		}
 	}
 	for {
 		peek, err := p.reader.r.Peek(1)
@@ -29,7 +31,11 @@ func (p *snapshotter) restoreViews() {
 			p.dropViews(err)
 			return
 		}
-		switch s, child := p.c.views.setAt(r.path); {
+		s, child := p.c.views.setAt(r.path)
+		if s != nil && child != "" && r.kind == snapshotDirectory {
+			s, child = s.restoreBranch(child)
+		}
+		switch {
 		case s == nil || (child == "") != (r.kind == snapshotDirectory):
 			p.unknown++
 		case child == "":
@@ -38,16 +44,16 @@ func (p *snapshotter) restoreViews() {
 			s.whole = false
 		}
 	}
-	for _, v := range p.c.views.all {
-		v.restore()
-	}
+	p.c.views.each((*view).restore)
 }
 
 // dropViews empties all views again, because a part of a directory is worse than none of it.
 func (p *snapshotter) dropViews(err error) {
-	for _, s := range p.c.views.byDir {
-		s.clear()
-		s.lag = lag{}
+	for _, v := range p.c.views.all {
+		for _, s := range v.sets {
+			s.clear()
+			s.lag = lag{}
+		}
 	}
 	p.file.Close()
 	p.file, p.reader, p.header = nil, nil, nil
@@ -76,12 +82,12 @@ func (v *view) restore() {
 
 // restoreMember adds one child to its set. It returns false if the record cannot be used.
 func (p *snapshotter) restoreMember(s *set, name string, r *snapshotRecord) bool {
-	if s.nodes[name] != nil || discovery.ValidateName(name) != nil {
+	if s.nodes[name] != nil || !s.takes(name) || r.kind == snapshotUnread && s.v.branch == nil {
 		return false
 	}
 	n := &node{read: r.zxid, unread: true, lag: lag{since: p.lastTrue(r.age)}}
-	if r.kind == snapshotAccepted {
-		n.fault = fault{err: errors.New("it could not be read before the last restart"), accepted: true}
+	if r.kind == snapshotAccepted || r.kind == snapshotUnread {
+		n.fault = fault{err: errors.New("it could not be read before the last restart"), accepted: r.kind == snapshotAccepted}
 	} else {
 		value, err := s.decode(name, r.data, r.zxid)
 		var partial *discovery.PartialError
@@ -91,7 +97,9 @@ func (p *snapshotter) restoreMember(s *set, name string, r *snapshotRecord) bool
 		n.value, n.zxid, n.data = value, r.zxid, r.data
 	}
 	s.nodes[name] = n
-	s.place(name, n)
+	if !s.bare() {
+		s.place(name, n)
+	}
 	return true
 }
 

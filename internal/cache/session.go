@@ -94,6 +94,9 @@ func (s *session) connect() error {
 // verified is the last instant at which the session's watched values were known to be what
 // ZooKeeper holds.
 func (s *session) verified() instant {
+	if s.client == nil {
+		return 1 // a snapshot is being restored, and the session is not open yet
+	}
 	at := s.client.VerifiedAt()
 	if at.IsZero() {
 		return 1

@@ -22,6 +22,8 @@ type set struct {
 	v   *view
 	dir string // the directory's path
 	def discovery.AnyDirectory
+	// inside says what the children are. It is Records for a directory of a view.
+	inside discovery.Inside
 
 	// All that follows is under v.mu, because the view's builder reads it too.
 	nodes map[string]*node
@@ -30,7 +32,11 @@ type set struct {
 	pzxid, accepted int64
 	// lost are children that have gone. guardedSince is the last instant at which all
 	// were known to be there, 0 unless the shrink guard still serves them. See guard.go.
-	lost         map[string]loss
+	lost map[string]loss
+	// order has the names in lost, those first that went first; and names that are not there
+	// any more. moved is the last instant at which a child went or came, 0 if none did. Both are of trees.
+	order        []string
+	moved        instant
 	guardedSince instant
 	// listed: it is known which children there are. If not, they are being listed, or an
 	// outage cut that short and they are listed when the session is back, or fault says why
@@ -38,6 +44,15 @@ type set struct {
 	listed bool
 	lag    lag // unless listed
 	fault  fault
+	// absent: the directory itself does not exist.
+	absent bool
+	// renewed: the children are listed for the first time since a session was lost, so that some may
+	// have gone meanwhile in any way.
+	renewed bool
+	// directories: some of the children are, or were, directories of a tree.
+	directories bool
+	// unwatched: the set's fault, or that of a child, may be unwatched.
+	unwatched bool
 	// seen is the last instant at which the list was proved to be what ZooKeeper holds by a
 	// read or a check, without trusting a watch. See check.go.
 	seen instant
@@ -62,6 +77,12 @@ type node struct {
 	// value is the last one that parsed, nil if none ever did.
 	value any
 	zxid  int64
+	// owner is the ZooKeeper session that the child lives with, 0 if that is not known or the child
+	// is persistent. durable: it is known to be persistent.
+	owner   int64
+	durable bool
+	// branch is the view of the child's own children, if the child is a directory of a tree.
+	branch *view
 	// data is what value was made of, for the snapshot; nil if there is none.
 	data []byte
 	// read is the transaction that wrote the bytes that were read last. They may not parse,
@@ -90,7 +111,19 @@ func (n *node) accept(value any, data []byte, zxid int64) {
 	n.fault = fault{}
 }
 
-func (s *set) path(name string) string { return s.dir + "/" + name }
+func newSet(v *view, dir discovery.AnyDirectory, inside discovery.Inside) *set {
+	return &set{v: v, dir: dir.Dir(), def: dir, inside: inside, nodes: map[string]*node{}, lost: map[string]loss{}}
+}
+
+func (s *set) path(name string) string {
+	if s.dir == "/" {
+		return "/" + name
+	}
+	return s.dir + "/" + name
+}
+
+// bare reports whether the children are not read: their names are all that there is to know.
+func (s *set) bare() bool { return s.inside == discovery.Names || s.inside == discovery.Directories }
 
 // decode makes a value of a child's bytes, which zxid has written.
 func (s *set) decode(name string, data []byte, zxid int64) (any, error) {
@@ -105,17 +138,17 @@ func (s *set) refresh(on *session, epochIsNew bool) {
 	find := func() {
 		for name, n := range s.nodes {
 			if n.on == on || own && n.on == nil {
-				if epochIsNew {
+				if epochIsNew && !s.bare() {
 					n.outdate(s.v.lagging())
 				}
-				if n.unread {
+				if n.unread && !s.bare() {
 					names = append(names, name)
 				}
 			}
 		}
 	}
 	if epochIsNew && own {
-		s.v.outdate(func() { s.unlist(); find() })
+		s.v.outdate(func() { s.unlist(); s.renewed = true; find() })
 	} else if epochIsNew && s.carries(on) {
 		s.v.outdate(find)
 	} else {
@@ -194,6 +227,20 @@ func (s *set) list() {
 	s.readList()
 }
 
+// listSynced lists after a sync, because another session has shown something that the view's
+// session may not have seen yet. If the sync fails, the next onReady lists.
+func (s *set) listSynced() {
+	own := s.v.session
+	s.relists.join(func(done func(error)) {
+		own.sync(func(err error) {
+			if err == nil {
+				s.list()
+			}
+			done(err)
+		})
+	}, func(error) {})
+}
+
 func (s *set) readList() { s.v.submit(s.v.session, s.issueList) }
 
 // issueList lists the children once. done is given an error if that has to be done again.
@@ -203,6 +250,9 @@ func (s *set) issueList(done func(error)) {
 		switch err = on.trust(err); {
 		case err == nil:
 			s.onList(names, st.Pzxid)
+		case errors.Is(err, zk.ErrNoNode) && s.v.above() != nil:
+			s.onVanished()
+			err = nil
 		case errors.Is(err, zk.ErrNoNode):
 			s.awaitDir(done)
 			return
@@ -233,7 +283,7 @@ func (s *set) awaitDir(done func(error)) {
 				s.list() // it has come into being between the two
 			case errors.Is(err, zk.ErrNoNode):
 				err = nil
-				s.onList(nil, 0)
+				s.onAbsent()
 			case !passes(err):
 				s.onUnlistable(err, done)
 				return
@@ -268,7 +318,7 @@ func (s *set) onUnlistable(denied error, done func(error)) {
 			case s.fault.err == nil:
 				s.fault.since = s.lag.since
 			}
-			s.fault.err, s.fault.unwatched = denied, true
+			s.fault.err, s.fault.unwatched, s.unwatched = denied, true, true
 			for name, n := range s.nodes {
 				if n.gone { // no list will tell of it
 					s.lose(name)
@@ -283,8 +333,13 @@ func (s *set) onUnlistable(denied error, done func(error)) {
 
 // onList installs which children there are.
 func (s *set) onList(names []string, pzxid int64) {
-	var added []string
+	var added, adopted, homeless []string
+	var branches []*view
 	s.v.change(func() {
+		if s.v.gone() {
+			return
+		}
+		s.absent = pzxid == 0
 		if s.fault.err != nil {
 			s.fault = fault{}
 			s.v.c.problems.resolve(s.dir)
@@ -296,27 +351,61 @@ func (s *set) onList(names []string, pzxid int64) {
 		here := make(map[string]bool, len(names))
 		for _, name := range names {
 			here[name] = true
-			if s.nodes[name] == nil {
-				n := s.regain(name)
-				n.lag = s.lag // it may have been there for as long
-				s.nodes[name] = n
-				s.place(name, n)
-				added = append(added, name)
-			} else if n := s.nodes[name]; n.gone {
-				n.gone = false // it is back
-				added = append(added, name)
-			}
 		}
-		for name := range s.nodes {
+		s.takeBack(here)
+		for name := range s.nodes { // before others come, which may take the places of these
 			if !here[name] {
 				s.lose(name)
 			}
 		}
-		s.listed, s.lag, s.seen = true, lag{}, s.v.session.verified()
+		for _, name := range names {
+			if s.nodes[name] == nil {
+				n := s.regain(name)
+				n.lag = s.lag // it may have been there for as long
+				s.nodes[name] = n
+				if s.bare() {
+					if s.adopt(name, n, pzxid); s.inside == discovery.Names {
+						adopted = append(adopted, name)
+					}
+				} else if s.place(name, n); n.on != nil {
+					added = append(added, name)
+				} else {
+					homeless = append(homeless, name)
+				}
+			} else if s.bare() {
+				n := s.nodes[name]
+				if n.gone, n.unread = false, false; n.value == nil && n.branch == nil && n.fault.err == nil {
+					s.adopt(name, n, pzxid)
+				}
+			} else if n := s.nodes[name]; n.gone {
+				n.gone = false // it is back
+				added = append(added, name)
+			}
+			if n := s.nodes[name]; n.branch != nil && !n.branch.sets[0].isListed() {
+				branches = append(branches, n.branch)
+			}
+		}
+		s.listed, s.renewed, s.lag, s.seen = true, false, lag{}, s.v.session.verified()
 		s.judge()
 	})
+	for _, v := range branches {
+		v.sets[0].listSynced()
+	}
+	if s.v.branch != nil {
+		s.reconsider(len(names))
+	}
 	for _, name := range added {
 		s.read(name)
+	}
+	for _, name := range adopted {
+		s.learnOwner(name)
+	}
+	if len(homeless) > 0 {
+		s.v.c.stopped.Go(func() {
+			for _, name := range homeless {
+				s.spread(name)
+			}
+		})
 	}
 }
 
@@ -341,7 +430,7 @@ func (s *set) spread(name string) {
 		case n == nil || n.on != nil:
 		case err != nil:
 			s.spoil(name, n, fmt.Errorf("it is not watched: %w", err), n.read)
-			n.fault.unwatched = true
+			n.fault.unwatched, s.unwatched = true, true
 		default:
 			n.on, taken = on, true
 		}
@@ -377,8 +466,9 @@ func (s *set) forget(name string) {
 
 // clear removes all that a snapshot has brought. v.mu is held.
 func (s *set) clear() {
-	for name := range s.nodes {
+	for name, n := range s.nodes {
 		s.forget(name)
+		n.drop()
 	}
 	s.pzxid, s.accepted, s.whole = 0, 0, false
 }
@@ -403,6 +493,10 @@ func (s *set) get(name string) {
 	}
 	on := n.on
 	s.v.mu.Unlock()
+	if s.bare() {
+		s.list()
+		return
+	}
 	if on == nil {
 		s.v.c.stopped.Go(func() { s.spread(name) })
 		return
@@ -446,14 +540,7 @@ func (s *set) onGone(on *session, name string) {
 	case on == own:
 		s.readList()
 	default:
-		s.relists.join(func(done func(error)) {
-			own.sync(func(err error) { // where it fails, the next onReady lists
-				if err == nil {
-					s.list()
-				}
-				done(err)
-			})
-		}, func(error) {})
+		s.listSynced()
 	}
 }
 
@@ -472,17 +559,28 @@ func (s *set) onDenied(on *session, name string, denied error, done func(error))
 		n := s.nodes[name]
 		known := n == nil || n.on != on || !n.unread && n.fault.unwatched && n.read == st.Mzxid && !(current(n) && on.provesLater(n.fault.since))
 		s.v.mu.Unlock()
+		var branch *view
 		if !known { // askAgain asks for it each second
 			s.v.change(func() {
 				if n := s.nodes[name]; n != nil && n.on == on {
+					if err == nil && st.NumChildren > 0 && s.isBranch(st, false) {
+						// It is a directory, whose bytes do not matter.
+						if branch = s.readBranch(name, n, denied, st); branch != nil {
+							s.v.vouch(on)
+							return
+						}
+					}
 					s.spoil(name, n, denied, st.Mzxid)
 					if current(n) {
 						n.fault.since = on.verified()
 					}
-					n.fault.unwatched = true
+					n.fault.unwatched, s.unwatched = true, true
 					s.v.vouch(on)
 				}
 			})
+		}
+		if branch != nil {
+			branch.sets[0].found(on)
 		}
 		done(nil)
 	})
@@ -496,16 +594,18 @@ const provenEvery = 5 * time.Second
 func (s *session) provesLater(last instant) bool { return s.verified()-last >= instant(provenEvery) }
 
 // askAgain reads once more what could not be read, because no event tells when it can be: each
-// second at most, and less often if that takes longer. It runs on the view's goroutine.
+// second at most, and less often if that takes longer. It runs on the goroutine of views.ask.
 func (s *set) askAgain() {
 	var asks []*probe
 	var homeless []string
 	s.v.mu.Lock()
-	if !s.asking {
+	if !s.asking && s.unwatched {
+		s.unwatched = s.fault.unwatched
 		if own := s.v.session; s.fault.unwatched && own.live.Load() {
 			asks = append(asks, &probe{on: own, read: s.issueList})
 		}
 		for name, n := range s.nodes {
+			s.unwatched = s.unwatched || n.fault.unwatched
 			switch on := n.on; {
 			case !n.fault.unwatched || n.unread:
 			case on == nil:
@@ -535,9 +635,10 @@ func (s *set) onRead(on *session, name string, data []byte, st zk.Stat) {
 	value, err := s.decode(name, data, st.Mzxid)
 	path := s.path(name)
 	again := false
+	var branch *view
 	s.v.change(func() {
 		n := s.nodes[name]
-		if n == nil || n.on != on {
+		if n == nil || n.on != on || s.v.gone() {
 			return // unlisted meanwhile
 		}
 		if again = st.Mzxid < n.read && !n.again; again {
@@ -547,15 +648,21 @@ func (s *set) onRead(on *session, name string, data []byte, st zk.Stat) {
 			return
 		}
 		n.again, n.gone, n.seen = false, false, on.verified()
+		n.owner, n.durable = st.EphemeralOwner, st.EphemeralOwner == 0
 		s.v.vouch(on)
 		if s.v.c.cfg.Snapshot == "" {
 			data = nil
 		}
 		var partial *discovery.PartialError
-		if err != nil && !errors.As(err, &partial) {
+		if bad := err != nil && !errors.As(err, &partial); s.isBranch(st, bad) {
+			branch = s.readBranch(name, n, err, st)
+			return
+		} else if bad {
+			n.endBranch()
 			s.spoil(name, n, err, st.Mzxid)
 			return
 		}
+		n.endBranch()
 		last := n.trueUntil()
 		n.unread, n.fault, n.read = false, fault{}, st.Mzxid
 		if s.shrinks(n.value, value) {
@@ -569,6 +676,9 @@ func (s *set) onRead(on *session, name string, data []byte, st zk.Stat) {
 			s.v.c.problems.resolve(path)
 		}
 	})
+	if branch != nil {
+		branch.sets[0].found(on)
+	}
 	if again {
 		on.sync(func(err error) {
 			if err == nil { // else the next onReady reads it

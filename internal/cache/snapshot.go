@@ -301,7 +301,10 @@ func (p *snapshotter) writeTo(out io.Writer) (int64, error) {
 	h.Boot, h.Uptime = c.cfg.clock.Boot()
 	now := c.now()
 	w := newSnapshotWriter(out, h)
-	for _, v := range c.views.all {
+	c.views.each(func(v *view) {
+		if v.branch != nil && v.branch.broken.Load() {
+			return // it is a record of the directory above, which cannot be read
+		}
 		for _, s := range v.sets {
 			// records has released v.mu when it returns. Nothing may be written under v.mu,
 			// because events wait for the lock and the disk may hang.
@@ -310,7 +313,7 @@ func (p *snapshotter) writeTo(out io.Writer) (int64, error) {
 				w.record(&records[i])
 			}
 		}
-	}
+	})
 	var data []byte
 	for _, e := range c.byUse() {
 		rec := e.rec.Load()
@@ -337,16 +340,18 @@ func (s *set) records(now instant) []snapshotRecord {
 		return max(age, time.Duration(now-since))
 	}
 	all := age
-	if whole := s.doubts().Whole(); whole != nil {
+	if whole := s.doubts().Whole(); whole != nil && !whole.Since.IsZero() {
 		all = max(all, time.Since(whole.Since))
 	}
-	records := []snapshotRecord{{kind: snapshotDirectory, path: s.dir, zxid: s.accepted, age: all, whole: true}}
+	records := []snapshotRecord{{kind: snapshotDirectory, path: s.dir, zxid: s.accepted, age: all, whole: s.whole}}
 	put := func(name string, n *node, since instant) {
-		switch fits := discovery.ValidateName(name) == nil && int64(len(n.data)) <= maxSnapshotData; {
+		switch fits := s.takes(name) && int64(len(n.data)) <= maxSnapshotData; {
 		case fits && n.value != nil && n.zxid > 0:
 			records = append(records, snapshotRecord{kind: snapshotMember, path: s.path(name), zxid: n.zxid, age: ageOf(since), data: n.data})
 		case fits && n.fault.accepted && n.read > 0:
 			records = append(records, snapshotRecord{kind: snapshotAccepted, path: s.path(name), zxid: n.read})
+		case fits && s.v.branch != nil && n.value == nil && !n.isDirectory() && n.fault.err != nil:
+			records = append(records, snapshotRecord{kind: snapshotUnread, path: s.path(name), zxid: max(1, n.read)})
 		case n.value != nil || n.fault.accepted:
 			records[0].whole = false // because this child is missing from the snapshot
 		}
@@ -358,6 +363,12 @@ func (s *set) records(now instant) []snapshotRecord {
 		put(name, n, s.lost[name].at)
 	}
 	return records
+}
+
+// takes reports whether a child of that name can be in a snapshot. In a tree names may be longer than
+// those of magellan's own znodes.
+func (s *set) takes(name string) bool {
+	return discovery.ValidateName(name) == nil || s.v.branch != nil && len(name) > discovery.MaxNameBytes && len(s.path(name)) <= maxSnapshotPath
 }
 
 // byUse returns all entries, ordered by how much they are used, the most used first.

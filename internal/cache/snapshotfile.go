@@ -18,7 +18,7 @@ import (
 // its length before it, and numbers are varints.
 const (
 	snapshotName    = "magellan snapshot "
-	snapshotVersion = "3"
+	snapshotVersion = "4"
 	snapshotMagic   = snapshotName + snapshotVersion + "\n"
 	// These bound what is read, because anybody may have written the file.
 	maxSnapshotHeader = 64 << 10
@@ -32,6 +32,7 @@ const (
 	snapshotDirectory // a directory; its members follow
 	snapshotMember    // a member of a directory
 	snapshotAccepted  // a member of which an operator has accepted that it cannot be read
+	snapshotUnread    // a member of a tree's directory that exists and could never be read
 	snapshotEntry     // an entry of a keyed kind; entries come last
 )
 

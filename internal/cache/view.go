@@ -12,14 +12,17 @@ import (
 	"magellan/internal/discovery"
 )
 
-// view is a [discovery.View] without its type of value. Its sets, one for each directory,
-// change on the session's dispatcher goroutine. One goroutine of the view's own builds and
-// publishes values, so that building a large one does not hold up events, and changes that
-// come quickly share one.
+// view is a [discovery.View] without its type of value, or one directory of a
+// [discovery.Tree]. Its sets, one for each directory, change on the session's dispatcher
+// goroutine. Another goroutine builds and publishes values, so that building a large one does
+// not hold up events, and changes that come quickly share one. That goroutine exists while
+// there is something to build, because a tree may have many thousand directories.
 type view struct {
 	c         *Cache
 	name      string
 	essential bool // a start waits for its lists of children
+	// branch is what a directory of a tree has besides; nil for other views.
+	branch *branch
 	// session lists the children of the directories.
 	session *session
 	sets    []*set
@@ -56,20 +59,19 @@ type view struct {
 	failures uint64
 	// changed is closed, and made anew, at every publication and failure.
 	changed chan struct{}
-	wake    chan struct{}
+	// building: a goroutine builds values. again: there is another change to build one of.
+	building, again bool
 
 	checking shared
 	// nextCheck is when the next check may begin. Under mu.
 	nextCheck instant
 }
 
-// init gives the view its session, and begins to publish.
+// init gives the view its session.
 func (v *view) init(s *session) {
 	v.session = s
 	v.changed = make(chan struct{})
-	v.wake = make(chan struct{}, 1)
 	v.epochs.Store(&[]*epoch{s.epoch.Load()})
-	v.c.stopped.Go(v.run)
 }
 
 // onReady reads again what no watch of the session holds true any more.
@@ -161,9 +163,13 @@ func (v *view) change(f func()) {
 			s.settle()
 		}
 	})
-	select {
-	case v.wake <- struct{}{}:
-	default:
+	v.mu.Lock()
+	v.again = true
+	begin := !v.building && !v.c.isClosed.Load()
+	v.building = v.building || begin
+	v.mu.Unlock()
+	if begin {
+		v.c.stopped.Go(v.run)
 	}
 }
 
@@ -250,22 +256,16 @@ func (v *view) behind() (most lag, any bool) {
 	return most, any
 }
 
-// run publishes a value after every change, one at a time.
+// run publishes a value, and goes on as long as there are changes that it lacks.
 func (v *view) run() {
-	ticker := time.NewTicker(time.Second)
-	defer ticker.Stop()
 	for {
-		select {
-		case <-v.c.closing:
-			return
-		case <-ticker.C:
-			for _, s := range v.sets {
-				s.askAgain()
-			}
-			continue
-		case <-v.wake:
-		}
 		v.mu.Lock()
+		if !v.again || v.c.isClosed.Load() {
+			v.building = false
+			v.mu.Unlock()
+			return
+		}
+		v.again = false
 		version := v.version
 		most, behind := v.behind()
 		if !behind {
@@ -314,6 +314,10 @@ func (v *view) wait(ctx context.Context, current bool) error {
 	v.mu.Lock()
 	seen, failed := v.version, v.failures
 	for {
+		if v.gone() {
+			v.mu.Unlock()
+			return errGone
+		}
 		ready := v.published > 0 && (!current || v.pending > seen)
 		failure, changed := v.failure, v.changed
 		// A caller is told of a read that has failed while the caller was waiting, and of

@@ -16,8 +16,11 @@ type views struct {
 	// session watches the root: the first one.
 	session *session
 	root    root
-	all     []*view
-	// byDir finds the set of a directory by its path.
+	// all are those that were there at the start: the directories of trees that have come
+	// since are found in trees.
+	all   []*view
+	trees []*tree
+	// byDir finds the set of a directory by its path. It has those of trees not.
 	byDir map[string]*set
 }
 
@@ -27,9 +30,7 @@ func AddView[S any](c *Cache, d discovery.View[S]) *View[S] {
 	c.mustNotBeStarted()
 	r := &View[S]{v: &view{c: c, name: d.Name, essential: d.Essential}, zxid: d.Zxid}
 	for _, dir := range d.Directories {
-		r.v.sets = append(r.v.sets, &set{
-			v: r.v, dir: dir.Dir(), def: dir, nodes: map[string]*node{}, lost: map[string]loss{},
-		})
+		r.v.sets = append(r.v.sets, newSet(r.v, dir, discovery.Records))
 	}
 	r.v.build = func(m discovery.Moment) (changes func() []discovery.Topic) {
 		was := r.current.Load()
@@ -57,7 +58,9 @@ func (p *views) plan(c *Cache) (planned []*session, err error) {
 		cost := int64(0)
 		for _, s := range v.sets {
 			cost += listingCost(s.dir)
-			p.byDir[s.dir] = s
+			if v.branch == nil {
+				p.byDir[s.dir] = s
+			}
 		}
 		at := slices.IndexFunc(planned, func(s *session) bool { return s.reserved.Load()+cost <= c.cfg.watchBudget })
 		if at < 0 {
@@ -83,9 +86,27 @@ var rootAlone = discovery.View[struct{}]{
 	Changes: func(_, _ *struct{}) []discovery.Topic { return nil },
 }
 
+// each calls f for every view. Directories of a tree come after those that they are in.
+func (p *views) each(f func(*view)) {
+	for _, v := range p.all {
+		if v.branch == nil {
+			f(v)
+		}
+	}
+	for _, t := range p.trees {
+		for _, v := range t.sorted() {
+			f(v)
+		}
+	}
+}
+
 // setAt returns the set that a path is of: that of the directory, or of the child of that
-// name in it. It returns nil if there is none.
+// name in it. It returns nil if there is none. A directory of a tree is a child as well: see
+// tree.parent.
 func (p *views) setAt(path string) (s *set, child string) {
+	if t := p.treeAt(path); t != nil {
+		return t.setAt(path)
+	}
 	if s = p.byDir[path]; s != nil {
 		return s, ""
 	}
@@ -112,9 +133,7 @@ func (p *views) onReady(s *session, epochIsNew bool) {
 }
 
 func (p *views) read(s *session, epochIsNew bool) {
-	for _, v := range p.all {
-		v.onReady(s, epochIsNew)
-	}
+	p.each(func(v *view) { v.onReady(s, epochIsNew) })
 }
 
 // readAll is read for all sessions that are live. The others follow when they are.
@@ -131,22 +150,49 @@ func (p *views) onWatch(s *session, e zk.WatchEvent) {
 		if s == p.session {
 			p.lookForRoot()
 		}
-		return
 	}
-	if set, child := p.setAt(e.Path); set != nil {
-		set.v.learntAt.CompareAndSwap(0, time.Now().UnixNano())
-		set.onWatch(s, child)
+	if t := p.treeAt(e.Path); t != nil {
+		t.onWatch(s, e)
+	} else if set, child := p.setAt(e.Path); set != nil {
+		set.learn(s, child)
+	}
+}
+
+// learn is onWatch, and notes when the change was learnt of.
+func (s *set) learn(on *session, child string) {
+	s.v.learntAt.CompareAndSwap(0, time.Now().UnixNano())
+	s.onWatch(on, child)
+}
+
+// ask has all views read once more what could not be read, and has the guards of trees count.
+func (p *views) ask() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.c.closing:
+			return
+		case <-ticker.C:
+		}
+		p.each(func(v *view) {
+			for _, s := range v.sets {
+				s.askAgain()
+			}
+		})
+		for _, t := range p.trees {
+			t.judge()
+		}
 	}
 }
 
 // fail tells those who wait for the views of a session why there is nothing; nil is any
 // session.
 func (p *views) fail(of *session, err error) {
-	for _, v := range p.all {
+	p.each(func(v *view) {
 		if of == nil || v.session == of {
 			v.fail(err)
 		}
-	}
+	})
 }
 
 // learnt takes the time at which the first change was learnt of that the next value will
@@ -169,7 +215,7 @@ func (v *view) moment() discovery.Moment {
 
 // held is what the set holds. v.mu is held.
 func (s *set) held() discovery.Held {
-	h := discovery.Held{Zxid: s.accepted, Doubts: s.doubts()}
+	h := discovery.Held{Zxid: s.accepted, Doubts: s.doubts(), Absent: s.absent}
 	add := func(n *node) {
 		h.Values = append(h.Values, n.value)
 		h.Zxid = max(h.Zxid, n.zxid)
@@ -178,9 +224,17 @@ func (s *set) held() discovery.Held {
 		if n.value != nil {
 			add(n)
 		}
+		if n.isDirectory() {
+			h.Directories++
+		}
 	}
 	for _, n := range s.served {
-		add(n)
+		if n.value != nil {
+			add(n)
+		}
+		if n.isDirectory() {
+			h.Directories++
+		}
 	}
 	return h
 }

@@ -88,7 +88,7 @@ type Directory[T any] struct {
 // Members returns the children of the directory at the time of a moment.
 func (d *Directory[T]) Members(m Moment) Members[T] {
 	held := m.Held[d.Path]
-	all := Members[T]{Zxid: held.Zxid, Doubts: held.Doubts}
+	all := Members[T]{Zxid: held.Zxid, Doubts: held.Doubts, Directories: held.Directories, Absent: held.Absent}
 	if len(held.Values) > 0 {
 		all.Values = make([]T, len(held.Values))
 		for i, value := range held.Values {
@@ -107,6 +107,10 @@ type Members[T any] struct {
 	Zxid int64
 	// Doubts are about the children by name, and about which children there are.
 	Doubts Doubts
+	// Directories is how many children are directories, in a [Tree].
+	Directories int
+	// Absent: the directory itself does not exist.
+	Absent bool
 }
 
 // AnyDirectory is a [Directory] of any type of value.
@@ -155,9 +159,11 @@ type Moment struct {
 
 // Held is what the cache held of one directory.
 type Held struct {
-	Values []any
-	Zxid   int64
-	Doubts Doubts
+	Values      []any
+	Zxid        int64
+	Doubts      Doubts
+	Directories int
+	Absent      bool
 }
 
 // View describes a value that is made of one or several directories as a whole. A new
