@@ -1,9 +1,9 @@
 // Package httpapi is the public HTTP API of magellan. It turns requests into
-// questions to a [shops.Service], the Service's answers into bytes, and its errors into
-// problem documents (RFC 9457). openapi.json says which routes there are and what they
+// questions to a [shops.Service] and a [services.Registry], their answers into bytes, and
+// their errors into problem documents (RFC 9457). openapi.json says which routes there are and what they
 // answer; it is served at /openapi.json.
 //
-// The package holds no data of its own but rendered copies of what the Service answers.
+// The package holds no data of its own but rendered copies of what these two answer.
 // The operators' API is internal/admin's, on another listener.
 //
 // # Questions, answers and sinks

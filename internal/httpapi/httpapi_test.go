@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"magellan/internal/httpapi"
+	"magellan/internal/services/servicestest"
 	"magellan/internal/shops"
 	"magellan/internal/shops/shopstest"
 )
@@ -39,6 +40,7 @@ const patience = 2 * time.Minute
 type world struct {
 	t      testing.TB
 	reader *shopstest.Reader
+	mirror *servicestest.Mirror
 	server *httpapi.Server
 	addr   string
 	client *http.Client
@@ -106,13 +108,13 @@ func newReader() *shopstest.Reader {
 
 // newWorld starts a Server; change, if not nil, changes its Config.
 func newWorld(t testing.TB, change func(*httpapi.Config)) *world {
-	w := &world{t: t, reader: newReader(), clock: now}
+	w := &world{t: t, reader: newReader(), mirror: newMirror(), clock: now}
 	w.reader.SetClock(w.now)
 	service, err := shops.New(shops.Config{Reader: w.reader, MaxStale: time.Hour, Now: w.now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := httpapi.Config{Service: service, Ready: w.ready, Registerer: prometheus.NewRegistry()}
+	cfg := httpapi.Config{Service: service, Services: w.mirror.Registry(time.Hour), Ready: w.ready, Registerer: prometheus.NewRegistry()}
 	if change != nil {
 		change(&cfg)
 	}
@@ -195,8 +197,9 @@ var document = sync.OnceValues(func() (validator.Validator, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Strict: an answer may have no member that the document does not.
-	v, errs := validator.NewValidator(doc, config.WithFormatAssertions(), config.WithStrictMode())
+	// Strict: an answer may have no member that the document does not, except for the
+	// metadata and the labels of instances.
+	v, errs := validator.NewValidator(doc, config.WithFormatAssertions(), config.WithStrictMode(), config.WithStrictIgnorePaths("$.body.**.metadata.*", "$.body[*].labels.*"))
 	return v, errors.Join(errs...)
 })
 
@@ -221,7 +224,7 @@ func checkAgainstDocument(t testing.TB, req *http.Request, a answer) {
 	if req.Method == http.MethodGet {
 		// The validator takes "/v1/shops/lookup" for the path of that name, and
 		// a name with a slash for two elements.
-		for _, parent := range []string{"/v1/shops/", "/v1/regions/", "/v1/datacenters/", "/v1/bad-citizens/"} {
+		for _, parent := range []string{"/v1/shops/", "/v1/regions/", "/v1/datacenters/", "/v1/bad-citizens/", "/v1/services/"} {
 			if strings.HasPrefix(req.URL.Path, parent) {
 				req = req.Clone(req.Context())
 				req.URL.Path, req.URL.RawPath = parent+"name", ""

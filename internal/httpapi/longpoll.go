@@ -67,7 +67,7 @@ func (x *exchange) longPoll() error {
 	wait, _ := preferredWait(x.r.Header["Prefer"])
 	wait = min(wait, s.cfg.MaxWait)
 	p := &poll{wait: wait, woken: make(chan struct{}, 1), drained: s.drain.group()}
-	p.watcher, p.observer = s.service, p
+	p.watcher, p.observer = s.watcher(x.route.of), p
 	defer func() {
 		p.stop()
 		x.waited = p.waited

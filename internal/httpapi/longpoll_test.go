@@ -32,7 +32,7 @@ type bubble struct {
 
 func newBubble(t *testing.T, change func(*httpapi.Config)) *bubble {
 	t.Helper()
-	b := &bubble{world: &world{t: t, reader: newReader()}, t: t, registry: prometheus.NewRegistry()}
+	b := &bubble{world: &world{t: t, reader: newReader(), mirror: newMirror()}, t: t, registry: prometheus.NewRegistry()}
 	began := time.Now()
 	service, err := shops.New(shops.Config{
 		Reader: b.reader, MaxStale: time.Hour,
@@ -41,7 +41,7 @@ func newBubble(t *testing.T, change func(*httpapi.Config)) *bubble {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := httpapi.Config{Service: service, Registerer: b.registry}
+	cfg := httpapi.Config{Service: service, Services: b.mirror.Registry(time.Hour), Registerer: b.registry}
 	if change != nil {
 		change(&cfg)
 	}
@@ -123,6 +123,18 @@ func TestLongPoll(t *testing.T) {
 		{"/v1/shops/42",
 			func(b *bubble) { b.reader.SetBadCitizens("x", "192.0.2.1") },
 			func(b *bubble) { b.reader.DeleteDatacenter("ash1") }, 502, "unreadable-record"},
+		{"/v1/services/cart",
+			func(b *bubble) { b.mirror.Set("/services/both/3", `{"address":"h","port":1}`) },
+			func(b *bubble) { b.mirror.Delete("/services/cart/a1") }, 200, `"a2"`},
+		{"/v1/services/cart?format=text",
+			func(b *bubble) { b.mirror.Delete("/services/cart/a5") }, // it is down, and in no line
+			func(b *bubble) { b.mirror.Set("/services/cart/a6", `{"address":"10.9.9.9","port":1}`) }, 200, "10.9.9.9:1"},
+		{"/v1/services/cart",
+			func(b *bubble) { b.mirror.Delete("/svc/web/prod/blog/member_1") },
+			func(b *bubble) { b.mirror.DeleteDirectory("/services/cart") }, 404, "not-found"},
+		{"/v1/services",
+			func(b *bubble) { b.mirror.Set("/services/cart/a1", `{"address":"10.9.9.9","port":1}`) },
+			func(b *bubble) { b.mirror.Delete("/services/cart/a1") }, 200, `"instances":4`},
 		{"/v1/placement?shop=new",
 			func(b *bubble) { b.reader.SetShop("new", "ash1"); b.reader.SetRegion(shops.Region{Name: "empty"}) },
 			func(b *bubble) { b.reader.SetDatacenter(full) }, 200, `"no headroom"`},

@@ -26,7 +26,7 @@ const (
 	maxKeptLookup = 1 << 20
 )
 
-// lookup is the memory of one POST /v1/shops/lookup. Unlike an [exchange] it is not
+// lookup is the memory of one POST /v1/shops/lookup, or of one for services. Unlike an [exchange] it is not
 // needed any more once the answer has been written, so a pool may have it then.
 type lookup struct {
 	request bytes.Buffer
@@ -63,13 +63,13 @@ func (s *Server) lookupShops(q *question, a *answer) error {
 
 // run reads the names, looks them up and composes the body.
 func (l *lookup) run(s *Server, q *question, a *answer) error {
-	l.request.Reset()
-	if err := q.body.readBody(&l.request, maxLookupBody); err != nil {
+	if err := l.readNames(q, "shops", maxLookupShops); err != nil {
 		return err
 	}
-	if err := l.parse(); err != nil {
-		return err
+	if cap(l.results) < len(l.names) {
+		l.results = make([]shops.ShopResult, len(l.names))
 	}
+	l.results = l.results[:len(l.names)]
 	meta, err := s.service.Lookup(q.ctx, l.names, q.read, l.results)
 	a.rest(discovery.Basis{Meta: meta})
 	if err != nil {
@@ -79,12 +79,21 @@ func (l *lookup) run(s *Server, q *question, a *answer) error {
 	return nil
 }
 
-// parse reads {"shops":["42","43"]} into names, and makes room for as many
-// results. Other members are ignored.
+// readNames reads the body of a question, and the names that it has in a member: at most so many.
+func (l *lookup) readNames(q *question, member string, most int) error {
+	l.request.Reset()
+	if err := q.body.readBody(&l.request, maxLookupBody); err != nil {
+		return err
+	}
+	return l.parse(member, most)
+}
+
+// parse reads {"shops":["42","43"]} into names, if the member is "shops". Other members are
+// ignored.
 //
 // All names stand in one string, so that there is one allocation instead of one for each
 // name. Whoever keeps a name beyond the call must clone it.
-func (l *lookup) parse() error {
+func (l *lookup) parse(member string, most int) error {
 	l.text, l.ends = l.text[:0], l.ends[:0]
 	d := &l.decoder
 	d.Reset(&l.request)
@@ -92,25 +101,25 @@ func (l *lookup) parse() error {
 		if _, err := d.ReadToken(); err != nil {
 			return syntaxError(err)
 		}
-		return badRequest(`the body is not a JSON object such as {"shops":["42","43"]}`)
+		return badRequest(fmt.Sprintf(`the body is not a JSON object such as {"%s":["42","43"]}`, member))
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return syntaxError(err)
 	}
 	found := false
 	for d.PeekKind() == '"' {
-		member, err := d.ReadToken()
+		token, err := d.ReadToken()
 		if err != nil {
 			return syntaxError(err)
 		}
-		if member.String() != "shops" {
+		if token.String() != member {
 			if err := d.SkipValue(); err != nil {
 				return syntaxError(err)
 			}
 			continue
 		}
 		found = true
-		if err := l.parseShops(d); err != nil {
+		if err := l.parseNames(d, member, most); err != nil {
 			return err
 		}
 	}
@@ -121,7 +130,7 @@ func (l *lookup) parse() error {
 		return badRequest("something follows the JSON object in the body")
 	}
 	if !found {
-		return badRequest(`the body has no member "shops"`)
+		return badRequest(fmt.Sprintf("the body has no member %q", member))
 	}
 
 	names := string(l.text)
@@ -131,24 +140,20 @@ func (l *lookup) parse() error {
 		l.names = append(l.names, names[start:end])
 		start = end
 	}
-	if cap(l.results) < len(l.names) {
-		l.results = make([]shops.ShopResult, len(l.names))
-	}
-	l.results = l.results[:len(l.names)]
 	return nil
 }
 
-// parseShops reads the array of names.
-func (l *lookup) parseShops(d *jsontext.Decoder) error {
+// parseNames reads the array of names.
+func (l *lookup) parseNames(d *jsontext.Decoder, member string, most int) error {
 	if kind := d.PeekKind(); kind != '[' && kind != 0 {
-		return badRequest(`"shops" is not an array of strings`)
+		return badRequest(fmt.Sprintf("%q is not an array of strings", member))
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return syntaxError(err)
 	}
 	for d.PeekKind() != ']' {
-		if len(l.ends) == maxLookupShops {
-			return &requestError{kindBodyTooLarge, fmt.Sprintf("\"shops\" has more than %d elements; ask in several requests", maxLookupShops)}
+		if len(l.ends) == most {
+			return &requestError{kindBodyTooLarge, fmt.Sprintf("%q has more than %d elements; ask in several requests", member, most)}
 		}
 		kind := d.PeekKind()
 		value, err := d.ReadValue()
@@ -156,7 +161,7 @@ func (l *lookup) parseShops(d *jsontext.Decoder) error {
 			return syntaxError(err)
 		}
 		if kind != '"' {
-			return badRequest(fmt.Sprintf("\"shops\"[%d] is not a string", len(l.ends)))
+			return badRequest(fmt.Sprintf("%q[%d] is not a string", member, len(l.ends)))
 		}
 		if l.text, err = jsontext.AppendUnquote(l.text, value); err != nil {
 			return syntaxError(err)

@@ -63,6 +63,7 @@ var (
 	kindNotReady     = &problemKind{name: "not-ready", title: "Not ready", status: http.StatusServiceUnavailable, retryAfter: "1"}
 	kindDraining     = &problemKind{name: "shutting-down", title: "Shutting down", status: http.StatusServiceUnavailable}
 	kindNoRoute      = &problemKind{name: "no-such-route", title: "No such route", status: http.StatusNotFound}
+	kindNotServed    = &problemKind{name: "not-served", title: "Not served here", status: http.StatusNotImplemented}
 	kindMethod       = &problemKind{name: "method-not-allowed", title: "Method not allowed", status: http.StatusMethodNotAllowed}
 	kindSlowBody     = &problemKind{name: "slow-body", title: "Request body too slow", status: http.StatusRequestTimeout}
 	kindBodyTooLarge = &problemKind{name: "body-too-large", title: "Request body too large", status: http.StatusRequestEntityTooLarge}
@@ -80,7 +81,7 @@ var (
 var allKinds = [...]*problemKind{
 	kindNotFound, kindInvalidName, kindBadRequest, kindBadData, kindNoCapacity, kindZxid,
 	kindUnavailable, kindUnread, kindOverloaded, kindTimeout, kindNotReady, kindDraining, kindNoRoute,
-	kindMethod, kindSlowBody, kindBodyTooLarge, kindMediaType, kindOrigin,
+	kindNotServed, kindMethod, kindSlowBody, kindBodyTooLarge, kindMediaType, kindOrigin,
 	kindHeadTooLarge, kindTransferCoding, kindVersion, kindExpectation, kindInternal,
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"magellan/internal/discovery"
 )
 
 // route is one path of the API, with one method. Where that is GET, there is HEAD.
@@ -23,27 +25,64 @@ type route struct {
 	// parameters are refused: a client that asks for /v1/regions?format=text, or for a shop
 	// with ?max-age=5, believes that the parameter has an effect.
 	query []string
+	// of is what the answers are about.
+	of domain
 	// anyQuery: the query may be anything, because the answer does not depend on it.
 	anyQuery bool
+}
+
+// domain is what a route is about. A server need not serve all domains.
+type domain uint8
+
+const (
+	ofServer domain = iota // about the server itself
+	ofShops
+	ofServices
+)
+
+// serves returns an error unless the server has the answers of a domain.
+func (s *Server) serves(of domain) error {
+	switch {
+	case of == ofShops && s.service == nil:
+		return &requestError{kindNotServed, "this server serves no shops, because it was started for other people's services only: give --root as well"}
+	case of == ofServices && s.services == nil:
+		return &requestError{kindNotServed, "this server serves no services: start it with --services LAYOUT:PATH"}
+	}
+	return nil
+}
+
+// watcher returns what notifies of changes of a domain that is served.
+func (s *Server) watcher(of domain) discovery.Watcher {
+	if of == ofServices {
+		return s.services
+	}
+	return s.service
 }
 
 // addRoutes has the list of all routes. The paths are written as in openapi.json.
 func (s *Server) addRoutes() {
 	for _, r := range []*route{
-		{method: http.MethodGet, path: "/v1/shops/{shop}", handle: s.getShop, waits: true},
-		{method: http.MethodPost, path: "/v1/shops/lookup", handle: s.lookupShops},
-		{method: http.MethodGet, path: "/v1/placement", handle: s.getPlacement, waits: true, query: []string{"shop", "policy", "exclude", "prefer"}},
-		{method: http.MethodGet, path: "/v1/regions", handle: s.getRegions, waits: true},
-		{method: http.MethodGet, path: "/v1/regions/{region}", handle: s.getRegion, waits: true},
-		{method: http.MethodGet, path: "/v1/datacenters", handle: s.getDatacenters, waits: true},
-		{method: http.MethodGet, path: "/v1/datacenters/{datacenter}", handle: s.getDatacenter, waits: true},
-		{method: http.MethodGet, path: "/v1/bad-citizens", handle: s.getBadCitizens, waits: true, query: []string{"format", "since"}},
-		{method: http.MethodGet, path: "/v1/bad-citizens/{ip}", handle: s.getBadCitizen, waits: true},
+		{method: http.MethodGet, path: "/v1/shops/{shop}", of: ofShops, handle: s.getShop, waits: true},
+		{method: http.MethodPost, path: "/v1/shops/lookup", of: ofShops, handle: s.lookupShops},
+		{method: http.MethodGet, path: "/v1/placement", of: ofShops, handle: s.getPlacement, waits: true, query: []string{"shop", "policy", "exclude", "prefer"}},
+		{method: http.MethodGet, path: "/v1/regions", of: ofShops, handle: s.getRegions, waits: true},
+		{method: http.MethodGet, path: "/v1/regions/{region}", of: ofShops, handle: s.getRegion, waits: true},
+		{method: http.MethodGet, path: "/v1/datacenters", of: ofShops, handle: s.getDatacenters, waits: true},
+		{method: http.MethodGet, path: "/v1/datacenters/{datacenter}", of: ofShops, handle: s.getDatacenter, waits: true},
+		{method: http.MethodGet, path: "/v1/bad-citizens", of: ofShops, handle: s.getBadCitizens, waits: true, query: []string{"format", "since"}},
+		{method: http.MethodGet, path: "/v1/bad-citizens/{ip}", of: ofShops, handle: s.getBadCitizen, waits: true},
+		{method: http.MethodGet, path: "/v1/services", of: ofServices, handle: s.getServices, waits: true, query: []string{"mount"}},
+		{method: http.MethodGet, path: deepPath + "{service}", of: ofServices, handle: s.getService, waits: true, query: []string{"mount", "tag", "status", "zone", "format"}},
+		{method: http.MethodPost, path: "/v1/services/lookup", of: ofServices, handle: s.lookupServices, query: []string{"mount", "tag", "status", "zone"}},
+		{method: http.MethodGet, path: "/v1/sd/prometheus", of: ofServices, handle: s.getPrometheus, query: []string{"mount", "service", "tag", "status", "zone"}},
 		{method: http.MethodGet, path: "/healthz", handle: s.getHealth, anyQuery: true},
 		{method: http.MethodGet, path: "/readyz", handle: s.getReadiness, anyQuery: true},
 		{method: http.MethodGet, path: "/openapi.json", handle: s.getOpenAPI, anyQuery: true},
 	} {
 		s.addRoute(r, func(x *exchange, c echo.Context) error {
+			if err := s.serves(r.of); err != nil {
+				return err
+			}
 			if err := x.readQuestion(c); err != nil {
 				return err
 			}
@@ -74,11 +113,14 @@ func (s *Server) addRoute(r *route, serve func(*exchange, echo.Context) error) {
 	}
 }
 
+// deepPath is the start of the paths whose last parameter may have slashes in it: the names of
+// services have. In other names a slash has to be written %2F.
+const deepPath = "/v1/services/"
+
 // hasRoute reports whether a path may be a route's, by its slashes. If a path's last element
-// is a parameter, Echo would take "42/" and "42/x" for names. A slash in a name has to be
-// written %2F.
+// is a parameter, Echo would take "42/" and "42/x" for names.
 func (s *Server) hasRoute(path string) bool {
-	return !strings.HasSuffix(path, "/") && strings.Count(path, "/") <= s.slashes && !strings.Contains(path, "//")
+	return !strings.HasSuffix(path, "/") && (strings.Count(path, "/") <= s.slashes || strings.HasPrefix(path, deepPath)) && !strings.Contains(path, "//")
 }
 
 // rawPath is the path of u as Echo takes it.

@@ -17,6 +17,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"magellan/internal/services"
 	"magellan/internal/shops"
 )
 
@@ -39,8 +40,11 @@ const (
 
 // Config configures a [Server].
 type Config struct {
-	// Service answers the questions. Required. It must outlive the Server.
-	Service *shops.Service
+	// Service answers the questions about shops, and Services those about services. One of
+	// the two is required; what the other would answer is refused. They must outlive the
+	// Server.
+	Service  *shops.Service
+	Services *services.Registry
 	// Ready returns nil if /readyz has to answer 200, and otherwise the reason why not. It is
 	// called for every request of /readyz and must return at once. nil: always ready.
 	Ready func() error
@@ -113,8 +117,8 @@ type Config struct {
 
 // withDefaults validates c and fills in what is zero.
 func (c Config) withDefaults() (Config, error) {
-	if c.Service == nil {
-		return c, errors.New("httpapi: Config.Service is nil")
+	if c.Service == nil && c.Services == nil {
+		return c, errors.New("httpapi: Config.Service and Config.Services are nil")
 	}
 	if c.DrainDelay < 0 {
 		return c, fmt.Errorf("httpapi: Config.DrainDelay is %v: want a duration, or 0 for none", c.DrainDelay)
@@ -173,11 +177,12 @@ func (c Config) withDefaults() (Config, error) {
 
 // Server serves the API. Use [New].
 type Server struct {
-	cfg     Config
-	service *shops.Service
-	echo    *echo.Echo
-	http    *http.Server
-	metrics *metrics
+	cfg      Config
+	service  *shops.Service     // nil: shops are not served
+	services *services.Registry // nil: services are not served
+	echo     *echo.Echo
+	http     *http.Server
+	metrics  *metrics
 	// elsewhere is the route, for metrics and the log, of requests that no route takes.
 	elsewhere *route
 
@@ -204,6 +209,8 @@ type Server struct {
 
 	badCitizens [len(badCitizensFormats)]badCitizensVersions
 	topology    renderCache[topologyKey]
+	// serviceWork is held while the body of a service is compressed.
+	serviceWork sync.Mutex
 }
 
 // New returns a Server that does not serve yet. The error tells what is wrong with cfg.
@@ -212,7 +219,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, service: cfg.Service, echo: echo.New(), watched: make(map[string]*route), compressors: newCompressors(), goodbyeTime: goodbyeTime, accessLast: accessLast}
+	s := &Server{cfg: cfg, service: cfg.Service, services: cfg.Services, echo: echo.New(), watched: make(map[string]*route), compressors: newCompressors(), goodbyeTime: goodbyeTime, accessLast: accessLast}
 	s.drain.init()
 	s.shared.init()
 	s.proxies = proxies{cfg.TrustedProxies, cfg.TrustUnix}

@@ -103,7 +103,7 @@ func (s *Server) watch(x *exchange) error {
 		return err
 	}
 	// If nothing can be answered, the client gets a problem document and no stream.
-	if err := s.service.Available(x.ctx); err != nil {
+	if err := s.available(x.ctx, keys); err != nil {
 		return err
 	}
 	if s.waiting.streams.Add(1) > int64(s.cfg.MaxStreams) {
@@ -149,7 +149,7 @@ func newStream(x *exchange, keys []*streamKey) *stream {
 		pending: make([]*streamKey, 0, len(keys)), queue: newOutQueue(x.conn),
 	}
 	for _, k := range keys {
-		k.stream, k.watcher, k.observer = st, x.server.service, k
+		k.stream, k.watcher, k.observer = st, x.server.watcher(k.what.of), k
 	}
 	return st
 }
@@ -187,7 +187,7 @@ func (s *stream) run() string {
 		case <-woken:
 		case <-again.C:
 		case <-heartbeat.C:
-			if err := s.x.server.service.Available(s.x.r.Context()); err != nil {
+			if err := s.x.server.available(s.x.r.Context(), s.keys); err != nil {
 				// The answers that the client has are older than answers may be.
 				return s.end(endUnavailable, err.Error())
 			}
@@ -210,6 +210,15 @@ func (s *stream) run() string {
 			return s.end(endSlowReader, fmt.Sprintf("events were not read for %v", cfg.SlowReader))
 		}
 	}
+}
+
+// available returns nil if the keys can be answered. Shops cannot be without the datacenters. Of
+// services each key has an answer of its own, which may be a problem.
+func (s *Server) available(ctx context.Context, keys []*streamKey) error {
+	if keys[0].what.of != ofShops { // they are ordered: those about shops come first
+		return nil
+	}
+	return s.service.Available(ctx)
 }
 
 // findTooOld marks the keys whose answers have become too old to be given, because no change

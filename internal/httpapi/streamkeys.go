@@ -11,6 +11,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"magellan/internal/discovery"
+	"magellan/internal/services"
 )
 
 // watchable is a query parameter of GET /v1/watch. It stands for a route whose answers can be
@@ -26,6 +27,8 @@ type watchable struct {
 	topology bool
 	// since: the answer is what has changed since the answer that the client has.
 	since bool
+	// of is what the answer is about.
+	of domain
 	// check returns what is wrong with a value.
 	check func(ctx context.Context, s *Server, name string) error
 	// needs is what must be known for an answer; nil if the answer never becomes too old.
@@ -59,26 +62,40 @@ var (
 	}}
 )
 
+var needsServices = &need{known: func(ctx context.Context, s *Server, _ string) error {
+	_, _, err := s.services.Services(ctx, "", discovery.ReadOptions{})
+	return err
+}}
+
+var needsService = &need{named: true, known: func(ctx context.Context, s *Server, name string) error {
+	_, _, err := s.services.Service(ctx, name, "", discovery.ReadOptions{})
+	return err
+}}
+
 func checkName(_ context.Context, _ *Server, name string) error { return discovery.ValidateName(name) }
 
 // watchables are the query parameters of GET /v1/watch. Those with the same need stand
 // together: see [stream.findTooOld].
 var watchables = [...]watchable{
-	{parameter: "shop", path: "/v1/shops/{shop}", named: true, check: checkName, needs: needsShop},
-	{parameter: "placement", topology: true, path: "/v1/placement", named: true, query: true, check: checkName, needs: needsTopology},
-	{parameter: "regions", topology: true, path: "/v1/regions", needs: needsTopology},
-	{parameter: "region", topology: true, path: "/v1/regions/{region}", named: true, check: checkName, needs: needsTopology},
-	{parameter: "datacenters", topology: true, path: "/v1/datacenters", needs: needsTopology},
-	{parameter: "datacenter", topology: true, path: "/v1/datacenters/{datacenter}", named: true, check: checkName, needs: needsDatacenter},
-	{parameter: "bad-citizens", path: "/v1/bad-citizens", needs: needsBlocklist},
-	{parameter: "bad-citizens-delta", path: "/v1/bad-citizens", since: true, needs: needsBlocklist},
-	{parameter: "bad-citizen", path: "/v1/bad-citizens/{ip}", named: true, needs: needsBlocklist, check: func(ctx context.Context, s *Server, ip string) error {
+	{parameter: "shop", of: ofShops, path: "/v1/shops/{shop}", named: true, check: checkName, needs: needsShop},
+	{parameter: "placement", of: ofShops, topology: true, path: "/v1/placement", named: true, query: true, check: checkName, needs: needsTopology},
+	{parameter: "regions", of: ofShops, topology: true, path: "/v1/regions", needs: needsTopology},
+	{parameter: "region", of: ofShops, topology: true, path: "/v1/regions/{region}", named: true, check: checkName, needs: needsTopology},
+	{parameter: "datacenters", of: ofShops, topology: true, path: "/v1/datacenters", needs: needsTopology},
+	{parameter: "datacenter", of: ofShops, topology: true, path: "/v1/datacenters/{datacenter}", named: true, check: checkName, needs: needsDatacenter},
+	{parameter: "bad-citizens", of: ofShops, path: "/v1/bad-citizens", needs: needsBlocklist},
+	{parameter: "bad-citizens-delta", of: ofShops, path: "/v1/bad-citizens", since: true, needs: needsBlocklist},
+	{parameter: "bad-citizen", of: ofShops, path: "/v1/bad-citizens/{ip}", named: true, needs: needsBlocklist, check: func(ctx context.Context, s *Server, ip string) error {
 		_, _, err := s.service.BadCitizen(ctx, ip, discovery.ReadOptions{})
 		if err != nil && passing(err) {
 			return nil // the key is valid, and its first event has the problem
 		}
 		return err
 	}},
+	{parameter: "service", path: deepPath + "{service}", of: ofServices, named: true, needs: needsService, check: func(_ context.Context, _ *Server, name string) error {
+		return services.ValidateName(name)
+	}},
+	{parameter: "services", path: "/v1/services", of: ofServices, needs: needsServices},
 }
 
 // streamKey is one answer that a stream watches.
@@ -135,6 +152,9 @@ func (s *Server) streamKeys(ctx context.Context, rawQuery string) ([]*streamKey,
 	for i := range watchables {
 		what := &watchables[i]
 		names := values[what.parameter]
+		if err := s.serves(what.of); err != nil && len(names) > 0 {
+			return nil, badRequest(fmt.Sprintf("query parameter %q: %v", what.parameter, err))
+		}
 		if !what.named && len(names) > 0 {
 			if _, err := single(values, what.parameter); err != nil {
 				return nil, err
