@@ -34,10 +34,14 @@ echo "run: ZooKeeper serves $servers"
 
 dist/magellan import --servers "$servers" --root /magellan demo/sample/*
 
-dist/magellan serve --servers "$servers" --root /magellan --listen "$listen" --admin-listen "$admin" --ready-file "$work/ready" &
+go build -o "$work/services" ./demo/services
+"$work/services" "$servers" demo/services/sample.tsv &
+started+=($!)
+
+dist/magellan serve --services curator:/services,serverset:/svc --servers "$servers" --root /magellan --listen "$listen" --admin-listen "$admin" --ready-file "$work/ready" &
 started+=($!)
 until [[ -s $work/ready ]]; do
-	kill -0 "${started[1]}" 2>/dev/null || exit 1
+	kill -0 "${started[2]}" 2>/dev/null || exit 1
 	sleep 0.1
 done
 # What they are after all, if a port was 0.
@@ -54,6 +58,9 @@ try "curl -s 'http://$listen/v1/regions'" "what there is"
 try "curl -s 'http://$listen/v1/datacenters'" "and how full it is"
 try "curl -s 'http://$listen/v1/bad-citizens?format=nginx'" "who is not welcome"
 try "curl -s 'http://$listen/v1/bad-citizens/203.0.113.7'" "and whether one is"
+try "curl -s 'http://$listen/v1/services'" "the services that others have registered"
+try "curl -s 'http://$listen/v1/services/cart'" "where one runs (Curator's layout)"
+try "curl -s 'http://$listen/v1/services/web/prod/blog?format=nginx'" "and as an upstream (a serverset)"
 try "curl -s 'http://$listen/openapi.json'" "all of the interface"
 try "curl -s 'http://$admin/metrics'" "the operators' side"
 try "dist/magellan get --server http://$listen shop $shop" "the same, as a command"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"magellan/internal/cache"
 	"magellan/internal/shops"
 	"magellan/internal/zk"
 )
@@ -24,7 +26,7 @@ import (
 // zookeeperFlags name ZooKeeper and the data's place in it. serve and import share them.
 type zookeeperFlags struct {
 	Servers        []string      `placeholder:"HOST:PORT" default:"127.0.0.1:2181" help:"ZooKeeper's servers, separated by commas. They are tried in random order. The default port is 2181. IPv6 addresses are written in brackets. A path after the last server is the chroot: --root is below it."`
-	Root           string        `placeholder:"PATH" default:"${root}" help:"The znode below which all data is."`
+	Root           string        `placeholder:"PATH" help:"The znode below which all data of shops is. Without this flag it is ${root}; but if serve is given --services, it then serves no shops."`
 	ShopBuckets    int           `placeholder:"N" default:"${shop_buckets}" help:"Number of directories over which shops are spread; 0 means no directories. It is part of the data's layout: import and serve must use the same number."`
 	SessionTimeout time.Duration `placeholder:"DURATION" default:"10s" help:"Session timeout that is requested from ZooKeeper. A silent connection is closed after two thirds of it."`
 	Auth           []string      `placeholder:"SCHEME:DATA" sep:"none" help:"Credentials, such as digest:user:password. Other users of the machine can see the command line, so set the variable instead."`
@@ -36,7 +38,7 @@ type zookeeperFlags struct {
 
 // layout returns the paths of the znodes.
 func (f *zookeeperFlags) layout() (shops.Layout, error) {
-	l := shops.Layout{Root: f.Root, ShopBuckets: f.ShopBuckets}
+	l := shops.Layout{Root: cmp.Or(f.Root, shops.DefaultRoot), ShopBuckets: f.ShopBuckets}
 	if err := l.Validate(); err != nil {
 		return l, &codedError{exitUsage, err}
 	}
@@ -120,10 +122,10 @@ func (f *zookeeperFlags) unresolved() []string {
 	return slices.DeleteFunc(slices.Compact(said), func(s string) bool { return s == "" })
 }
 
-// openFailed gives an error of zk.Open the exit code of a usage error, if the command
+// openFailed gives an error of zk.Open, or of the cache's Start, the exit code of a usage error, if the command
 // line is the cause.
 func openFailed(err error) error {
-	if errors.Is(err, zk.ErrBadArguments) || errors.Is(err, zk.ErrNoTLS) {
+	if errors.Is(err, zk.ErrBadArguments) || errors.Is(err, zk.ErrNoTLS) || errors.Is(err, cache.ErrOverlap) {
 		return &codedError{exitUsage, err}
 	}
 	return err

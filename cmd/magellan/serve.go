@@ -23,6 +23,7 @@ import (
 	"magellan/internal/admin"
 	"magellan/internal/cache"
 	"magellan/internal/httpapi"
+	"magellan/internal/services"
 	"magellan/internal/shops"
 	"magellan/internal/zk"
 	"magellan/internal/zk/zkmetrics"
@@ -31,12 +32,13 @@ import (
 type serveCommand struct {
 	Listen         string        `placeholder:"HOST:PORT" default:":8080" help:"Address for requests. With port 0 the system chooses a free port. unix:PATH is a socket in the file system, for a proxy on the same machine."`
 	AdminListen    string        `placeholder:"HOST:PORT" default:"${admin_listen}" help:"Address for operators. Unless it is a loopback address, a token is required."`
-	CacheBytes     byteSize      `placeholder:"SIZE" default:"256MiB" help:"Memory for shops, such as 256MiB or 1GB. Regions, datacenters and bad citizens need memory on top of it."`
+	CacheBytes     byteSize      `placeholder:"SIZE" default:"256MiB" help:"Memory for shops, such as 256MiB or 1GB. Regions, datacenters, bad citizens and services need memory on top of it."`
+	Services       []string      `placeholder:"LAYOUT:PATH" help:"Also serve the services that other programs keep in ZooKeeper below PATH, separated by commas or given several times. Layouts: ${layouts}. Nothing is ever written there."`
 	MaxStale       time.Duration `placeholder:"DURATION" default:"${max_stale}" help:"Greatest age of an answer while ZooKeeper is away. Beyond it requests get 503. 0 means no limit."`
 	Snapshot       string        `placeholder:"FILE" help:"Save the cache's content to this file. If magellan starts while ZooKeeper is away, it serves that content as STALE. Each server needs a file of its own."`
 	SnapshotEvery  time.Duration `placeholder:"DURATION" default:"${snapshot_every}" help:"Interval at which the snapshot is written."`
-	ShrinkGuard    int           `placeholder:"PERCENT" default:"${shrink_guard}" help:"If more than this part of the datacenters, regions or bad citizens is lost at once, go on serving them until they are back or an operator accepts the loss. 0 turns the guard off."`
-	AuditRate      int           `placeholder:"N" default:"${audit_rate}" help:"Each second, read this many shops, and this many names of shops that do not exist, again and compare them with the cache. Regions, datacenters and lists are compared within a minute. 0 turns all of this off."`
+	ShrinkGuard    int           `placeholder:"PERCENT" default:"${shrink_guard}" help:"If more than this part of the datacenters, regions, bad citizens or instances of a service is lost at once, go on serving them until they are back or an operator accepts the loss. 0 turns the guard off."`
+	AuditRate      int           `placeholder:"N" default:"${audit_rate}" help:"Each second, read this many shops, and this many names of shops that do not exist, again and compare them with the cache. Regions, datacenters and lists are compared within a minute, and services in turn. 0 turns all of this off."`
 	RequestTimeout time.Duration `placeholder:"DURATION" default:"${request_timeout}" help:"How long a request may wait for ZooKeeper. After that it gets 504."`
 	MaxWait        time.Duration `placeholder:"DURATION" default:"${max_wait}" help:"How long a long poll may wait, even if its client prefers more."`
 	MaxPolls       int           `placeholder:"N" default:"${max_polls}" help:"How many long polls may wait at once. Further ones are refused."`
@@ -92,6 +94,9 @@ func (c *serveCommand) Validate() error {
 	if _, _, err := c.trustedProxies(); err != nil {
 		return err
 	}
+	if _, err := c.mounts(); err != nil {
+		return err
+	}
 	for _, origin := range c.CORSOrigins {
 		if err := httpapi.CheckOrigin(origin); err != nil {
 			return fmt.Errorf("--cors-origin: %w", err)
@@ -105,6 +110,22 @@ func (c *serveCommand) Validate() error {
 	}
 	return c.nativeFlags.Validate()
 }
+
+// mounts returns what --services names.
+func (c *serveCommand) mounts() (mounts []*services.Mount, err error) {
+	for _, text := range c.Services {
+		m, err := services.ParseMount(text)
+		if err != nil {
+			return nil, fmt.Errorf("--services: %w", err)
+		}
+		mounts = append(mounts, m)
+	}
+	return mounts, nil
+}
+
+// servesShops reports whether shops are served. If there are other services, somebody who has no
+// shops need not make a root for them.
+func (c *serveCommand) servesShops() bool { return c.Root != "" || len(c.Services) == 0 }
 
 // Run serves until ctx ends.
 func (c *serveCommand) Run(ctx context.Context, con *console) error {
@@ -215,23 +236,29 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	if s.native, err = c.recorder(log, metrics); err != nil {
 		return s, err
 	}
-	if c.CreateRoot {
+	if c.CreateRoot && c.servesShops() {
 		if err = s.createRoot(ctx); err != nil {
 			return s, err
 		}
 	}
+	root := s.layout.Root
+	if !c.servesShops() {
+		root = "/" // whether a mount exists is known of each one
+	}
 	s.cache, err = cache.New(cache.Config{
-		ZooKeeper: zookeeper, Root: s.layout.Root, MaxBytes: int64(c.CacheBytes), Logger: log, Registerer: metrics,
+		ZooKeeper: zookeeper, Root: root, MaxBytes: int64(c.CacheBytes), Logger: log, Registerer: metrics,
 		MaxStale: c.MaxStale, Snapshot: c.Snapshot, SnapshotInterval: c.SnapshotEvery, ShrinkGuard: c.ShrinkGuard, AuditRate: c.AuditRate,
 	})
 	if err != nil {
 		return s, err
 	}
-	reader := &shops.Mirrors{
-		Homes:      cache.AddKeyed(s.cache, s.layout.Homes()),
-		Topologies: cache.AddView(s.cache, s.layout.Topologies()),
-		Blocklists: cache.AddView(s.cache, s.layout.Blocklists()),
-		Watcher:    s.cache,
+	shopService, err := s.addShops()
+	if err != nil {
+		return s, err
+	}
+	registry, err := s.addServices()
+	if err != nil {
+		return s, err
 	}
 	if err = s.cache.Start(); err != nil {
 		return s, openFailed(err)
@@ -245,21 +272,46 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	} else if err != nil {
 		return s, listenFailed("--admin-listen", err)
 	}
-	service, err := shops.New(shops.Config{Reader: reader, MaxStale: c.MaxStale})
-	if err != nil {
-		return s, err
-	}
 	proxies, trustUnix, err := c.trustedProxies()
 	if err != nil {
 		return s, err
 	}
 	s.api, err = httpapi.New(httpapi.Config{
 		AccessLog: accessLog.writer(), AccessFormat: httpapi.AccessFormat(c.AccessLog), TrustedProxies: proxies, TrustUnix: trustUnix,
-		Service: service, Ready: s.ready, Logger: log, Registerer: metrics,
+		Service: shopService, Services: registry, Ready: s.ready, Logger: log, Registerer: metrics,
 		RequestTimeout: c.RequestTimeout, DrainDelay: c.DrainDelay, MaxConns: maxConns(),
 		MaxWait: c.MaxWait, MaxPolls: c.MaxPolls, MaxStreams: c.MaxStreams, CORSOrigins: c.CORSOrigins,
 	})
 	return s, err
+}
+
+// addShops has the cache mirror shops, and returns what answers about them; nil if no shops are
+// served.
+func (s *server) addShops() (*shops.Service, error) {
+	if !s.servesShops() {
+		return nil, nil
+	}
+	reader := &shops.Mirrors{
+		Homes:      cache.AddKeyed(s.cache, s.layout.Homes()),
+		Topologies: cache.AddView(s.cache, s.layout.Topologies()),
+		Blocklists: cache.AddView(s.cache, s.layout.Blocklists()),
+		Watcher:    s.cache,
+	}
+	return shops.New(shops.Config{Reader: reader, MaxStale: s.MaxStale})
+}
+
+// addServices has the cache mirror the mounts of --services, and returns what answers about them;
+// nil if there are none.
+func (s *server) addServices() (*services.Registry, error) {
+	mounts, err := s.mounts()
+	if err != nil || len(mounts) == 0 {
+		return nil, err
+	}
+	var mounted []services.Mounted
+	for _, m := range mounts {
+		mounted = append(mounted, services.Mounted{Mount: m, Reader: cache.AddTree(s.cache, m.Tree())})
+	}
+	return services.New(services.Config{Mounts: mounted, Watcher: s.cache, MaxStale: s.MaxStale})
 }
 
 // maxConns is how many connections clients may have: the number of file descriptors
@@ -307,9 +359,11 @@ func (s *server) waitReady(ctx context.Context) error {
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return nil
+	case errors.Is(err, cache.ErrNoRoot) && !s.servesShops():
+		return fail(exitNotFound, "ZooKeeper at %s has no znode /: check the chroot in --servers", s.servers())
 	case errors.Is(err, cache.ErrNoRoot):
 		return fail(exitNotFound, "the root znode %s does not exist on ZooKeeper at %s: "+
-			"fill it with magellan import, create it with --create-root, or check --root%s", s.Root, s.servers(), s.orChroot())
+			"fill it with magellan import, create it with --create-root, or check --root%s", s.layout.Root, s.servers(), s.orChroot())
 	case starting.Err() != nil:
 		s.log.Debug("gave up", "error", err)
 		return s.unreachable(s.StartTimeout, err)
