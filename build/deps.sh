@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building and testing magellan needs and this machine lacks, from
-# its own Debian or Ubuntu packages: build/deps.sh [bench | images | engine]... If all
+# its own Debian or Ubuntu packages: build/deps.sh [bench | images | engine | writers]... If all
 # is there it does nothing, at once. Starts no service.
 set -euo pipefail
 
@@ -20,9 +20,12 @@ for more; do
 		packages+=(debootstrap)
 		docker compose version >/dev/null 2>&1 || packages+=(docker-compose)
 		;;
+	writers) # programs that register services: test/services
+		packages+=(libcurator-discovery-java default-jdk-headless python3-kazoo)
+		;;
 	engine) command -v dockerd >/dev/null || packages+=(docker.io) ;;
 	*)
-		echo "usage: build/deps.sh [bench | images | engine]..." >&2
+		echo "usage: build/deps.sh [bench | images | engine | writers]..." >&2
 		exit 2
 		;;
 	esac
