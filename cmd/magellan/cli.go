@@ -13,7 +13,6 @@ import (
 	"magellan/internal/admin"
 	"magellan/internal/cache"
 	"magellan/internal/httpapi"
-	"magellan/internal/services"
 	"magellan/internal/shops"
 )
 
@@ -72,7 +71,6 @@ func newParser(stdout, stderr io.Writer) *kong.Kong {
 			"max_stale":       shops.DefaultMaxStale.String(),
 			"snapshot_every":  cache.DefaultSnapshotInterval.String(),
 			"shrink_guard":    fmt.Sprint(cache.DefaultShrinkGuard),
-			"layouts":         services.LayoutNames(),
 			"audit_rate":      fmt.Sprint(cache.DefaultAuditRate),
 			"admin_listen":    admin.DefaultListen,
 			"request_timeout": httpapi.DefaultRequestTimeout.String(),

@@ -33,7 +33,7 @@ type serveCommand struct {
 	Listen         string        `placeholder:"HOST:PORT" default:":8080" help:"Address for requests. With port 0 the system chooses a free port. unix:PATH is a socket in the file system, for a proxy on the same machine."`
 	AdminListen    string        `placeholder:"HOST:PORT" default:"${admin_listen}" help:"Address for operators. Unless it is a loopback address, a token is required."`
 	CacheBytes     byteSize      `placeholder:"SIZE" default:"256MiB" help:"Memory for shops, such as 256MiB or 1GB. Regions, datacenters, bad citizens and services need memory on top of it."`
-	Services       []string      `placeholder:"LAYOUT:PATH" help:"Also serve the services that other programs keep in ZooKeeper below PATH, separated by commas or given several times. Layouts: ${layouts}. Nothing is ever written there."`
+	Services       []string      `placeholder:"LAYOUT:PATH" help:"Also serve the services that other programs keep in ZooKeeper below PATH, separated by commas or given several times. The layouts are listed above. Nothing is ever written there."`
 	MaxStale       time.Duration `placeholder:"DURATION" default:"${max_stale}" help:"Greatest age of an answer while ZooKeeper is away. Beyond it requests get 503. 0 means no limit."`
 	Snapshot       string        `placeholder:"FILE" help:"Save the cache's content to this file. If magellan starts while ZooKeeper is away, it serves that content as STALE. Each server needs a file of its own."`
 	SnapshotEvery  time.Duration `placeholder:"DURATION" default:"${snapshot_every}" help:"Interval at which the snapshot is written."`
@@ -57,6 +57,16 @@ type serveCommand struct {
 	nativeFlags    `group:"native"`
 	zookeeperFlags `group:"ZooKeeper"`
 	logFlags       `group:"Log"`
+}
+
+// Help lists the layouts that --services knows.
+func (c *serveCommand) Help() string {
+	var b strings.Builder
+	b.WriteString("Layouts of --services:\n\n")
+	for _, l := range services.Layouts() {
+		fmt.Fprintf(&b, "    %-10s %s\n", l.Name, l.Summary)
+	}
+	return b.String()
 }
 
 // Validate checks what kong does not.
