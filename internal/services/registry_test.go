@@ -292,3 +292,30 @@ func TestParseMount(t *testing.T) {
 		}
 	}
 }
+
+// valueOf makes the value of a service with one instance.
+func valueOf[T any](t *testing.T, tree discovery.Tree[T, services.Service], zxid int64, data string) *services.Service {
+	t.Helper()
+	r, err := tree.Decode("cart", "1", []byte(data), discovery.Stat{Mzxid: zxid})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree.Build("cart", discovery.Members[T]{Values: []T{r}, Zxid: zxid}, nil)
+}
+
+// TestChangesOfOneTransaction: the list of instances may be newer than an instance that is read after
+// it. Then another value has the same transaction, and is a change all the same.
+func TestChangesOfOneTransaction(t *testing.T) {
+	mount, err := services.ParseMount("curator:/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := mount.Tree()
+	was, is := valueOf(t, tree, 7, record("h1", 80)), valueOf(t, tree, 7, record("h2", 80))
+	if topics := tree.Changes("cart", was, is); len(topics) != 1 || topics[0] != services.ServiceTopic("cart") {
+		t.Errorf("another address publishes %v", topics)
+	}
+	if topics := tree.Changes("cart", was, was); topics != nil {
+		t.Errorf("the same value publishes %v", topics)
+	}
+}
