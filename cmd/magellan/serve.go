@@ -34,6 +34,7 @@ type serveCommand struct {
 	AdminListen    string        `placeholder:"HOST:PORT" default:"${admin_listen}" help:"Address for operators. Unless it is a loopback address, a token is required."`
 	CacheBytes     byteSize      `placeholder:"SIZE" default:"256MiB" help:"Memory for shops, such as 256MiB or 1GB. Regions, datacenters, bad citizens and services need memory on top of it."`
 	Services       []string      `placeholder:"LAYOUT:PATH" help:"Also serve the services that other programs keep in ZooKeeper below PATH, separated by commas or given several times. The layouts are listed above. Nothing is ever written there."`
+	ConsulDC       string        `name:"consul-datacenter" placeholder:"NAME" default:"${consul_datacenter}" help:"Name of the datacenter in answers to clients of Consul."`
 	MaxStale       time.Duration `placeholder:"DURATION" default:"${max_stale}" help:"Greatest age of an answer while ZooKeeper is away. Beyond it requests get 503. 0 means no limit."`
 	Snapshot       string        `placeholder:"FILE" help:"Save the cache's content to this file. If magellan starts while ZooKeeper is away, it serves that content as STALE. Each server needs a file of its own."`
 	SnapshotEvery  time.Duration `placeholder:"DURATION" default:"${snapshot_every}" help:"Interval at which the snapshot is written."`
@@ -288,7 +289,7 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	}
 	s.api, err = httpapi.New(httpapi.Config{
 		AccessLog: accessLog.writer(), AccessFormat: httpapi.AccessFormat(c.AccessLog), TrustedProxies: proxies, TrustUnix: trustUnix,
-		Service: shopService, Services: registry, Ready: s.ready, Logger: log, Registerer: metrics,
+		Service: shopService, Services: registry, ConsulDatacenter: c.ConsulDC, Ready: s.ready, Logger: log, Registerer: metrics,
 		RequestTimeout: c.RequestTimeout, DrainDelay: c.DrainDelay, MaxConns: maxConns(),
 		MaxWait: c.MaxWait, MaxPolls: c.MaxPolls, MaxStreams: c.MaxStreams, CORSOrigins: c.CORSOrigins,
 	})

@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"net/http"
+	"time"
 
 	"magellan/internal/discovery"
+	"magellan/internal/services"
 )
 
 // answer is what a handler answers to a question. It is a value: a body, its hash, and what
@@ -36,6 +38,12 @@ type answer struct {
 	// it does. Then the body is what has changed since that version, if that is known.
 	since   uint64
 	follows bool
+	// index numbers the answer for clients that wait as Consul's do; 0 for other answers. The
+	// asker has the answer known, and waits so long for a greater index. 0: it does not wait.
+	index, known services.Index
+	wait         time.Duration
+	// has: the asker has the answer already, as the question's body says.
+	has bool
 	// noStore: no cache on the way to the client may keep the answer.
 	noStore bool
 

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"magellan/internal/discovery"
 )
 
 // This file is the sink of net/http: how an answer is written to the connection that the
@@ -17,17 +19,17 @@ func (x *exchange) serve() error {
 	if err := x.route.handle(&x.question, &x.answer); err != nil {
 		return err
 	}
-	if x.mayWait() && x.unchanged() {
-		return x.longPoll()
+	if wait := x.mayWait(); wait > 0 && x.unchanged() {
+		return x.longPoll(wait)
 	}
 	return x.writeAnswer()
 }
 
-// unchanged reports whether the client has the answer already: the request names its ETag, or
-// its version as the one to tell the changes since.
+// unchanged reports whether the client has the answer already: the request names its ETag, its
+// version as the one to tell the changes since, or its index.
 func (x *exchange) unchanged() bool {
 	a := &x.answer
-	return x.namedTag() != nil || a.follows && a.since == a.hash
+	return x.namedTag() != nil || a.follows && a.since == a.hash || a.index != 0 && a.known >= a.index
 }
 
 // namedTag returns that ETag of the answer's body which the request names in
@@ -55,7 +57,10 @@ func (x *exchange) writeAnswer() error {
 	header := x.w.Header()
 	x.setBasis()
 	header["Vary"] = x.server.vary.encoded
-	if named := x.namedTag(); named != nil {
+	if named := x.namedTag(); named != nil || a.has {
+		if a.has {
+			named = x.values.etag(a.hash)
+		}
 		header["Etag"] = named
 		x.WriteHeader(http.StatusNotModified)
 		return nil
@@ -124,6 +129,12 @@ func (x *exchange) setBasis() {
 	header["Age"] = x.values.age(a.basis.Age)
 	if a.basis.Zxid != 0 {
 		header["X-Zxid"] = x.values.zxid(a.basis.Zxid)
+	}
+	if a.index != 0 {
+		// Consul's spelling, which is also Go's. The last contact is in milliseconds.
+		header["X-Consul-Index"] = []string{strconv.FormatUint(uint64(a.index), 10)}
+		header["X-Consul-Knownleader"] = []string{strconv.FormatBool(a.basis.Cache != discovery.Stale)}
+		header["X-Consul-Lastcontact"] = []string{strconv.FormatInt(a.basis.Age.Milliseconds(), 10)}
 	}
 }
 

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// poll is a long poll: a request with If-None-Match and "Prefer: wait" whose answer the
-// client has already. The question is asked again whenever something that the answer depends
+// poll is a long poll: a request with If-None-Match and "Prefer: wait", or with Consul's index,
+// whose answer the client has already. The question is asked again whenever something that the answer depends
 // on has changed. The first answer with another hash is written. If there is none until the
-// end of the wait, the client gets 304.
+// end of the wait, the client gets 304, or what it has once more if it named an index.
 type poll struct {
 	dependencies
 	wait  time.Duration
@@ -39,21 +39,25 @@ func (p *poll) Changed(at time.Time) {
 	}
 }
 
-// mayWait reports whether the client prefers to wait if it has the answer already, instead of
-// getting 304. A request with a body does not wait, for two reasons. Until the body has come
+// mayWait returns how long the client prefers to wait if it has the answer already, instead of
+// getting 304; 0 if it does not. A request with a body does not wait, for two reasons. Until the body has come
 // net/http does not notice that the client has left. And after the answer net/http reads the
 // rest of the body with the deadline from before the wait.
-func (x *exchange) mayWait() bool {
+func (x *exchange) mayWait() (wait time.Duration) {
 	prefer := x.r.Header["Prefer"]
-	if prefer == nil || !x.route.waits || x.r.ContentLength != 0 {
-		return false
+	switch {
+	case x.r.ContentLength != 0:
+	case x.answer.index != 0:
+		return x.answer.wait
+	case prefer != nil && x.route.waits:
+		wait, _ = preferredWait(prefer)
 	}
-	wait, ok := preferredWait(prefer)
-	return ok && wait > 0
+	return wait
 }
 
-// longPoll goes on after a first answer that the client has already.
-func (x *exchange) longPoll() error {
+// longPoll goes on after a first answer that the client has already. It waits as long as the client
+// wants.
+func (x *exchange) longPoll(wait time.Duration) error {
 	s, q, a := x.server, &x.question, &x.answer
 	if s.drain.begun() {
 		return errDraining
@@ -64,7 +68,6 @@ func (x *exchange) longPoll() error {
 	}
 	defer s.waiting.polls.Add(-1)
 
-	wait, _ := preferredWait(x.r.Header["Prefer"])
 	wait = min(wait, s.cfg.MaxWait)
 	p := &poll{wait: wait, woken: make(chan struct{}, 1), drained: s.drain.group()}
 	p.watcher, p.observer = s.watcher(x.route.of), p
@@ -73,7 +76,9 @@ func (x *exchange) longPoll() error {
 		x.waited = p.waited
 	}()
 	header := x.w.Header()
-	header["Preference-Applied"] = []string{"wait=" + strconv.FormatInt(int64(wait/time.Second), 10)}
+	if a.index == 0 {
+		header["Preference-Applied"] = []string{"wait=" + strconv.FormatInt(int64(wait/time.Second), 10)}
+	}
 	control := http.NewResponseController(x.w)
 
 	// Clients that began together need not come back together.

@@ -16,8 +16,9 @@ type route struct {
 	// handle answers the route's questions; nil for a route whose requests are no question.
 	handle  handler
 	metrics *routeMetrics
-	// named: the last element of the path is a name.
-	named bool
+	// named: the last element of the path is a name. deep: it may have slashes in it, as the
+	// names of services have. In other names a slash has to be written %2F.
+	named, deep bool
 	// waits: the answer has a basis that says what it depends on, so a client can wait for
 	// another answer.
 	waits bool
@@ -72,9 +73,15 @@ func (s *Server) addRoutes() {
 		{method: http.MethodGet, path: "/v1/bad-citizens", of: ofShops, handle: s.getBadCitizens, waits: true, query: []string{"format", "since"}},
 		{method: http.MethodGet, path: "/v1/bad-citizens/{ip}", of: ofShops, handle: s.getBadCitizen, waits: true},
 		{method: http.MethodGet, path: "/v1/services", of: ofServices, handle: s.getServices, waits: true, query: []string{"mount"}},
-		{method: http.MethodGet, path: deepPath + "{service}", of: ofServices, handle: s.getService, waits: true, query: []string{"mount", "tag", "status", "zone", "format"}},
+		{method: http.MethodGet, path: "/v1/services/{service}", deep: true, of: ofServices, handle: s.getService, waits: true, query: []string{"mount", "tag", "status", "zone", "format"}},
 		{method: http.MethodPost, path: "/v1/services/lookup", of: ofServices, handle: s.lookupServices, query: []string{"mount", "tag", "status", "zone"}},
 		{method: http.MethodGet, path: "/v1/sd/prometheus", of: ofServices, handle: s.getPrometheus, query: []string{"mount", "service", "tag", "status", "zone"}},
+		{method: http.MethodGet, path: "/v1/agent/self", of: ofServices, handle: s.getConsulSelf, query: consulParameters},
+		{method: http.MethodGet, path: "/v1/catalog/services", of: ofServices, handle: s.getConsulServices, query: consulParameters},
+		{method: http.MethodGet, path: "/v1/catalog/service/{service}", deep: true, of: ofServices, handle: s.getConsulService, query: append([]string{"tag"}, consulParameters...)},
+		{method: http.MethodGet, path: "/v1/health/service/{service}", deep: true, of: ofServices, handle: s.getConsulHealth, query: append([]string{"tag", "passing"}, consulParameters...)},
+		{method: http.MethodGet, path: "/v1/health/state/{state}", of: ofServices, handle: s.getConsulState, query: consulParameters},
+		{method: http.MethodPost, path: "/v3/discovery:endpoints", of: ofServices, handle: s.postEndpoints},
 		{method: http.MethodGet, path: "/healthz", handle: s.getHealth, anyQuery: true},
 		{method: http.MethodGet, path: "/readyz", handle: s.getReadiness, anyQuery: true},
 		{method: http.MethodGet, path: "/openapi.json", handle: s.getOpenAPI, anyQuery: true},
@@ -100,8 +107,10 @@ func (s *Server) addRoutes() {
 func (s *Server) addRoute(r *route, serve func(*exchange, echo.Context) error) {
 	r.metrics = s.metrics.route(r.path)
 	r.named = strings.HasSuffix(r.path, "}")
-	s.slashes = max(s.slashes, strings.Count(r.path, "/"))
-	path := strings.NewReplacer("{", ":", "}", "").Replace(r.path)
+	if r.named && !r.deep {
+		s.shallow = append(s.shallow, r.path[:strings.IndexByte(r.path, '{')])
+	}
+	path := strings.NewReplacer(":", `\:`, "{", ":", "}", "").Replace(r.path) // as Echo writes it
 	handler := func(c echo.Context) error {
 		x := exchangeOf(c)
 		x.route = r
@@ -113,14 +122,15 @@ func (s *Server) addRoute(r *route, serve func(*exchange, echo.Context) error) {
 	}
 }
 
-// deepPath is the start of the paths whose last parameter may have slashes in it: the names of
-// services have. In other names a slash has to be written %2F.
-const deepPath = "/v1/services/"
-
 // hasRoute reports whether a path may be a route's, by its slashes. If a path's last element
 // is a parameter, Echo would take "42/" and "42/x" for names.
 func (s *Server) hasRoute(path string) bool {
-	return !strings.HasSuffix(path, "/") && (strings.Count(path, "/") <= s.slashes || strings.HasPrefix(path, deepPath)) && !strings.Contains(path, "//")
+	for _, start := range s.shallow {
+		if rest, ok := strings.CutPrefix(path, start); ok && strings.Contains(rest, "/") {
+			return false
+		}
+	}
+	return !strings.HasSuffix(path, "/") && !strings.Contains(path, "//")
 }
 
 // rawPath is the path of u as Echo takes it.

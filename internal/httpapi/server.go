@@ -36,6 +36,7 @@ const (
 	DefaultMaxWatchedKeys    = 250_000
 	DefaultHeartbeat         = 15 * time.Second
 	DefaultSlowReader        = 10 * time.Second
+	DefaultConsulDatacenter  = "dc1" // as of Consul
 )
 
 // Config configures a [Server].
@@ -45,6 +46,9 @@ type Config struct {
 	// Server.
 	Service  *shops.Service
 	Services *services.Registry
+	// ConsulDatacenter is the name of the datacenter in answers to clients of Consul. Empty is
+	// DefaultConsulDatacenter.
+	ConsulDatacenter string
 	// Ready returns nil if /readyz has to answer 200, and otherwise the reason why not. It is
 	// called for every request of /readyz and must return at once. nil: always ready.
 	Ready func() error
@@ -166,6 +170,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MaxHeaderBytes <= readAhead { // net/http would take its own bound, a MiB
 		return c, fmt.Errorf("httpapi: Config.MaxHeaderBytes is %d: want more than %d", c.MaxHeaderBytes, readAhead)
 	}
+	if c.ConsulDatacenter == "" {
+		c.ConsulDatacenter = DefaultConsulDatacenter
+	}
 	if c.Ready == nil {
 		c.Ready = func() error { return nil }
 	}
@@ -202,8 +209,8 @@ type Server struct {
 	shared      sharedQuestions
 	access      *accessLog // nil: none
 	proxies     proxies
-	// slashes is the greatest number of slashes in a route's path.
-	slashes int
+	// shallow are the starts of the paths whose last element is a name without slashes.
+	shallow []string
 	// watched are the routes whose answers can be watched, by path.
 	watched map[string]*route
 

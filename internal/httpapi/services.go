@@ -199,22 +199,34 @@ func appendMember(dst []byte, s *services.Service, m *services.Member) []byte {
 		dst = appendString(append(dst, `{"name":`...), e.Name)
 		dst = append(appendAddress(append(dst, ','), e), '}')
 	}
-	dst = append(dst, `],"tags":[`...)
-	for i, tag := range m.Tags {
+	dst = appendStrings(append(dst, `],"tags":`...), m.Tags)
+	dst = appendPairs(append(dst, `,"metadata":`...), m.Metadata)
+	dst = appendString(append(dst, `,"mount":`...), s.Mount.Path)
+	return append(appendString(append(dst, `,"znode":`...), s.Znode(m)), '}')
+}
+
+// appendStrings appends an array.
+func appendStrings(dst []byte, all []string) []byte {
+	dst = append(dst, '[')
+	for i, one := range all {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendString(dst, tag)
+		dst = appendString(dst, one)
 	}
-	dst = append(dst, `],"metadata":{`...)
-	for i, pair := range m.Metadata {
+	return append(dst, ']')
+}
+
+// appendPairs appends an object.
+func appendPairs(dst []byte, all []services.Pair) []byte {
+	dst = append(dst, '{')
+	for i, pair := range all {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		dst = appendString(append(appendString(dst, pair.Key), ':'), pair.Value)
 	}
-	dst = appendString(append(dst, `},"mount":`...), s.Mount.Path)
-	return append(appendString(append(dst, `,"znode":`...), s.Znode(m)), '}')
+	return append(dst, '}')
 }
 
 // appendAddress appends where an endpoint is. The port is null if the record names none.

@@ -92,7 +92,7 @@ var watchables = [...]watchable{
 		}
 		return err
 	}},
-	{parameter: "service", path: deepPath + "{service}", of: ofServices, named: true, needs: needsService, check: func(_ context.Context, _ *Server, name string) error {
+	{parameter: "service", path: "/v1/services/{service}", of: ofServices, named: true, needs: needsService, check: func(_ context.Context, _ *Server, name string) error {
 		return services.ValidateName(name)
 	}},
 	{parameter: "services", path: "/v1/services", of: ofServices, needs: needsServices},

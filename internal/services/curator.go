@@ -17,6 +17,8 @@ var curator = Layout{
 	Name:    "curator",
 	Summary: "Apache Curator's service discovery, Spring Cloud Zookeeper, and Dubbo by application",
 	Decode:  decodeCurator,
+	// Curator makes them at random.
+	UniqueIDs: true,
 }
 
 const (

@@ -32,6 +32,8 @@ type Layout struct {
 	// Decode makes a record of a child. An error says what is wrong with the bytes, and not
 	// where they are. Decode must not keep z.Data.
 	Decode func(z Znode) (Record, error)
+	// UniqueIDs: an instance's ID tells it from those of all other services, too.
+	UniqueIDs bool
 	// Combine makes the instances of a service of all its records, for a layout in which
 	// one record changes the meaning of others. The records are in the order of their
 	// znodes' names. It keeps the order of the instances, and their IDs. A nil Combine takes each record's instances.

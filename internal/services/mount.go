@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync/atomic"
 
 	"magellan/internal/discovery"
 )
@@ -42,6 +43,8 @@ type Mount struct {
 	// dir is the path that is mirrored, and own the name of the service whose instances are
 	// children of dir itself.
 	dir, own string
+	// newest is the greatest index that a directory of the mount has had.
+	newest atomic.Uint64
 }
 
 // ParseMount reads LAYOUT:PATH, such as curator:/services. The error says what is wrong.

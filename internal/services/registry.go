@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"magellan/internal/discovery"
 )
 
@@ -17,8 +19,8 @@ type Mounted struct {
 	Reader discovery.TreeReader[Service]
 }
 
-// Registry answers which services there are, and which instances they have. It has no state of
-// its own, needs no Close, and is safe for concurrent use.
+// Registry answers which services there are, and which instances they have. It needs no Close, and
+// is safe for concurrent use.
 //
 // Methods return the [discovery.Basis] of their answer, with an error as well. An error wraps one
 // of the kinds of package discovery, or is ctx's.
@@ -26,6 +28,7 @@ type Registry struct {
 	mounts  []Mounted
 	watcher discovery.Watcher
 	bound   discovery.Bound
+	list    listIndex
 }
 
 // Config is what a [Registry] is made of.
@@ -49,7 +52,7 @@ func New(cfg Config) (*Registry, error) {
 	case cfg.MaxStale < 0:
 		return nil, fmt.Errorf("services: Config.MaxStale is %v, and must be positive, or 0 for no bound", cfg.MaxStale)
 	}
-	return &Registry{mounts: slices.Clone(cfg.Mounts), watcher: cfg.Watcher, bound: discovery.Bound(cfg.MaxStale)}, nil
+	return &Registry{mounts: slices.Clone(cfg.Mounts), watcher: cfg.Watcher, bound: discovery.Bound(cfg.MaxStale), list: newListIndex()}, nil
 }
 
 var _ discovery.Watcher = (*Registry)(nil)
@@ -219,16 +222,15 @@ func (r *Registry) doubted(of **Service, opt discovery.ReadOptions) (meta discov
 	if len(left) == 0 {
 		return meta, nil, nil
 	}
-	some := &Service{Name: s.Name, Mount: s.Mount, Unreadable: len(left), dir: s.dir, zxid: s.zxid, is: s.is}
+	some := &Service{Name: s.Name, Mount: s.Mount, Unreadable: len(left), dir: s.dir, zxid: s.zxid, index: s.index, is: s.is}
 	for _, m := range s.Members {
 		if left[m.Znode] {
+			some.index = s.index.lacking()
 			continue
 		}
 		some.Members = append(some.Members, m)
-		if m.Status == Up {
-			some.Up++
-		}
 	}
+	some.count()
 	*of = some
 	return meta, why, nil
 }
@@ -240,6 +242,10 @@ type MountAnswer struct {
 	Exists bool
 	// Services are ordered by name.
 	Services []ServiceState
+
+	// index is the greatest of all directories, and print stands for the indexes of each.
+	index Index
+	print uint64
 }
 
 // ServiceState is a service among others.
@@ -261,7 +267,7 @@ func (r *Registry) Services(ctx context.Context, mount string, opt discovery.Rea
 		if !m.named(mount) {
 			continue
 		}
-		one, meta, err := discovery.Within(opt, func(opt discovery.ReadOptions) (MountAnswer, discovery.Meta, error) { return r.list(ctx, m, opt) })
+		one, meta, err := discovery.Within(opt, func(opt discovery.ReadOptions) (MountAnswer, discovery.Meta, error) { return r.all(ctx, m, opt) })
 		basis.Meta = basis.Join(meta)
 		if err != nil {
 			return nil, basis, fmt.Errorf("the services in %v: %w", m.Mount, err)
@@ -287,12 +293,13 @@ func unknown(s *Service, err error) error {
 	}
 }
 
-func (r *Registry) list(ctx context.Context, m *Mounted, opt discovery.ReadOptions) (MountAnswer, discovery.Meta, error) {
+func (r *Registry) all(ctx context.Context, m *Mounted, opt discovery.ReadOptions) (MountAnswer, discovery.Meta, error) {
 	answer := MountAnswer{Mount: m.Mount}
 	dirs, meta, err := m.Reader.All(ctx, opt)
 	if err = r.bound.Check(meta, err); err != nil {
 		return answer, meta, err
 	}
+	print := xxhash.New()
 	for _, dir := range dirs {
 		s := dir.Value
 		answer.Exists = answer.Exists || dir.Dir == "" && !s.absent
@@ -312,10 +319,13 @@ func (r *Registry) list(ctx context.Context, m *Mounted, opt discovery.ReadOptio
 				continue
 			}
 		}
+		answer.index = max(answer.index, s.index)
+		s.index.print(print, s.dir)
 		if s.is {
 			answer.Services = append(answer.Services, ServiceState{Service: s})
 		}
 	}
+	answer.print = print.Sum64()
 	slices.SortFunc(answer.Services, func(a, b ServiceState) int { return strings.Compare(a.Name, b.Name) })
 	return answer, meta, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -312,8 +313,11 @@ func TestChangesOfOneTransaction(t *testing.T) {
 	}
 	tree := mount.Tree()
 	was, is := valueOf(t, tree, 7, record("h1", 80)), valueOf(t, tree, 7, record("h2", 80))
-	if topics := tree.Changes("cart", was, is); len(topics) != 1 || topics[0] != services.ServiceTopic("cart") {
+	if topics := tree.Changes("cart", was, is); !slices.Equal(topics, []discovery.Topic{services.InstancesTopic(), services.ServiceTopic("cart")}) {
 		t.Errorf("another address publishes %v", topics)
+	}
+	if again := valueOf(t, tree, 8, record("h1", 80)); tree.Changes("cart", was, again) != nil {
+		t.Error("the same data, written again, publish a change")
 	}
 	if topics := tree.Changes("cart", was, was); topics != nil {
 		t.Errorf("the same value publishes %v", topics)

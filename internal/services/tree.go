@@ -2,6 +2,7 @@ package services
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -16,6 +17,8 @@ const (
 	// topicServices is the kind of the topic of which services there are, and of how many
 	// instances they have.
 	topicServices = "services"
+	// topicInstances is the kind of the topic of all instances of all services.
+	topicInstances = "instances"
 )
 
 // ServiceTopic is published when a service has changed, in any mount.
@@ -23,8 +26,12 @@ func ServiceTopic(name string) discovery.Topic {
 	return discovery.Topic{Kind: topicService, Name: name}
 }
 
-// ServicesTopic is published when there are other services, or other numbers of instances.
+// ServicesTopic is published when there are other services, or when a service has another number
+// of instances, or other tags.
 func ServicesTopic() discovery.Topic { return discovery.Topic{Kind: topicServices} }
+
+// InstancesTopic is published when any instance of any service has changed.
+func InstancesTopic() discovery.Topic { return discovery.Topic{Kind: topicInstances} }
 
 // Service is what is known of the instances of one service in one mount. It is never changed,
 // because all who ask share it.
@@ -39,9 +46,12 @@ type Service struct {
 	// Unreadable is how many records there are besides that cannot be served: they do not
 	// parse, or may not be read.
 	Unreadable int
+	// Tags are the tags that any of the members has, each once, in order.
+	Tags []string
 
-	dir  string
-	zxid int64
+	dir   string
+	zxid  int64
+	index Index
 	// is: the directory is a service. It is none if it only has directories in it.
 	is bool
 	// unread is how many records exist that could never be read, and absent says that the
@@ -64,6 +74,15 @@ func (s *Service) Zxid() int64 { return s.zxid }
 
 // Znode returns the path of the znode that a member was read from.
 func (s *Service) Znode(m *Member) string { return s.Mount.Znode(s.dir, m.Znode) }
+
+// UniqueID returns an ID that no instance of another service has. It is the member's own, unless
+// its layout has the same IDs in several services.
+func (s *Service) UniqueID(m *Member) string {
+	if s.Mount.Layout.UniqueIDs {
+		return m.ID
+	}
+	return s.Name + "/" + m.ID
+}
 
 // Memo returns what make returns. It is kept for as long as the service is, so that make is
 // mostly called once. It is for one caller: whoever renders services.
@@ -95,7 +114,11 @@ func (m *Mount) Tree() discovery.Tree[*record, Service] {
 			}
 			return &record{name, r}, nil
 		},
-		Build:   func(dir string, all discovery.Members[*record], _ *Service) *Service { return m.build(dir, all) },
+		Build: func(dir string, all discovery.Members[*record], was *Service) *Service {
+			s := m.build(dir, all)
+			s.index = m.newIndex(was, s)
+			return s
+		},
 		Zxid:    (*Service).Zxid,
 		Changes: m.changes,
 	}
@@ -126,12 +149,20 @@ func (m *Mount) build(dir string, all discovery.Members[*record]) *Service {
 			}
 		}
 	}
+	s.count()
+	return s
+}
+
+// count fills in what is known from the members.
+func (s *Service) count() {
 	for i := range s.Members {
 		if s.Members[i].Status == Up {
 			s.Up++
 		}
+		s.Tags = append(s.Tags, s.Members[i].Tags...)
 	}
-	return s
+	slices.Sort(s.Tags)
+	s.Tags = slices.Clip(slices.Compact(s.Tags))
 }
 
 // combined are the members of a layout in which one record changes what others mean. Combine
@@ -158,17 +189,26 @@ func (m *Mount) changes(dir string, was, is *Service) (topics []discovery.Topic)
 	if was != nil && is != nil && was.same(is) {
 		return nil
 	}
+	topics = append(topics, InstancesTopic())
 	if name := m.serviceIn(dir); name != "" { // otherwise the directory is of no service
 		topics = append(topics, ServiceTopic(name))
 	}
-	if was == nil || is == nil || was.is != is.is || was.absent != is.absent || was.unread != is.unread || len(was.Members) != len(is.Members) || was.Up != is.Up || !was.doubts.Same(is.doubts) {
+	if was == nil || is == nil || !was.counts(is) {
 		topics = append(topics, ServicesTopic())
 	}
 	return topics
 }
 
-// same reports whether two values of one directory have the very same records. The transaction alone
-// does not tell: the list of records may be newer than a record that is read after it.
+// counts reports whether two values of one directory are alike in a list of services.
+func (s *Service) counts(o *Service) bool {
+	return s.is == o.is && s.absent == o.absent && s.unread == o.unread && len(s.Members) == len(o.Members) && s.Up == o.Up &&
+		slices.Equal(s.Tags, o.Tags) && s.doubts.Same(o.doubts)
+}
+
+// same reports whether two values of one directory say the same. The transaction alone does not
+// tell: the list of records may be newer than a record that is read after it.
 func (s *Service) same(o *Service) bool {
-	return s.is == o.is && s.absent == o.absent && s.doubts.Same(o.doubts) && slices.Equal(s.Members, o.Members)
+	return s.is == o.is && s.absent == o.absent && s.doubts.Same(o.doubts) && slices.EqualFunc(s.Members, o.Members, func(a, b Member) bool {
+		return a.Znode == b.Znode && (a.Instance == b.Instance || reflect.DeepEqual(a.Instance, b.Instance))
+	})
 }

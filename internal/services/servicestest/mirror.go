@@ -29,13 +29,15 @@ type mount struct {
 	def tree
 	// dirs are the directories by their paths; without "" the mount does not exist.
 	dirs map[string]*directory
-	err  error
+	// absent is the value of the mount's own directory while that does not exist.
+	absent *services.Service
+	err    error
 	meta discovery.Meta
 }
 
 // tree is what [services.Mount.Tree] returns.
 type tree interface {
-	build(dir string, d *directory, directories int, absent bool) *services.Service
+	build(dir string, d *directory, directories int, absent bool, was *services.Service) *services.Service
 	changes(dir string, was, is *services.Service) []discovery.Topic
 }
 
@@ -78,10 +80,16 @@ func (m *Mirror) Registry(maxStale time.Duration) *services.Registry {
 // into being with it. Each write is one transaction, whose zxid Set returns.
 func (m *Mirror) Set(path, data string) (zxid int64) {
 	return m.change(path, func(in *mount, dir, name string, zxid int64) {
+		made := true // the child of above
 		for above := dir; ; above = above[:max(0, strings.LastIndexByte(above, '/'))] {
-			if in.dirs[above] == nil {
-				in.dirs[above] = &directory{znodes: map[string][]byte{}, zxid: zxid}
+			isNew := in.dirs[above] == nil
+			if isNew {
+				in.dirs[above] = &directory{znodes: map[string][]byte{}}
 			}
+			if made {
+				in.dirs[above].zxid = zxid // it has a new child
+			}
+			made = isNew
 			if above == "" {
 				break
 			}
@@ -101,10 +109,13 @@ func (m *Mirror) Delete(path string) (zxid int64) {
 
 // DeleteDirectory deletes a directory with all that is in it.
 func (m *Mirror) DeleteDirectory(path string) (zxid int64) {
-	return m.change(path+"/-", func(in *mount, dir, _ string, _ int64) {
+	return m.change(path+"/-", func(in *mount, dir, _ string, zxid int64) {
 		maps.DeleteFunc(in.dirs, func(at string, _ *directory) bool {
-			return at == dir || strings.HasPrefix(at, dir+"/")
+			return at == dir || dir == "" || strings.HasPrefix(at, dir+"/")
 		})
+		if above := in.dirs[dir[:max(0, strings.LastIndexByte(dir, '/'))]]; above != nil {
+			above.zxid = zxid
+		}
 	})
 }
 
@@ -171,8 +182,16 @@ func (m *Mirror) rebuild(in *mount) (topics []discovery.Topic) {
 			}
 		}
 		was := d.value
-		d.value = in.def.build(dir, d, directories, false)
+		if was == nil && dir == "" {
+			was = in.absent
+		}
+		d.value = in.def.build(dir, d, directories, false, was)
 		topics = append(topics, in.def.changes(dir, was, d.value)...)
+	}
+	if base := in.dirs[""]; base != nil {
+		in.absent = nil
+	} else if in.absent == nil {
+		in.absent = in.def.build("", &directory{}, 0, true, nil)
 	}
 	return topics
 }
@@ -187,7 +206,7 @@ func (in *mount) Get(_ context.Context, dir string, _ discovery.ReadOptions) (*s
 	meta := in.meta
 	d := in.dirs[dir]
 	if d == nil && dir == "" {
-		return in.def.build("", &directory{}, 0, true), meta, nil
+		return in.absent, meta, nil
 	} else if d == nil {
 		return nil, meta, discovery.ErrNotFound
 	}
@@ -220,7 +239,7 @@ type typed[T any] struct {
 	discovery.Tree[T, services.Service]
 }
 
-func (t typed[T]) build(dir string, d *directory, directories int, absent bool) *services.Service {
+func (t typed[T]) build(dir string, d *directory, directories int, absent bool, was *services.Service) *services.Service {
 	members := discovery.Members[T]{Zxid: d.zxid, Directories: directories, Absent: absent}
 	doubts := slices.Clone(d.doubts)
 	for name, data := range d.znodes {
@@ -232,7 +251,7 @@ func (t typed[T]) build(dir string, d *directory, directories int, absent bool) 
 		members.Values = append(members.Values, value)
 	}
 	members.Doubts = discovery.NewDoubts(doubts)
-	return t.Build(dir, members, nil)
+	return t.Build(dir, members, was)
 }
 
 func (t typed[T]) changes(dir string, was, is *services.Service) []discovery.Topic {

@@ -1,0 +1,131 @@
+package services_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"magellan/internal/discovery"
+	"magellan/internal/services"
+	"magellan/internal/services/servicestest"
+)
+
+// indexed asks a registry for a service and for the list of all, and returns what they say.
+func indexed(t *testing.T, r *services.Registry, name string) (service, list services.Index, said, listed string) {
+	t.Helper()
+	ctx := context.Background()
+	answer, service, basis, err := r.IndexedService(ctx, name, discovery.ReadOptions{})
+	if err != nil && !errors.Is(err, discovery.ErrNotFound) {
+		t.Fatal(err)
+	}
+	said = told(answer, basis, err)
+	all, list, _, err := r.IndexedServices(ctx, discovery.ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all {
+		for _, s := range m.Services {
+			listed += fmt.Sprint(" ", m.Path, " ", s.Name, " ", len(s.Members))
+		}
+	}
+	return service, list, said, listed
+}
+
+// TestIndex: whatever is written and deleted, a later answer that differs has a greater index, none
+// has a smaller one, and two registries that see the same have the same.
+func TestIndex(t *testing.T) {
+	mounts := []string{"curator:/a", "serverset:/b"}
+	for seed := range uint64(20) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		one, two := servicestest.New(mounts...), servicestest.New(mounts...)
+		first, second := one.Registry(0), two.Registry(0)
+		type state struct {
+			service, list services.Index
+			said, listed  string
+		}
+		last := map[string]state{}
+		there := map[string]bool{}
+		for step := range 60 {
+			mount := []string{"/a", "/b"}[random.IntN(2)]
+			path := fmt.Sprintf("%s/%s/%d", mount, []string{"x", "y", "y/deep"}[random.IntN(3)], random.IntN(3))
+			for _, m := range []*servicestest.Mirror{one, two} {
+				switch n := step % 7; {
+				case n < 4:
+					data := record(fmt.Sprint("h", step), 80)
+					if mount == "/b" {
+						data = fmt.Sprintf(`{"serviceEndpoint":{"host":"h%d","port":80},"additionalEndpoints":{},"status":"ALIVE"}`, step)
+					}
+					m.Set(path, data)
+					there[path] = true
+				case n < 6 && there[path]:
+					m.Delete(path)
+				case n < 6:
+				case step%14 == 6:
+					m.DeleteDirectory(mount)
+				default:
+					m.DeleteDirectory(mount + "/y")
+				}
+			}
+			if step%7 >= 4 {
+				clear(there)
+			}
+			for _, name := range []string{"x", "y", "y/deep", "never", "a"} {
+				var s state
+				s.service, s.list, s.said, s.listed = indexed(t, first, name)
+				was, asked := last[name]
+				switch {
+				case s.service == 0 || s.list == 0:
+					t.Fatalf("seed %d, step %d: %s has the index %d, the list %d", seed, step, name, s.service, s.list)
+				case asked && (s.service < was.service || s.list < was.list):
+					t.Fatalf("seed %d, step %d: %s went back from %+v to %+v", seed, step, name, was, s)
+				case asked && (s.said != was.said && s.service == was.service || s.listed != was.listed && s.list == was.list):
+					t.Fatalf("seed %d, step %d: %s: another answer under the index of the one before: %+v and %+v", seed, step, name, was, s)
+				}
+				service, list, _, _ := indexed(t, second, name)
+				if service != s.service || list != s.list {
+					t.Fatalf("seed %d, step %d: %s has the indexes %d and %d, of another replica %d and %d", seed, step, name, s.service, s.list, service, list)
+				}
+				last[name] = s
+			}
+		}
+	}
+}
+
+// TestIndexWithoutTransaction: what changes an answer without a newer transaction raises its index.
+func TestIndexWithoutTransaction(t *testing.T) {
+	m := servicestest.New("curator:/a")
+	r := m.Registry(time.Minute)
+	m.Set("/a/cart/1", record("h1", 80))
+	m.Set("/a/cart/2", record("h2", 80))
+	was, list, _, _ := indexed(t, r, "cart")
+	higher := func(what string) {
+		t.Helper()
+		is, now, said, _ := indexed(t, r, "cart")
+		if is <= was || now <= list {
+			t.Errorf("%s: the index goes from %d to %d, the list's from %d to %d: %s", what, was, is, list, now, said)
+		}
+		if is>>8 != was>>8 {
+			t.Errorf("%s: the index is of another transaction: %d, %d", what, was, is)
+		}
+		was, list = is, now
+	}
+	held := discovery.Doubt{Name: "1", Reason: "no longer parses", Held: true, Since: time.Now()}
+	m.Doubt("/a/cart", held)
+	higher("a record does not parse any more")
+	again, _, _, _ := indexed(t, r, "cart")
+	if again != was {
+		t.Errorf("asked again: %d, then %d", was, again)
+	}
+	held.Since = time.Now().Add(-time.Hour)
+	m.Doubt("/a/cart", held)
+	higher("its last good value is too old")
+	m.Doubt("/a/cart")
+	higher("it parses again")
+	m.Set("/a/cart/1", record("h1", 80))
+	if is, _, _, _ := indexed(t, r, "cart"); is <= was || is&0xff != 0 {
+		t.Errorf("after a transaction the index is %#x, before it was %#x", is, was)
+	}
+}
