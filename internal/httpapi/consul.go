@@ -21,9 +21,9 @@ var consulParameters = []string{"index", "wait", "stale", "consistent", "cached"
 
 // consulQuery is what the query of a request says besides which instances are wanted.
 type consulQuery struct {
-	// known is the index that the client has, 0 if it does not wait.
+	// known is the index that the client has, 0 if it has none.
 	known services.Index
-	// wait is how long the client waits for a greater one.
+	// wait is how long the client waits for a greater one. 0: it does not wait.
 	wait time.Duration
 }
 
@@ -64,15 +64,18 @@ func (s *Server) consulQuery(q *question) (c consulQuery, err error) {
 		}
 		c.known = services.Index(known)
 	}
-	c.wait = consulWait
+	most := consulWait
 	if wait != "" {
 		d, err := time.ParseDuration(wait)
 		if err != nil {
 			return c, badRequest(fmt.Sprintf("wait=%q: want a duration, such as 120000ms or 5m", wait))
 		}
 		if d > 0 {
-			c.wait = min(d, consulMaxWait)
+			most = min(d, consulMaxWait)
 		}
+	}
+	if c.known != 0 {
+		c.wait = most
 	}
 	return c, nil
 }

@@ -27,7 +27,7 @@ func Routes(s *Server) []string {
 				elements[i] = "{" + name + "}"
 			}
 		}
-		routes = append(routes, r.Method+" "+strings.Join(elements, "/"))
+		routes = append(routes, r.Method+" "+strings.ReplaceAll(strings.Join(elements, "/"), `\:`, ":"))
 	}
 	return routes
 }

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"io"
@@ -199,7 +200,9 @@ var document = sync.OnceValues(func() (validator.Validator, error) {
 	}
 	// Strict: an answer may have no member that the document does not, except for the
 	// metadata and the labels of instances.
-	v, errs := validator.NewValidator(doc, config.WithFormatAssertions(), config.WithStrictMode(), config.WithStrictIgnorePaths("$.body.**.metadata.*", "$.body[*].labels.*"))
+	v, errs := validator.NewValidator(doc, config.WithFormatAssertions(), config.WithStrictMode(), config.WithStrictIgnorePaths(
+		"$.body.**.metadata.*", "$.body[*].labels.*", "$.body[*].Service.Meta.*", "$.body[*].Service.TaggedAddresses.*",
+		"$.body[*].ServiceMeta.*", "$.body[*].ServiceTaggedAddresses.*"))
 	return v, errors.Join(errs...)
 })
 
@@ -224,15 +227,24 @@ func checkAgainstDocument(t testing.TB, req *http.Request, a answer) {
 	if req.Method == http.MethodGet {
 		// The validator takes "/v1/shops/lookup" for the path of that name, and
 		// a name with a slash for two elements.
-		for _, parent := range []string{"/v1/shops/", "/v1/regions/", "/v1/datacenters/", "/v1/bad-citizens/", "/v1/services/"} {
+		for _, parent := range []string{"/v1/shops/", "/v1/regions/", "/v1/datacenters/", "/v1/bad-citizens/", "/v1/services/", "/v1/health/service/", "/v1/catalog/service/"} {
 			if strings.HasPrefix(req.URL.Path, parent) {
 				req = req.Clone(req.Context())
 				req.URL.Path, req.URL.RawPath = parent+"name", ""
 			}
 		}
 	}
+	body := a.body
+	if req.URL.Path == "/v1/catalog/services" && a.StatusCode == http.StatusOK {
+		// Its members are names, which the strict validator takes for unknown.
+		var all map[string][]string
+		if err := json.Unmarshal([]byte(body), &all); err != nil {
+			t.Errorf("%s: %v: %s", req.URL, err, body)
+		}
+		body = "{}"
+	}
 	res := *a.Response
-	res.Body = io.NopCloser(strings.NewReader(a.body))
+	res.Body = io.NopCloser(strings.NewReader(body))
 	// They may come with any answer, as the document's description says.
 	res.Header = a.Header.Clone()
 	res.Header.Del("Access-Control-Allow-Origin")
