@@ -52,7 +52,7 @@ var fences = []fence{
 	{"github.com/alecthomas/kong", []string{"cmd/...", "test/..."}, "flags belong to programs"},
 	{"github.com/google/pprof/...", []string{"cgo/jemalloc/heapprof/...", "cgo/jemalloc/pprof/...", "internal/admin/...", "cmd/..."}, "profiles have one door into the program"},
 	{"net/http", []string{"internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/pprof/...", "cmd/...", "examples/...", "test/..."}, "the domain, the cache and the client speak no HTTP"},
-	{"testing", []string{"internal/zk/zktest/...", "internal/shops/shopstest/...", "internal/alloctest"}, "a program does not link its tests"},
+	{"testing", []string{"internal/zk/zktest/...", "internal/shops/shopstest/...", "internal/alloctest", "test/world"}, "a program does not link its tests"},
 	{"log", []string{"test/..."}, "log/slog, from the Config: a library does not choose where its log goes"},
 	{"github.com/prometheus/client_golang/prometheus/promauto", nil, "metrics are registered with the Registerer of a Config, never behind the caller's back"},
 	{"github.com/prometheus/...", []string{"internal/zk/zkmetrics", "internal/cache/...", "internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/...", "cmd/...", "test/..."}, "who links the ZooKeeper client need not link Prometheus"},
