@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing magellan needs and this machine lacks, from
-# its own Debian or Ubuntu packages: build/deps.sh [bench | images | engine | writers]... If all
-# is there it does nothing, at once. Starts no service.
+# its own Debian or Ubuntu packages: build/deps.sh [bench | images | engine | writers | readers]...
+# If all is there it does nothing, at once. Starts no service.
 set -euo pipefail
 
 packages=(
@@ -23,9 +23,10 @@ for more; do
 	writers) # programs that register services: test/services
 		packages+=(libcurator-discovery-java default-jdk-headless python3-kazoo)
 		;;
+	readers) packages+=(prometheus haproxy socat nginx) ;; # programs that discover services: test/readers
 	engine) command -v dockerd >/dev/null || packages+=(docker.io) ;;
 	*)
-		echo "usage: build/deps.sh [bench | images | engine | writers]..." >&2
+		echo "usage: build/deps.sh [bench | images | engine | writers | readers]..." >&2
 		exit 2
 		;;
 	esac
@@ -72,7 +73,9 @@ if ! "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install
 	echo "deps: apt-get could not install them" >&2
 	exit 1
 fi
-# Nor shall it start with the machine from now on.
-if [[ " ${missing[*]} " == *" nginx "* && -d /run/systemd/system ]]; then
-	"${root[@]}" systemctl disable --quiet nginx
-fi
+# Nor shall a server start with the machine from now on.
+for package in nginx haproxy prometheus; do
+	if [[ " ${missing[*]} " == *" $package "* && -d /run/systemd/system ]]; then
+		"${root[@]}" systemctl disable --quiet "$package"
+	fi
+done
