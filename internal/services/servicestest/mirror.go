@@ -32,7 +32,7 @@ type mount struct {
 	// absent is the value of the mount's own directory while that does not exist.
 	absent *services.Service
 	err    error
-	meta discovery.Meta
+	meta   discovery.Meta
 }
 
 // tree is what [services.Mount.Tree] returns.
