@@ -102,10 +102,11 @@ func TestConsulWaits(t *testing.T) {
 				go func() { answers <- b.ask(t.Context(), tt.target+"index="+fmt.Sprint(first)) }()
 				synctest.Wait()
 			}
+			began := time.Now()
 			tt.change()
 			a := <-answers
-			if now := indexOf(t, a); now <= first || !strings.Contains(a.body, tt.want) {
-				t.Errorf("%s: index %d after %d: %s, want %q", tt.target, now, first, a.body, tt.want)
+			if now := indexOf(t, a); now <= first || !strings.Contains(a.body, tt.want) || time.Since(began) != 0 {
+				t.Errorf("%s: index %d after %d and %v: %s, want %q", tt.target, now, first, time.Since(began), a.body, tt.want)
 			}
 			b.mirror.DeleteDirectory("/services/elsewhere")
 		}

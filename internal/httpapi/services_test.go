@@ -21,7 +21,7 @@ func newMirror() *servicestest.Mirror {
 		"a1": `"address":"10.2.0.7","port":8080,"sslPort":null`,
 		"a2": `"address":"10.2.0.8","port":8080,"sslPort":8443,"enabled":false`,
 		"a3": `"address":"2001:db8::7","port":8080`,
-		"a4": `"address":"cart.example","port":null,"sslPort":null,"payload":{"@class":"org.springframework.cloud.zookeeper.discovery.ZookeeperInstance","id":"a4","name":"cart","metadata":{"zone":"b","weight":"3","instance_status":"UP"}}`,
+		"a4": `"address":"cart.example","port":null,"sslPort":null,"payload":{"@class":"org.springframework.cloud.zookeeper.discovery.ZookeeperInstance","id":"a4","name":"cart","metadata":{"zone":"b","weight":"3","instance_status":"UP","tags":"eu,blue"}}`,
 		"a5": `"address":"10.2.0.9","port":8080,"payload":{"@class":"org.springframework.cloud.zookeeper.discovery.ZookeeperInstance","id":"a5","name":"cart","metadata":{"zone":"c","instance_status":"DOWN"}}`,
 	} {
 		m.Set("/services/cart/"+id, fmt.Sprintf(`{"name":"cart","id":"%s",%s}`, id, rest))

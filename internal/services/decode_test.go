@@ -89,6 +89,9 @@ func render(r services.Record, err error) string {
 		if i.Zone != "" {
 			fmt.Fprintf(&b, "  zone %q\n", i.Zone)
 		}
+		if len(i.Tags) > 0 {
+			fmt.Fprintf(&b, "  tags %q\n", i.Tags)
+		}
 		for _, pair := range i.Metadata {
 			fmt.Fprintf(&b, "  %s = %q\n", pair.Key, pair.Value)
 		}

@@ -23,7 +23,7 @@ type Instance struct {
 	// Zone is where the instance runs, such as a rack or an availability zone. It is empty
 	// if the record does not say.
 	Zone string
-	// Tags are in the order of the record.
+	// Tags are in the order of the record, each once.
 	Tags []string
 	// Metadata is what the record says besides, ordered by key, each key once.
 	Metadata []Pair

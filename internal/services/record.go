@@ -262,6 +262,10 @@ func oneInstance(z Znode, id string, i Instance, m metadata) (Record, error) {
 func completeInstance(z Znode, id string, i *Instance, m metadata) error {
 	i.ID = printable(cmp.Or(id, z.Name))
 	i.Metadata = m.pairs()
+	var err error
+	if i.Tags, err = readTags(i.Metadata); err != nil {
+		return err
+	}
 	switch {
 	case i.ID == "":
 		return errors.New("the znode has no name")
@@ -322,6 +326,9 @@ func keepTexts(znode string, i *Instance) {
 		e.Name = k.word(e.Name)
 		k.value(&e.Host, znode)
 	}
+	for n := range i.Tags {
+		i.Tags[n] = k.word(i.Tags[n])
+	}
 	all, hashes := true, uint64(0)
 	for n := range i.Metadata {
 		pair := &i.Metadata[n]
@@ -341,7 +348,7 @@ func keepTexts(znode string, i *Instance) {
 }
 
 // word returns a text that is always shared, because few different ones of its kind are
-// expected: keys, zones, statuses and the names of endpoints.
+// expected: keys, tags, zones, statuses and the names of endpoints.
 func (k *keeper) word(s string) string {
 	if s == "" {
 		return ""

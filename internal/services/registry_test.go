@@ -316,6 +316,10 @@ func TestChangesOfOneTransaction(t *testing.T) {
 	if topics := tree.Changes("cart", was, is); !slices.Equal(topics, []discovery.Topic{services.InstancesTopic(), services.ServiceTopic("cart")}) {
 		t.Errorf("another address publishes %v", topics)
 	}
+	tagged := valueOf(t, tree, 7, `{"id":"h1","address":"h1","port":80,"payload":{"tags":["blue"]}}`)
+	if topics := tree.Changes("cart", was, tagged); !slices.Contains(topics, services.ServicesTopic()) {
+		t.Errorf("other tags publish %v", topics)
+	}
 	if again := valueOf(t, tree, 8, record("h1", 80)); tree.Changes("cart", was, again) != nil {
 		t.Error("the same data, written again, publish a change")
 	}
