@@ -31,6 +31,7 @@ const (
 type cli struct {
 	Serve   serveCommand   `cmd:"" help:"Answer requests from a cache of ZooKeeper's data."`
 	Import  importCommand  `cmd:"" help:"Write shops, datacenters, regions and bad-citizen lists to ZooKeeper."`
+	Layouts layoutsCommand `cmd:"" help:"Recognize the services that other programs keep in ZooKeeper."`
 	Get     getCommand     `cmd:"" help:"Send a request to a running server."`
 	Heap    heapCommand    `cmd:"" help:"Show the memory that C holds in a running server: dumps, leaks, growth."`
 	Health  healthCommand  `cmd:"" help:"Check whether a running server is alive, or ready."`

@@ -3,6 +3,7 @@
 //
 //	magellan serve    answers requests until SIGTERM or SIGINT
 //	magellan import   writes shops, datacenters, regions and bad citizens to ZooKeeper
+//	magellan layouts  recognizes the services that other programs keep in ZooKeeper
 //	magellan get      sends requests to a running server
 //	magellan heap     shows the memory that C holds in a running server
 //	magellan health   checks whether a running server is alive, or ready
@@ -19,7 +20,7 @@
 //	     heap: the admin token too
 //	3    ZooKeeper (for get and heap: the server) cannot be reached
 //	4    something does not exist: a shop, an address on a list, the root znode, a
-//	     heap dump
+//	     heap dump, or a layout that is recognized
 //	130  interrupted. serve, heap watch and heap open are ended in this way: 0
 //
 // Each command has a file of its own. This package puts the other packages together

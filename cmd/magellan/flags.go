@@ -23,11 +23,16 @@ import (
 	"magellan/internal/zk"
 )
 
-// zookeeperFlags name ZooKeeper and the data's place in it. serve and import share them.
+// zookeeperFlags name ZooKeeper and the place of shops in it. serve and import share them.
 type zookeeperFlags struct {
-	Servers        []string      `placeholder:"HOST:PORT" default:"127.0.0.1:2181" help:"ZooKeeper's servers, separated by commas. They are tried in random order. The default port is 2181. IPv6 addresses are written in brackets. A path after the last server is the chroot: --root is below it."`
-	Root           string        `placeholder:"PATH" help:"The znode below which all data of shops is. Without this flag it is ${root}; but if serve is given --services, it then serves no shops."`
-	ShopBuckets    int           `placeholder:"N" default:"${shop_buckets}" help:"Number of directories over which shops are spread; 0 means no directories. It is part of the data's layout: import and serve must use the same number."`
+	connectFlags
+	Root        string `placeholder:"PATH" help:"The znode below which all data of shops is. Without this flag it is ${root}; but if serve is given --services, it then serves no shops."`
+	ShopBuckets int    `placeholder:"N" default:"${shop_buckets}" help:"Number of directories over which shops are spread; 0 means no directories. It is part of the data's layout: import and serve must use the same number."`
+}
+
+// connectFlags name ZooKeeper, and say how to connect to it.
+type connectFlags struct {
+	Servers        []string      `placeholder:"HOST:PORT" default:"127.0.0.1:2181" help:"ZooKeeper's servers, separated by commas. They are tried in random order. The default port is 2181. IPv6 addresses are written in brackets. A path after the last server is the chroot: all other paths are below it."`
 	SessionTimeout time.Duration `placeholder:"DURATION" default:"10s" help:"Session timeout that is requested from ZooKeeper. A silent connection is closed after two thirds of it."`
 	Auth           []string      `placeholder:"SCHEME:DATA" sep:"none" help:"Credentials, such as digest:user:password. Other users of the machine can see the command line, so set the variable instead."`
 	TLSCA          string        `name:"tls-ca" placeholder:"FILE" and:"tls" help:"PEM file of the authority that signed the servers' certificates. TLS is on if all three files are given."`
@@ -46,7 +51,7 @@ func (f *zookeeperFlags) layout() (shops.Layout, error) {
 }
 
 // config returns the configuration of the client.
-func (f *zookeeperFlags) config(log *slog.Logger) (zk.Config, error) {
+func (f *connectFlags) config(log *slog.Logger) (zk.Config, error) {
 	cfg := zk.Config{Servers: f.Servers, SessionTimeout: f.SessionTimeout, Logger: log}
 	if f.SessionTimeout <= 0 {
 		return cfg, fail(exitUsage, "--session-timeout: %v is not a positive duration", f.SessionTimeout)
@@ -66,11 +71,11 @@ func (f *zookeeperFlags) config(log *slog.Logger) (zk.Config, error) {
 }
 
 // servers returns --servers as it was given.
-func (f *zookeeperFlags) servers() string { return strings.Join(f.Servers, ",") }
+func (f *connectFlags) servers() string { return strings.Join(f.Servers, ",") }
 
 // orChroot is for the message that a znode does not exist. If --servers has a chroot,
 // the chroot should be checked too.
-func (f *zookeeperFlags) orChroot() string {
+func (f *connectFlags) orChroot() string {
 	if _, chroot, err := zk.ParseServers(f.Servers...); err == nil && chroot != "" {
 		return fmt.Sprintf(" and the chroot %s of --servers", chroot)
 	}
@@ -79,7 +84,7 @@ func (f *zookeeperFlags) orChroot() string {
 
 // unreachable returns the error that ZooKeeper cannot be used, with the reason if it is
 // known.
-func (f *zookeeperFlags) unreachable(after time.Duration, err error) error {
+func (f *connectFlags) unreachable(after time.Duration, err error) error {
 	servers := f.servers()
 	if errors.Is(err, zk.ErrAuthFailed) {
 		var schemes []string
@@ -101,7 +106,7 @@ func (f *zookeeperFlags) unreachable(after time.Duration, err error) error {
 }
 
 // unresolved returns a message for each of the servers' names that has no address.
-func (f *zookeeperFlags) unresolved() []string {
+func (f *connectFlags) unresolved() []string {
 	const patience = 2 * time.Second
 	servers, _, _ := zk.ParseServers(f.Servers...) // Open has parsed them
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -132,7 +137,7 @@ func openFailed(err error) error {
 }
 
 // connect opens a session and waits until it can be used for requests.
-func (f *zookeeperFlags) connect(ctx context.Context, timeout time.Duration, log *slog.Logger) (*zk.Client, error) {
+func (f *connectFlags) connect(ctx context.Context, timeout time.Duration, log *slog.Logger) (*zk.Client, error) {
 	cfg, err := f.config(log)
 	if err != nil {
 		return nil, err
@@ -153,7 +158,7 @@ func (f *zookeeperFlags) connect(ctx context.Context, timeout time.Duration, log
 	if _, err := client.Exists(waiting, "/"); errors.Is(err, zk.ErrNoNode) { // only a chroot may be absent
 		client.Close()
 		_, chroot, _ := zk.ParseServers(f.Servers...) // Open has parsed it
-		return nil, fail(exitNotFound, "the chroot %s of --servers does not exist on ZooKeeper: create it, or leave it out and put its path before that of --root", chroot)
+		return nil, fail(exitNotFound, "the chroot %s of --servers does not exist on ZooKeeper: create it, or leave it out and put its path before those of the other flags", chroot)
 	}
 	return client, nil
 }

@@ -19,6 +19,7 @@ var curator = Layout{
 	Decode:  decodeCurator,
 	// Curator makes them at random.
 	UniqueIDs: true,
+	Typical:   typicalCurator,
 }
 
 const (
@@ -32,6 +33,16 @@ const (
 	// in a string, [{"port":20880,"protocol":"dubbo"}].
 	dubboEndpoints = "dubbo.endpoints"
 )
+
+// typicalCurator: the record has the instance's ID and a field that Curator writes, even if it is null.
+func typicalCurator(z Znode, _ Record) bool {
+	f, err := parseFields(z.Data)
+	if err != nil {
+		return false
+	}
+	defer f.free()
+	return f.text("id") != "" && (f.has("serviceType") || f.has("registrationTimeUTC") || f.has("sslPort") || f.has("payload") || f.has("uriSpec"))
+}
 
 func decodeCurator(z Znode) (Record, error) {
 	f, err := parseFields(z.Data)

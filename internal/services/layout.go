@@ -34,6 +34,9 @@ type Layout struct {
 	Decode func(z Znode) (Record, error)
 	// UniqueIDs: an instance's ID tells it from those of all other services, too.
 	UniqueIDs bool
+	// Typical reports whether a znode that Decode takes is most likely of this layout and of no
+	// other. A nil Typical says so of all that Decode takes.
+	Typical func(z Znode, r Record) bool
 	// Combine makes the instances of a service of all its records, for a layout in which
 	// one record changes the meaning of others. The records are in the order of their
 	// znodes' names. It keeps the order of the instances, and their IDs. A nil Combine takes each record's instances.

@@ -18,6 +18,13 @@ var nerve = Layout{
 	Name:    "nerve",
 	Summary: "nerve of Airbnb's SmartStack",
 	Decode:  decodeNerve,
+	Typical: typicalNerve,
+}
+
+// typicalNerve: nerve writes the name of its host.
+func typicalNerve(_ Znode, r Record) bool {
+	_, ok := r.Instances[0].Meta("name")
+	return ok
 }
 
 func decodeNerve(z Znode) (Record, error) {

@@ -21,11 +21,23 @@ var plain = Layout{
 	Name:    "plain",
 	Summary: "home-made registrations: HOST:PORT, or JSON with a host and a port",
 	Decode:  decodePlain,
+	Typical: typicalPlain,
 }
 
 // plainHosts are the names that the field of the host may have. The first of them that is
 // there is used.
 var plainHosts = []string{"host", "address", "ip"}
+
+// typicalPlain: each instance has a port, and a host that is no number, as the one of 12:30 is.
+func typicalPlain(_ Znode, r Record) bool {
+	for i := range r.Instances {
+		e := r.Instances[i].Main()
+		if _, err := netip.ParseAddr(e.Host); e.Port == 0 || err != nil && onlyDigitsAndDots(e.Host) {
+			return false
+		}
+	}
+	return len(r.Instances) > 0
+}
 
 func decodePlain(z Znode) (Record, error) {
 	if len(z.Data) == 0 {
