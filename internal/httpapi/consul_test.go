@@ -76,7 +76,7 @@ func TestConsulWaits(t *testing.T) {
 			want   string
 		}{
 			{"/v1/health/service/cart?passing=1&", func() { put(b, "/services/cart/a9", "10.9.9.9") }, "10.9.9.9"},
-			{"/v1/health/service/cart?tag=nobody&", func() { b.mirror.Delete("/services/cart/a9") }, "[]\n"},
+			{"/v1/health/service/cart?tag=blue&", func() { b.mirror.Delete("/services/cart/a4") }, "[]\n"},
 			{"/v1/catalog/service/new?", func() { put(b, "/services/new/1", "10.9.9.8") }, "10.9.9.8"},
 			{"/v1/catalog/service/new?", func() { b.mirror.DeleteDirectory("/services/new") }, "[]\n"},
 			{"/v1/catalog/services?", func() { put(b, "/services/new/1", "10.9.9.8") }, `"new":[]`},
@@ -109,6 +109,12 @@ func TestConsulWaits(t *testing.T) {
 				t.Errorf("%s: index %d after %d and %v: %s, want %q", tt.target, now, first, time.Since(began), a.body, tt.want)
 			}
 			b.mirror.DeleteDirectory("/services/elsewhere")
+		}
+		// What the client does not get has changed: the same body, at the end of the wait.
+		first, began := indexOf(t, b.ask(t.Context(), "/v1/health/service/cart?tag=nobody")), time.Now()
+		time.AfterFunc(time.Second, func() { b.mirror.Delete("/services/cart/a9") })
+		if a := b.ask(t.Context(), fmt.Sprintf("/v1/health/service/cart?tag=nobody&wait=100s&index=%d", first)); indexOf(t, a) <= first || time.Since(began) < 90*time.Second {
+			t.Errorf("index %d after %d, in %v: %s", indexOf(t, a), first, time.Since(began), a.body)
 		}
 		for _, above := range []uint64{0, 1 << 20} { // another replica may know more
 			first := b.ask(t.Context(), "/v1/health/service/cart")

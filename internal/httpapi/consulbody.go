@@ -121,7 +121,7 @@ func appendConsulEndpoints(dst []byte, m *services.Member) []byte {
 }
 
 func appendConsulWeights(dst []byte, m *services.Member) []byte {
-	dst = strconv.AppendInt(append(dst, `{"Passing":`...), int64(nginxWeight(m.Instance)), 10)
+	dst = strconv.AppendInt(append(dst, `{"Passing":`...), int64(wholeWeight(m.Instance)), 10)
 	return append(dst, `,"Warning":1}`...)
 }
 

@@ -164,7 +164,7 @@ func appendEndpoint(dst []byte, m *services.Member) []byte {
 	health := envoyHealth(m.Status)
 	if m.Weighted {
 		// Envoy has no weight below 1.
-		weight := nginxWeight(m.Instance)
+		weight := wholeWeight(m.Instance)
 		if weight == 0 && m.Status == services.Up {
 			health = envoyHealth(services.OutOfService)
 		}

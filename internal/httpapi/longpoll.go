@@ -80,6 +80,9 @@ func (x *exchange) longPoll(wait time.Duration) error {
 		header["Preference-Applied"] = []string{"wait=" + strconv.FormatInt(int64(wait/time.Second), 10)}
 	}
 	control := http.NewResponseController(x.w)
+	// A client that has this index has this body. A greater index under which nothing else is said
+	// is no reason to answer: a service's index grows with the list of the directory above, for one.
+	indexed, has := a.index != 0 && a.known == a.index, a.hash
 
 	// Clients that began together need not come back together.
 	end := x.start.Add(wait - rand.N(wait/10+1))
@@ -97,7 +100,7 @@ func (x *exchange) longPoll(wait time.Duration) error {
 		err := x.route.handle(q, a)
 		p.follow(a)
 		pause := time.Until(end)
-		switch unchanged := err == nil && x.unchanged(); {
+		switch unchanged := err == nil && (x.unchanged() || indexed && a.hash == has); {
 		case unchanged && !p.over && !p.nothing():
 			p.answered()
 			if p.begun {

@@ -106,17 +106,14 @@ func nginxUpstream(dst []byte, all []wantedInstance) []byte {
 	any := false
 	for _, w := range all {
 		e := w.Main()
-		if addr, err := netip.ParseAddr(e.Host); err != nil {
+		if _, err := netip.ParseAddr(e.Host); err != nil {
 			dst = append(dst, "# left out, because a name that does not resolve stops nginx: "...)
 			dst = append(strconv.AppendQuoteToASCII(dst, e.Host), '\n')
 			continue
-		} else if addr.Is6() && e.Port == 0 {
-			dst = append(append(append(dst, "server ["...), e.Host...), ']')
-		} else {
-			dst = appendHostPort(append(dst, "server "...), e)
 		}
+		dst = appendAuthority(append(dst, "server "...), e)
 		any = true
-		weight, down := nginxWeight(w.Instance), w.Status != services.Up
+		weight, down := wholeWeight(w.Instance), w.Status != services.Up
 		switch {
 		case down || weight == 0:
 			dst = append(dst, " down"...)
@@ -131,9 +128,17 @@ func nginxUpstream(dst []byte, all []wantedInstance) []byte {
 	return dst
 }
 
-// nginxWeight is the weight as a whole number, at most 65,535. 0 is only for an instance whose
+// appendAuthority appends HOST:PORT, in which an IPv6 address has brackets also if there is no port.
+func appendAuthority(dst []byte, e services.Endpoint) []byte {
+	if strings.Contains(e.Host, ":") && e.Port == 0 {
+		return append(append(append(dst, '['), e.Host...), ']')
+	}
+	return appendHostPort(dst, e)
+}
+
+// wholeWeight is the weight as a whole number, at most 65,535. 0 is only for an instance whose
 // record has no weight above 0.
-func nginxWeight(i *services.Instance) int {
+func wholeWeight(i *services.Instance) int {
 	switch {
 	case !i.Weighted:
 		return 1
@@ -156,10 +161,9 @@ func haproxyServers(dst []byte, all []wantedInstance) []byte {
 	for _, w := range all {
 		e := w.Main()
 		dst = append(append(append(dst, "server "...), haproxyName(taken, w.ID)...), ' ')
-		dst = appendHostPort(dst, e)
+		dst = appendAuthority(dst, e)
 		if w.Weighted {
-			weight := int(math.Round(min(max(w.Weight, 0), maxHAProxyWeight)))
-			dst = strconv.AppendInt(append(dst, " weight "...), int64(weight), 10)
+			dst = strconv.AppendInt(append(dst, " weight "...), int64(min(wholeWeight(w.Instance), maxHAProxyWeight)), 10)
 		}
 		if w.Status != services.Up {
 			dst = append(dst, " disabled"...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"strings"
+	"sync"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -76,18 +77,29 @@ func (m *Mount) newIndex(was, is *Service) Index {
 // The index is the sum of those of the mounts: if it were the greatest of them, a mount that changes
 // would not always raise it.
 func (r *Registry) IndexedService(ctx context.Context, name string, opt discovery.ReadOptions) (answer Answer, index Index, basis discovery.Basis, err error) {
-	// An index that is older than the answer only makes the client ask once more. One that is
-	// newer would make it miss a change. So the index is read first.
-	if ValidateName(name) == nil {
-		for i := range r.mounts {
-			index += r.mounts[i].indexNear(ctx, name)
+	for {
+		before := r.indexNear(ctx, name)
+		answer, basis, err = r.Service(ctx, name, "", opt)
+		// The answer has this index if the index was the same before and after.
+		if index = r.indexNear(ctx, name); index == before || ctx.Err() != nil {
+			break
 		}
 	}
-	answer, basis, err = r.Service(ctx, name, "", opt)
 	for s := range answer.All {
 		index += s.index & 1
 	}
 	return answer, index, basis, err
+}
+
+// indexNear is the sum of the indexes of a service in all mounts.
+func (r *Registry) indexNear(ctx context.Context, name string) (index Index) {
+	if ValidateName(name) != nil {
+		return 0
+	}
+	for i := range r.mounts {
+		index += r.mounts[i].indexNear(ctx, name)
+	}
+	return index
 }
 
 // indexNear returns the index of the directory of a service, or that of the nearest directory above
@@ -97,20 +109,60 @@ func (m *Mounted) indexNear(ctx context.Context, name string) (index Index) {
 	if name == m.own {
 		index = m.indexOf(ctx, "")
 	}
-	for dir := m.dirOf(name); ; dir = dir[:max(0, strings.LastIndexByte(dir, '/'))] {
-		if near := m.indexOf(ctx, dir); near != 0 || dir == "" {
-			return index + near
-		}
-	}
+	return index + m.indexOf(ctx, m.dirOf(name))
 }
 
-// indexOf returns the index of a directory, 0 if it is not known or does not exist.
-func (m *Mounted) indexOf(ctx context.Context, dir string) Index {
+// indexOf returns the index of a directory, or that of the nearest one above it that exists; 0 if
+// nothing is known of them.
+func (m *Mounted) indexOf(ctx context.Context, dir string) (index Index) {
 	s, _, err := m.Reader.Get(ctx, dir, discovery.ReadOptions{})
-	if err != nil {
+	switch {
+	case err == nil:
+		// It may have been told that it does not exist, and exist again as it was.
+		if gone := m.gone.after(dir, s.index); gone != 0 {
+			return gone.next()
+		}
+		return s.index
+	case dir == "":
 		return 0
 	}
-	return s.index
+	index = m.indexOf(ctx, dir[:max(0, strings.LastIndexByte(dir, '/'))])
+	return max(index, m.gone.after(dir, index))
+}
+
+// goneIndexes have, for directories that do not exist any more, an index that is above the last one
+// of the directory. It counts until the directory above has its new list, whose transaction is newer
+// than all of what has disappeared.
+type goneIndexes struct {
+	mu    sync.Mutex
+	byDir map[string]Index
+}
+
+// maxGone is how many directories are remembered. More cannot disappear before the lists above are
+// read, unless whole trees do.
+const maxGone = 10_000
+
+// add remembers the index of a directory that is gone.
+func (g *goneIndexes) add(dir string, index Index) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.byDir == nil || len(g.byDir) >= maxGone {
+		g.byDir = map[string]Index{}
+	}
+	g.byDir[dir] = max(index, g.byDir[dir])
+}
+
+// after returns the index of a directory that was gone, 0 if there is none or it is not above the
+// present one. Then it is not needed any more.
+func (g *goneIndexes) after(dir string, present Index) Index {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	index := g.byDir[dir]
+	if index < present {
+		delete(g.byDir, dir)
+		return 0
+	}
+	return index
 }
 
 // listIndex makes the index of the list of all services.

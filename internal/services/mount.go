@@ -45,6 +45,8 @@ type Mount struct {
 	dir, own string
 	// newest is the greatest index that a directory of the mount has had.
 	newest atomic.Uint64
+	// gone are indexes of directories that do not exist any more.
+	gone goneIndexes
 }
 
 // ParseMount reads LAYOUT:PATH, such as curator:/services. The error says what is wrong.

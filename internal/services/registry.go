@@ -243,7 +243,7 @@ type MountAnswer struct {
 	// Services are ordered by name.
 	Services []ServiceState
 
-	// index is the greatest of all directories, and print stands for the indexes of each.
+	// index is the greatest of all directories, and print stands for the index of each service.
 	index Index
 	print uint64
 }
@@ -320,8 +320,8 @@ func (r *Registry) all(ctx context.Context, m *Mounted, opt discovery.ReadOption
 			}
 		}
 		answer.index = max(answer.index, s.index)
-		s.index.print(print, s.dir)
 		if s.is {
+			s.index.print(print, s.dir)
 			answer.Services = append(answer.Services, ServiceState{Service: s})
 		}
 	}

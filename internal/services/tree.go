@@ -121,6 +121,11 @@ func (m *Mount) Tree() discovery.Tree[*record, Service] {
 		},
 		Zxid:    (*Service).Zxid,
 		Changes: m.changes,
+		Gone: func(dir string, was *Service) {
+			if was != nil {
+				m.gone.add(dir, was.index.next())
+			}
+		},
 	}
 }
 
