@@ -9,7 +9,7 @@ import (
 // every change, and is gone soon after the program was killed.
 func TestCurator(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "curator:/services")
+	w := newServices(t, "curator:/services")
 	r := w.curator("/services")
 	r.do("put cart a 10.2.0.7 8080 - DYNAMIC blue")
 	w.want("cart", "10.2.0.7:8080 UP")
@@ -36,7 +36,7 @@ func TestCurator(t *testing.T) {
 		r.do(fmt.Sprintf("put stays %d 10.2.2.%d 80 - STATIC -", i, i))
 	}
 	// The program dies: its ephemeral znodes go with its session, and what is permanent stays.
-	w.must(r.cmd.Process.Kill())
+	w.Must(r.cmd.Process.Kill())
 	w.want("cart", "cart.example:8443/tls UP", "2001:db8::7:8080 UP")
 	if status, cache, all := w.get("blog"); status != 200 || cache == "HIT" && len(all) == 0 {
 		t.Errorf("blog has lost all of its instances at once, and is served as %d %s %+v", status, cache, all)
@@ -50,7 +50,7 @@ func TestCurator(t *testing.T) {
 // TestKazoo: what a Python program writes in the layouts that have no library of their own here.
 func TestKazoo(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, "serverset:/svc", "nerve:/nerve", "kafka:/", "plain:/lb", "dubbo:/dubbo", "solr:/solr")
+	w := newServices(t, "serverset:/svc", "nerve:/nerve", "kafka:/", "plain:/lb", "dubbo:/dubbo", "solr:/solr")
 	r := w.kazoo()
 	member := func(port int, status string) string {
 		return fmt.Sprintf(`{"serviceEndpoint":{"host":"10.3.0.1","port":%d},"additionalEndpoints":{"admin":{"host":"10.3.0.1","port":9990}},"status":"%s","shard":0}`, port, status)
