@@ -30,7 +30,7 @@ type tree struct {
 	gone, here func(v *view) []discovery.Topic
 	// ends tells whoever describes the tree that a directory is about to be hidden.
 	ends func(v *view)
-	base       *view
+	base *view
 
 	// mu is taken with the lock of a view held, and never the other way round.
 	mu sync.RWMutex

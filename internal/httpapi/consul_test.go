@@ -181,7 +181,7 @@ func TestEnvoy(t *testing.T) {
 		{`{}`, http.StatusBadRequest, "resource_names is empty"},
 		{`{"resource_names":"cart"}`, http.StatusBadRequest, "no DiscoveryRequest"},
 		{`{"resource_names":["cart"],"type_url":"type.googleapis.com/envoy.config.cluster.v3.Cluster"}`, http.StatusBadRequest, "ClusterLoadAssignment"},
-		{`{"resource_names":[` + strings.Repeat(`"cart",`, 1000) + `"cart"]}`, http.StatusRequestEntityTooLarge, "1000"},
+		{`{"resource_names":[` + manyNames(1001) + `]}`, http.StatusRequestEntityTooLarge, "1000"},
 		{`nonsense`, http.StatusBadRequest, "no DiscoveryRequest"},
 	} {
 		if a := w.do("POST", target, tt.body); a.StatusCode != tt.status || !strings.Contains(a.body, tt.want) {
@@ -191,6 +191,9 @@ func TestEnvoy(t *testing.T) {
 	w.mirror.Set("/services/names/1", `{"id":"1","address":"cart.example","port":80}`)
 	if a := w.do("POST", target, `{"resource_names":["names"]}`); a.StatusCode != http.StatusBadGateway || !strings.Contains(a.body, "cart.example:80") {
 		t.Errorf("a service of host names only: %d %s", a.StatusCode, a.body)
+	}
+	if a := w.do("POST", target, `{"resource_names":["cart","both","cart"],"resourceNames":["both"]}`); strings.Count(a.body, "cluster_name") != 2 {
+		t.Errorf("names that are asked for twice: %s", a.body)
 	}
 	ask := func(version string) (status int, now string) {
 		t.Helper()
@@ -217,4 +220,13 @@ func TestEnvoy(t *testing.T) {
 	if status, second := ask(first); status != http.StatusOK || second == first {
 		t.Errorf("after a change: %d, version %s, before it was %s", status, second, first)
 	}
+}
+
+// manyNames are so many names in JSON.
+func manyNames(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(`"s%d"`, i))
+	}
+	return strings.Join(all, ",")
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func readDiscovery(q *question) (*discoveryRequest, error) {
 	if err := json.Unmarshal(body.Bytes(), &r); err != nil {
 		return nil, badRequest("the body is no DiscoveryRequest: " + err.Error())
 	}
-	r.Version, r.Type, r.Names = r.Version+r.Version2, r.Type+r.Type2, append(r.Names, r.Names2...)
+	r.Version, r.Type, r.Names = cmp.Or(r.Version, r.Version2), cmp.Or(r.Type, r.Type2), once(append(r.Names, r.Names2...))
 	switch {
 	case r.Type != "" && r.Type != typeAssignment:
 		return nil, badRequest(fmt.Sprintf("type_url is %q, and here is only %s", r.Type, typeAssignment))
@@ -55,6 +56,16 @@ func readDiscovery(q *question) (*discoveryRequest, error) {
 		return nil, &requestError{kindBodyTooLarge, fmt.Sprintf("resource_names has more than %d elements; ask in several requests", maxLookupServices)}
 	}
 	return &r, nil
+}
+
+// once returns the names without repetitions.
+func once(names []string) []string {
+	seen := make(map[string]bool, len(names))
+	return slices.DeleteFunc(names, func(name string) bool {
+		again := seen[name]
+		seen[name] = true
+		return again
+	})
 }
 
 // postEndpoints answers POST /v3/discovery:endpoints. Envoy keeps the hosts that it has if the answer

@@ -22,6 +22,8 @@ type program struct {
 	*world.World
 	*childproc.Process
 	log string // the file that has its output
+	// stopped: it has been stopped before the end of the test.
+	stopped bool
 }
 
 // binary finds a program, also where it is not in everybody's PATH. Without the program the test is
@@ -47,14 +49,23 @@ func startProgram(w *world.World, cmd *exec.Cmd) *program {
 	p.Process, err = childproc.StartLogged(cmd, p.log)
 	w.Must(err)
 	w.Cleanup(func() {
-		if err := errors.Join(p.Check(), p.Stop(syscall.SIGTERM, world.Patience)); err != nil {
-			w.Error(err)
+		if !p.stopped {
+			p.stop()
 		}
 		if w.Failed() {
 			w.Logf("the end of the output of %s:\n%s", cmd.Path, p.LastOutput())
 		}
 	})
 	return p
+}
+
+// stop ends the program, which must not have ended before.
+func (p *program) stop() {
+	p.Helper()
+	p.stopped = true
+	if err := errors.Join(p.Check(), p.Stop(syscall.SIGTERM, world.Patience)); err != nil {
+		p.Error(err)
+	}
 }
 
 // await waits until check returns nil, and fails if the program ends meanwhile.
