@@ -3,6 +3,7 @@ package services
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"strings"
 	"sync"
 
@@ -77,11 +78,18 @@ func (m *Mount) newIndex(was, is *Service) Index {
 // The index is the sum of those of the mounts: if it were the greatest of them, a mount that changes
 // would not always raise it.
 func (r *Registry) IndexedService(ctx context.Context, name string, opt discovery.ReadOptions) (answer Answer, index Index, basis discovery.Basis, err error) {
+	if opt != (discovery.ReadOptions{}) { // what it reads stays in memory
+		if _, basis, err = r.Service(ctx, name, "", opt); err != nil && !errors.Is(err, discovery.ErrNotFound) {
+			return answer, 0, basis, err
+		}
+	}
 	for {
 		before := r.indexNear(ctx, name)
-		answer, basis, err = r.Service(ctx, name, "", opt)
+		var now discovery.Basis
+		answer, now, err = r.Service(ctx, name, "", discovery.ReadOptions{})
 		// The answer has this index if the index was the same before and after.
 		if index = r.indexNear(ctx, name); index == before || ctx.Err() != nil {
+			basis = discovery.Basis{Meta: basis.Join(now.Meta), Depends: now.Depends}
 			break
 		}
 	}
