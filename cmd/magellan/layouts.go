@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ type layoutsCommand struct {
 func (c *layoutsCommand) Help() string {
 	return `Reads an ensemble that you do not know, prints which layouts of services it recognizes, and the command that serves them. Nothing is written. The exit code is 4 if nothing is recognized.
 
-A layout is recognized by what its programs write. Home-made registrations ("plain") are only recognized by HOST:PORT, or JSON with a host and a port.`
+A layout is recognized by what its programs write. Home-made registrations ("plain") are a guess: znodes with HOST:PORT, or JSON with a host and a port, that are ephemeral or several.`
 }
 
 // Run prints what there is.
@@ -43,6 +44,7 @@ func (c *layoutsCommand) Run(ctx context.Context, con *console) error {
 	if err := validPath(c.Path); err != nil {
 		return fail(exitUsage, "--path: %w", err)
 	}
+	c.Path = path.Clean(c.Path)
 	client, err := c.connect(ctx, c.Timeout, nil)
 	if err != nil {
 		return err
@@ -67,8 +69,8 @@ func (c *layoutsCommand) Run(ctx context.Context, con *console) error {
 }
 
 // validPath returns an error unless path is a znode's.
-func validPath(path string) error {
-	_, err := services.ParseMount("plain:" + path)
+func validPath(at string) error {
+	_, err := services.ParseMount("plain:" + at)
 	return err
 }
 
@@ -80,8 +82,15 @@ func (c *layoutsCommand) print(con *console, r *survey.Report) {
 		if f.Broken > 0 {
 			fmt.Fprintf(con.out, ", %d that do not parse", f.Broken)
 		}
+		switch {
+		case f.Overlaps != nil:
+			fmt.Fprintf(con.out, "; not together with %v, because one is inside the other", f.Overlaps)
+		case strings.Contains(f.Mount.Path, ","):
+			fmt.Fprint(con.out, "; --services cannot name it, because of the comma")
+		default:
+			command += " --services " + shellWord(f.Mount.String())
+		}
 		fmt.Fprintln(con.out)
-		command += " --services " + shellWord(f.Mount.String())
 	}
 	if len(r.Found) > 0 {
 		fmt.Fprintf(con.out, "\n%s\n", command)
@@ -129,11 +138,11 @@ type znodes struct {
 }
 
 // Read implements [survey.Reader].
-func (z *znodes) Read(ctx context.Context, path string) (found survey.Znode, err error) {
+func (z *znodes) Read(ctx context.Context, at string) (found survey.Znode, err error) {
 	ctx, cancel := context.WithTimeout(ctx, z.patience)
 	defer cancel()
 	for {
-		found, err = z.read(ctx, path)
+		found, err = z.read(ctx, at)
 		switch {
 		case err == nil:
 			return found, nil
@@ -151,14 +160,14 @@ func (z *znodes) Read(ctx context.Context, path string) (found survey.Znode, err
 	}
 }
 
-func (z *znodes) read(ctx context.Context, path string) (found survey.Znode, err error) {
-	data, stat, err := z.client.Get(ctx, path)
+func (z *znodes) read(ctx context.Context, at string) (found survey.Znode, err error) {
+	data, stat, err := z.client.Get(ctx, at)
 	if err != nil {
 		return found, err
 	}
 	found = survey.Znode{Data: data, Ephemeral: stat.EphemeralOwner != 0}
 	if stat.NumChildren > 0 {
-		if found.Children, _, err = z.client.Children(ctx, path); err != nil {
+		if found.Children, _, err = z.client.Children(ctx, at); err != nil {
 			return found, err
 		}
 		slices.Sort(found.Children)

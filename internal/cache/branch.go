@@ -247,7 +247,6 @@ func (n *node) hide() {
 	}
 	v := n.branch
 	t, s := v.branch.t, v.sets[0]
-	t.ends(v)
 	t.mu.Lock()
 	if t.views[v.branch.dir] == v {
 		delete(t.views, v.branch.dir)

@@ -28,9 +28,7 @@ type tree struct {
 	// gone returns the topics to publish when a directory is hidden, and here when it is
 	// shown again.
 	gone, here func(v *view) []discovery.Topic
-	// ends tells whoever describes the tree that a directory is about to be hidden.
-	ends func(v *view)
-	base *view
+	base       *view
 
 	// mu is taken with the lock of a view held, and never the other way round.
 	mu sync.RWMutex
@@ -72,11 +70,6 @@ func AddTree[T, S any](c *Cache, d discovery.Tree[T, S]) *Tree[S] {
 		}
 		r.v.drop = func() { r.current.Store(nil) }
 		return r.v
-	}
-	t.ends = func(v *view) {
-		if d.Gone != nil {
-			d.Gone(v.branch.dir, v.branch.reader.(*View[S]).current.Load())
-		}
 	}
 	t.gone = func(v *view) []discovery.Topic {
 		return d.Changes(v.branch.dir, v.branch.reader.(*View[S]).current.Load(), nil)

@@ -32,10 +32,6 @@ type Tree[T, S any] struct {
 	// the next is published. was is nil for a directory that has come into being, and is
 	// for one that does not exist any more.
 	Changes func(dir string, was, is *S) []Topic
-	// Gone, if it is not nil, is told of each directory that does not exist any more, before
-	// readers are. was is its last value, nil if it had none. The directory above may not have its
-	// new value yet. Gone is called with locks held, so it must only take a note.
-	Gone func(dir string, was *S)
 }
 
 // Inside says what the children of a directory of a [Tree] are.

@@ -17,7 +17,7 @@ import (
 
 // consulParameters are what every request may have in its query. Those that only say which server
 // of Consul may answer, or how the answer is written, have no effect here.
-var consulParameters = []string{"index", "wait", "stale", "consistent", "cached", "dc", "ns", "partition", "near", "pretty", "token"}
+var consulParameters = []string{"index", "wait", "stale", "consistent", "cached", "dc", "ns", "partition", "near", "pretty", "token", "merge-central-config", "filter", "node-meta", "peer"}
 
 // consulQuery is what the query of a request says besides which instances are wanted.
 type consulQuery struct {
@@ -46,10 +46,15 @@ func (s *Server) consulQuery(q *question) (c consulQuery, err error) {
 			return c, badRequest(fmt.Sprintf("%s=%q: there is none but the default", name, v))
 		}
 	}
+	for _, name := range []string{"filter", "node-meta", "peer"} { // they have no effect if they are empty
+		if v := value(name); v != "" {
+			return c, badRequest(fmt.Sprintf("%s=%q: magellan does not do this", name, v))
+		}
+	}
 	switch {
 	case err != nil:
 		return c, err
-	case dc != "" && dc != s.cfg.ConsulDatacenter:
+	case dc != "" && !strings.EqualFold(dc, s.cfg.ConsulDatacenter):
 		return c, badRequest(fmt.Sprintf("No path to datacenter: dc is %q, and here is %q, which --consul-datacenter names", dc, s.cfg.ConsulDatacenter))
 	case q.query.Has("stale") && q.query.Has("consistent"):
 		return c, badRequest("stale and consistent exclude each other")

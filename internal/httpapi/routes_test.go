@@ -81,7 +81,7 @@ func TestAnswers(t *testing.T) {
 		{"prometheus-up.json", "GET", "/v1/sd/prometheus?mount=/svc&status=UP", ""},
 		{"consul-self.json", "GET", "/v1/agent/self?dc=dc1&ns=default&partition=&stale&token=x&pretty", ""},
 		{"consul-health.json", "GET", "/v1/health/service/cart", ""},
-		{"consul-health-up.json", "GET", "/v1/health/service/cart?passing=1&stale=&near=_agent&wait=5s", ""},
+		{"consul-health-up.json", "GET", "/v1/health/service/cart?passing=1&stale=&near=_agent&wait=5s&dc=DC1&filter=&merge-central-config", ""},
 		{"consul-health-up.json", "GET", "/v1/health/service/cart?passing", ""},
 		{"consul-health.json", "GET", "/v1/health/service/cart?passing=false&consistent", ""},
 		{"consul-health-deep.json", "GET", "/v1/health/service/web/prod/blog", ""},

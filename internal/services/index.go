@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -17,209 +18,223 @@ import (
 // look at an answer that has the index it knows. See
 // https://developer.hashicorp.com/consul/api-docs/features/blocking.
 //
-// An index is above 0. Two answers of one process to the same question that say different things
-// have different indexes, and the later one has the greater. All replicas give the same index for
-// the same state of ZooKeeper, because it is made of the newest transaction that the answer has in
-// it.
+// An index is above 0. Of two answers of one process to the same question the later one has no
+// smaller index, and a greater one if it says something else. An index is 256 times the newest
+// transaction of what the answer is made of, so that all replicas give the same one for the same state
+// of ZooKeeper.
 //
-// The transaction alone would not do. Two changes may become known in another order than ZooKeeper
-// made them, if they are watched by different sessions; then the second to become known does not
-// raise the newest transaction. The shrink guard, or a record that becomes unreadable, change an
-// answer without any transaction. So an index is 256 times the transaction, and what changes without
-// a newer one adds 2. The next transaction makes replicas equal again. 1 more says that records are
-// left out because their last good values have become too old.
+// The transaction alone would not do. The shrink guard, or a record that becomes unreadable, changes
+// an answer without any transaction, and if several sessions watch what an answer is made of, a change
+// may become known after a later one. So [indexes] remembers what was told, and adds 1 where an answer
+// is another one under the same transaction. The next transaction makes replicas equal again.
 type Index uint64
 
 // indexShift is how far the transaction is shifted. An index stays below 2^53, beyond which
-// clients written in JavaScript are not exact, until ZooKeeper has had 8,192 leaders; with eight mounts,
-// 1,024.
+// clients written in JavaScript are not exact, until ZooKeeper has had 8,192 leaders.
 const indexShift = 8
 
 // indexOf is the least index of an answer whose newest transaction is this one.
-func indexOf(zxid int64) Index { return max(Index(zxid)<<indexShift, 2) }
+func indexOf(zxid int64) Index { return max(Index(zxid)<<indexShift, 1) }
 
-// next is the least index above i of an answer that lacks nothing.
-func (i Index) next() Index { return (i | 1) + 1 }
+// maxHold is how long an answer with an index is held back while something that it is made of is being
+// read. Until that is read, another replica may have another body for the same transaction.
+const maxHold = 200 * time.Millisecond
 
-// lacking is the index of what i stands for without records that are too old.
-func (i Index) lacking() Index { return i | 1 }
-
-// print adds a directory and its index to a digest.
-func (i Index) print(d *xxhash.Digest, dir string) {
-	var b [8]byte
-	binary.LittleEndian.PutUint64(b[:], uint64(i))
-	_, _ = d.Write(b[:]) // it never fails
-	_, _ = d.WriteString(dir)
+// indexes remembers which indexes were told, and for what. It is safe for concurrent use.
+type indexes struct {
+	mu       sync.Mutex
+	services map[string]told
+	list     told
 }
 
-// newIndex returns the index of a directory's value. was is the value before it, nil for the first.
-func (m *Mount) newIndex(was, is *Service) Index {
-	index := indexOf(is.zxid)
-	switch {
-	case was != nil && was.same(is):
-		index = max(index, was.index)
-	case is.absent:
-		// The mount's own znode is gone, and with it all transactions of what was in it.
-		index = max(index, Index(m.newest.Load()).next())
-	case was != nil && index <= was.index:
-		index = was.index.next()
-	}
-	for {
-		newest := m.newest.Load()
-		if uint64(index) <= newest || m.newest.CompareAndSwap(newest, uint64(index)) {
-			return index
-		}
-	}
-}
-
-// IndexedService is [Registry.Service] for all mounts, with the index of its answer. That the service
-// does not exist, [discovery.ErrNotFound], has an index too.
-//
-// The index is the sum of those of the mounts: if it were the greatest of them, a mount that changes
-// would not always raise it.
-func (r *Registry) IndexedService(ctx context.Context, name string, opt discovery.ReadOptions) (answer Answer, index Index, basis discovery.Basis, err error) {
-	if opt != (discovery.ReadOptions{}) { // what it reads stays in memory
-		if _, basis, err = r.Service(ctx, name, "", opt); err != nil && !errors.Is(err, discovery.ErrNotFound) {
-			return answer, 0, basis, err
-		}
-	}
-	for {
-		before := r.indexNear(ctx, name)
-		var now discovery.Basis
-		answer, now, err = r.Service(ctx, name, "", discovery.ReadOptions{})
-		// The answer has this index if the index was the same before and after.
-		if index = r.indexNear(ctx, name); index == before || ctx.Err() != nil {
-			basis = discovery.Basis{Meta: basis.Join(now.Meta), Depends: now.Depends}
-			break
-		}
-	}
-	for s := range answer.All {
-		index += s.index & 1
-	}
-	return answer, index, basis, err
-}
-
-// indexNear is the sum of the indexes of a service in all mounts.
-func (r *Registry) indexNear(ctx context.Context, name string) (index Index) {
-	if ValidateName(name) != nil {
-		return 0
-	}
-	for i := range r.mounts {
-		index += r.mounts[i].indexNear(ctx, name)
-	}
-	return index
-}
-
-// indexNear returns the index of the directory of a service, or that of the nearest directory above
-// it that exists: if a directory disappears, the list of the one above it has a newer transaction.
-// If the service may be in two directories, it is the sum of both.
-func (m *Mounted) indexNear(ctx context.Context, name string) (index Index) {
-	if name == m.own {
-		index = m.indexOf(ctx, "")
-	}
-	return index + m.indexOf(ctx, m.dirOf(name))
-}
-
-// indexOf returns the index of a directory, or that of the nearest one above it that exists; 0 if
-// nothing is known of them.
-func (m *Mounted) indexOf(ctx context.Context, dir string) (index Index) {
-	s, _, err := m.Reader.Get(ctx, dir, discovery.ReadOptions{})
-	switch {
-	case err == nil:
-		// It may have been told that it does not exist, and exist again as it was.
-		if gone := m.gone.after(dir, s.index); gone != 0 {
-			return gone.next()
-		}
-		return s.index
-	case dir == "":
-		return 0
-	}
-	index = m.indexOf(ctx, dir[:max(0, strings.LastIndexByte(dir, '/'))])
-	return max(index, m.gone.after(dir, index))
-}
-
-// goneIndexes have, for directories that do not exist any more, an index that is above the last one
-// of the directory. It counts until the directory above has its new list, whose transaction is newer
-// than all of what has disappeared.
-type goneIndexes struct {
-	mu    sync.Mutex
-	byDir map[string]Index
-}
-
-// maxGone is how many directories are remembered. More cannot disappear before the lists above are
-// read, unless whole trees do.
-const maxGone = 10_000
-
-// add remembers the index of a directory that is gone.
-func (g *goneIndexes) add(dir string, index Index) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.byDir == nil || len(g.byDir) >= maxGone {
-		g.byDir = map[string]Index{}
-	}
-	g.byDir[dir] = max(index, g.byDir[dir])
-}
-
-// after returns the index of a directory that was gone, 0 if there is none or it is not above the
-// present one. Then it is not needed any more.
-func (g *goneIndexes) after(dir string, present Index) Index {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	index := g.byDir[dir]
-	if index < present {
-		delete(g.byDir, dir)
-		return 0
-	}
-	return index
-}
-
-// listIndex makes the index of the list of all services.
-type listIndex struct {
-	// lock has one element while nobody makes an index. Whoever takes it may give up.
-	lock chan struct{}
-	// last is the index that the last list had, and print stands for what it said.
-	last  Index
+// told is an index with the print of what was told under it.
+type told struct {
+	index Index
 	print uint64
 }
 
-func newListIndex() listIndex {
-	l := listIndex{lock: make(chan struct{}, 1)}
-	l.lock <- struct{}{}
-	return l
+// maxTold is how many services are remembered. If clients ask for more names, all are forgotten, and
+// an index may go back once.
+const maxTold = 100_000
+
+// next returns the index of an answer that comes after t. base is its least index.
+func (t told) next(base Index, print uint64) told {
+	switch {
+	case t.index == 0:
+	case t.print == print:
+		base = max(base, t.index)
+	case base <= t.index:
+		base = t.index + 1
+	}
+	return told{base, print}
 }
 
-// IndexedServices is [Registry.Services] for all mounts, with the index of the list.
-func (r *Registry) IndexedServices(ctx context.Context, opt discovery.ReadOptions) (all []MountAnswer, index Index, basis discovery.Basis, err error) {
-	if opt != (discovery.ReadOptions{}) { // this may take long, and the lock is not for that
-		if _, basis, err = r.Services(ctx, "", opt); err != nil {
-			return nil, 0, basis, err
+// near is what the index of a service is made of.
+type near struct {
+	// zxid is the newest transaction of the directories that may have the service, or of the
+	// nearest ones above them that exist: if a directory disappears, the list of the one above it
+	// has a newer transaction.
+	zxid int64
+	// print stands for the values of the directories that may have the service.
+	print uint64
+	// updating: one of them is being read.
+	updating bool
+}
+
+// near finds out what the index of a service is made of.
+func (r *Registry) near(ctx context.Context, name string) (n near) {
+	print := xxhash.New()
+	for i := range r.mounts {
+		m := &r.mounts[i]
+		if name == m.own {
+			m.near(ctx, "", &n, print)
+		}
+		m.near(ctx, m.dirOf(name), &n, print)
+	}
+	n.print = print.Sum64()
+	return n
+}
+
+// near adds what is known of a directory, and of those above it as long as it does not exist.
+func (m *Mounted) near(ctx context.Context, dir string, n *near, print *xxhash.Digest) {
+	version := uint64(0) // it does not exist
+	for at := dir; ; at = at[:max(0, strings.LastIndexByte(at, '/'))] {
+		s, meta, err := m.Reader.Get(ctx, at, discovery.ReadOptions{})
+		n.updating = n.updating || meta.Cache == discovery.Updating
+		if err == nil {
+			n.zxid = max(n.zxid, s.zxid)
+			if at == dir {
+				version = s.version
+			}
+		}
+		if err == nil || at == "" {
+			break
 		}
 	}
+	addPrint(print, version)
+}
+
+func addPrint(print *xxhash.Digest, n uint64) {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], n)
+	_, _ = print.Write(b[:]) // it never fails
+}
+
+// ended is a context that has ended: what is in memory can be read with it.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// IndexedService is [Registry.Service] for all mounts, with the index of its answer. That the service
+// does not exist, [discovery.ErrNotFound], has an index too. While something is being read the answer
+// may come later by up to a fifth of a second.
+func (r *Registry) IndexedService(ctx context.Context, name string, opt discovery.ReadOptions) (answer Answer, index Index, basis discovery.Basis, err error) {
+	if answer, basis, err = r.Service(ctx, name, "", opt); err != nil && !errors.Is(err, discovery.ErrNotFound) {
+		return answer, 0, basis, err
+	}
+	fresh := basis.Meta // what was read for this answer stays in memory
+	for held := newHold(); ; held.pause(ctx) {
+		n := r.near(ctx, name)
+		var now discovery.Basis
+		answer, now, err = r.Service(ctx, name, "", discovery.ReadOptions{})
+		basis = discovery.Basis{Meta: now.Meta, Depends: now.Depends}
+		if opt != (discovery.ReadOptions{}) {
+			basis.Meta = fresh.Join(now.Meta)
+		}
+		if err != nil && !errors.Is(err, discovery.ErrNotFound) {
+			return answer, 0, basis, err
+		}
+		if n.updating && !held.over(ctx) {
+			continue
+		}
+		if index = r.tell(name, n, answer, held.over(ctx)); index != 0 {
+			return answer, index, basis, err
+		}
+	}
+}
+
+// tell returns the index of an answer that was read after n was, and remembers it. It returns 0 if
+// they may not belong together, because something has changed since; unless it must not be held back
+// any longer.
+func (r *Registry) tell(name string, n near, answer Answer, now bool) Index {
+	lacking := xxhash.New()
+	addPrint(lacking, n.print)
+	for s := range answer.All {
+		addPrint(lacking, uint64(s.Unreadable)) // they are left out as time passes
+	}
+	print := lacking.Sum64()
+	r.told.mu.Lock()
+	defer r.told.mu.Unlock()
+	if !now && r.near(ended, name).print != n.print {
+		return 0
+	}
+	last, known := r.told.services[name]
+	if !known {
+		if r.told.services == nil || len(r.told.services) >= maxTold {
+			r.told.services = map[string]told{}
+		}
+		name = strings.Clone(name) // it may be a piece of a request
+	}
+	last = last.next(indexOf(n.zxid), print)
+	r.told.services[name] = last
+	return last.index
+}
+
+// IndexedServices is [Registry.Services] for all mounts, with the index of the list. While something
+// is being read the answer may come later by up to a fifth of a second.
+func (r *Registry) IndexedServices(ctx context.Context, opt discovery.ReadOptions) (all []MountAnswer, index Index, basis discovery.Basis, err error) {
+	for held := newHold(); ; held.pause(ctx) {
+		r.told.mu.Lock()
+		begun := r.told.list
+		r.told.mu.Unlock()
+		var now discovery.Basis
+		all, now, err = r.Services(ctx, "", opt)
+		opt = discovery.ReadOptions{} // what was read stays in memory
+		if basis = (discovery.Basis{Meta: basis.Join(now.Meta), Depends: now.Depends}); err != nil {
+			return nil, 0, basis, err
+		}
+		if now.Cache == discovery.Updating && !held.over(ctx) {
+			basis.Meta = discovery.Meta{}
+			continue
+		}
+		print := xxhash.New()
+		for i := range all {
+			addPrint(print, all[i].print)
+		}
+		r.told.mu.Lock()
+		if r.told.list != begun && !held.over(ctx) { // somebody else has read a newer list, or an older one
+			r.told.mu.Unlock()
+			continue
+		}
+		r.told.list = r.told.list.next(indexOf(now.Zxid), print.Sum64())
+		index = r.told.list.index
+		r.told.mu.Unlock()
+		return all, index, basis, nil
+	}
+}
+
+// hold is how long an answer has been held back.
+type hold struct {
+	began time.Time
+	next  time.Duration
+}
+
+func newHold() *hold { return &hold{time.Now(), time.Millisecond / 4} }
+
+// over reports whether the answer may not be held back any longer.
+func (h *hold) over(ctx context.Context) bool {
+	return ctx.Err() != nil || time.Since(h.began) > maxHold
+}
+
+// pause waits a moment, each time a longer one.
+func (h *hold) pause(ctx context.Context) {
+	timer := time.NewTimer(h.next)
+	defer timer.Stop()
+	h.next = min(2*h.next, 10*time.Millisecond)
 	select {
-	case <-r.list.lock:
-		defer func() { r.list.lock <- struct{}{} }()
+	case <-timer.C:
 	case <-ctx.Done():
-		return nil, 0, basis, ctx.Err()
 	}
-	all, now, err := r.Services(ctx, "", discovery.ReadOptions{})
-	if basis = (discovery.Basis{Meta: basis.Join(now.Meta), Depends: now.Depends}); err != nil {
-		return nil, 0, basis, err
-	}
-	print := xxhash.New()
-	for i := range all {
-		index = max(index, all[i].index)
-		Index(all[i].print).print(print, "")
-	}
-	l := &r.list
-	switch says := print.Sum64(); {
-	case says == l.print:
-		index = max(index, l.last)
-	case index <= l.last:
-		index = l.last.next()
-		fallthrough
-	default:
-		l.print = says
-	}
-	l.last = index
-	return all, index, basis, nil
 }

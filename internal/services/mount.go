@@ -43,10 +43,8 @@ type Mount struct {
 	// dir is the path that is mirrored, and own the name of the service whose instances are
 	// children of dir itself.
 	dir, own string
-	// newest is the greatest index that a directory of the mount has had.
-	newest atomic.Uint64
-	// gone are indexes of directories that do not exist any more.
-	gone goneIndexes
+	// versions is the greatest version that a directory of the mount has had.
+	versions atomic.Uint64
 }
 
 // ParseMount reads LAYOUT:PATH, such as curator:/services. The error says what is wrong.

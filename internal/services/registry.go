@@ -28,7 +28,7 @@ type Registry struct {
 	mounts  []Mounted
 	watcher discovery.Watcher
 	bound   discovery.Bound
-	list    listIndex
+	told    indexes
 }
 
 // Config is what a [Registry] is made of.
@@ -52,7 +52,7 @@ func New(cfg Config) (*Registry, error) {
 	case cfg.MaxStale < 0:
 		return nil, fmt.Errorf("services: Config.MaxStale is %v, and must be positive, or 0 for no bound", cfg.MaxStale)
 	}
-	return &Registry{mounts: slices.Clone(cfg.Mounts), watcher: cfg.Watcher, bound: discovery.Bound(cfg.MaxStale), list: newListIndex()}, nil
+	return &Registry{mounts: slices.Clone(cfg.Mounts), watcher: cfg.Watcher, bound: discovery.Bound(cfg.MaxStale)}, nil
 }
 
 var _ discovery.Watcher = (*Registry)(nil)
@@ -222,10 +222,9 @@ func (r *Registry) doubted(of **Service, opt discovery.ReadOptions) (meta discov
 	if len(left) == 0 {
 		return meta, nil, nil
 	}
-	some := &Service{Name: s.Name, Mount: s.Mount, Unreadable: len(left), dir: s.dir, zxid: s.zxid, index: s.index, is: s.is}
+	some := &Service{Name: s.Name, Mount: s.Mount, Unreadable: len(left), dir: s.dir, zxid: s.zxid, version: s.version, is: s.is}
 	for _, m := range s.Members {
 		if left[m.Znode] {
-			some.index = s.index.lacking()
 			continue
 		}
 		some.Members = append(some.Members, m)
@@ -243,8 +242,7 @@ type MountAnswer struct {
 	// Services are ordered by name.
 	Services []ServiceState
 
-	// index is the greatest of all directories, and print stands for the index of each service.
-	index Index
+	// print stands for what each service says.
 	print uint64
 }
 
@@ -319,9 +317,9 @@ func (r *Registry) all(ctx context.Context, m *Mounted, opt discovery.ReadOption
 				continue
 			}
 		}
-		answer.index = max(answer.index, s.index)
 		if s.is {
-			s.index.print(print, s.dir)
+			addPrint(print, s.version)
+			addPrint(print, uint64(s.Unreadable))
 			answer.Services = append(answer.Services, ServiceState{Service: s})
 		}
 	}

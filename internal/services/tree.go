@@ -49,9 +49,11 @@ type Service struct {
 	// Tags are the tags that any of the members has, each once, in order.
 	Tags []string
 
-	dir   string
-	zxid  int64
-	index Index
+	dir  string
+	zxid int64
+	// version is another one for each value of the directory that says something else. No two
+	// directories of a mount have the same.
+	version uint64
 	// is: the directory is a service. It is none if it only has directories in it.
 	is bool
 	// unread is how many records exist that could never be read, and absent says that the
@@ -116,16 +118,15 @@ func (m *Mount) Tree() discovery.Tree[*record, Service] {
 		},
 		Build: func(dir string, all discovery.Members[*record], was *Service) *Service {
 			s := m.build(dir, all)
-			s.index = m.newIndex(was, s)
+			if was != nil && was.same(s) {
+				s.version = was.version
+			} else {
+				s.version = m.versions.Add(1)
+			}
 			return s
 		},
 		Zxid:    (*Service).Zxid,
 		Changes: m.changes,
-		Gone: func(dir string, was *Service) {
-			if was != nil {
-				m.gone.add(dir, was.index.next())
-			}
-		},
 	}
 }
 

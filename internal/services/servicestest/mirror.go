@@ -255,8 +255,5 @@ func (t typed[T]) build(dir string, d *directory, directories int, absent bool, 
 }
 
 func (t typed[T]) changes(dir string, was, is *services.Service) []discovery.Topic {
-	if is == nil {
-		t.Gone(dir, was)
-	}
 	return t.Changes(dir, was, is)
 }

@@ -29,7 +29,7 @@ type directory struct {
 }
 
 // tally counts the children of a directory by a layout.
-type tally struct{ typical, records, instances int }
+type tally struct{ typical, records, instances, ephemeral int }
 
 func newFindings() *findings {
 	f := &findings{layouts: services.Layouts(), dirs: map[string]*directory{}}
@@ -66,7 +66,7 @@ func (f *findings) add(at string, z Znode) {
 	if d.fixed != nil {
 		record.Dir = below(d.fixed, parent)
 		names := d.fixed.Layout.Inside(record.Dir) == services.Names
-		if (leaf || names) && d.count(d.fixed.Layout, record) {
+		if (leaf || names) && d.count(d.fixed.Layout, record, z.Ephemeral) {
 			d.candidates++
 			return
 		}
@@ -78,14 +78,14 @@ func (f *findings) add(at string, z Znode) {
 		d.candidates++
 	}
 	for _, l := range f.layouts {
-		if l.Inside == nil && d.count(l, record) {
+		if l.Inside == nil && d.count(l, record, z.Ephemeral) {
 			return
 		}
 	}
 }
 
 // count counts a child by a layout, and reports whether it is a typical record of it.
-func (d *directory) count(l *services.Layout, z services.Znode) bool {
+func (d *directory) count(l *services.Layout, z services.Znode, ephemeral bool) bool {
 	r, err := l.Decode(z)
 	if err != nil {
 		return false
@@ -97,6 +97,7 @@ func (d *directory) count(l *services.Layout, z services.Znode) bool {
 	}
 	t.records++
 	t.instances += len(r.Instances)
+	t.ephemeral += b2i(ephemeral)
 	if l.Typical != nil && !l.Typical(z, r) {
 		return false
 	}
@@ -149,14 +150,20 @@ func (f *findings) layout(d *directory) *services.Layout {
 	var best *services.Layout
 	for _, l := range f.layouts {
 		t := d.as[l]
-		if t == nil || t.typical == 0 || l.Inside != nil || l.Name == plain && 2*t.typical < d.candidates {
-			continue // a few addresses among other data are configuration
+		if t == nil || t.typical == 0 || l.Inside != nil || l.Name == plain && !t.registers(d) {
+			continue
 		}
 		if best == nil || t.typical > d.as[best].typical {
 			best = l
 		}
 	}
 	return best
+}
+
+// registers reports whether the addresses in a directory look like home-made registrations. A single
+// address that stays, or a few among other data, is configuration.
+func (t *tally) registers(d *directory) bool {
+	return 2*t.typical >= d.candidates && (t.ephemeral > 0 || t.instances > 1)
 }
 
 // mounts returns the mounts to all that was recognised.
@@ -175,6 +182,7 @@ func (f *findings) mounts() (all []Found) {
 				fixed[d.fixed.String()] = m
 			}
 			m.take(d, l)
+			layouts[at] = l
 		default:
 			free[l] = append(free[l], at)
 			layouts[at] = l
@@ -184,11 +192,13 @@ func (f *findings) mounts() (all []Found) {
 		all = append(all, *m)
 	}
 	for l, dirs := range free {
-		dirs = slices.DeleteFunc(dirs, func(at string) bool {
-			return slices.ContainsFunc(all, func(m Found) bool {
-				return m.Mount.Layout.Base != nil && m.Mount.Path != "/" && inside(at, m.Mount.Path)
+		if l.Name == plain { // what Druid and others write besides looks like that
+			dirs = slices.DeleteFunc(dirs, func(at string) bool {
+				return slices.ContainsFunc(all, func(m Found) bool {
+					return m.Mount.Layout.Base != nil && m.Mount.Path != "/" && inside(at, m.Mount.Path)
+				})
 			})
-		})
+		}
 		slices.Sort(dirs)
 		for _, group := range f.groups(l, dirs, layouts) {
 			m, err := services.ParseMount(l.Name + ":" + group.path)
@@ -205,6 +215,13 @@ func (f *findings) mounts() (all []Found) {
 	slices.SortFunc(all, func(a, b Found) int {
 		return cmp.Or(cmp.Compare(a.Mount.Path, b.Mount.Path), cmp.Compare(a.Mount.Layout.Name, b.Mount.Layout.Name))
 	})
+	for i := range all {
+		for j := range all[:i] {
+			if a, b := all[i].Mount.Root(), all[j].Mount.Root(); all[j].Overlaps == nil && (inside(a, b) || inside(b, a)) {
+				all[i].Overlaps = all[j].Mount
+			}
+		}
+	}
 	return all
 }
 
@@ -234,21 +251,23 @@ func (f *findings) groups(l *services.Layout, dirs []string, layouts map[string]
 			common = path.Dir(common)
 		}
 	}
+	// foreign reports whether there are services of others below a path.
 	foreign := func(at string) bool {
-		for other, is := range layouts {
-			if is != l && inside(other, at) {
+		for other := range layouts {
+			if _, ours := slices.BinarySearch(dirs, other); !ours && inside(other, at) {
 				return true
 			}
 		}
 		return false
 	}
+	tooDeep := func(at string) bool { return strings.Count(strings.TrimPrefix(at, common), "/") > services.MaxDepth }
 	if len(dirs) == 1 {
 		if parent := path.Dir(common); parent != "/" && !foreign(parent) {
 			common = parent
 		}
 		return []group{{common, dirs}}
 	}
-	if common != "/" && !foreign(common) {
+	if common != "/" && !foreign(common) && !slices.ContainsFunc(dirs, tooDeep) {
 		return []group{{common, dirs}}
 	}
 	var all []group

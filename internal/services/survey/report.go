@@ -20,4 +20,6 @@ type Found struct {
 	// Services is how many directories have instances in them, Instances how many these are,
 	// and Broken how many znodes among them do not parse.
 	Services, Instances, Broken int
+	// Overlaps is nil, or a mount found before with which this one cannot be served together.
+	Overlaps *services.Mount
 }

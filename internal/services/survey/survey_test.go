@@ -16,6 +16,9 @@ import (
 // tree is an ensemble in memory: the data of the znodes by path. Those above them exist.
 type tree map[string]string
 
+// ephemeral is before the data of an ephemeral znode.
+const ephemeral = "(ephemeral)"
+
 // denied is the data of a znode that may not be read.
 const denied = "denied"
 
@@ -24,6 +27,7 @@ func (t tree) Read(_ context.Context, at string) (z survey.Znode, err error) {
 	if data == denied {
 		return z, survey.ErrDenied
 	}
+	data, z.Ephemeral = strings.CutPrefix(data, ephemeral)
 	z.Data = []byte(data)
 	children := map[string]bool{}
 	for other := range t {
@@ -97,8 +101,12 @@ func TestWalk(t *testing.T) {
 		}, "druid:/druid 1 1 0"},
 		{"nerve", tree{"/nerve/cart/i-9_0000000004": `{"host":"10.2.0.7","port":8443,"name":"i-9","labels":{"az":"a"}}`}, "nerve:/nerve 1 1 0"},
 		{"home-made", tree{"/lb/cart/n_1": "10.2.0.7:8443", "/lb/cart/n_2": `{"host":"h2","port":80}`, "/lb/cart/n_3": "{broken"}, "plain:/lb 1 2 1"},
-		{"names", tree{"/lb/cart/10.2.0.7:8443": "", "/lb/blog/10.2.0.8:80": ""}, "plain:/lb 2 2 0"},
-		{"configuration", tree{"/conf/db": "db1:5432", "/conf/mode": "fast", "/conf/size": "12"}, ""},
+		{"names", tree{"/lb/cart/10.2.0.7:8443": ephemeral, "/lb/blog/10.2.0.8:80": ephemeral}, "plain:/lb 2 2 0"},
+		{"configuration", tree{"/conf/db": "db1:5432", "/conf/mode": "fast", "/conf/size": "12", "/config/app/db": "10.0.0.1:3306"}, ""},
+		{"Kafka beside services", with(curator("/apps/cart", 1), tree{"/apps/kafka/brokers/ids/1": kafka["/brokers/ids/1"]}), "curator:/apps/cart 1 1 0, kafka:/apps/kafka 1 1 0"},
+		{"services in Solr's chroot", with(curator("/solr/svc/a", 1), tree{"/solr/live_nodes/10.2.0.7:8983_solr": ""}), "solr:/solr 1 1 0, curator:/solr/svc 1 1 0"},
+		{"services among others", with(curator("/r/x", 1), curator("/r/x/sub", 1), serverset("/r/x/other")), "curator:/r/x 1 1 0, serverset:/r/x/other 1 1 0 overlaps, curator:/r/x/sub 1 1 0 overlaps"},
+		{"very deep", with(curator("/a/b/c/d/e/f/g/h/i/j/k", 1), curator("/a/x", 1)), "curator:/a/b/c/d/e/f/g/h/i/j 1 1 0, curator:/a/x 1 1 0"},
 		{"odd names", with(curator("/services/caf\u00e9 1", 1), curator("/services/b%2Fc", 1)), "curator:/services 2 2 0"},
 	} {
 		report, err := survey.Walk(context.Background(), tt.tree, survey.Config{Path: "/"})
@@ -108,7 +116,11 @@ func TestWalk(t *testing.T) {
 		}
 		var got []string
 		for _, f := range report.Found {
-			got = append(got, fmt.Sprintf("%v %d %d %d", f.Mount, f.Services, f.Instances, f.Broken))
+			line := fmt.Sprintf("%v %d %d %d", f.Mount, f.Services, f.Instances, f.Broken)
+			if f.Overlaps != nil {
+				line += " overlaps"
+			}
+			got = append(got, line)
 		}
 		if strings.Join(got, ", ") != tt.want {
 			t.Errorf("%s: %q, want %s", tt.name, got, tt.want)
