@@ -98,14 +98,20 @@ func TestIndex(t *testing.T) {
 
 // TestIndexWithoutTransaction: what changes an answer without a newer transaction raises its index.
 func TestIndexWithoutTransaction(t *testing.T) {
+	for name, dir := range map[string]string{"cart": "/a/cart", "a": "/a"} { // the mount's own service, too
+		t.Run(name, func(t *testing.T) { indexWithoutTransaction(t, name, dir) })
+	}
+}
+
+func indexWithoutTransaction(t *testing.T, name, dir string) {
 	m := servicestest.New("curator:/a")
 	r := m.Registry(time.Minute)
-	m.Set("/a/cart/1", record("h1", 80))
-	m.Set("/a/cart/2", record("h2", 80))
-	was, list, _, _ := indexed(t, r, "cart")
+	m.Set(dir+"/1", record("h1", 80))
+	m.Set(dir+"/2", record("h2", 80))
+	was, list, _, _ := indexed(t, r, name)
 	higher := func(what string) {
 		t.Helper()
-		is, now, said, _ := indexed(t, r, "cart")
+		is, now, said, _ := indexed(t, r, name)
 		if is <= was || now <= list {
 			t.Errorf("%s: the index goes from %d to %d, the list's from %d to %d: %s", what, was, is, list, now, said)
 		}
@@ -115,19 +121,19 @@ func TestIndexWithoutTransaction(t *testing.T) {
 		was, list = is, now
 	}
 	held := discovery.Doubt{Name: "1", Reason: "no longer parses", Held: true, Since: time.Now()}
-	m.Doubt("/a/cart", held)
+	m.Doubt(dir, held)
 	higher("a record does not parse any more")
-	again, _, _, _ := indexed(t, r, "cart")
+	again, _, _, _ := indexed(t, r, name)
 	if again != was {
 		t.Errorf("asked again: %d, then %d", was, again)
 	}
 	held.Since = time.Now().Add(-time.Hour)
-	m.Doubt("/a/cart", held)
+	m.Doubt(dir, held)
 	higher("its last good value is too old")
-	m.Doubt("/a/cart")
+	m.Doubt(dir)
 	higher("it parses again")
-	m.Set("/a/cart/1", record("h1", 80))
-	if is, _, _, _ := indexed(t, r, "cart"); is <= was || is&0xff != 0 {
+	m.Set(dir+"/1", record("h1", 80))
+	if is, _, _, _ := indexed(t, r, name); is <= was || is&0xff != 0 {
 		t.Errorf("after a transaction the index is %#x, before it was %#x", is, was)
 	}
 }
