@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -41,10 +40,10 @@ func (c *layoutsCommand) Run(ctx context.Context, con *console) error {
 	if c.Timeout <= 0 {
 		return fail(exitUsage, "--timeout: %v is not a positive duration", c.Timeout)
 	}
-	if err := validPath(c.Path); err != nil {
+	var err error
+	if c.Path, err = services.ParsePath(c.Path); err != nil {
 		return fail(exitUsage, "--path: %w", err)
 	}
-	c.Path = path.Clean(c.Path)
 	client, err := c.connect(ctx, c.Timeout, nil)
 	if err != nil {
 		return err
@@ -66,12 +65,6 @@ func (c *layoutsCommand) Run(ctx context.Context, con *console) error {
 		return &codedError{code: exitNotFound}
 	}
 	return nil
-}
-
-// validPath returns an error unless path is a znode's.
-func validPath(at string) error {
-	_, err := services.ParseMount("plain:" + at)
-	return err
 }
 
 // print writes what was found to stdout, and what was not looked at to stderr.

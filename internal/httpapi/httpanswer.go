@@ -33,11 +33,14 @@ func (x *exchange) unchanged() bool {
 }
 
 // namedTag returns that ETag of the answer's body which the request names in
-// If-None-Match, nil if it names none.
+// If-None-Match, or stands for what it names in its body; nil if it names none.
 //
 // A client that has the body compressed has the body, even if it does not take compressed
 // bodies any more, and the other way round.
 func (x *exchange) namedTag() []string {
+	if x.answer.has {
+		return x.values.etag(x.answer.hash)
+	}
 	named := x.r.Header["If-None-Match"]
 	if named == nil || x.r.Method == http.MethodPost {
 		return nil
@@ -57,10 +60,7 @@ func (x *exchange) writeAnswer() error {
 	header := x.w.Header()
 	x.setBasis()
 	header["Vary"] = x.server.vary.encoded
-	if named := x.namedTag(); named != nil || a.has {
-		if a.has {
-			named = x.values.etag(a.hash)
-		}
+	if named := x.namedTag(); named != nil {
 		header["Etag"] = named
 		x.WriteHeader(http.StatusNotModified)
 		return nil

@@ -131,18 +131,17 @@ var ended = func() context.Context {
 // does not exist, [discovery.ErrNotFound], has an index too. While something is being read the answer
 // may come later by up to a fifth of a second.
 func (r *Registry) IndexedService(ctx context.Context, name string, opt discovery.ReadOptions) (answer Answer, index Index, basis discovery.Basis, err error) {
-	if answer, basis, err = r.Service(ctx, name, "", opt); err != nil && !errors.Is(err, discovery.ErrNotFound) {
-		return answer, 0, basis, err
+	var fresh discovery.Meta // what is read for this answer stays in memory
+	if opt != (discovery.ReadOptions{}) {
+		if answer, basis, err = r.Service(ctx, name, "", opt); err != nil && !errors.Is(err, discovery.ErrNotFound) {
+			return answer, 0, basis, err
+		}
+		fresh = basis.Meta
 	}
-	fresh := basis.Meta // what was read for this answer stays in memory
 	for held := newHold(); ; held.pause(ctx) {
 		n := r.near(ctx, name)
-		var now discovery.Basis
-		answer, now, err = r.Service(ctx, name, "", discovery.ReadOptions{})
-		basis = discovery.Basis{Meta: now.Meta, Depends: now.Depends}
-		if opt != (discovery.ReadOptions{}) {
-			basis.Meta = fresh.Join(now.Meta)
-		}
+		answer, basis, err = r.Service(ctx, name, "", discovery.ReadOptions{})
+		basis.Meta = fresh.Join(basis.Meta)
 		if err != nil && !errors.Is(err, discovery.ErrNotFound) {
 			return answer, 0, basis, err
 		}
@@ -185,34 +184,47 @@ func (r *Registry) tell(name string, n near, answer Answer, now bool) Index {
 // IndexedServices is [Registry.Services] for all mounts, with the index of the list. While something
 // is being read the answer may come later by up to a fifth of a second.
 func (r *Registry) IndexedServices(ctx context.Context, opt discovery.ReadOptions) (all []MountAnswer, index Index, basis discovery.Basis, err error) {
+	var fresh discovery.Meta // what is read for this answer stays in memory
+	if opt != (discovery.ReadOptions{}) {
+		if _, basis, err = r.Services(ctx, "", opt); err != nil {
+			return nil, 0, basis, err
+		}
+		fresh = basis.Meta
+	}
 	for held := newHold(); ; held.pause(ctx) {
 		r.told.mu.Lock()
 		begun := r.told.list
 		r.told.mu.Unlock()
-		var now discovery.Basis
-		all, now, err = r.Services(ctx, "", opt)
-		opt = discovery.ReadOptions{} // what was read stays in memory
-		if basis = (discovery.Basis{Meta: basis.Join(now.Meta), Depends: now.Depends}); err != nil {
+		all, basis, err = r.Services(ctx, "", discovery.ReadOptions{})
+		zxid, updating := basis.Zxid, basis.Cache == discovery.Updating
+		if basis.Meta = fresh.Join(basis.Meta); err != nil {
 			return nil, 0, basis, err
 		}
-		if now.Cache == discovery.Updating && !held.over(ctx) {
-			basis.Meta = discovery.Meta{}
+		if updating && !held.over(ctx) {
 			continue
 		}
-		print := xxhash.New()
-		for i := range all {
-			addPrint(print, all[i].print)
+		if index = r.tellList(all, zxid, begun, held.over(ctx)); index != 0 {
+			return all, index, basis, nil
 		}
-		r.told.mu.Lock()
-		if r.told.list != begun && !held.over(ctx) { // somebody else has read a newer list, or an older one
-			r.told.mu.Unlock()
-			continue
-		}
-		r.told.list = r.told.list.next(indexOf(now.Zxid), print.Sum64())
-		index = r.told.list.index
-		r.told.mu.Unlock()
-		return all, index, basis, nil
 	}
+}
+
+// tellList returns the index of a list that was read after begun was told, and remembers it. It
+// returns 0 if another list has been told since, which may be newer; unless this one must not be held
+// back any longer.
+func (r *Registry) tellList(all []MountAnswer, zxid int64, begun told, now bool) Index {
+	print := xxhash.New()
+	for i := range all {
+		addPrint(print, all[i].print)
+	}
+	r.told.mu.Lock()
+	defer r.told.mu.Unlock()
+	is := r.told.list.next(indexOf(zxid), print.Sum64())
+	if r.told.list != begun && r.told.list.print != is.print && !now {
+		return 0
+	}
+	r.told.list = is
+	return is.index
 }
 
 // hold is how long an answer has been held back.
@@ -228,11 +240,11 @@ func (h *hold) over(ctx context.Context) bool {
 	return ctx.Err() != nil || time.Since(h.began) > maxHold
 }
 
-// pause waits a moment, each time a longer one.
+// pause waits a moment, each time twice as long, because all is read again then.
 func (h *hold) pause(ctx context.Context) {
 	timer := time.NewTimer(h.next)
 	defer timer.Stop()
-	h.next = min(2*h.next, 10*time.Millisecond)
+	h.next *= 2
 	select {
 	case <-timer.C:
 	case <-ctx.Done():

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"magellan/internal/discovery"
@@ -136,4 +138,77 @@ func indexWithoutTransaction(t *testing.T, name, dir string) {
 	if is, _, _, _ := indexed(t, r, name); is <= was || is&0xff != 0 {
 		t.Errorf("after a transaction the index is %#x, before it was %#x", is, was)
 	}
+}
+
+// TestHeldBack: while something is being read, an answer with an index is held back, but not for long.
+func TestHeldBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := servicestest.New("curator:/a")
+		r := m.Registry(0)
+		m.Set("/a/cart/1", record("h1", 80))
+		m.SetMeta("/a", 0, discovery.Updating)
+		ask := func() (took time.Duration, said, listed string) {
+			began := time.Now()
+			_, _, said, listed = indexed(t, r, "cart")
+			return time.Since(began), said, listed
+		}
+		if took, said, _ := ask(); took < 400*time.Millisecond || took > time.Second || said != "/a/h1 UPDATING" {
+			t.Errorf("for two answers that do not become known: %q after %v", said, took)
+		}
+		time.AfterFunc(20*time.Millisecond, func() {
+			m.Set("/a/cart/2", record("h2", 80))
+			m.SetMeta("/a", 0, discovery.Hit)
+		})
+		if took, said, listed := ask(); took < 20*time.Millisecond || took >= 200*time.Millisecond || said != "/a/h1 /a/h2 HIT" || listed != " /a cart 2" {
+			t.Errorf("for what becomes known after 20 ms: %q and %q after %v", said, listed, took)
+		}
+	})
+}
+
+// TestIndexesAtOnce: who asks at the same time as others, and as changes come in, never sees an index
+// go back, and no two answers under one index.
+func TestIndexesAtOnce(t *testing.T) {
+	m := servicestest.New("curator:/a", "curator:/b")
+	r := m.Registry(0)
+	m.Set("/a/x/0", record("h", 1))
+	m.Set("/b/x/0", record("h", 1))
+	var mu sync.Mutex
+	told, listsTold := map[services.Index]string{}, map[services.Index]string{}
+	done := make(chan struct{})
+	var asking sync.WaitGroup
+	for range 4 {
+		asking.Go(func() {
+			var last, lastList services.Index
+			for over := false; !over; {
+				select {
+				case <-done:
+					over = true
+				default:
+				}
+				service, list, said, listed := indexed(t, r, "x")
+				mu.Lock()
+				if was, before := told[service]; before && was != said || service < last {
+					t.Errorf("index %d after %d: %q and %q", service, last, was, said)
+				}
+				if was, before := listsTold[list]; before && was != listed || list < lastList {
+					t.Errorf("list %d after %d: %q and %q", list, lastList, was, listed)
+				}
+				told[service], listsTold[list] = said, listed
+				last, lastList = service, list
+				mu.Unlock()
+			}
+		})
+	}
+	for i := range 300 {
+		switch mount := []string{"/a", "/b"}[i%2]; {
+		case i%50 == 49:
+			m.DeleteDirectory(mount)
+		case i%5 == 4:
+			m.DeleteDirectory(mount + "/x")
+		default:
+			m.Set(mount+"/x/"+fmt.Sprint(i%3), record("h", i+1))
+		}
+	}
+	close(done)
+	asking.Wait()
 }

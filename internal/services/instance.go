@@ -1,6 +1,9 @@
 package services
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Instance is one place at which a service can be reached, whatever the layout that it was
 // read from. An Instance is never changed, because all who ask share it.
@@ -44,6 +47,12 @@ type Endpoint struct {
 
 // Pair is one item of an instance's metadata.
 type Pair struct{ Key, Value string }
+
+// equal reports whether two instances say the same.
+func (i *Instance) equal(o *Instance) bool {
+	return i == o || i.ID == o.ID && slices.Equal(i.Endpoints, o.Endpoints) && i.Status == o.Status && i.Word == o.Word &&
+		i.Weight == o.Weight && i.Weighted == o.Weighted && i.Zone == o.Zone && slices.Equal(i.Tags, o.Tags) && slices.Equal(i.Metadata, o.Metadata)
+}
 
 // Main returns the instance's main endpoint.
 func (i *Instance) Main() Endpoint { return i.Endpoints[0] }

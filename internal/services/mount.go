@@ -1,6 +1,7 @@
 package services
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -57,22 +58,31 @@ func ParseMount(text string) (*Mount, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", text, err)
 	}
-	if !strings.HasPrefix(at, "/") {
-		return nil, fmt.Errorf("%q: the path does not start with a slash", text)
-	}
-	if at != "/" {
-		at = strings.TrimSuffix(at, "/")
-		for element := range strings.SplitSeq(at[1:], "/") {
-			if err := discovery.ValidateName(element); err != nil {
-				return nil, fmt.Errorf("%q: %w", text, err)
-			}
-		}
+	if at, err = ParsePath(at); err != nil {
+		return nil, fmt.Errorf("%q: %w", text, err)
 	}
 	m := &Mount{Layout: l, Path: at, dir: at, own: path.Base(at)}
 	if l.Base != nil {
 		m.dir, m.own = l.Base(at)
 	}
 	return m, nil
+}
+
+// ParsePath reads the path of a znode. A slash at its end is left out.
+func ParsePath(text string) (string, error) {
+	if !strings.HasPrefix(text, "/") {
+		return "", errors.New("the path does not start with a slash")
+	}
+	if text == "/" {
+		return text, nil
+	}
+	text = strings.TrimSuffix(text, "/")
+	for element := range strings.SplitSeq(text[1:], "/") {
+		if err := discovery.ValidateName(element); err != nil {
+			return "", err
+		}
+	}
+	return text, nil
 }
 
 // String returns LAYOUT:PATH.

@@ -327,3 +327,36 @@ func TestChangesOfOneTransaction(t *testing.T) {
 		t.Errorf("the same value publishes %v", topics)
 	}
 }
+
+// TestSameData: a value that says the same as the one before publishes nothing, and each part of an
+// instance counts.
+func TestSameData(t *testing.T) {
+	mount, err := services.ParseMount("serverset:/a") // its instances are made anew for each value
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := mount.Tree()
+	const data = `{"serviceEndpoint":{"host":"h1","port":80},"additionalEndpoints":{"admin":{"host":"h1","port":81}},"status":"ALIVE","shard":3}`
+	was := valueOf(t, tree, 7, data)
+	if topics := tree.Changes("cart", was, valueOf(t, tree, 8, data)); topics != nil {
+		t.Errorf("the same data publish %v", topics)
+	}
+	for _, change := range [][2]string{{`"h1","port":80`, `"h2","port":80`}, {`81`, `82`}, {`"admin"`, `"other"`}, {`ALIVE`, `STARTING`}, {`"status":"ALIVE"`, `"status":"alive"`}, {`3}`, `4}`}} {
+		other := strings.Replace(data, change[0], change[1], 1)
+		if topics := tree.Changes("cart", was, valueOf(t, tree, 8, other)); !slices.Contains(topics, services.ServiceTopic("cart")) {
+			t.Errorf("%s publishes %v", other, topics)
+		}
+	}
+	curator, err := services.ParseMount("curator:/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spring := func(metadata string) *services.Service {
+		return valueOf(t, curator.Tree(), 7, `{"id":"1","address":"h1","port":80,"payload":{"@class":"org.springframework.cloud.zookeeper.discovery.ZookeeperInstance","metadata":{`+metadata+`}}}`)
+	}
+	for _, change := range [][2]string{{`"zone":"a"`, `"zone":"b"`}, {`"weight":"1"`, `"weight":"2"`}, {`"tags":"a"`, `"tags":"b"`}, {`"x":"1"`, `"x":"2"`}} {
+		if topics := curator.Tree().Changes("cart", spring(change[0]), spring(change[1])); !slices.Contains(topics, services.ServiceTopic("cart")) {
+			t.Errorf("%v publishes %v", change, topics)
+		}
+	}
+}

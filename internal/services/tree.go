@@ -2,7 +2,6 @@ package services
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -215,6 +214,6 @@ func (s *Service) counts(o *Service) bool {
 // tell: the list of records may be newer than a record that is read after it.
 func (s *Service) same(o *Service) bool {
 	return s.is == o.is && s.absent == o.absent && s.doubts.Same(o.doubts) && slices.EqualFunc(s.Members, o.Members, func(a, b Member) bool {
-		return a.Znode == b.Znode && (a.Instance == b.Instance || reflect.DeepEqual(a.Instance, b.Instance))
+		return a.Znode == b.Znode && a.equal(b.Instance)
 	})
 }

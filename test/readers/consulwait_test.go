@@ -3,6 +3,8 @@ package readers
 import (
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -215,7 +217,8 @@ func TestConsulWakes(t *testing.T) {
 func TestConsulReplicas(t *testing.T) {
 	t.Parallel()
 	w := world.New(t, "curator:/services", "serverset:/svc")
-	first, second := consulOf(w), consulOf(w.Replica())
+	replica := w.Replica()
+	first, second := consulOf(w), consulOf(replica)
 	for i := range 20 {
 		register(w, fmt.Sprint("s", i%5), fmt.Sprint(i), "10.2.0.7", 1000+i, "")
 		if i%3 == 2 {
@@ -225,6 +228,19 @@ func TestConsulReplicas(t *testing.T) {
 	w.Delete("/services/s4")
 	w.Put("/svc/s1/member_1", `{"serviceEndpoint":{"host":"10.3.0.1","port":80},"additionalEndpoints":{},"status":"ALIVE"}`)
 	register(w, "s0", "last", "10.2.0.7", 80, "")
+	// A question that is asked while changes come in may leave one replica ahead until the next change.
+	w.Eventually("both replicas have all changes", func() error {
+		var said []string
+		for _, one := range []*world.World{w, replica} {
+			rec := httptest.NewRecorder()
+			one.Handler.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/v1/sd/prometheus", nil))
+			if cache := rec.Header().Get("X-Cache"); cache != "HIT" || !strings.Contains(rec.Body.String(), `"last"`) {
+				return fmt.Errorf("%d %s %s", rec.Code, cache, rec.Body)
+			}
+			said = append(said, rec.Body.String())
+		}
+		return equal(said[:1], said[1:])
+	})
 	type question func(*consul.Client) asking
 	of := func(service string) question {
 		return func(c *consul.Client) asking {

@@ -29,25 +29,21 @@ type directory struct {
 }
 
 // tally counts the children of a directory by a layout.
-type tally struct{ typical, records, instances, ephemeral int }
+type tally struct {
+	typical, records, instances int
+	ephemeral                   bool // one of them is
+}
 
 func newFindings() *findings {
 	f := &findings{layouts: services.Layouts(), dirs: map[string]*directory{}}
 	// What has a layout's own fields is not a home-made registration.
-	slices.SortStableFunc(f.layouts, func(a, b *services.Layout) int {
-		return cmp.Compare(b2i(a.Name == plain), b2i(b.Name == plain))
-	})
+	last := slices.IndexFunc(f.layouts, func(l *services.Layout) bool { return l.Name == plain })
+	homeMade := f.layouts[last]
+	f.layouts = append(slices.Delete(f.layouts, last, last+1), homeMade)
 	return f
 }
 
 const plain = "plain"
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
 
 // add takes a znode that was read into account, as a child of its parent.
 func (f *findings) add(at string, z Znode) {
@@ -97,7 +93,7 @@ func (d *directory) count(l *services.Layout, z services.Znode, ephemeral bool) 
 	}
 	t.records++
 	t.instances += len(r.Instances)
-	t.ephemeral += b2i(ephemeral)
+	t.ephemeral = t.ephemeral || ephemeral
 	if l.Typical != nil && !l.Typical(z, r) {
 		return false
 	}
@@ -150,7 +146,7 @@ func (f *findings) layout(d *directory) *services.Layout {
 	var best *services.Layout
 	for _, l := range f.layouts {
 		t := d.as[l]
-		if t == nil || t.typical == 0 || l.Inside != nil || l.Name == plain && !t.registers(d) {
+		if t == nil || t.typical == 0 || l.Name == plain && !t.registers(d) {
 			continue
 		}
 		if best == nil || t.typical > d.as[best].typical {
@@ -163,7 +159,7 @@ func (f *findings) layout(d *directory) *services.Layout {
 // registers reports whether the addresses in a directory look like home-made registrations. A single
 // address that stays, or a few among other data, is configuration.
 func (t *tally) registers(d *directory) bool {
-	return 2*t.typical >= d.candidates && (t.ephemeral > 0 || t.instances > 1)
+	return 2*t.typical >= d.candidates && (t.ephemeral || t.instances > 1)
 }
 
 // mounts returns the mounts to all that was recognised.
