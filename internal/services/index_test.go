@@ -212,3 +212,36 @@ func TestIndexesAtOnce(t *testing.T) {
 	close(done)
 	asking.Wait()
 }
+
+// TestIndexBetweenReads: whatever changes between two of the reads that an answer is made of, the answer
+// has an index of its own, and a later list is not an older one.
+func TestIndexBetweenReads(t *testing.T) {
+	ctx := context.Background()
+	for at := range 30 {
+		m := servicestest.New("curator:/a", "curator:/b")
+		reads, change := 0, func() {}
+		m.BeforeRead = func() {
+			if reads++; reads == at {
+				change()
+			}
+		}
+		r := m.Registry(0)
+		m.Set("/a/x/1", record("h1", 80))
+		m.Set("/b/x/1", record("h2", 80))
+		first, firstList, said, listed := indexed(t, r, "x")
+		reads, change = 0, func() { m.Delete("/a/x/1") }
+		second, secondList, saidThen, listedThen := indexed(t, r, "x")
+		if first == second && said != saidThen || firstList == secondList && listed != listedThen {
+			t.Errorf("a change before read %d: %d is %q, then %d is %q; %d is %q, then %d is %q", at, first, said, second, saidThen, firstList, listed, secondList, listedThen)
+		}
+		var other []services.MountAnswer
+		reads, change = 0, func() {
+			m.Set("/a/y/1", record("h3", 80))
+			other, _, _, _ = r.IndexedServices(ctx, discovery.ReadOptions{})
+		}
+		later, _, _, err := r.IndexedServices(ctx, discovery.ReadOptions{})
+		if err != nil || other != nil && len(later[0].Services) != len(other[0].Services) {
+			t.Errorf("a list is told before read %d, and then an older one: %v, %v", at, later, err)
+		}
+	}
+}

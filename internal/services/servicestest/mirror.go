@@ -15,6 +15,10 @@ import (
 
 // Mirror has mounts whose znodes are in maps. Use [New]. It is safe for concurrent use.
 type Mirror struct {
+	// BeforeRead, if it is not nil, is called before each read of a mount, for tests of what
+	// changes between two reads. It may change the mirror. It is set before anybody reads.
+	BeforeRead func()
+
 	feed *discovery.Feed
 
 	mu     sync.RWMutex
@@ -198,6 +202,9 @@ func (m *Mirror) rebuild(in *mount) (topics []discovery.Topic) {
 
 // Get implements [discovery.TreeReader].
 func (in *mount) Get(_ context.Context, dir string, _ discovery.ReadOptions) (*services.Service, discovery.Meta, error) {
+	if in.m.BeforeRead != nil {
+		in.m.BeforeRead()
+	}
 	in.m.mu.RLock()
 	defer in.m.mu.RUnlock()
 	if in.err != nil {
