@@ -38,7 +38,7 @@ go build -o "$work/services" ./demo/services
 "$work/services" "$servers" demo/services/sample.tsv &
 started+=($!)
 
-dist/magellan serve --services curator:/services,serverset:/svc --servers "$servers" --root /magellan --listen "$listen" --admin-listen "$admin" --ready-file "$work/ready" &
+dist/magellan serve --services curator:/services,serverset:/svc --znodes /services --servers "$servers" --root /magellan --listen "$listen" --admin-listen "$admin" --ready-file "$work/ready" &
 started+=($!)
 until [[ -s $work/ready ]]; do
 	kill -0 "${started[2]}" 2>/dev/null || exit 1
@@ -62,6 +62,7 @@ try "curl -s 'http://$listen/v1/services'" "the services that others have regist
 try "curl -s 'http://$listen/v1/services/cart'" "where one runs (Curator's layout)"
 try "curl -s 'http://$listen/v1/services/web/prod/blog?format=nginx'" "and as an upstream (a serverset)"
 try "curl -s 'http://$listen/v1/health/service/cart?passing=1'" "and as Consul would answer"
+try "curl -s 'http://$listen/v1/znodes/services/cart?view=json'" "any znode below --znodes, as it is"
 try "curl -s 'http://$listen/openapi.json'" "all of the interface"
 try "curl -s 'http://$admin/metrics'" "the operators' side"
 try "dist/magellan get --server http://$listen shop $shop" "the same, as a command"

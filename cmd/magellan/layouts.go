@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/term"
 
+	"magellan/internal/discovery"
 	"magellan/internal/services"
 	"magellan/internal/services/survey"
 	"magellan/internal/zk"
@@ -41,7 +42,7 @@ func (c *layoutsCommand) Run(ctx context.Context, con *console) error {
 		return fail(exitUsage, "--timeout: %v is not a positive duration", c.Timeout)
 	}
 	var err error
-	if c.Path, err = services.ParsePath(c.Path); err != nil {
+	if c.Path, err = discovery.ParsePath(c.Path); err != nil {
 		return fail(exitUsage, "--path: %w", err)
 	}
 	client, err := c.connect(ctx, c.Timeout, nil)
@@ -50,7 +51,7 @@ func (c *layoutsCommand) Run(ctx context.Context, con *console) error {
 	}
 	defer client.Close()
 	shown, clear := counter(con.err)
-	report, err := survey.Walk(ctx, &znodes{client, c.Timeout}, survey.Config{Path: c.Path, MaxZnodes: c.MaxZnodes, Progress: shown})
+	report, err := survey.Walk(ctx, &surveyReader{client, c.Timeout}, survey.Config{Path: c.Path, MaxZnodes: c.MaxZnodes, Progress: shown})
 	clear()
 	switch {
 	case ctx.Err() != nil:
@@ -123,15 +124,15 @@ func counter(w io.Writer) (show func(int), clear func()) {
 	return func(n int) { fmt.Fprintf(f, "\r%s read ", plural(n, "znode")) }, func() { fmt.Fprint(f, "\r\x1b[K") }
 }
 
-// znodes reads for a survey.
-type znodes struct {
+// surveyReader reads for a survey.
+type surveyReader struct {
 	client *zk.Client
 	// patience is how long a read is tried again while ZooKeeper is away.
 	patience time.Duration
 }
 
 // Read implements [survey.Reader].
-func (z *znodes) Read(ctx context.Context, at string) (found survey.Znode, err error) {
+func (z *surveyReader) Read(ctx context.Context, at string) (found survey.Znode, err error) {
 	ctx, cancel := context.WithTimeout(ctx, z.patience)
 	defer cancel()
 	for {
@@ -153,7 +154,7 @@ func (z *znodes) Read(ctx context.Context, at string) (found survey.Znode, err e
 	}
 }
 
-func (z *znodes) read(ctx context.Context, at string) (found survey.Znode, err error) {
+func (z *surveyReader) read(ctx context.Context, at string) (found survey.Znode, err error) {
 	data, stat, err := z.client.Get(ctx, at)
 	if err != nil {
 		return found, err

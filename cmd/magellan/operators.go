@@ -24,6 +24,28 @@ type held interface {
 
 var _ held = (*cache.Cache)(nil)
 
+// bothCaches is what operators can ask two caches. The first one is asked first about a path.
+type bothCaches [2]*cache.Cache
+
+var _ held = bothCaches{}
+
+// Problems implements [held].
+func (b bothCaches) Problems() []cache.Problem {
+	return append(b[0].Problems(), b[1].Problems()...)
+}
+
+// Explain implements [held].
+func (b bothCaches) Explain(path string) (cache.Explanation, bool) {
+	x, ok := b[0].Explain(path)
+	if ok {
+		return x, true
+	}
+	return b[1].Explain(path)
+}
+
+// Accept implements [held].
+func (b bothCaches) Accept(path string) bool { return b[0].Accept(path) || b[1].Accept(path) }
+
 // cacheRoutes are what operators can ask about what is held.
 func cacheRoutes(h held) []admin.Route {
 	get := []string{http.MethodGet, http.MethodHead}

@@ -22,11 +22,13 @@ import (
 	"magellan/cgo/jemalloc/pprof"
 	"magellan/internal/admin"
 	"magellan/internal/cache"
+	"magellan/internal/discovery"
 	"magellan/internal/httpapi"
 	"magellan/internal/services"
 	"magellan/internal/shops"
 	"magellan/internal/zk"
 	"magellan/internal/zk/zkmetrics"
+	"magellan/internal/znodes"
 )
 
 type serveCommand struct {
@@ -34,6 +36,8 @@ type serveCommand struct {
 	AdminListen    string        `placeholder:"HOST:PORT" default:"${admin_listen}" help:"Address for operators. Unless it is a loopback address, a token is required."`
 	CacheBytes     byteSize      `placeholder:"SIZE" default:"256MiB" help:"Memory for shops, such as 256MiB or 1GB. Regions, datacenters, bad citizens and services need memory on top of it."`
 	Services       []string      `placeholder:"LAYOUT:PATH" help:"Also serve the services that other programs keep in ZooKeeper below PATH, separated by commas or given several times. The layouts are listed above. Nothing is ever written there."`
+	Znodes         []string      `placeholder:"PATH" help:"Also show the znode at PATH and all below it, as they are, separated by commas or given several times. Without this flag none are shown. Whoever may send requests can read what --auth may read there."`
+	ZnodesBytes    byteSize      `placeholder:"SIZE" default:"64MiB" help:"Memory for what was read of --znodes."`
 	ConsulDC       string        `name:"consul-datacenter" placeholder:"NAME" default:"${consul_datacenter}" help:"Name of the datacenter in answers to clients of Consul."`
 	MaxStale       time.Duration `placeholder:"DURATION" default:"${max_stale}" help:"Greatest age of an answer while ZooKeeper is away. Beyond it requests get 503. 0 means no limit."`
 	Snapshot       string        `placeholder:"FILE" help:"Save the cache's content to this file. If magellan starts while ZooKeeper is away, it serves that content as STALE. Each server needs a file of its own."`
@@ -108,6 +112,9 @@ func (c *serveCommand) Validate() error {
 	if _, err := c.mounts(); err != nil {
 		return err
 	}
+	if _, err := c.subtrees(); err != nil {
+		return err
+	}
 	for _, origin := range c.CORSOrigins {
 		if err := httpapi.CheckOrigin(origin); err != nil {
 			return fmt.Errorf("--cors-origin: %w", err)
@@ -116,8 +123,8 @@ func (c *serveCommand) Validate() error {
 	if strings.HasPrefix(c.AdminListen, unixPrefix) {
 		return fmt.Errorf("--admin-listen: operators are answered by TCP only: write %s, or another loopback address", admin.DefaultListen)
 	}
-	if c.CacheBytes <= 0 {
-		return errors.New("--cache-bytes: want at least 1")
+	if c.CacheBytes <= 0 || c.ZnodesBytes <= 0 {
+		return errors.New("--cache-bytes, --znodes-bytes: want at least 1")
 	}
 	return c.nativeFlags.Validate()
 }
@@ -134,9 +141,23 @@ func (c *serveCommand) mounts() (mounts []*services.Mount, err error) {
 	return mounts, nil
 }
 
-// servesShops reports whether shops are served. If there are other services, somebody who has no
-// shops need not make a root for them.
-func (c *serveCommand) servesShops() bool { return c.Root != "" || len(c.Services) == 0 }
+// subtrees returns what --znodes names.
+func (c *serveCommand) subtrees() (shown znodes.Subtrees, err error) {
+	for _, text := range c.Znodes {
+		path, err := discovery.ParsePath(text)
+		if err != nil {
+			return nil, fmt.Errorf("--znodes: %q: %w", text, err)
+		}
+		shown = append(shown, path)
+	}
+	return shown, nil
+}
+
+// servesShops reports whether shops are served. If there is something else to serve, somebody who
+// has no shops need not make a root for them.
+func (c *serveCommand) servesShops() bool {
+	return c.Root != "" || len(c.Services) == 0 && len(c.Znodes) == 0
+}
 
 // Run serves until ctx ends.
 func (c *serveCommand) Run(ctx context.Context, con *console) error {
@@ -212,6 +233,7 @@ type server struct {
 	native   *pprof.Recorder
 	layout   shops.Layout
 	cache    *cache.Cache
+	aside    *cache.Cache // of znodes; nil if none are shown
 	api      *httpapi.Server
 	listener net.Listener // of api
 	admin    *admin.Server
@@ -274,9 +296,13 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	if err = s.cache.Start(); err != nil {
 		return s, openFailed(err)
 	}
+	znodeService, err := s.addZnodes(zookeeper, metrics)
+	if err != nil {
+		return s, err
+	}
 	s.admin, err = admin.New(admin.Config{
 		Listen: c.AdminListen, Token: token, Gatherer: metrics,
-		Routes: append(cacheRoutes(s.cache), nativeRoutes(s.native)...), Logger: log,
+		Routes: append(cacheRoutes(s.held()), nativeRoutes(s.native)...), Logger: log,
 	})
 	if errors.Is(err, admin.ErrNoToken) {
 		return s, fail(exitUsage, "--admin-listen: %w; MAGELLAN_ADMIN_TOKEN or --admin-token-file set it", err)
@@ -289,7 +315,7 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	}
 	s.api, err = httpapi.New(httpapi.Config{
 		AccessLog: accessLog.writer(), AccessFormat: httpapi.AccessFormat(c.AccessLog), TrustedProxies: proxies, TrustUnix: trustUnix,
-		Service: shopService, Services: registry, ConsulDatacenter: c.ConsulDC, Ready: s.ready, Logger: log, Registerer: metrics,
+		Service: shopService, Services: registry, Znodes: znodeService, ConsulDatacenter: c.ConsulDC, Ready: s.ready, Logger: log, Registerer: metrics,
 		RequestTimeout: c.RequestTimeout, DrainDelay: c.DrainDelay, MaxConns: maxConns(),
 		MaxWait: c.MaxWait, MaxPolls: c.MaxPolls, MaxStreams: c.MaxStreams, CORSOrigins: c.CORSOrigins,
 	})
@@ -323,6 +349,41 @@ func (s *server) addServices() (*services.Registry, error) {
 		mounted = append(mounted, services.Mounted{Mount: m, Reader: cache.AddTree(s.cache, m.Tree())})
 	}
 	return services.New(services.Config{Mounts: mounted, Watcher: s.cache, MaxStale: s.MaxStale})
+}
+
+// addZnodes starts a cache of its own for the subtrees of --znodes, and returns what answers about
+// them; nil if there are none.
+//
+// Anybody's clients ask for these znodes, whichever they are. So they have memory and sessions of
+// their own: they evict nobody's shops, and the removal of their watches removes no other watch on
+// the same znode. No snapshot keeps them, because a znode that was read before the restart may have
+// become secret since.
+func (s *server) addZnodes(zookeeper zk.Config, metrics prometheus.Registerer) (*znodes.Service, error) {
+	shown, err := s.subtrees()
+	if err != nil || len(shown) == 0 {
+		return nil, err
+	}
+	s.aside, err = cache.New(cache.Config{
+		ZooKeeper: zookeeper, Root: "/", MaxBytes: int64(s.ZnodesBytes), Logger: s.log.With("cache", "znodes"), Registerer: metrics,
+		MetricsPrefix: "magellan_znodes_", MaxStale: s.MaxStale, AuditRate: s.AuditRate,
+	})
+	if err != nil {
+		return nil, err
+	}
+	bytes, children := cache.AddKeyed(s.aside, znodes.Bytes(shown)), cache.AddKeyed(s.aside, znodes.Children(shown))
+	if err := s.aside.Start(); err != nil {
+		s.aside = nil // Start has closed it
+		return nil, openFailed(err)
+	}
+	return znodes.New(znodes.Config{Shown: shown, Bytes: bytes, Children: children, Watcher: s.aside, MaxStale: discovery.Bound(s.MaxStale)})
+}
+
+// held is what operators can ask the caches.
+func (s *server) held() held {
+	if s.aside == nil {
+		return s.cache
+	}
+	return bothCaches{s.cache, s.aside}
 }
 
 // maxConns is how many connections clients may have: the number of file descriptors
@@ -367,6 +428,9 @@ func (s *server) waitReady(ctx context.Context) error {
 	starting, cancel := context.WithTimeout(ctx, s.StartTimeout)
 	defer cancel()
 	err := s.cache.WaitReady(starting)
+	if err == nil && s.aside != nil {
+		err = s.aside.WaitReady(starting)
+	}
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return nil
@@ -483,8 +547,11 @@ func (s *server) close() {
 	if s.admin != nil {
 		_ = s.admin.Shutdown(ended)
 	}
-	if s.cache != nil {
-		if err := s.cache.Close(); err != nil {
+	for _, c := range []*cache.Cache{s.aside, s.cache} {
+		if c == nil {
+			continue
+		}
+		if err := c.Close(); err != nil {
 			s.log.Warn("closing the cache", "error", err)
 		}
 	}

@@ -17,11 +17,12 @@ var arrows = []arrow{
 	{"demo/...", []string{"internal/zk", "internal/zk/zktest"}, "what make run starts beside magellan"},
 	{"test/...", []string{anything}, "programs and tests that measure and torture, in a module of their own: no part of the product"},
 
-	{"internal/httpapi/...", []string{"internal/shops", "internal/services", "internal/discovery", "internal/httpapi/..."}, "HTTP asks the domains and knows neither the cache nor ZooKeeper behind them"},
+	{"internal/httpapi/...", []string{"internal/shops", "internal/services", "internal/znodes", "internal/discovery", "internal/httpapi/..."}, "HTTP asks the domains and knows neither the cache nor ZooKeeper behind them"},
 	{"internal/admin/...", []string{"internal/admin/..."}, "what operators see of the rest are routes that it is given"},
 	{"internal/cache/...", []string{"internal/zk", "internal/discovery", "internal/cache/..."}, "the cache mirrors what any domain describes, and knows none"},
 	{"internal/shops/...", []string{"internal/discovery", "internal/shops/..."}, "a domain is pure: it reads through its own Reader interface"},
 	{"internal/services/...", []string{"internal/discovery", "internal/services/..."}, "as shops: layouts of other people are pure functions"},
+	{"internal/znodes/...", []string{"internal/discovery", "internal/znodes/..."}, "as shops: any znode, without a meaning"},
 	{"internal/discovery/...", nil, "words that every domain shares"},
 	{"internal/zk/zktest/...", []string{"internal/zk/zktest/...", "internal/childproc"}, "what tests the client may not depend on it"},
 	{"internal/zk/zkmetrics", []string{"internal/zk"}, "what counts the client's doings knows the client"},

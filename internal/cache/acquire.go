@@ -35,7 +35,7 @@ func (k *kind) getMissing(ctx context.Context, hash uint64, name string) (unsafe
 // acquire returns the entry of a thing and the read to wait for. A read that it starts
 // syncs first if sync says so. A thing that cannot be kept is read for this call only.
 func (k *kind) acquire(ctx context.Context, hash uint64, name string, sync bool) (reading, error) {
-	if err := discovery.ValidateName(name); err != nil {
+	if err := k.validate(name); err != nil {
 		return reading{}, err
 	}
 	c, path := k.c, k.path(name)

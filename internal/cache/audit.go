@@ -102,7 +102,7 @@ func (c *Cache) auditEntry(e *entry) {
 }
 
 func (a *audit) issue() {
-	a.s.client.GetAsync(a.c.pathOf(a.e), false, func(data []byte, st zk.Stat, err error) {
+	a.c.kindOf(a.e).read(a.s.client, a.c.pathOf(a.e), false, func(data []byte, st zk.Stat, err error) {
 		a.compare(data, st, err)
 		a.s.release()
 	})
@@ -130,14 +130,15 @@ func (a *audit) compare(data []byte, st zk.Stat, err error) {
 		if bad != nil {
 			value = nil
 		}
-		if rec.zxid == st.Mzxid && k.same(rec.value, value) {
+		if rec.zxid == k.zxidOf(st) && k.same(rec.value, value) {
 			return
 		}
 	case !rec.exists():
 		return
 	}
-	a.s.missed(k.path(a.e.name), rec.zxid, st.Mzxid, st, err)
-	if a.e.rec.CompareAndSwap(rec, rec.drifted(st.Mzxid)) {
+	found := k.zxidOf(st)
+	a.s.missed(k.path(a.e.name), rec.zxid, found, st, err)
+	if a.e.rec.CompareAndSwap(rec, rec.drifted(found)) {
 		c.refresh(hash, a.e)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,8 @@ const (
 	DefaultInFlight    = 1000
 	DefaultMaxWaiting  = 100_000
 	DefaultMaxSessions = 256
+
+	DefaultMetricsPrefix = "magellan_cache_"
 )
 
 // Config says where the cache reads and how much it may hold.
@@ -71,6 +74,9 @@ type Config struct {
 	lossWindow time.Duration
 	// watchBudget is what the watches of one session may cost; tests lower it.
 	watchBudget int64
+	// MetricsPrefix is what the names of the metrics begin with. Empty means
+	// DefaultMetricsPrefix.
+	MetricsPrefix string
 	// Logger receives what operators should know. nil means slog.Default().
 	Logger *slog.Logger
 	// Registerer receives the cache's metrics. nil means none.
@@ -136,6 +142,9 @@ func New(cfg Config) (*Cache, error) {
 	}
 	if cfg.AuditRate < 0 || cfg.SnapshotInterval < 0 || cfg.MaxStale < 0 {
 		return nil, errors.New("cache: AuditRate, SnapshotInterval or MaxStale in Config is negative")
+	}
+	if cfg.MetricsPrefix == "" {
+		cfg.MetricsPrefix = DefaultMetricsPrefix
 	}
 	if cfg.clock == nil {
 		cfg.clock = systemClock{}
@@ -225,6 +234,9 @@ func (c *Cache) checkDescriptions() error {
 			return fmt.Errorf("cache: two keyed kinds are called %q", k.name)
 		}
 		taken[k.name] = true
+		if k.encode == nil && c.cfg.Snapshot != "" {
+			return fmt.Errorf("cache: no snapshot can keep %ss", k.name)
+		}
 	}
 	clear(taken)
 	if err := c.checkTrees(); err != nil {
@@ -251,7 +263,7 @@ func (c *Cache) shrinkBudget() {
 	}
 	var paths []string // the shortest of those of which there may be many
 	for _, k := range c.kinds {
-		paths = append(paths, k.path("x"))
+		paths = append(paths, strings.TrimSuffix(k.dir, "/")+"/x")
 	}
 	for _, v := range c.views.all {
 		for _, s := range v.sets {
@@ -385,11 +397,17 @@ func (c *Cache) instantOf(t time.Time) instant { return instant(t.Sub(c.start)) 
 // onWatch handles a watch event of s, on s's dispatcher goroutine.
 func (c *Cache) onWatch(s *session, e zk.WatchEvent) {
 	c.metrics.watchEvents.Inc()
-	if k, name := c.kindAt(e.Path); k != nil {
-		k.invalidate(s, name)
-		return
+	known := false
+	for _, k := range c.kinds {
+		name, ok := k.nameOf(e.Path)
+		if ok && k.announces(e.Type) {
+			k.invalidate(s, name)
+		}
+		known = known || ok
 	}
-	c.views.onWatch(s, e)
+	if !known || e.Path == c.cfg.Root {
+		c.views.onWatch(s, e)
+	}
 }
 
 // onReady is called when s has become live, on its dispatcher goroutine; fresh

@@ -100,8 +100,12 @@ func (c *Cache) finish(l *load, rec *record, err error) {
 	} else {
 		c.notify.installed(l.e, was, rec)
 		close(l.done)
-		if kept && (first || rec.exists() && c.absent.remove(l.hash, l.e)) {
+		switch k := l.kind(); {
+		case !kept:
+		case first, rec.exists() && c.absent.remove(l.hash, l.e):
 			c.settle(l.hash, l.e)
+		case k.sizeOf(rec) != k.sizeOf(was):
+			c.resize(l.hash, l.e)
 		}
 	}
 	if removal != nil {

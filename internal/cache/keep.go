@@ -57,10 +57,20 @@ func (c *Cache) openRistretto() (err error) {
 
 // cost is what ristretto counts for an entry, in bytes. The name is in memory three times: in the
 // entry, and twice inside libzookeeper as part of the path.
-func (c *Cache) cost(e *entry) int64 { return entryBytes + 3*int64(len(e.name)) }
+func (c *Cache) cost(e *entry) int64 {
+	return entryBytes + 3*int64(len(e.name)) + c.kindOf(e).sizeOf(e.rec.Load())
+}
 
-// admit tells ristretto of an entry, once, after the entry's first read. It must not block,
-// because it runs on a dispatcher goroutine.
+// sizeOf is the memory that a record's value takes, in bytes. The record may be nil.
+func (k *kind) sizeOf(rec *record) int64 {
+	if k.size == nil || rec == nil || rec.value == nil {
+		return 0
+	}
+	return int64(k.size(rec.value))
+}
+
+// admit tells ristretto of an entry, once, after the entry's first read, and again if the memory
+// of the entry's value has changed. It must not block, because it runs on a dispatcher goroutine.
 func (c *Cache) admit(hash uint64, e *entry) {
 	if c.keep.Set(hash, e, c.cost(e)) {
 		return
@@ -72,6 +82,18 @@ func (c *Cache) admit(hash uint64, e *entry) {
 	select {
 	case c.readmit.wake <- struct{}{}:
 	default:
+	}
+}
+
+// resize tells ristretto of the cost of an entry whose value takes another amount of memory than
+// before. Ristretto makes room for what has grown when the next entry comes. It is never told of
+// an entry that has left the index, because it might take that for the entry which has come after.
+func (c *Cache) resize(hash uint64, e *entry) {
+	sh := c.index.shard(hash)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.find(hash) == e {
+		c.keep.Set(hash, e, c.cost(e))
 	}
 }
 
@@ -116,7 +138,7 @@ func (c *Cache) drop(hash uint64, e *entry) {
 	sh.leaving[hash] = leaving
 	c.evicted.note(hash, c.now())
 	// A read that is under way will set the watch again, so the watch is removed after it.
-	r := &removal{c: c, s: e.rec.Load().epoch.session, hash: hash, path: path, gone: leaving}
+	r := &removal{c: c, s: e.rec.Load().epoch.session, hash: hash, path: path, watch: k.watch(), gone: leaving}
 	if l != nil {
 		l.removal = r
 	}
@@ -135,12 +157,21 @@ type removal struct {
 	s     *session
 	hash  uint64
 	path  string
+	watch zk.WatchKind
 	gone  chan struct{}
 	tries int
 }
 
 func (r *removal) issue() {
-	r.s.client.RemoveWatchAsync(r.path, zk.WatchData, func(err error) {
+	if r.path == r.c.cfg.Root {
+		// The cache may have a watch of its own on the root, which is the same watch to
+		// ZooKeeper. It stays.
+		r.c.sessions.unreserve(r.s, r.path)
+		r.done()
+		r.s.vacate(upkeep) // pump goes on with the next request
+		return
+	}
+	r.s.client.RemoveWatchAsync(r.path, r.watch, func(err error) {
 		switch {
 		case !transient(err): // the watch was removed, or had fired already
 			r.c.sessions.unreserve(r.s, r.path)

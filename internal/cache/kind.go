@@ -28,11 +28,18 @@ type kind struct {
 	// name is the Kind of the topics.
 	name string
 	// dir is the znode that all of the kind's are below.
-	dir    string
-	path   func(name string) string
-	nameOf func(path string) (name string, ok bool)
-	decode func(name string, data []byte, stat discovery.Stat) (unsafe.Pointer, error)
+	dir      string
+	path     func(name string) string
+	nameOf   func(path string) (name string, ok bool)
+	validate func(name string) error
+	// children: things are made of which children their znodes have. revocable: a value is not
+	// served once its znode may not be read.
+	children, revocable bool
+	decode              func(name string, data []byte, stat discovery.Stat) (unsafe.Pointer, error)
+	// encode is nil if no snapshot keeps values. size is the memory of a value in bytes; nil
+	// for hardly any.
 	encode func(dst []byte, value unsafe.Pointer) []byte
+	size   func(value unsafe.Pointer) int
 	// equal compares two values that are not nil.
 	equal func(a, b unsafe.Pointer) bool
 	// describe tells operators what a value is.
@@ -56,15 +63,24 @@ func AddKeyed[T any](c *Cache, d discovery.Keyed[T]) *Keyed[T] {
 	}
 	k := &kind{
 		c: c, number: uint8(len(c.kinds)), seed: maphash.MakeSeed(),
-		name: d.Kind, dir: d.Dir, path: d.Path, nameOf: d.Name,
+		name: d.Kind, dir: d.Dir, path: d.Path, nameOf: d.Name, validate: d.Validate,
+		children: d.Children, revocable: d.Revocable,
 		decode: func(name string, data []byte, stat discovery.Stat) (unsafe.Pointer, error) {
 			value, err := d.Decode(name, data, stat)
 			return unsafe.Pointer(value), err
 		},
-		encode:    func(dst []byte, value unsafe.Pointer) []byte { return d.Encode(dst, (*T)(value)) },
 		equal:     func(a, b unsafe.Pointer) bool { return reflect.DeepEqual((*T)(a), (*T)(b)) },
 		describe:  func(value unsafe.Pointer) string { return fmt.Sprintf("%+v", (*T)(value)) },
-		errUnread: fmt.Errorf("%w: the %s's own znode exists and cannot be read; /admin/problems says why", discovery.ErrUnread, d.Kind),
+		errUnread: fmt.Errorf("%w: the %s's own znode exists and cannot be read; /admin/problems says why", discovery.ErrDenied, d.Kind),
+	}
+	if k.validate == nil {
+		k.validate = discovery.ValidateName
+	}
+	if d.Encode != nil {
+		k.encode = func(dst []byte, value unsafe.Pointer) []byte { return d.Encode(dst, (*T)(value)) }
+	}
+	if d.Size != nil {
+		k.size = func(value unsafe.Pointer) int { return d.Size((*T)(value)) }
 	}
 	c.kinds = append(c.kinds, k)
 	return &Keyed[T]{k}
@@ -83,7 +99,7 @@ func (k *kind) same(a, b unsafe.Pointer) bool {
 	return a == b || a != nil && b != nil && k.equal(a, b)
 }
 
-// kindAt returns the kind that a path is of, and the name of the thing there.
+// kindAt returns the first kind that a path is of, and the name of the thing there.
 func (c *Cache) kindAt(path string) (k *kind, name string) {
 	for _, k := range c.kinds {
 		if name, ok := k.nameOf(path); ok {

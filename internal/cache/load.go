@@ -15,7 +15,7 @@ const maxTries = 8
 // load is one read of the znode of one entry. All callers that wait for the entry share it. It
 // walks get -> (absent) root -> exists -> done on its session's dispatcher goroutine. get and
 // exists set a watch, and their answer is installed before the goroutine handles the next
-// event.
+// event. A load of children (kind.children) does not walk to exists: see onRoot.
 type load struct {
 	s    *session
 	e    *entry
@@ -66,7 +66,9 @@ func (l *load) issue() {
 // fail ends a load that has no place in flight.
 func (l *load) fail(err error) { l.s.c.finish(l, nil, err) }
 
-func (l *load) get() { l.s.client.GetAsync(l.path, !l.once, l.onGet) }
+func (l *load) get() { l.kind().read(l.s.client, l.path, !l.once, l.onGet) }
+
+func (l *load) kind() *kind { return l.s.c.kindOf(l.e) }
 
 func (l *load) onGet(data []byte, st zk.Stat, err error) {
 	switch err = l.s.trust(err); {
@@ -88,6 +90,8 @@ func (l *load) onRoot(err error) {
 		l.retry(err)
 	case l.once:
 		l.absent()
+	case l.kind().children:
+		l.unannounced()
 	default:
 		l.s.client.ExistsAsync(l.path, true, l.onExists)
 	}
@@ -124,15 +128,17 @@ func (l *load) onDenied(denied error) {
 		old := l.e.rec.Load()
 		var rec *record
 		switch epoch := s.epoch.Load(); {
-		case old.value == nil: // it exists, and its value is not known
+		case old.value == nil, l.kind().revocable: // it exists, and its value is not known
 			rec = unread(st.Mzxid, epoch, s.verified())
 		case st.Mzxid == old.zxid: // the value is still true, but no watch vouches for it
 			rec = old.unwatched(epoch, s.verified())
 		default:
 			rec = old.unserved(epoch, 1) // it is not known since when the value is wrong
 		}
-		l.missed(st, denied)
-		s.c.problems.report(l.path, denied, st.Mzxid, old.zxid)
+		if !l.kind().revocable {
+			l.missed(st, denied)
+			s.c.problems.report(l.path, denied, st.Mzxid, old.zxid)
+		}
 		l.complete(rec, nil)
 		s.c.notify.lookAgain(l.topic()) // because no event will announce the next change
 	})
@@ -141,8 +147,9 @@ func (l *load) onDenied(denied error) {
 // missed reports a missed event if the old record is still vouched for and this read has
 // brought another one: an event should have announced the change.
 func (l *load) missed(st zk.Stat, err error) {
-	if old := l.e.rec.Load(); old != nil && old.vouched() && old.zxid != st.Mzxid {
-		l.s.missed(l.path, old.zxid, st.Mzxid, st, err)
+	zxid := l.kind().zxidOf(st)
+	if old := l.e.rec.Load(); old != nil && old.vouched() && old.zxid != zxid {
+		l.s.missed(l.path, old.zxid, zxid, st, err)
 	}
 }
 
@@ -152,12 +159,22 @@ func (l *load) absent() {
 	l.complete(absent(l.s.epoch.Load()), nil)
 }
 
+// unannounced completes a load of the children of a znode that does not exist. An exists watch
+// would be the same for ZooKeeper as the one of an entry for the znode's bytes, and would go away
+// with that entry's. So nothing announces the znode, and the record is in doubt from the beginning.
+func (l *load) unannounced() {
+	l.missed(zk.Stat{}, zk.ErrNoNode)
+	epoch := l.s.epoch.Load()
+	l.complete(absent(epoch).unwatched(epoch, l.s.verified()), nil)
+	l.s.c.notify.lookAgain(l.topic())
+}
+
 // found makes a record of the znode's bytes. If the bytes do not parse, the last good value
 // stays, and the znode becomes a problem.
 func (l *load) found(data []byte, st zk.Stat) {
-	c := l.s.c
-	old := l.e.rec.Load()
-	if old != nil && st.Mzxid < old.zxid && !(l.synced && (old.restored() || l.lost(old))) {
+	c, k := l.s.c, l.kind()
+	old, zxid := l.e.rec.Load(), k.zxidOf(st)
+	if old != nil && zxid < old.zxid && !(l.synced && (old.restored() || l.lost(old))) {
 		// This is older than what was served. Mostly the server lags behind, and the
 		// answer is newer after a sync. If it is not, then a snapshot had brought the
 		// old record from another ensemble, or the ensemble was restored from a backup.
@@ -167,25 +184,22 @@ func (l *load) found(data []byte, st zk.Stat) {
 	}
 	l.missed(st, nil)
 	epoch := l.s.epoch.Load()
-	value, err := c.kindOf(l.e).decode(l.e.name, data, statOf(st))
+	value, err := k.decode(l.e.name, data, statOf(st))
 	switch {
 	case err == nil:
 		c.problems.resolve(l.path)
-		l.complete(present(value, st.Mzxid, epoch), nil)
+		l.complete(present(value, zxid, epoch), nil)
 	case old != nil && old.value != nil:
-		c.problems.report(l.path, err, st.Mzxid, old.zxid)
+		c.problems.report(l.path, err, zxid, old.zxid)
 		l.complete(old.unserved(epoch, l.s.verified()), nil)
 	default:
-		c.problems.report(l.path, err, st.Mzxid, 0)
-		l.complete(broken(st.Mzxid, epoch), nil)
+		c.problems.report(l.path, err, zxid, 0)
+		l.complete(broken(zxid, epoch), nil)
 	}
 }
 
-// statOf is what decoders get of a znode's state.
-func statOf(st zk.Stat) discovery.Stat { return discovery.Stat{Mzxid: st.Mzxid} }
-
 // topic is the topic under which changes of the thing are published.
-func (l *load) topic() discovery.Topic { return l.s.c.kindOf(l.e).topic(l.e.name) }
+func (l *load) topic() discovery.Topic { return l.kind().topic(l.e.name) }
 
 // lost reports whether ZooKeeper has lost the transaction that wrote old. It is called if a read
 // after a sync has brought an older transaction. A server may also bring one while it takes
@@ -207,7 +221,7 @@ func (l *load) lost(old *record) bool {
 // the load.
 func (l *load) retry(err error) {
 	if !transient(err) || l.tries >= maxTries {
-		if errors.Is(err, zk.ErrNoAuth) {
+		if errors.Is(err, zk.ErrNoAuth) && !l.kind().revocable {
 			l.s.c.problems.report(l.path, err, 0, 0)
 		}
 		l.complete(nil, translate(err))
@@ -252,7 +266,7 @@ func translate(err error) error {
 	case errors.Is(err, zk.ErrClosed):
 		return errClosed
 	case errors.Is(err, zk.ErrNoAuth):
-		return fmt.Errorf("%w: %w", discovery.ErrUnread, err)
+		return fmt.Errorf("%w: %w", discovery.ErrDenied, err)
 	default:
 		return fmt.Errorf("%w: %w", discovery.ErrUnavailable, err)
 	}

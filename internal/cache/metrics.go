@@ -26,10 +26,10 @@ type metrics struct {
 
 func newMetrics(c *Cache) *metrics {
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Name: "magellan_cache_" + name, Help: help})
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: c.cfg.MetricsPrefix + name, Help: help})
 	}
 	gauge := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("magellan_cache_"+name, help, labels, nil)
+		return prometheus.NewDesc(c.cfg.MetricsPrefix+name, help, labels, nil)
 	}
 	return &metrics{
 		c:             c,
@@ -63,7 +63,7 @@ func newMetrics(c *Cache) *metrics {
 		budgetBytes:     gauge("session_watch_budget_bytes", "What they may take, the margin excluded."),
 		age:             gauge("age_seconds", "Time since the views were last known to be true, all of them."),
 		build: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "magellan_cache_view_build_seconds",
+			Name:    c.cfg.MetricsPrefix + "view_build_seconds",
 			Help:    "Time it took to make a new value of a view after its directories had changed. Until then the value before is served, as UPDATING.",
 			Buckets: []float64{100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 100e-3, 500e-3, 2.5},
 		}, []string{"view"}),

@@ -28,6 +28,11 @@ var (
 	// ErrUnread is an ErrUnavailable: the answer needs a znode that exists and that could
 	// never be read, so that its value is not known.
 	ErrUnread = fmt.Errorf("%w: not known", ErrUnavailable)
+	// ErrDenied is an ErrUnread: ZooKeeper does not let magellan read the znode.
+	ErrDenied = fmt.Errorf("%w", ErrUnread)
+	// ErrForbidden: the client has asked for a znode that ZooKeeper does not let magellan
+	// read, or that magellan does not show.
+	ErrForbidden = errors.New("forbidden")
 	// ErrTooOld is an ErrUnavailable: there is an answer in memory, but it was last known
 	// to be true longer ago than the [Bound] allows.
 	ErrTooOld = fmt.Errorf("%w", ErrUnavailable)

@@ -10,10 +10,25 @@ import (
 // gives the domain a reader of them. Neither of the two imports the other.
 
 // Stat is what a decoder gets of a znode besides its name and its bytes. A snapshot keeps
-// the Stat, so that a restart decodes the same value from the same bytes.
+// Mzxid only, so that a restart decodes the same value from the same bytes. In all that a
+// snapshot may bring back, and in directories, the other fields are 0.
 type Stat struct {
 	// Mzxid is the transaction that wrote the bytes.
 	Mzxid int64
+	// Czxid is the transaction that created the znode, and Pzxid the last one that created or
+	// deleted a child of it.
+	Czxid, Pzxid int64
+	// Ctime and Mtime are the times of Czxid and Mzxid by the leader's clock, in milliseconds
+	// of Unix time.
+	Ctime, Mtime int64
+	// Owner is the session that the znode ends with, 0 for none. ZooKeeper gives containers,
+	// and znodes that end after a time, numbers that are no session's.
+	Owner int64
+	// Version, Cversion and Aversion count the changes of the bytes, of which children there
+	// are, and of the permissions.
+	Version, Cversion, Aversion int32
+	// NumChildren is how many children there are.
+	NumChildren int32
 }
 
 // Keyed describes one kind of thing of which there may be millions. Each thing has a znode
@@ -28,8 +43,11 @@ type Keyed[T any] struct {
 	// Dir is the path of the znode below which all znodes of the kind are.
 	Dir string
 	// Path returns the path of the znode of a thing. The cache calls it only for names
-	// that [ValidateName] accepts.
+	// that Validate accepts.
 	Path func(name string) string
+	// Validate returns an error that wraps [ErrInvalidName] if no thing can have the name.
+	// nil is [ValidateName].
+	Validate func(name string) error
 	// Name is the inverse of Path. ok is false for a path that Path does not return for
 	// any valid name.
 	Name func(path string) (name string, ok bool)
@@ -38,8 +56,22 @@ type Keyed[T any] struct {
 	// equal values saves memory.
 	Decode func(name string, data []byte, stat Stat) (*T, error)
 	// Encode appends bytes from which Decode makes an equal value. A snapshot keeps
-	// these bytes, because the cache does not hold the znode's own bytes in memory.
+	// these bytes, because the cache does not hold the znode's own bytes in memory. nil: no
+	// snapshot keeps things of this kind.
 	Encode func(dst []byte, value *T) []byte
+	// Size returns how much memory a value takes, in bytes. nil: hardly any, because equal
+	// values are shared.
+	Size func(value *T) int
+	// Children: a thing is made of which children its znode has, in place of its bytes. Decode
+	// gets their names, ordered, each with a slash behind it, and the zxid of an answer is the
+	// znode's Pzxid. ZooKeeper does not announce that such a znode comes into being, so that
+	// [ErrNotFound] is never more than [Stale]: ask for the znode's bytes, and if they are
+	// there, ask with Fresh.
+	Children bool
+	// Revocable: a value is not served any more once it is found that the znode may not be
+	// read. Otherwise it is served for as long as the same transaction wrote the znode. A
+	// znode that may not be read is no problem for operators.
+	Revocable bool
 }
 
 // Read is what [KeyedReader.GetMany] has found out about one thing.

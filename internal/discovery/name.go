@@ -15,11 +15,17 @@ const MaxNameBytes = 255
 // [MaxNameBytes] bytes. Otherwise the error wraps [ErrInvalidName] and says which rule is
 // broken.
 func ValidateName(name string) error {
+	if len(name) > MaxNameBytes {
+		return fmt.Errorf("%w: it has %d bytes, more than %d", ErrInvalidName, len(name), MaxNameBytes)
+	}
+	return validateElement(name)
+}
+
+// validateElement is [ValidateName] without a bound.
+func validateElement(name string) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("%w: it is empty", ErrInvalidName)
-	case len(name) > MaxNameBytes:
-		return fmt.Errorf("%w: it has %d bytes, more than %d", ErrInvalidName, len(name), MaxNameBytes)
 	case name == "." || name == "..":
 		return fmt.Errorf("%w: %q is a relative path", ErrInvalidName, name)
 	}

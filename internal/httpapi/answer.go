@@ -44,6 +44,9 @@ type answer struct {
 	wait         time.Duration
 	// has: the asker has the answer already, as the question's body says.
 	has bool
+	// noSniff: the body is what somebody has written to a znode, and no browser may take it for
+	// something that it runs or shows. negotiated: another Accept has another answer.
+	noSniff, negotiated bool
 	// noStore: no cache on the way to the client may keep the answer.
 	noStore bool
 

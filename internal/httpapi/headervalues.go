@@ -14,6 +14,7 @@ var (
 	contentProblem  = []string{"application/problem+json"}
 	closeConnection = []string{"close"}
 	noStore         = []string{"no-store"}
+	noSniff         = []string{"nosniff"}
 )
 
 // cacheValues are the values of X-Cache by [discovery.CacheStatus].

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -60,6 +61,12 @@ func (x *exchange) writeAnswer() error {
 	header := x.w.Header()
 	x.setBasis()
 	header["Vary"] = x.server.vary.encoded
+	if a.negotiated {
+		header["Vary"] = append(slices.Clip(header["Vary"]), "Accept")
+	}
+	if a.noSniff {
+		header["X-Content-Type-Options"] = noSniff
+	}
 	if named := x.namedTag(); named != nil {
 		header["Etag"] = named
 		x.WriteHeader(http.StatusNotModified)

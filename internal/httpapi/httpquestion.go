@@ -17,6 +17,9 @@ import (
 func (x *exchange) readQuestion(c echo.Context) error {
 	q := &x.question
 	q.ctx, q.body, q.read = x.ctx, x, readOptions(x.r.Header)
+	if x.route.negotiates {
+		q.accept, q.uri = x.r.Header["Accept"], "http://"+x.r.Host+x.r.URL.EscapedPath()
+	}
 	if raw := x.r.URL.RawQuery; raw != "" && !x.route.anyQuery {
 		values, err := parseQuery(raw, x.route.query)
 		if err != nil {
@@ -45,13 +48,18 @@ func readOptions(header http.Header) (opt discovery.ReadOptions) {
 	return opt
 }
 
-// pathName returns the path's only parameter, percent-decoded once.
+// pathName returns the path's only parameter, percent-decoded once. It is empty in the path of a
+// route's root.
 //
 // Echo routes by the path as it was sent if decoding and encoding it again gives
 // something else, and by the decoded path otherwise. net/url tells by RawPath which of
 // the two it is. A name that is decoded twice would be another shop's.
 func pathName(u *url.URL, c echo.Context) (string, error) {
-	value := c.ParamValues()[0]
+	values := c.ParamValues()
+	if len(values) == 0 {
+		return "", nil
+	}
+	value := values[0]
 	if u.RawPath == "" {
 		return value, nil
 	}

@@ -64,6 +64,7 @@ var (
 	kindDraining     = &problemKind{name: "shutting-down", title: "Shutting down", status: http.StatusServiceUnavailable}
 	kindNoRoute      = &problemKind{name: "no-such-route", title: "No such route", status: http.StatusNotFound}
 	kindNotServed    = &problemKind{name: "not-served", title: "Not served here", status: http.StatusNotImplemented}
+	kindForbidden    = &problemKind{name: "forbidden", title: "Forbidden", status: http.StatusForbidden}
 	kindMethod       = &problemKind{name: "method-not-allowed", title: "Method not allowed", status: http.StatusMethodNotAllowed}
 	kindSlowBody     = &problemKind{name: "slow-body", title: "Request body too slow", status: http.StatusRequestTimeout}
 	kindBodyTooLarge = &problemKind{name: "body-too-large", title: "Request body too large", status: http.StatusRequestEntityTooLarge}
@@ -81,7 +82,7 @@ var (
 var allKinds = [...]*problemKind{
 	kindNotFound, kindInvalidName, kindBadRequest, kindBadData, kindNoCapacity, kindZxid,
 	kindUnavailable, kindUnread, kindOverloaded, kindTimeout, kindNotReady, kindDraining, kindNoRoute,
-	kindNotServed, kindMethod, kindSlowBody, kindBodyTooLarge, kindMediaType, kindOrigin,
+	kindNotServed, kindForbidden, kindMethod, kindSlowBody, kindBodyTooLarge, kindMediaType, kindOrigin,
 	kindHeadTooLarge, kindTransferCoding, kindVersion, kindExpectation, kindInternal,
 }
 
@@ -118,6 +119,8 @@ func kindOf(err error) *problemKind {
 		return ours.kind
 	case errors.Is(err, discovery.ErrNotFound):
 		return kindNotFound
+	case errors.Is(err, discovery.ErrForbidden):
+		return kindForbidden
 	case errors.Is(err, discovery.ErrInvalidName):
 		return kindInvalidName
 	case errors.Is(err, discovery.ErrInvalidRequest):

@@ -24,6 +24,10 @@ type question struct {
 	query url.Values
 	// read is how fresh the answer must be.
 	read discovery.ReadOptions
+	// accept has the values of the header Accept, and uri the URI that was asked for without
+	// its query, for answers that depend on them. A stream has neither.
+	accept []string
+	uri    string
 	// body is the body that was sent with the question; nil if the asker sends none.
 	body requestBody
 }

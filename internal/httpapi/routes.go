@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -19,6 +20,10 @@ type route struct {
 	// named: the last element of the path is a name. deep: it may have slashes in it, as the
 	// names of services have. In other names a slash has to be written %2F.
 	named, deep bool
+	// root: the name may be empty, so that the path ends with a slash.
+	root bool
+	// negotiates: the answer depends on what the client accepts, and has URIs in it.
+	negotiates bool
 	// waits: the answer has a basis that says what it depends on, so a client can wait for
 	// another answer.
 	waits bool
@@ -39,6 +44,7 @@ const (
 	ofServer domain = iota // about the server itself
 	ofShops
 	ofServices
+	ofZnodes
 )
 
 // serves returns an error unless the server has the answers of a domain.
@@ -48,16 +54,22 @@ func (s *Server) serves(of domain) error {
 		return &requestError{kindNotServed, "this server serves no shops, because it was started for other people's services only: give --root as well"}
 	case of == ofServices && s.services == nil:
 		return &requestError{kindNotServed, "this server serves no services: start it with --services LAYOUT:PATH"}
+	case of == ofZnodes && s.znodes == nil:
+		return &requestError{kindNotServed, "this server shows no znodes: start it with --znodes PATH"}
 	}
 	return nil
 }
 
 // watcher returns what notifies of changes of a domain that is served.
 func (s *Server) watcher(of domain) discovery.Watcher {
-	if of == ofServices {
+	switch of {
+	case ofServices:
 		return s.services
+	case ofZnodes:
+		return s.znodes
+	default:
+		return s.service
 	}
-	return s.service
 }
 
 // addRoutes has the list of all routes. The paths are written as in openapi.json.
@@ -82,6 +94,8 @@ func (s *Server) addRoutes() {
 		{method: http.MethodGet, path: "/v1/health/service/{service}", deep: true, of: ofServices, handle: s.getConsulHealth, query: append([]string{"tag", "passing"}, consulParameters...)},
 		{method: http.MethodGet, path: "/v1/health/state/{state}", of: ofServices, handle: s.getConsulState, query: consulParameters},
 		{method: http.MethodPost, path: "/v3/discovery:endpoints", of: ofServices, handle: s.postEndpoints},
+		{method: http.MethodGet, path: "/v1/znodes/{path}", deep: true, root: true, of: ofZnodes, handle: s.getZnode, waits: true, query: []string{"view"}},
+		{method: http.MethodGet, path: "/znodes/v1/{path}", deep: true, root: true, negotiates: true, of: ofZnodes, handle: s.getGateway, query: []string{"view", "dataformat", "callback"}},
 		{method: http.MethodGet, path: "/healthz", handle: s.getHealth, anyQuery: true},
 		{method: http.MethodGet, path: "/readyz", handle: s.getReadiness, anyQuery: true},
 		{method: http.MethodGet, path: "/openapi.json", handle: s.getOpenAPI, anyQuery: true},
@@ -110,21 +124,33 @@ func (s *Server) addRoute(r *route, serve func(*exchange, echo.Context) error) {
 	if r.named && !r.deep {
 		s.shallow = append(s.shallow, r.path[:strings.IndexByte(r.path, '{')])
 	}
+	if r.root {
+		s.roots = append(s.roots, r.path[:strings.IndexByte(r.path, '{')])
+	}
 	path := strings.NewReplacer(":", `\:`, "{", ":", "}", "").Replace(r.path) // as Echo writes it
 	handler := func(c echo.Context) error {
 		x := exchangeOf(c)
 		x.route = r
 		return serve(x, c)
 	}
-	s.echo.Add(r.method, path, handler)
-	if r.method == http.MethodGet {
-		s.echo.Add(http.MethodHead, path, handler)
+	paths := []string{path}
+	if r.root { // Echo takes nothing for no name
+		paths = append(paths, s.roots[len(s.roots)-1])
+	}
+	for _, path := range paths {
+		s.echo.Add(r.method, path, handler)
+		if r.method == http.MethodGet {
+			s.echo.Add(http.MethodHead, path, handler)
+		}
 	}
 }
 
 // hasRoute reports whether a path may be a route's, by its slashes. If a path's last element
 // is a parameter, Echo would take "42/" and "42/x" for names.
 func (s *Server) hasRoute(path string) bool {
+	if slices.Contains(s.roots, path) {
+		return true
+	}
 	for _, start := range s.shallow {
 		if rest, ok := strings.CutPrefix(path, start); ok && strings.Contains(rest, "/") {
 			return false

@@ -19,6 +19,7 @@ import (
 
 	"magellan/internal/services"
 	"magellan/internal/shops"
+	"magellan/internal/znodes"
 )
 
 // Defaults of [Config].
@@ -41,11 +42,12 @@ const (
 
 // Config configures a [Server].
 type Config struct {
-	// Service answers the questions about shops, and Services those about services. One of
-	// the two is required; what the other would answer is refused. They must outlive the
-	// Server.
+	// Service answers the questions about shops, Services those about services, and Znodes
+	// those about any znode. One of them is required; what the others would answer is refused.
+	// They must outlive the Server.
 	Service  *shops.Service
 	Services *services.Registry
+	Znodes   *znodes.Service
 	// ConsulDatacenter is the name of the datacenter in answers to clients of Consul. Empty is
 	// DefaultConsulDatacenter.
 	ConsulDatacenter string
@@ -121,8 +123,8 @@ type Config struct {
 
 // withDefaults validates c and fills in what is zero.
 func (c Config) withDefaults() (Config, error) {
-	if c.Service == nil && c.Services == nil {
-		return c, errors.New("httpapi: Config.Service and Config.Services are nil")
+	if c.Service == nil && c.Services == nil && c.Znodes == nil {
+		return c, errors.New("httpapi: Config.Service, Config.Services and Config.Znodes are nil")
 	}
 	if c.DrainDelay < 0 {
 		return c, fmt.Errorf("httpapi: Config.DrainDelay is %v: want a duration, or 0 for none", c.DrainDelay)
@@ -187,6 +189,7 @@ type Server struct {
 	cfg      Config
 	service  *shops.Service     // nil: shops are not served
 	services *services.Registry // nil: services are not served
+	znodes   *znodes.Service    // nil: znodes are not shown
 	echo     *echo.Echo
 	http     *http.Server
 	metrics  *metrics
@@ -211,6 +214,8 @@ type Server struct {
 	proxies     proxies
 	// shallow are the starts of the paths whose last element is a name without slashes.
 	shallow []string
+	// roots are the paths that end with a slash.
+	roots []string
 	// watched are the routes whose answers can be watched, by path.
 	watched map[string]*route
 
@@ -226,7 +231,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, service: cfg.Service, services: cfg.Services, echo: echo.New(), watched: make(map[string]*route), compressors: newCompressors(), goodbyeTime: goodbyeTime, accessLast: accessLast}
+	s := &Server{cfg: cfg, service: cfg.Service, services: cfg.Services, znodes: cfg.Znodes, echo: echo.New(), watched: make(map[string]*route), compressors: newCompressors(), goodbyeTime: goodbyeTime, accessLast: accessLast}
 	s.drain.init()
 	s.shared.init()
 	s.proxies = proxies{cfg.TrustedProxies, cfg.TrustUnix}

@@ -29,6 +29,8 @@ type watchable struct {
 	since bool
 	// of is what the answer is about.
 	of domain
+	// view is the route's parameter "view" of the question; empty if it has none.
+	view string
 	// check returns what is wrong with a value.
 	check func(ctx context.Context, s *Server, name string) error
 	// needs is what must be known for an answer; nil if the answer never becomes too old.
@@ -72,6 +74,11 @@ var needsService = &need{named: true, known: func(ctx context.Context, s *Server
 	return err
 }}
 
+var needsZnode = &need{named: true, known: func(ctx context.Context, s *Server, path string) error {
+	_, _, err := s.znodes.Znode(ctx, znodePath(path), discovery.ReadOptions{})
+	return err
+}}
+
 func checkName(_ context.Context, _ *Server, name string) error { return discovery.ValidateName(name) }
 
 // watchables are the query parameters of GET /v1/watch. Those with the same need stand
@@ -94,6 +101,9 @@ var watchables = [...]watchable{
 	}},
 	{parameter: "service", path: "/v1/services/{service}", of: ofServices, named: true, needs: needsService, check: func(_ context.Context, _ *Server, name string) error {
 		return services.ValidateName(name)
+	}},
+	{parameter: "znode", path: "/v1/znodes/{path}", view: "json", of: ofZnodes, named: true, needs: needsZnode, check: func(_ context.Context, s *Server, path string) error {
+		return s.znodes.Check(znodePath(path))
 	}},
 	{parameter: "services", path: "/v1/services", of: ofServices, needs: needsServices},
 }
@@ -189,6 +199,8 @@ func (s *Server) streamKeys(ctx context.Context, rawQuery string) ([]*streamKey,
 // query is the query of the key's question.
 func (k *streamKey) query() url.Values {
 	switch {
+	case k.what.view != "":
+		return url.Values{"view": {k.what.view}}
 	case k.what.query:
 		return url.Values{"shop": {k.name}}
 	case k.what.since && k.state != 0:

@@ -1,7 +1,6 @@
 package services
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -58,7 +57,7 @@ func ParseMount(text string) (*Mount, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", text, err)
 	}
-	if at, err = ParsePath(at); err != nil {
+	if at, err = discovery.ParsePath(at); err != nil {
 		return nil, fmt.Errorf("%q: %w", text, err)
 	}
 	m := &Mount{Layout: l, Path: at, dir: at, own: path.Base(at)}
@@ -66,23 +65,6 @@ func ParseMount(text string) (*Mount, error) {
 		m.dir, m.own = l.Base(at)
 	}
 	return m, nil
-}
-
-// ParsePath reads the path of a znode. A slash at its end is left out.
-func ParsePath(text string) (string, error) {
-	if !strings.HasPrefix(text, "/") {
-		return "", errors.New("the path does not start with a slash")
-	}
-	if text == "/" {
-		return text, nil
-	}
-	text = strings.TrimSuffix(text, "/")
-	for element := range strings.SplitSeq(text[1:], "/") {
-		if err := discovery.ValidateName(element); err != nil {
-			return "", err
-		}
-	}
-	return text, nil
 }
 
 // String returns LAYOUT:PATH.
