@@ -21,6 +21,9 @@ func ConnContext(ctx context.Context, h http.Handler) context.Context {
 func Routes(s *Server) []string {
 	var routes []string
 	for _, r := range s.echo.Routes() {
+		if strings.HasSuffix(r.Path, "/") {
+			continue // the empty name of another route
+		}
 		elements := strings.Split(r.Path, "/")
 		for i, e := range elements {
 			if name, ok := strings.CutPrefix(e, ":"); ok {

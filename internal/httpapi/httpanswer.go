@@ -64,9 +64,6 @@ func (x *exchange) writeAnswer() error {
 	if a.negotiated {
 		header["Vary"] = append(slices.Clip(header["Vary"]), "Accept")
 	}
-	if a.noSniff {
-		header["X-Content-Type-Options"] = noSniff
-	}
 	if named := x.namedTag(); named != nil {
 		header["Etag"] = named
 		x.WriteHeader(http.StatusNotModified)
@@ -74,6 +71,9 @@ func (x *exchange) writeAnswer() error {
 	}
 	header["Etag"] = x.values.etag(a.hash)
 	header["Content-Type"] = a.contentType
+	if a.noSniff {
+		header["X-Content-Type-Options"] = noSniff
+	}
 	body, kept := a.body, (*rendering)(nil)
 	if a.kept != nil {
 		kept = a.kept.rendered()

@@ -25,6 +25,7 @@ import (
 	"magellan/internal/services/servicestest"
 	"magellan/internal/shops"
 	"magellan/internal/shops/shopstest"
+	"magellan/internal/znodes/znodestest"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -42,6 +43,7 @@ type world struct {
 	t      testing.TB
 	reader *shopstest.Reader
 	mirror *servicestest.Mirror
+	znodes *znodestest.Tree
 	server *httpapi.Server
 	addr   string
 	client *http.Client
@@ -109,13 +111,13 @@ func newReader() *shopstest.Reader {
 
 // newWorld starts a Server; change, if not nil, changes its Config.
 func newWorld(t testing.TB, change func(*httpapi.Config)) *world {
-	w := &world{t: t, reader: newReader(), mirror: newMirror(), clock: now}
+	w := &world{t: t, reader: newReader(), mirror: newMirror(), znodes: newTree(), clock: now}
 	w.reader.SetClock(w.now)
 	service, err := shops.New(shops.Config{Reader: w.reader, MaxStale: time.Hour, Now: w.now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := httpapi.Config{Service: service, Services: w.mirror.Registry(time.Hour), Ready: w.ready, Registerer: prometheus.NewRegistry()}
+	cfg := httpapi.Config{Service: service, Services: w.mirror.Registry(time.Hour), Znodes: w.znodes.Service("/services", "/odd"), Ready: w.ready, Registerer: prometheus.NewRegistry()}
 	if change != nil {
 		change(&cfg)
 	}
@@ -227,7 +229,7 @@ func checkAgainstDocument(t testing.TB, req *http.Request, a answer) {
 	if req.Method == http.MethodGet {
 		// The validator takes "/v1/shops/lookup" for the path of that name, and
 		// a name with a slash for two elements.
-		for _, parent := range []string{"/v1/shops/", "/v1/regions/", "/v1/datacenters/", "/v1/bad-citizens/", "/v1/services/", "/v1/health/service/", "/v1/catalog/service/"} {
+		for _, parent := range []string{"/v1/shops/", "/v1/regions/", "/v1/datacenters/", "/v1/bad-citizens/", "/v1/services/", "/v1/health/service/", "/v1/catalog/service/", "/v1/znodes/", "/znodes/v1/"} {
 			if strings.HasPrefix(req.URL.Path, parent) {
 				req = req.Clone(req.Context())
 				req.URL.Path, req.URL.RawPath = parent+"name", ""

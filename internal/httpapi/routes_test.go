@@ -93,6 +93,19 @@ func TestAnswers(t *testing.T) {
 		{"consul-service.json", "GET", "/v1/catalog/service/both", ""},
 		{"envoy.json", "POST", "/v3/discovery:endpoints", `{"version_info":"","node":{"id":"n"},"resource_names":["cart","web/prod/blog","never","both"],"type_url":"type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"}`},
 		{"envoy-one.json", "POST", "/v3/discovery:endpoints", `{"versionInfo":"0x2","resourceNames":["empty"],"typeUrl":null}`},
+		{"znode.json", "GET", "/v1/znodes/services/cart?view=json", ""},
+		{"znode.json", "GET", "/v1/znodes/services%2Fcart?view=json", ""},
+		{"znode-odd.json", "GET", "/v1/znodes/odd/" + url.PathEscape(oddZnode) + "?view=json", ""},
+		{"znode-null.json", "GET", "/v1/znodes/services?view=json", ""},
+		{"znode.txt", "GET", "/v1/znodes/services/cart", ""},
+		{"znode.txt", "GET", "/v1/znodes/services/cart?view=data", ""},
+		{"gateway.json", "GET", "/znodes/v1/services/cart", ""},
+		{"gateway-utf8.json", "GET", "/znodes/v1/services/cart?dataformat=utf8&view=data", ""},
+		{"gateway-null.json", "GET", "/znodes/v1/services?view=whatever&dataformat=utf8", ""},
+		{"gateway-children.json", "GET", "/znodes/v1/odd?view=children", ""},
+		{"gateway-leaf.json", "GET", "/znodes/v1/odd/binary?view=children&dataformat=utf8", ""},
+		{"gateway-odd.json", "GET", "/znodes/v1/odd/" + url.PathEscape(oddZnode) + "?dataformat=utf8", ""},
+		{"gateway-binary.json", "GET", "/znodes/v1/odd/binary?dataformat=utf8", ""},
 		{"healthz.json", "GET", "/healthz", ""},
 		{"readyz.json", "GET", "/readyz", ""},
 	} {
@@ -101,7 +114,7 @@ func TestAnswers(t *testing.T) {
 			if a.StatusCode != http.StatusOK {
 				t.Fatalf("status %d: %s", a.StatusCode, a.body)
 			}
-			golden(t, tt.golden, a.body)
+			golden(t, tt.golden, strings.ReplaceAll(a.body, w.addr, "magellan"))
 			if isJSON := a.Header.Get("Content-Type") == "application/json"; isJSON != json.Valid([]byte(a.body)) {
 				t.Errorf("Content-Type %q of %s", a.Header.Get("Content-Type"), a.body)
 			}
@@ -144,7 +157,7 @@ func TestUnknownParameter(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWorld(t, nil)
-	name := strings.NewReplacer("{shop}", "42", "{region}", "us-east1", "{datacenter}", "ash1", "{ip}", "203.0.113.7")
+	name := strings.NewReplacer("{shop}", "42", "{region}", "us-east1", "{datacenter}", "ash1", "{ip}", "203.0.113.7", "{path}", "services")
 	operations := 0
 	for path, methods := range document.Paths {
 		for method := range methods {
@@ -153,7 +166,7 @@ func TestUnknownParameter(t *testing.T) {
 			if method == "post" {
 				body = `{"shops":["42"]}`
 			}
-			data := strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/v3/")
+			data := strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/v3/") || strings.HasPrefix(path, "/znodes/")
 			for _, query := range []string{"bogus=1", "bogus", "%62ogus", "Shop=42&bogus"} {
 				target := name.Replace(path) + "?" + query
 				a := w.do(strings.ToUpper(method), target, body)

@@ -1,0 +1,311 @@
+package cache
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"magellan/internal/discovery"
+)
+
+// file is what a znode holds, and folder which children it has: two kinds of the same znodes.
+type (
+	file   struct{ text string }
+	folder struct{ names []string }
+)
+
+// cabinet is a cache of both kinds, for the znodes below /magellan/files and the root itself.
+type cabinet struct {
+	*world
+	c       *Cache
+	files   *Keyed[file]
+	folders *Keyed[folder]
+}
+
+func (w *world) cabinet(cfg Config) *cabinet {
+	w.Helper()
+	cfg.Root = layout.Root
+	cfg.ZooKeeper.Servers, cfg.ZooKeeper.SessionTimeout = []string{w.server.Addr()}, patience/2
+	cfg.Logger, cfg.ZooKeeper.Logger = quiet, quiet
+	c, err := New(cfg)
+	w.must(err)
+	path := func(name string) string { return name }
+	name := func(path string) (string, bool) {
+		return path, path == layout.Root || strings.HasPrefix(path, "/magellan/files")
+	}
+	s := &cabinet{world: w, c: c}
+	s.files = AddKeyed(c, discovery.Keyed[file]{
+		Kind: "file", Dir: "/magellan/files", Path: path, Name: name, Validate: discovery.ValidatePath, Revocable: true,
+		Decode: func(_ string, data []byte, _ discovery.Stat) (*file, error) { return &file{string(data)}, nil },
+		Size:   func(f *file) int { return len(f.text) },
+	})
+	s.folders = AddKeyed(c, discovery.Keyed[folder]{
+		Kind: "folder", Dir: "/magellan/files", Path: path, Name: name, Validate: discovery.ValidatePath, Revocable: true, Children: true,
+		Decode: func(_ string, data []byte, st discovery.Stat) (*folder, error) {
+			names := strings.Split(string(data), "/")
+			if n := len(names) - 1; n != int(st.NumChildren) || names[n] != "" {
+				return nil, fmt.Errorf("%q has %d children", data, st.NumChildren)
+			}
+			return &folder{names[:len(names)-1]}, nil
+		},
+	})
+	w.must(c.Start())
+	w.Cleanup(func() { w.must(c.Close()) })
+	w.must(c.WaitReady(w.soon()))
+	return s
+}
+
+// of is both answers about a znode, and how well each is known.
+func (s *cabinet) of(path string, opt discovery.ReadOptions) string {
+	s.Helper()
+	say := func(text string, meta discovery.Meta, err error) string {
+		switch {
+		case errors.Is(err, discovery.ErrNotFound):
+			text = "none"
+		case errors.Is(err, discovery.ErrDenied):
+			return "denied"
+		case err != nil:
+			return err.Error()
+		}
+		return text + " " + meta.Cache.String()
+	}
+	f, meta, err := s.files.Get(s.soon(), path, opt)
+	text := ""
+	if err == nil {
+		text = f.text
+	}
+	one := say(text, meta, err)
+	l, meta, err := s.folders.Get(s.soon(), path, opt)
+	text = ""
+	if err == nil {
+		text = fmt.Sprint(l.names)
+	}
+	return one + ", " + say(text, meta, err)
+}
+
+func (s *cabinet) expect(path, want string) {
+	s.Helper()
+	s.eventually(func() string {
+		if got := s.of(path, discovery.ReadOptions{}); got != want {
+			return fmt.Sprintf("%s is %s, want %s; fresh it is %s", path, got, want, s.of(path, discovery.ReadOptions{Fresh: true}))
+		}
+		return ""
+	})
+}
+
+// drop drops an entry, as an eviction does, and waits until its watch is gone.
+func (s *cabinet) drop(k *kind, path string) {
+	s.Helper()
+	hash := k.hash(path)
+	e := s.c.index.entry(hash)
+	if e == nil {
+		s.Fatalf("%s is not held", path)
+	}
+	s.c.drop(hash, e)
+	s.eventually(func() string {
+		sh := s.c.index.shard(hash)
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
+		if sh.leaving[hash] != nil {
+			return "its watch is not gone"
+		}
+		return ""
+	})
+}
+
+// TestChildren: which children a znode has is kept true as its bytes are, and that there is no such
+// znode is never told as certain.
+func TestChildren(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.cabinet(Config{})
+	const path = "/magellan/files"
+	if got := s.of(path, discovery.ReadOptions{}); got != "none MISS, none STALE" {
+		t.Errorf("before there is one: %s", got)
+	}
+	s.expect(path, "none HIT, none STALE")
+	w.put(path, "x")
+	s.expect(path, "x HIT, [] HIT")
+	woken := make(wakeUp, 1)
+	watch := s.c.Watch(discovery.Topic{Kind: "folder", Name: path}, woken)
+	w.put(path+"/b", "")
+	<-woken
+	w.put(path+"/a", "")
+	s.expect(path, "x HIT, [a b] HIT")
+	watch.Stop()
+	w.put(path, "y")
+	s.expect(path, "y HIT, [a b] HIT")
+	w.delete(path + "/b")
+	s.expect(path, "y HIT, [a] HIT")
+	w.deleteAll(path)
+	s.expect(path, "none HIT, none STALE")
+	zxid := w.put(path, "z")
+	if got := s.of(path, discovery.ReadOptions{MinZxid: zxid}); got != "z MISS, [] MISS" && got != "z HIT, [] MISS" {
+		t.Errorf("after it was created again: %s", got)
+	}
+	s.expect(path, "z HIT, [] HIT")
+	if n := counted(s.c.metrics.drift) + counted(s.c.metrics.hidden); n != 0 {
+		t.Errorf("%v drifts and hidden changes", n)
+	}
+}
+
+// TestTwoKindsOfOneZnode: entries of both kinds are on one session. If one is evicted, the watch of the
+// other stays.
+func TestTwoKindsOfOneZnode(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.cabinet(Config{MaxSessions: 1})
+	const path = "/magellan/files"
+	w.put(path, "1")
+	s.expect(path, "1 HIT, [] HIT")
+
+	s.drop(s.files.k, path)
+	w.put(path+"/a", "")
+	s.expect(path, "1 HIT, [a] HIT")
+
+	s.drop(s.folders.k, path)
+	w.put(path, "2")
+	s.expect(path, "2 HIT, [a] HIT")
+
+	w.deleteAll(path)
+	s.expect(path, "none HIT, none STALE")
+	s.drop(s.folders.k, path)
+	w.put(path, "3")
+	s.expect(path, "3 HIT, [] HIT")
+}
+
+// TestRootOfTwo: the cache watches the root itself. If an entry of the root is evicted, that watch
+// stays.
+func TestRootOfTwo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.cabinet(Config{MaxSessions: 1})
+	s.expect(layout.Root, " HIT, [bad-citizens datacenters regions shops] HIT")
+	reserved := s.c.sessions.list()[0].reserved.Load()
+	s.drop(s.files.k, layout.Root)
+	s.drop(s.folders.k, layout.Root)
+	if n := s.c.sessions.list()[0].reserved.Load(); n >= reserved {
+		t.Errorf("%d bytes of watches are reserved, and %d were before", n, reserved)
+	}
+	was := counted(s.c.metrics.watchEvents)
+	w.put(layout.Root, "changed")
+	w.eventually(func() string {
+		if counted(s.c.metrics.watchEvents) == was {
+			return "nothing has announced that the root was changed"
+		}
+		return ""
+	})
+	w.deleteAll(layout.Root)
+	w.eventually(func() string {
+		if !s.c.views.root.gone.Load() {
+			return "the root is gone, and the cache does not know"
+		}
+		return ""
+	})
+	if got := s.of("/magellan/files/x", discovery.ReadOptions{}); strings.Contains(got, "none") {
+		t.Errorf("without a root: %s", got)
+	}
+}
+
+// TestRevocable: what was read is not served any more once it is found that it may not be read.
+func TestRevocable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.cabinet(Config{AuditRate: 100})
+	const path, never = "/magellan/files/a", "/magellan/files/b"
+	w.put(path, "secret")
+	w.put(path+"/child", "")
+	w.put(never, "secret")
+	w.hide(never)
+	for range 2 {
+		if got := s.of(never, discovery.ReadOptions{}); got != "denied, denied" {
+			t.Errorf("never allowed: %s", got)
+		}
+	}
+	s.expect(path, "secret HIT, [child] HIT")
+	w.hide(path)
+	if got := s.of(path, discovery.ReadOptions{Fresh: true}); got != "denied, denied" {
+		t.Errorf("denied, and asked for afresh: %s", got)
+	}
+	if got := s.of(path, discovery.ReadOptions{}); got != "denied, denied" {
+		t.Errorf("after that: %s", got)
+	}
+	w.show(path)
+	s.expect(path, "secret HIT, [child] HIT")
+	w.hide(path) // nothing announces that: the audit finds it
+	s.expect(path, "denied, denied")
+	w.put(path, "changed")
+	w.show(path)
+	s.expect(path, "changed HIT, [child] HIT")
+	w.show(never)
+	s.expect(never, "secret HIT, [] HIT")
+	if p := s.c.Problems(); len(p) != 0 {
+		t.Errorf("problems %+v", p)
+	}
+}
+
+// TestSize: the memory of values counts, whether they come large or grow.
+func TestSize(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const n, size, most = 30, 64 << 10, 512 << 10
+	s := w.cabinet(Config{MaxBytes: most})
+	path := func(i int) string { return fmt.Sprintf("/magellan/files/%d", i) }
+	for i := range n {
+		w.put(path(i), "")
+		s.files.Get(w.soon(), path(i), discovery.ReadOptions{})
+	}
+	held := func() (entries, bytes int) {
+		s.c.keep.Wait()
+		s.c.index.each(func(_ uint64, e *entry) {
+			if rec := e.rec.Load(); rec != nil && rec.value != nil {
+				entries++
+				bytes += len((*file)(rec.value).text)
+			}
+		})
+		return entries, bytes
+	}
+	w.eventually(func() string {
+		if entries, _ := held(); entries != n {
+			return fmt.Sprintf("%d of %d small files are held", entries, n)
+		}
+		return ""
+	})
+	large := strings.Repeat("x", size)
+	for i := range n {
+		w.put(path(i), large)
+	}
+	// Ristretto makes room for what has grown when the next entry comes.
+	more := 0
+	w.eventually(func() string {
+		more++
+		other := path(n + more)
+		w.put(other, large)
+		s.files.Get(w.soon(), other, discovery.ReadOptions{})
+		entries, bytes := held()
+		if bytes > most+2*size || bytes == 0 {
+			return fmt.Sprintf("%d files of %d bytes are held", entries, bytes)
+		}
+		return ""
+	})
+	w.put(path(0), "now")
+	f, _, err := s.files.Get(w.soon(), path(0), discovery.ReadOptions{Fresh: true})
+	if err != nil || f.text != "now" {
+		t.Errorf("%v, %v", f, err)
+	}
+}
+
+// TestSnapshotKeepsNot: a kind that no snapshot can keep is refused by a cache that has one.
+func TestSnapshotKeepsNot(t *testing.T) {
+	c, err := New(Config{Root: "/", Snapshot: t.TempDir() + "/s", Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := printers
+	described.Encode = nil
+	AddKeyed(c, described)
+	if err := c.Start(); err == nil || !strings.Contains(err.Error(), "printers") {
+		t.Errorf("started: %v", err)
+	}
+}
