@@ -365,6 +365,7 @@ func (s *server) addZnodes(zookeeper zk.Config, metrics prometheus.Registerer) (
 	}
 	s.aside, err = cache.New(cache.Config{
 		ZooKeeper: zookeeper, Root: "/", MaxBytes: int64(s.ZnodesBytes), Logger: s.log.With("cache", "znodes"), Registerer: metrics,
+		InFlight:      128, // a MiB each, if all are as large as znodes may be
 		MetricsPrefix: "magellan_znodes_", MaxStale: s.MaxStale, AuditRate: s.AuditRate,
 	})
 	if err != nil {

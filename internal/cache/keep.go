@@ -143,7 +143,7 @@ func (c *Cache) drop(hash uint64, e *entry) {
 		l.removal = r
 	}
 	sh.mu.Unlock()
-	c.notify.left(k.topic(e.name))
+	c.notify.left(k.topic(e.name), c.cost(e))
 	c.problems.forget(path) // nobody knows any more how the znode is
 	if l == nil {
 		r.s.submit(r)

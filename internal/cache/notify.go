@@ -29,16 +29,23 @@ type notifier struct {
 	c      *Cache
 	feed   *discovery.Feed
 	mu     sync.Mutex
-	pinned map[uint64]*entry
-	max    int                      // how many entries may be pinned
+	pinned map[uint64]pin
+	bytes  int64                    // what the pinned entries take: the sum of their costs
+	max    int64                    // what they may take
 	again  map[discovery.Topic]bool // topics of which lookAgain will notify the observers
+}
+
+// pin is a pinned entry, with its cost in bytes as of when it was pinned.
+type pin struct {
+	*entry
+	cost int64
 }
 
 func (n *notifier) init(c *Cache) {
 	n.c = c
 	n.feed = discovery.NewFeed(n.idle)
-	n.pinned, n.again = map[uint64]*entry{}, map[discovery.Topic]bool{}
-	n.max = int(c.cfg.MaxBytes / pinnedShare / entryBytes)
+	n.pinned, n.again = map[uint64]pin{}, map[discovery.Topic]bool{}
+	n.max = c.cfg.MaxBytes / pinnedShare
 }
 
 // Watch implements [discovery.Watcher].
@@ -71,19 +78,21 @@ func (n *notifier) keep(hash uint64, e *entry) bool {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.pinned) >= n.max {
+	was, is := n.pinned[hash], pin{e, n.c.cost(e)}
+	if n.bytes-was.cost+is.cost > n.max {
 		return false
 	}
-	n.pinned[hash] = e
+	n.pinned[hash] = is
+	n.bytes += is.cost - was.cost
 	return true
 }
 
-// left is called after an entry has left the index. It notifies the observers that have begun to
+// left is called after an entry of that cost has left the index. It notifies the observers that have begun to
 // watch since keep was called, so that they read the entry again. If there was no room to pin the
 // entry it does so later, because ristretto might evict the entry again at once.
-func (n *notifier) left(t discovery.Topic) {
+func (n *notifier) left(t discovery.Topic, cost int64) {
 	n.mu.Lock()
-	full := len(n.pinned) >= n.max
+	full := n.bytes+cost > n.max
 	n.mu.Unlock()
 	if full {
 		n.lookAgain(t)
@@ -104,10 +113,12 @@ func (n *notifier) idle(t discovery.Topic) {
 	sh := n.c.index.shard(hash)
 	sh.mu.Lock()
 	n.mu.Lock()
-	e := n.pinned[hash]
+	pinned := n.pinned[hash]
+	e := pinned.entry
 	free := e != nil && e.is(k, t.Name) && !n.feed.Watched(t)
 	if free {
 		delete(n.pinned, hash)
+		n.bytes -= pinned.cost
 	}
 	n.mu.Unlock()
 	sh.mu.Unlock()

@@ -65,7 +65,7 @@ func TestNoLostWakeUp(t *testing.T) {
 			}
 			c := w.open(tt.cfg)
 			if tt.pins >= 0 {
-				c.notify.max = tt.pins
+				c.notify.max = int64(tt.pins) * (entryBytes + 50)
 			}
 			var followers, writers, readers sync.WaitGroup
 			ctx, cancel := context.WithTimeout(t.Context(), patience)

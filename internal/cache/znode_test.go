@@ -309,3 +309,32 @@ func TestSnapshotKeepsNot(t *testing.T) {
 		t.Errorf("started: %v", err)
 	}
 }
+
+// TestPinnedSize: what is pinned counts with the memory of its values, so that clients which watch
+// large znodes cannot have all of them kept.
+func TestPinnedSize(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const n, size, most = 20, 64 << 10, 512 << 10
+	s := w.cabinet(Config{MaxBytes: most})
+	woken := make(wakeUp, 1)
+	large := strings.Repeat("x", size)
+	for i := range n {
+		path := fmt.Sprintf("/magellan/files/%d", i)
+		w.put(path, large)
+		defer s.c.Watch(discovery.Topic{Kind: "file", Name: path}, woken).Stop()
+	}
+	w.eventually(func() string {
+		for i := range n {
+			s.files.Get(w.soon(), fmt.Sprintf("/magellan/files/%d", i), discovery.ReadOptions{})
+		}
+		s.c.keep.Wait()
+		if s.c.notify.pins() == 0 {
+			return "nothing is pinned"
+		}
+		return ""
+	})
+	if pins := s.c.notify.pins(); pins > most/pinnedShare/size {
+		t.Errorf("%d values of %d bytes are pinned", pins, size)
+	}
+}
