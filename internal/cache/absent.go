@@ -19,10 +19,11 @@ const absentShare = 16
 // is handed over to ristretto. If a thing of ristretto's is deleted, its entry stays in
 // ristretto, which counts its cost already.
 type absentees struct {
-	mu    sync.Mutex
-	max   int
-	in    map[uint64]*entry
-	order queue[absentee]
+	mu sync.Mutex
+	// bytes is what they take, and max what they may take.
+	bytes, max int64
+	in         map[uint64]*entry
+	order      queue[absentee]
 	// due are the absentees that are still to be audited in this round.
 	due rota[*entry]
 }
@@ -33,7 +34,7 @@ type absentee struct {
 }
 
 func (a *absentees) init(maxBytes int64) {
-	a.max = int(max(8, maxBytes/absentShare/entryBytes))
+	a.max = max(8*entryBytes, maxBytes/absentShare)
 	a.in = map[uint64]*entry{}
 }
 
@@ -44,9 +45,25 @@ func (a *absentees) add(hash uint64, e *entry) (out admission, full bool) {
 	if a.order.len() > 2*len(a.in)+minSlots {
 		a.tidy()
 	}
+	if was := a.in[hash]; was != nil {
+		a.bytes -= bareCost(was)
+	}
 	a.in[hash] = e
+	a.bytes += bareCost(e)
 	a.order.push(absentee{admission{hash, e}, e.heat.Load()})
-	for spared := 0; len(a.in) > a.max; {
+	return a.first()
+}
+
+// excess says that there are still too many after add: the caller must drop out as well.
+func (a *absentees) excess() (out admission, full bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.first()
+}
+
+// first takes out the first absentee if there are too many. a.mu is held.
+func (a *absentees) first() (out admission, full bool) {
+	for spared := 0; a.bytes > a.max; {
 		next, ok := a.order.pop()
 		if !ok {
 			break
@@ -59,7 +76,7 @@ func (a *absentees) add(hash uint64, e *entry) (out admission, full bool) {
 			a.order.push(absentee{next.admission, heat})
 			continue
 		}
-		delete(a.in, next.hash)
+		a.forget(next.hash, next.e)
 		return next.admission, true
 	}
 	return admission{}, false
@@ -81,8 +98,14 @@ func (a *absentees) remove(hash uint64, e *entry) bool {
 	if a.in[hash] != e {
 		return false
 	}
-	delete(a.in, hash)
+	a.forget(hash, e)
 	return true
+}
+
+// forget takes out an entry that is in. a.mu is held.
+func (a *absentees) forget(hash uint64, e *entry) {
+	delete(a.in, hash)
+	a.bytes -= bareCost(e)
 }
 
 // next returns up to n absentees: those that are to be audited next.
@@ -106,7 +129,7 @@ func (c *Cache) settle(hash uint64, e *entry) {
 		c.admit(hash, e)
 		return
 	}
-	if out, full := c.absent.add(hash, e); full {
+	for out, full := c.absent.add(hash, e); full; out, full = c.absent.excess() {
 		c.drop(out.hash, out.e)
 	}
 }

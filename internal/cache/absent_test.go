@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"magellan/internal/discovery"
@@ -39,8 +40,11 @@ func TestFloodOfUnknownShops(t *testing.T) {
 	w.eventually(func() string {
 		entries, loading := c.index.len()
 		absent, watches := c.absent.len(), w.watches()-fixed
-		if absent != c.absent.max || entries-absent > room || loading > 0 || watches != entries {
-			return fmt.Sprintf("%d entries, %d absent of at most %d, %d watches on the server", entries, absent, c.absent.max, watches)
+		c.absent.mu.Lock()
+		free := c.absent.max - c.absent.bytes
+		c.absent.mu.Unlock()
+		if free < 0 || free > entryBytes+3*16 || entries-absent > room || loading > 0 || watches != entries {
+			return fmt.Sprintf("%d entries, %d absent with %d bytes free, %d watches on the server", entries, absent, free, watches)
 		}
 		return ""
 	})
@@ -60,7 +64,7 @@ func TestFloodOfUnknownShops(t *testing.T) {
 func TestAbsentees(t *testing.T) {
 	var a absentees
 	a.init(0)
-	a.max = 3
+	a.max = 3 * entryBytes
 	entries := map[uint64]*entry{}
 	add := func(hash uint64) uint64 {
 		entries[hash] = &entry{}
@@ -87,6 +91,29 @@ func TestAbsentees(t *testing.T) {
 	}
 	if a.len() != 3 {
 		t.Errorf("%d are in", a.len())
+	}
+}
+
+// TestLongAbsentees: the longer the names are, the fewer are kept.
+func TestLongAbsentees(t *testing.T) {
+	var a absentees
+	a.init(absentShare * 100 * entryBytes)
+	add := func(hash uint64, name string) {
+		for _, full := a.add(hash, &entry{name: name}); full; {
+			_, full = a.excess()
+		}
+	}
+	for hash := range uint64(1000) {
+		add(hash, "")
+	}
+	if a.len() != 100 || a.bytes != a.max {
+		t.Errorf("%d with %d of %d bytes", a.len(), a.bytes, a.max)
+	}
+	for hash := range uint64(1000) {
+		add(1000+hash, strings.Repeat("x", 3*entryBytes))
+	}
+	if a.len() != 10 || a.bytes != a.max {
+		t.Errorf("%d long ones with %d of %d bytes", a.len(), a.bytes, a.max)
 	}
 }
 

@@ -68,15 +68,15 @@ type Config struct {
 	// MaxStale is the age beyond which a snapshot is not worth reading. 0 means
 	// no bound.
 	MaxStale time.Duration
+	// MetricsPrefix is what the names of the metrics begin with. Empty means
+	// DefaultMetricsPrefix.
+	MetricsPrefix string
 	// clock is the time outside of this process; tests set it.
 	clock clock
 	// lossWindow is how long a loss counts; tests shorten it.
 	lossWindow time.Duration
 	// watchBudget is what the watches of one session may cost; tests lower it.
 	watchBudget int64
-	// MetricsPrefix is what the names of the metrics begin with. Empty means
-	// DefaultMetricsPrefix.
-	MetricsPrefix string
 	// Logger receives what operators should know. nil means slog.Default().
 	Logger *slog.Logger
 	// Registerer receives the cache's metrics. nil means none.

@@ -57,9 +57,10 @@ func (c *Cache) openRistretto() (err error) {
 
 // cost is what ristretto counts for an entry, in bytes. The name is in memory three times: in the
 // entry, and twice inside libzookeeper as part of the path.
-func (c *Cache) cost(e *entry) int64 {
-	return entryBytes + 3*int64(len(e.name)) + c.kindOf(e).sizeOf(e.rec.Load())
-}
+func (c *Cache) cost(e *entry) int64 { return bareCost(e) + c.kindOf(e).sizeOf(e.rec.Load()) }
+
+// bareCost is cost without the memory of the value.
+func bareCost(e *entry) int64 { return entryBytes + 3*int64(len(e.name)) }
 
 // sizeOf is the memory that a record's value takes, in bytes. The record may be nil.
 func (k *kind) sizeOf(rec *record) int64 {
@@ -69,8 +70,8 @@ func (k *kind) sizeOf(rec *record) int64 {
 	return int64(k.size(rec.value))
 }
 
-// admit tells ristretto of an entry, once, after the entry's first read, and again if the memory
-// of the entry's value has changed. It must not block, because it runs on a dispatcher goroutine.
+// admit tells ristretto of an entry, once, after the entry's first read. It must not block,
+// because it runs on a dispatcher goroutine.
 func (c *Cache) admit(hash uint64, e *entry) {
 	if c.keep.Set(hash, e, c.cost(e)) {
 		return

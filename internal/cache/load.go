@@ -125,19 +125,19 @@ func (l *load) onDenied(denied error) {
 			l.retry(errMoved)
 			return
 		}
-		old := l.e.rec.Load()
+		old, zxid := l.e.rec.Load(), l.kind().zxidOf(st)
 		var rec *record
 		switch epoch := s.epoch.Load(); {
 		case old.value == nil, l.kind().revocable: // it exists, and its value is not known
-			rec = unread(st.Mzxid, epoch, s.verified())
-		case st.Mzxid == old.zxid: // the value is still true, but no watch vouches for it
+			rec = unread(zxid, epoch, s.verified())
+		case zxid == old.zxid: // the value is still true, but no watch vouches for it
 			rec = old.unwatched(epoch, s.verified())
 		default:
 			rec = old.unserved(epoch, 1) // it is not known since when the value is wrong
 		}
 		if !l.kind().revocable {
 			l.missed(st, denied)
-			s.c.problems.report(l.path, denied, st.Mzxid, old.zxid)
+			s.c.problems.report(l.path, denied, zxid, old.zxid)
 		}
 		l.complete(rec, nil)
 		s.c.notify.lookAgain(l.topic()) // because no event will announce the next change

@@ -87,9 +87,9 @@ func (n *notifier) keep(hash uint64, e *entry) bool {
 	return true
 }
 
-// left is called after an entry of that cost has left the index. It notifies the observers that have begun to
-// watch since keep was called, so that they read the entry again. If there was no room to pin the
-// entry it does so later, because ristretto might evict the entry again at once.
+// left is called after an entry of that cost has left the index. It notifies the observers that
+// have begun to watch since keep was called, so that they read the entry again. If there was no
+// room to pin the entry it does so later, because ristretto might evict the entry again at once.
 func (n *notifier) left(t discovery.Topic, cost int64) {
 	n.mu.Lock()
 	full := n.bytes+cost > n.max

@@ -236,6 +236,9 @@ func TestRevocable(t *testing.T) {
 	w.hide(path) // nothing announces that: the audit finds it
 	s.expect(path, "denied, denied")
 	w.put(path, "changed")
+	if got := s.of(path, discovery.ReadOptions{Fresh: true}); got != "denied, denied" {
+		t.Errorf("changed while it was denied: %s", got)
+	}
 	w.show(path)
 	s.expect(path, "changed HIT, [child] HIT")
 	w.show(never)
