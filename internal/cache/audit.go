@@ -137,7 +137,7 @@ func (a *audit) compare(data []byte, st zk.Stat, err error) {
 		return
 	}
 	found := k.zxidOf(st)
-	a.s.missed(k.path(a.e.name), rec.zxid, found, st, err)
+	a.s.missed(k.path(a.e.name), rec.zxid, found, k.hides(rec.zxid, st, err))
 	if a.e.rec.CompareAndSwap(rec, rec.drifted(found)) {
 		c.refresh(hash, a.e)
 	}
@@ -154,12 +154,21 @@ func (c *Cache) drifted(path string, held, found int64) {
 // is about to close a connection removes its watches first and still answers.
 const alarmAfter = 2 * time.Second
 
+// hides reports whether a change may have been hidden that the answer to a read shows: the znode may
+// not be read, or its permissions were changed before.
+func hides(st zk.Stat, err error) bool { return errors.Is(err, zk.ErrNoAuth) || st.Aversion != 0 }
+
+// hides is [hides] for what was held of a znode. Of a revocable kind nobody knows which permissions
+// the znode had before it was deleted, so its end may have been hidden too.
+func (k *kind) hides(held int64, st zk.Stat, err error) bool {
+	return hides(st, err) || k.revocable && (errors.Is(err, zk.ErrNoNode) || st.Czxid > held)
+}
+
 // missed logs and counts that a watch vouched for something that ZooKeeper does not hold. If the
-// znode may not be read or its permissions were ever changed, the change was hidden; otherwise it is
-// drift.
-func (s *session) missed(path string, held, found int64, st zk.Stat, err error) {
+// change may have been hidden, that is no fault; otherwise it is drift.
+func (s *session) missed(path string, held, found int64, hidden bool) {
 	c := s.c
-	if errors.Is(err, zk.ErrNoAuth) || st.Aversion != 0 {
+	if hidden {
 		c.metrics.hidden.Inc()
 		c.log.Warn("a znode was changed while it could not be read, and ZooKeeper sends no event for such a change; it is being read again",
 			slog.String("path", path), slog.Int64("held_zxid", held), slog.Int64("zxid", found))
@@ -259,7 +268,7 @@ func (s *set) agrees(held *node, name string, data []byte, mzxid int64) bool {
 
 // drifted reads a child again that does not hold what the set held of it.
 func (s *set) drifted(on *session, name string, n, held *node, st zk.Stat, err error) {
-	on.missed(s.path(name), held.read, st.Mzxid, st, err)
+	on.missed(s.path(name), held.read, st.Mzxid, hides(st, err))
 	s.v.outdate(func() { n.read = min(n.read, st.Mzxid) })
 	s.read(name)
 }

@@ -40,7 +40,7 @@ func (s *set) checkList() *probe {
 		if !known || same {
 			return
 		}
-		on.missed(s.dir, held, st.Pzxid, st, err)
+		on.missed(s.dir, held, st.Pzxid, hides(st, err))
 		s.v.outdateSince(seen, s.unlist)
 		s.readList()
 	})
@@ -71,7 +71,7 @@ func (s *set) checkChild(on *session, name string) *probe {
 		if same {
 			return
 		}
-		on.missed(path, held, st.Mzxid, st, err)
+		on.missed(path, held, st.Mzxid, hides(st, err))
 		s.v.outdateSince(seen, func() {
 			n.outdate(s.v.lagging())
 			if err == nil {

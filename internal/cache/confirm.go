@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"unsafe"
 
 	"magellan/internal/discovery"
@@ -71,6 +72,9 @@ func (k *kind) confirmed(ctx context.Context, minZxid int64, r reading, err erro
 	value, meta, err := k.await(ctx, r, err)
 	if meta.Cache == discovery.Hit {
 		meta.Cache = discovery.Miss
+	}
+	if k.children && errors.Is(err, discovery.ErrNotFound) {
+		return value, meta, err // it was read just now, and is Stale because nothing will announce it
 	}
 	return reached(minZxid, value, meta, err)
 }

@@ -66,7 +66,7 @@ func (k *kind) answer(r *record) (unsafe.Pointer, error) {
 		return r.value, nil
 	case r.zxid == 0:
 		return nil, discovery.ErrNotFound
-	case r.doubt != 0 && !r.doubt.reading():
+	case r.isUnread():
 		return nil, k.errUnread
 	default:
 		return nil, discovery.ErrBadData

@@ -61,6 +61,9 @@ func AddKeyed[T any](c *Cache, d discovery.Keyed[T]) *Keyed[T] {
 	if len(c.kinds) == maxKinds {
 		panic("cache: too many keyed kinds")
 	}
+	if d.Equal == nil {
+		d.Equal = func(a, b *T) bool { return reflect.DeepEqual(a, b) }
+	}
 	k := &kind{
 		c: c, number: uint8(len(c.kinds)), seed: maphash.MakeSeed(),
 		name: d.Kind, dir: d.Dir, path: d.Path, nameOf: d.Name, validate: d.Validate,
@@ -69,7 +72,7 @@ func AddKeyed[T any](c *Cache, d discovery.Keyed[T]) *Keyed[T] {
 			value, err := d.Decode(name, data, stat)
 			return unsafe.Pointer(value), err
 		},
-		equal:     func(a, b unsafe.Pointer) bool { return reflect.DeepEqual((*T)(a), (*T)(b)) },
+		equal:     func(a, b unsafe.Pointer) bool { return d.Equal((*T)(a), (*T)(b)) },
 		describe:  func(value unsafe.Pointer) string { return fmt.Sprintf("%+v", (*T)(value)) },
 		errUnread: fmt.Errorf("%w: the %s's own znode exists and cannot be read; /admin/problems says why", discovery.ErrDenied, d.Kind),
 	}

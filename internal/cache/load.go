@@ -147,9 +147,10 @@ func (l *load) onDenied(denied error) {
 // missed reports a missed event if the old record is still vouched for and this read has
 // brought another one: an event should have announced the change.
 func (l *load) missed(st zk.Stat, err error) {
-	zxid := l.kind().zxidOf(st)
+	k := l.kind()
+	zxid := k.zxidOf(st)
 	if old := l.e.rec.Load(); old != nil && old.vouched() && old.zxid != zxid {
-		l.s.missed(l.path, old.zxid, zxid, st, err)
+		l.s.missed(l.path, old.zxid, zxid, k.hides(old.zxid, st, err))
 	}
 }
 

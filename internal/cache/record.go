@@ -68,6 +68,11 @@ func restored(value unsafe.Pointer, zxid int64, in *epoch, at instant) *record {
 	return &record{value: value, zxid: zxid, epoch: in, doubt: newDoubt(at, false)}
 }
 
+// isUnread reports whether nothing is known but that the znode exists.
+func (r *record) isUnread() bool {
+	return r.value == nil && r.exists() && r.doubt != 0 && !r.doubt.reading()
+}
+
 // exists reports whether the znode does, as far as is known.
 func (r *record) exists() bool { return r.zxid != 0 }
 
@@ -77,8 +82,8 @@ func (r *record) vouched() bool { return r.doubt == 0 && r.epoch.ended.Load() ==
 // superseded returns the record as it is to be served while its next read is under
 // way, as ZooKeeper has announced a change.
 func (r *record) superseded(at instant) *record {
-	if r.epoch.ended.Load() != 0 {
-		return r
+	if r.epoch.ended.Load() != 0 || r.isUnread() {
+		return r // the event was of a watch from before the znode became unreadable
 	}
 	c := *r
 	if c.doubt == 0 {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"magellan/internal/discovery"
+	"magellan/internal/zk"
 )
 
 // file is what a znode holds, and folder which children it has: two kinds of the same znodes.
@@ -246,6 +248,11 @@ func TestRevocable(t *testing.T) {
 	if p := s.c.Problems(); len(p) != 0 {
 		t.Errorf("problems %+v", p)
 	}
+	for _, one := range s.c.sessions.list() {
+		if one.epoch.Load().toldLost.Load() {
+			t.Error("what was read after it was denied was taken for an older state")
+		}
+	}
 }
 
 // TestSize: the memory of values counts, whether they come large or grow.
@@ -279,6 +286,12 @@ func TestSize(t *testing.T) {
 	for i := range n {
 		w.put(path(i), large)
 	}
+	w.eventually(func() string {
+		if counted := most - s.c.keep.RemainingCost(); counted < n*size {
+			return fmt.Sprintf("%d files of %d bytes count as %d", n, size, counted)
+		}
+		return ""
+	})
 	// Ristretto makes room for what has grown when the next entry comes.
 	more := 0
 	w.eventually(func() string {
@@ -339,5 +352,91 @@ func TestPinnedSize(t *testing.T) {
 	})
 	if pins := s.c.notify.pins(); pins > most/pinnedShare/size {
 		t.Errorf("%d values of %d bytes are pinned", pins, size)
+	}
+}
+
+// TestDeniedThenAnnounced: a watch from before a znode was denied may still fire. Nothing is known of
+// the znode then either, and least of all that its bytes do not parse.
+func TestDeniedThenAnnounced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.cabinet(Config{})
+	const path = "/magellan/files/a"
+	w.put(path, "secret")
+	s.expect(path, "secret HIT, [] HIT")
+	w.hide(path)
+	if got := s.of(path, discovery.ReadOptions{Fresh: true}); got != "denied, denied" {
+		t.Fatalf("denied: %s", got)
+	}
+	for _, k := range []*kind{s.files.k, s.folders.k} {
+		rec := s.c.index.entry(k.hash(path)).rec.Load()
+		if _, err := k.answer(rec.superseded(rec.doubt.since())); !errors.Is(err, discovery.ErrDenied) {
+			t.Errorf("a %s after an event: %v", k.name, err)
+		}
+	}
+}
+
+// TestAbsentAtZxid: that there is no znode is an answer to a request which names a transaction, although
+// nothing will announce the znode.
+func TestAbsentAtZxid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.cabinet(Config{})
+	const path = "/magellan/files/a"
+	zxid := w.put(path, "x")
+	w.delete(path)
+	for range 2 {
+		if got := s.of(path, discovery.ReadOptions{MinZxid: zxid}); got != "none MISS, none STALE" && got != "none HIT, none STALE" {
+			t.Errorf("at its own transaction: %s", got)
+		}
+	}
+}
+
+// TestHiddenEnd: a revocable znode that was denied, and then deleted and created, is no drift.
+func TestHiddenEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.cabinet(Config{AuditRate: 100})
+	const path = "/magellan/files/a"
+	w.put(path, "before")
+	s.expect(path, "before HIT, [] HIT")
+	w.hide(path)
+	w.delete(path)
+	w.put(path, "after")
+	s.expect(path, "after HIT, [] HIT")
+	for _, tt := range []struct {
+		name      string
+		revocable bool
+		st        zk.Stat
+		err       error
+		want      bool
+	}{
+		{"another transaction", true, zk.Stat{Czxid: 5, Mzxid: 9}, nil, false},
+		{"its permissions were changed", false, zk.Stat{Czxid: 5, Mzxid: 9, Aversion: 1}, nil, true},
+		{"denied", false, zk.Stat{}, zk.ErrNoAuth, true},
+		{"gone", true, zk.Stat{}, zk.ErrNoNode, true},
+		{"gone, of a kind that is not revocable", false, zk.Stat{}, zk.ErrNoNode, false},
+		{"created again", true, zk.Stat{Czxid: 8, Mzxid: 9}, nil, true},
+		{"created again, not revocable", false, zk.Stat{Czxid: 8, Mzxid: 9}, nil, false},
+	} {
+		k := &kind{revocable: tt.revocable}
+		if got := k.hides(7, tt.st, tt.err); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestEqualIsAsked: a kind decides what counts as a change.
+func TestEqualIsAsked(t *testing.T) {
+	c, err := New(Config{Root: "/", Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := printers
+	described.Equal = func(a, b *printer) bool { return a.Room == b.Room }
+	k := AddKeyed(c, described).k
+	a, b := &printer{Room: "1", Trays: []string{"x"}}, &printer{Room: "1"}
+	if !k.same(unsafe.Pointer(a), unsafe.Pointer(b)) || k.same(unsafe.Pointer(a), unsafe.Pointer(&printer{Room: "2"})) {
+		t.Error("Equal is not asked")
 	}
 }

@@ -59,6 +59,9 @@ type Keyed[T any] struct {
 	// these bytes, because the cache does not hold the znode's own bytes in memory. nil: no
 	// snapshot keeps things of this kind.
 	Encode func(dst []byte, value *T) []byte
+	// Equal reports whether two values say the same. It may leave out what changes without an
+	// event of ZooKeeper. nil is [reflect.DeepEqual].
+	Equal func(a, b *T) bool
 	// Size returns how much memory a value takes, in bytes. nil: hardly any, because equal
 	// values are shared.
 	Size func(value *T) int

@@ -185,7 +185,7 @@ func (w *gatewayWriter) stat(path, uri string, utf8 bool, z znodes.Znode) {
 	w.number("ephemeralOwner", z.Owner)
 	w.number("dataLength", int64(len(z.Bytes)))
 	w.number("numChildren", int64(len(z.Names)))
-	w.number("pzxid", z.Pzxid)
+	w.number("pzxid", z.List.Pzxid)
 	w.end("stat")
 }
 

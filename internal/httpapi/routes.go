@@ -95,7 +95,7 @@ func (s *Server) addRoutes() {
 		{method: http.MethodGet, path: "/v1/health/state/{state}", of: ofServices, handle: s.getConsulState, query: consulParameters},
 		{method: http.MethodPost, path: "/v3/discovery:endpoints", of: ofServices, handle: s.postEndpoints},
 		{method: http.MethodGet, path: "/v1/znodes/{path}", deep: true, root: true, of: ofZnodes, handle: s.getZnode, waits: true, query: []string{"view"}},
-		{method: http.MethodGet, path: "/znodes/v1/{path}", deep: true, root: true, negotiates: true, of: ofZnodes, handle: s.getGateway, query: []string{"view", "dataformat", "callback"}},
+		{method: http.MethodGet, path: "/znodes/v1/{path}", deep: true, root: true, negotiates: true, of: ofZnodes, handle: s.getGateway, query: []string{"view", "dataformat", "callback", "session"}},
 		{method: http.MethodGet, path: "/healthz", handle: s.getHealth, anyQuery: true},
 		{method: http.MethodGet, path: "/readyz", handle: s.getReadiness, anyQuery: true},
 		{method: http.MethodGet, path: "/openapi.json", handle: s.getOpenAPI, anyQuery: true},

@@ -77,7 +77,7 @@ func appendZnode(dst []byte, path string, z znodes.Znode) []byte {
 	number("cversion", int64(z.Cversion))
 	text("czxid", zxidText(z.Data.Czxid))
 	text("mzxid", zxidText(z.Mzxid))
-	text("pzxid", zxidText(z.Pzxid))
+	text("pzxid", zxidText(z.List.Pzxid))
 	moment("ctime", z.Ctime)
 	moment("mtime", z.Mtime)
 	if z.Owner != 0 {

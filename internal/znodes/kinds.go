@@ -1,6 +1,7 @@
 package znodes
 
 import (
+	"bytes"
 	"reflect"
 	"strings"
 
@@ -32,9 +33,18 @@ type Data struct {
 	Owner int64
 	// Version counts how often the bytes were written.
 	Version int32
-	// Aversion counts the changes of the znode's permissions as of when it was read: ZooKeeper
-	// announces no such change.
+	// Aversion counts the changes of the znode's permissions, and Pzxid is the last transaction
+	// that created or deleted a child, both as of when the bytes were read: nothing announces
+	// to whoever watches the bytes that the two have changed.
 	Aversion int32
+	Pzxid    int64
+}
+
+// equal reports whether two values hold the same and tell the same, as far as ZooKeeper announces
+// changes.
+func equal(a, b *Data) bool {
+	return bytes.Equal(a.Bytes, b.Bytes) && (a.Bytes == nil) == (b.Bytes == nil) &&
+		a.Czxid == b.Czxid && a.Mzxid == b.Mzxid && a.Ctime == b.Ctime && a.Mtime == b.Mtime && a.Owner == b.Owner && a.Version == b.Version
 }
 
 // String is what operators see at /admin/cache, where the bytes may be secret.
@@ -59,12 +69,13 @@ func Bytes(shown Subtrees) discovery.Keyed[Data] {
 	return discovery.Keyed[Data]{
 		Kind: bytesKind, Dir: "/", Path: path, Name: shown.name, Validate: discovery.ValidatePath,
 		Decode: func(_ string, data []byte, st discovery.Stat) (*Data, error) {
-			d := &Data{Czxid: st.Czxid, Mzxid: st.Mzxid, Ctime: st.Ctime, Mtime: st.Mtime, Owner: st.Owner, Version: st.Version, Aversion: st.Aversion}
+			d := &Data{Czxid: st.Czxid, Mzxid: st.Mzxid, Ctime: st.Ctime, Mtime: st.Mtime, Owner: st.Owner, Version: st.Version, Aversion: st.Aversion, Pzxid: st.Pzxid}
 			if data != nil {
 				d.Bytes = append(make([]byte, 0, len(data)), data...)
 			}
 			return d, nil
 		},
+		Equal:     equal,
 		Size:      func(d *Data) int { return dataBytes + cap(d.Bytes) },
 		Revocable: true,
 	}

@@ -68,7 +68,7 @@ func (s *Service) Data(ctx context.Context, path string, opt discovery.ReadOptio
 	return data, discovery.Basis{Meta: meta, Depends: discovery.DependsOn(bytesTopic(path))}, explain(path, err)
 }
 
-// maxTries is how often Znode reads a znode that is deleted and created while it is read.
+// maxTries is how often Znode reads a znode that changes while it is read.
 const maxTries = 4
 
 // Znode returns a znode with its children. Errors are as of [Service.Data].
@@ -90,6 +90,7 @@ func (s *Service) Znode(ctx context.Context, path string, opt discovery.ReadOpti
 
 // read reads a znode's bytes and then its children.
 func (s *Service) read(ctx context.Context, path string, opt discovery.ReadOptions) (Znode, discovery.Meta, error) {
+	failed := fmt.Errorf("%w: it changes faster than it can be read", discovery.ErrUnavailable)
 	for range maxTries {
 		data, meta, err := s.cfg.Bytes.Get(ctx, path, opt)
 		if err != nil {
@@ -97,16 +98,22 @@ func (s *Service) read(ctx context.Context, path string, opt discovery.ReadOptio
 		}
 		list, of, err := s.cfg.Children.Get(ctx, path, opt)
 		switch {
-		case err == nil && list.Czxid == data.Czxid:
+		case err == nil && list.Czxid == data.Czxid && list.Pzxid >= data.Pzxid:
 			return Znode{data, list}, meta.Join(of), nil
+		case err == nil && meta.Join(of).Cache == discovery.Stale && !opt.Fresh && list.Czxid == data.Czxid:
+			return Znode{data, list}, meta.Join(of), nil // ZooKeeper is away, and there is nothing newer
+		case errors.Is(err, discovery.ErrDenied):
+			failed = err
 		case err != nil && !errors.Is(err, discovery.ErrNotFound):
 			return Znode{}, meta.Join(of), err
 		}
-		// One of the two is out of date, or nothing has announced that the znode has been
-		// created: see discovery.Keyed.Children.
+		// One of the two is out of date. Mostly a change is being read; but nothing announces
+		// that a znode's children exist (see discovery.Keyed.Children), and what changed while
+		// the znode could not be read was not announced. If the znode may not be read any
+		// more, its bytes must not be shown any more either.
 		opt.Fresh = true
 	}
-	return Znode{}, discovery.Meta{}, fmt.Errorf("%w: it is deleted and created faster than it can be read", discovery.ErrUnavailable)
+	return Znode{}, discovery.Meta{}, failed
 }
 
 func bytesTopic(path string) discovery.Topic { return discovery.Topic{Kind: bytesKind, Name: path} }

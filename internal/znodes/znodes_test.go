@@ -170,3 +170,39 @@ func TestErrors(t *testing.T) {
 		t.Error("an empty Config has no error")
 	}
 }
+
+// TestHiddenChild: the bytes tell which transaction was the last one of the children. If the list that
+// is held is older, it is read again, unless ZooKeeper is away.
+func TestHiddenChild(t *testing.T) {
+	tree := znodestest.New()
+	s := tree.Service("/")
+	tree.Set("/a/one", nil)
+	tree.Keep("/a")
+	tree.Set("/a/two", nil)
+	z, basis, err := s.Znode(t.Context(), "/a", discovery.ReadOptions{})
+	if err != nil || !slices.Equal(z.Names, []string{"one", "two"}) {
+		t.Errorf("%+v, %+v, %v", z, basis, err)
+	}
+	tree.SetErr(nil, discovery.Meta{Cache: discovery.Stale})
+	z, basis, err = s.Znode(t.Context(), "/a", discovery.ReadOptions{})
+	if err != nil || !slices.Equal(z.Names, []string{"one"}) || basis.Cache != discovery.Stale {
+		t.Errorf("while ZooKeeper is away: %+v, %+v, %v", z, basis, err)
+	}
+}
+
+// TestDeniedSince: the children are denied after the bytes were read. The bytes are read again, so that
+// they are not shown any more.
+func TestDeniedSince(t *testing.T) {
+	tree := znodestest.New()
+	s := tree.Service("/")
+	tree.Set("/a", []byte("secret"))
+	reads := 0
+	tree.BeforeRead = func(_ string, children bool) {
+		if reads++; children {
+			tree.Deny("/a", true)
+		}
+	}
+	if _, _, err := s.Znode(t.Context(), "/a", discovery.ReadOptions{}); !errors.Is(err, discovery.ErrForbidden) || reads != 3 {
+		t.Errorf("%v after %d reads", err, reads)
+	}
+}

@@ -1,4 +1,3 @@
-// Package znodestest has znodes in memory, for tests of what answers about them.
 package znodestest
 
 import (
@@ -22,6 +21,7 @@ type Tree struct {
 
 	mu     sync.Mutex
 	znodes map[string]*znode
+	kept   map[string]*znodes.List // what is told of children unless the answer must be fresh
 	zxid   int64
 	err    error
 	meta   discovery.Meta
@@ -35,7 +35,7 @@ type znode struct {
 
 // New returns a tree that has a root.
 func New() *Tree {
-	t := &Tree{Feed: discovery.NewFeed(func(discovery.Topic) {}), znodes: map[string]*znode{}}
+	t := &Tree{Feed: discovery.NewFeed(func(discovery.Topic) {}), znodes: map[string]*znode{}, kept: map[string]*znodes.List{}}
 	t.Set("/", nil)
 	return t
 }
@@ -99,6 +99,18 @@ func (t *Tree) Deny(path string, denied bool) {
 	t.znodes[path].stat.Aversion++
 	t.mu.Unlock()
 	t.publish([]discovery.Topic{{Kind: "znode", Name: path}})
+}
+
+// Keep has the tree go on telling which children a znode has now, as a cache does that was not told
+// of a change, unless the answer must be fresh.
+func (t *Tree) Keep(path string) {
+	l, _, err := (*childrenOf)(t).Get(context.Background(), path, discovery.ReadOptions{})
+	if err != nil {
+		panic(err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kept[path] = l
 }
 
 // Own makes a session the owner of a znode.
@@ -173,6 +185,10 @@ func (t *childrenOf) Get(_ context.Context, path string, opt discovery.ReadOptio
 		return nil, meta, err
 	}
 	t.mu.Lock()
+	if kept := t.kept[path]; kept != nil && !opt.Fresh {
+		t.mu.Unlock()
+		return kept, meta, nil
+	}
 	var names []string
 	for other := range t.znodes {
 		if other != "/" && parent(other) == path {
