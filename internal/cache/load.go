@@ -145,8 +145,12 @@ func (l *load) onDenied(denied error) {
 }
 
 // missed reports a missed event if the old record is still vouched for and this read has
-// brought another one: an event should have announced the change.
+// brought another one: an event should have announced the change. If the entry has left the index
+// during the read, the event may have come and not found it.
 func (l *load) missed(st zk.Stat, err error) {
+	if l.s.c.index.entry(l.hash) != l.e {
+		return
+	}
 	k := l.kind()
 	zxid := k.zxidOf(st)
 	if old := l.e.rec.Load(); old != nil && old.vouched() && old.zxid != zxid {

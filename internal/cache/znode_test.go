@@ -440,3 +440,28 @@ func TestEqualIsAsked(t *testing.T) {
 		t.Error("Equal is not asked")
 	}
 }
+
+// TestMissedNothing: an entry that leaves the index while it is read is not found by the event of its
+// change. That is no missed event.
+func TestMissedNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := w.cabinet(Config{})
+	const path = "/magellan/files"
+	w.put(path, "1")
+	s.expect(path, "1 HIT, [] HIT")
+	k := s.files.k
+	hash := k.hash(path)
+	e := s.c.index.entry(hash)
+	l := &load{s: e.rec.Load().epoch.session, e: e, hash: hash, path: path}
+	newer := zk.Stat{Mzxid: e.rec.Load().zxid + 1, Aversion: 1}
+	l.missed(newer, nil)
+	if n := counted(s.c.metrics.hidden); n != 1 {
+		t.Errorf("%v missed changes of an entry that is held", n)
+	}
+	s.drop(k, path)
+	l.missed(newer, nil)
+	if n := counted(s.c.metrics.hidden); n != 1 {
+		t.Errorf("%v missed changes after it has left", n)
+	}
+}
