@@ -41,14 +41,7 @@ func (s *Server) getGateway(q *question, a *answer) error {
 	a.negotiated = true
 	path, as := znodePath(q.name), gatewayType(q.accept)
 	if as == &contentBytes[0] {
-		data, basis, err := s.znodes.Data(q.ctx, path, q.read)
-		a.rest(basis)
-		if err != nil {
-			return err
-		}
-		a.lend(contentBytes, data.Bytes, nil)
-		a.noSniff = true
-		return nil
+		return s.getZnodeBytes(q, path, a)
 	}
 	found, basis, err := s.znodes.Znode(q.ctx, path, q.read)
 	a.rest(basis)
