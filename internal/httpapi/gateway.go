@@ -26,21 +26,17 @@ var (
 
 // getGateway answers GET /znodes/v1/{path}.
 func (s *Server) getGateway(q *question, a *answer) error {
-	var parameters [3]string
-	for i, name := range []string{"view", "dataformat", "callback"} {
-		value, err := q.single(name)
-		if err != nil {
+	for _, parameter := range []string{"view", "dataformat", "callback"} {
+		if _, err := q.single(parameter); err != nil {
 			return err
 		}
-		parameters[i] = value
 	}
-	view, format, callback := parameters[0], parameters[1], parameters[2]
-	if callback != "" {
+	if q.query.Get("callback") != "" {
 		return badRequest("there is no JSONP here, because every page could read ZooKeeper with it: name the page's origin with --cors-origin")
 	}
 	a.negotiated = true
 	path, as := znodePath(q.name), gatewayType(q.accept)
-	if as == &contentBytes[0] {
+	if as[0] == contentBytes[0] {
 		return s.getZnodeBytes(q, path, a)
 	}
 	found, basis, err := s.znodes.Znode(q.ctx, path, q.read)
@@ -48,27 +44,28 @@ func (s *Server) getGateway(q *question, a *answer) error {
 	if err != nil {
 		return err
 	}
-	w := gatewayWriter{dst: a.buf[:0], xml: as == &contentXML[0]}
-	if view == "children" {
+	w := gatewayWriter{dst: a.buf[:0], xml: as[0] == contentXML[0]}
+	if q.query.Get("view") == "children" {
 		w.list(path, q.uri, found.List)
 	} else {
-		w.stat(path, q.uri, format == "utf8", found)
+		w.stat(path, q.uri, q.query.Get("dataformat") == "utf8", found)
 	}
-	switch as {
-	case &contentXML[0]:
-		a.compose(contentXML, w.dst)
-	case &contentJavaScript[0]:
-		a.compose(contentJavaScript, w.dst)
-	default:
-		a.compose(contentJSON, w.dst)
-	}
+	a.compose(as, w.dst)
 	return nil
+}
+
+// gatewayTypes are the content types that the gateway answers with, by what clients accept.
+var gatewayTypes = map[string][]string{
+	contentJSON[0]: contentJSON, "*/*": contentJSON, "application/*": contentJSON,
+	contentJavaScript[0]: contentJavaScript,
+	contentXML[0]:        contentXML, "text/xml": contentXML,
+	contentBytes[0]: contentBytes,
 }
 
 // gatewayType returns the first of the gateway's content types that the client accepts, in the
 // client's order, and JSON if it accepts none of them or does not say. Qualities are only looked
-// at for 0. The result is the address of the text in one of the values for headers.
-func gatewayType(accept []string) *string {
+// at for 0.
+func gatewayType(accept []string) []string {
 	for _, values := range accept {
 		for value := range strings.SplitSeq(values, ",") {
 			kind, parameters, err := mime.ParseMediaType(value)
@@ -78,20 +75,12 @@ func gatewayType(accept []string) *string {
 			if q, err := strconv.ParseFloat(parameters["q"], 64); err == nil && q == 0 {
 				continue
 			}
-			for _, one := range [][]string{contentJSON, contentJavaScript, contentXML, contentBytes} {
-				if kind == one[0] {
-					return &one[0]
-				}
-			}
-			if kind == "text/xml" {
-				return &contentXML[0]
-			}
-			if kind == "*/*" || kind == "application/*" {
-				return &contentJSON[0]
+			if as := gatewayTypes[kind]; as != nil {
+				return as
 			}
 		}
 	}
-	return &contentJSON[0]
+	return contentJSON
 }
 
 // gatewayWriter writes one structure of the gateway, as JSON or XML.
