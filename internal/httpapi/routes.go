@@ -148,15 +148,15 @@ func (s *Server) addRoute(r *route, serve func(*exchange, echo.Context) error) {
 // hasRoute reports whether a path may be a route's, by its slashes. If a path's last element
 // is a parameter, Echo would take "42/" and "42/x" for names.
 func (s *Server) hasRoute(path string) bool {
-	if slices.Contains(s.roots, path) {
-		return true
-	}
 	for _, start := range s.shallow {
 		if rest, ok := strings.CutPrefix(path, start); ok && strings.Contains(rest, "/") {
 			return false
 		}
 	}
-	return !strings.HasSuffix(path, "/") && !strings.Contains(path, "//")
+	if strings.HasSuffix(path, "/") {
+		return slices.Contains(s.roots, path)
+	}
+	return !strings.Contains(path, "//")
 }
 
 // rawPath is the path of u as Echo takes it.
