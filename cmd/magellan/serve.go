@@ -123,8 +123,11 @@ func (c *serveCommand) Validate() error {
 	if strings.HasPrefix(c.AdminListen, unixPrefix) {
 		return fmt.Errorf("--admin-listen: operators are answered by TCP only: write %s, or another loopback address", admin.DefaultListen)
 	}
-	if c.CacheBytes <= 0 || c.ZnodesBytes <= 0 {
-		return errors.New("--cache-bytes, --znodes-bytes: want at least 1")
+	if c.CacheBytes <= 0 {
+		return errors.New("--cache-bytes: want at least 1")
+	}
+	if c.ZnodesBytes <= 0 {
+		return errors.New("--znodes-bytes: want at least 1")
 	}
 	return c.nativeFlags.Validate()
 }
