@@ -206,3 +206,31 @@ func TestDeniedSince(t *testing.T) {
 		t.Errorf("%v after %d reads", err, reads)
 	}
 }
+
+// TestEqual: what ZooKeeper announces is a change, and what it does not announce is none, or the audit
+// would take it for a missed event.
+func TestEqual(t *testing.T) {
+	was := znodes.Data{Bytes: []byte{}, Czxid: 1, Mzxid: 2, Ctime: 3, Mtime: 4, Owner: 5, Version: 6, Aversion: 7, Pzxid: 8}
+	for name, tt := range map[string]struct {
+		change func(*znodes.Data)
+		equal  bool
+	}{
+		"nothing":     {func(*znodes.Data) {}, true},
+		"bytes":       {func(d *znodes.Data) { d.Bytes = []byte("x") }, false},
+		"no bytes":    {func(d *znodes.Data) { d.Bytes = nil }, false},
+		"created":     {func(d *znodes.Data) { d.Czxid++ }, false},
+		"written":     {func(d *znodes.Data) { d.Mzxid++ }, false},
+		"ctime":       {func(d *znodes.Data) { d.Ctime++ }, false},
+		"mtime":       {func(d *znodes.Data) { d.Mtime++ }, false},
+		"owner":       {func(d *znodes.Data) { d.Owner++ }, false},
+		"version":     {func(d *znodes.Data) { d.Version++ }, false},
+		"permissions": {func(d *znodes.Data) { d.Aversion++ }, true},
+		"children":    {func(d *znodes.Data) { d.Pzxid++ }, true},
+	} {
+		is := was
+		tt.change(&is)
+		if got := znodes.Bytes(nil).Equal(&was, &is); got != tt.equal {
+			t.Errorf("%s: %v, want %v", name, got, tt.equal)
+		}
+	}
+}
