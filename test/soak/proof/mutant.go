@@ -51,7 +51,7 @@ var Mutants = []Mutant{
 	},
 	{
 		"a missed re-arm", []Kind{Age, Fresh, Converged},
-		[]edit{{"internal/cache/load.go", "GetAsync(l.path, !l.once, l.onGet)", "GetAsync(l.path, !l.once && l.e.rec.Load() == nil, l.onGet)"}},
+		[]edit{{"internal/cache/load.go", "read(l.s.client, l.path, !l.once, l.onGet)", "read(l.s.client, l.path, !l.once && l.e.rec.Load() == nil, l.onGet)"}},
 	},
 	{
 		"a new session without sync", []Kind{Age, BackInTime, Fresh},
