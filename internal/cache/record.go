@@ -29,8 +29,8 @@ type epoch struct {
 //	present  value, zxid       what the znode holds, or held last
 //	absent   no value, zxid 0  there is no such znode
 //	broken   no value, zxid    its bytes do not parse, and never did
-//	unread   no value, zxid,   it exists, may not be read, and never could be
-//	         and a doubt
+//	unread   no value, zxid,   it exists, may not be read, and never could be;
+//	         and a doubt       if its kind is revocable, it could be before
 //
 // Each of them is vouched for by a watch, or in doubt, or of an epoch that has ended.
 type record struct {

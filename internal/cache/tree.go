@@ -109,7 +109,7 @@ func (c *Cache) checkTrees() error {
 			}
 		}
 		for path, what := range others {
-			if t.has(path) || pathHas(path, t.path) {
+			if t.has(path) || discovery.Below(t.path, path) {
 				return fmt.Errorf("%w: %s, and %s, where the %s are", ErrOverlap, t.path, path, what)
 			}
 		}
@@ -117,13 +117,7 @@ func (c *Cache) checkTrees() error {
 	return nil
 }
 
-// pathHas reports whether path is dir, or is below it.
-func pathHas(dir, path string) bool {
-	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(dir, "/"))
-	return ok && (rest == "" || rest[0] == '/')
-}
-
-func (t *tree) has(path string) bool { return pathHas(t.path, path) }
+func (t *tree) has(path string) bool { return discovery.Below(path, t.path) }
 
 // pathOf is the path of a directory's znode.
 func (t *tree) pathOf(dir string) string {

@@ -42,7 +42,7 @@ func (r *Tree[S]) absent(ctx context.Context, dir string, opt discovery.ReadOpti
 		if child == "" {
 			return meta, false, fmt.Errorf("%w: %q has an empty element", discovery.ErrInvalidName, dir)
 		}
-		if err := discovery.ValidateName(child); err != nil && len(child) <= discovery.MaxNameBytes {
+		if err := discovery.ValidateElement(child); err != nil {
 			return meta, false, err
 		}
 		v = r.t.find(above)

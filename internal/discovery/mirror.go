@@ -57,7 +57,7 @@ type Keyed[T any] struct {
 	Decode func(name string, data []byte, stat Stat) (*T, error)
 	// Encode appends bytes from which Decode makes an equal value. A snapshot keeps
 	// these bytes, because the cache does not hold the znode's own bytes in memory. nil: no
-	// snapshot keeps things of this kind.
+	// snapshot can keep things of this kind, and a cache that has one refuses it.
 	Encode func(dst []byte, value *T) []byte
 	// Equal reports whether two values say the same. It may leave out what changes without an
 	// event of ZooKeeper. nil is [reflect.DeepEqual].

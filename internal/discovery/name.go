@@ -18,11 +18,12 @@ func ValidateName(name string) error {
 	if len(name) > MaxNameBytes {
 		return fmt.Errorf("%w: it has %d bytes, more than %d", ErrInvalidName, len(name), MaxNameBytes)
 	}
-	return validateElement(name)
+	return ValidateElement(name)
 }
 
-// validateElement is [ValidateName] without a bound.
-func validateElement(name string) error {
+// ValidateElement is [ValidateName] without a bound. Names that others have chosen may be longer
+// than those of magellan's own znodes: Dubbo's are.
+func ValidateElement(name string) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("%w: it is empty", ErrInvalidName)

@@ -25,7 +25,7 @@ func ValidatePath(path string) error {
 		return fmt.Errorf("%w: the path %q ends with a slash", ErrInvalidName, path)
 	}
 	for element := range strings.SplitSeq(path[1:], "/") {
-		if err := validateElement(element); err != nil {
+		if err := ValidateElement(element); err != nil {
 			return fmt.Errorf("path %q: %w", path, err)
 		}
 	}

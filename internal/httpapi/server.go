@@ -221,8 +221,8 @@ type Server struct {
 
 	badCitizens [len(badCitizensFormats)]badCitizensVersions
 	topology    renderCache[topologyKey]
-	// serviceWork is held while the body of a service is compressed.
-	serviceWork sync.Mutex
+	// memoWork is held while a body is compressed that is kept with a service or a znode.
+	memoWork sync.Mutex
 }
 
 // New returns a Server that does not serve yet. The error tells what is wrong with cfg.

@@ -103,7 +103,7 @@ func (s *Server) getService(q *question, a *answer) error {
 	}
 	if filter == nil && len(found.More) == 0 {
 		kept := found.First.Memo(func() any {
-			return newRendering(append(appendService([]byte{'{'}, found, nil), "}\n"...), &s.serviceWork)
+			return newRendering(append(appendService([]byte{'{'}, found, nil), "}\n"...), &s.memoWork)
 		}).(*rendering)
 		a.share(contentJSON, kept.hash, kept)
 		return nil

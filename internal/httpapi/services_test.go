@@ -57,6 +57,8 @@ func TestServiceProblems(t *testing.T) {
 		{"/v1/services/a%2F%2Fb", http.StatusBadRequest, "invalid-name"},
 		{"/v1/services/a%00b", http.StatusBadRequest, "control character"},
 		{"/v1/services/..", http.StatusBadRequest, "relative"},
+		{"/v1/services/" + strings.Repeat("x", 300), http.StatusNotFound, "not-found"}, // as Dubbo's
+		{"/v1/services/" + strings.Repeat("x", 300) + "%00", http.StatusBadRequest, "control character"},
 		{"/v1/services/broken", http.StatusServiceUnavailable, "unread-record"},
 		{"/v1/sd/prometheus?mount=/services", http.StatusServiceUnavailable, "none of its 1 records can be read"},
 		{"/v1/sd/prometheus?mount=/later", http.StatusServiceUnavailable, "does not exist"},

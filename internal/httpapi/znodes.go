@@ -44,14 +44,16 @@ func (s *Server) getZnode(q *question, a *answer) error {
 	return badRequest(fmt.Sprintf("there is no view %q: want data or json", view))
 }
 
-// getZnodeBytes answers with what a znode holds. The bytes are the cache's, and nobody changes them.
+// getZnodeBytes answers with what a znode holds. The bytes are the cache's, and nobody changes them;
+// their hash, and what they are compressed, is kept with them.
 func (s *Server) getZnodeBytes(q *question, path string, a *answer) error {
 	data, basis, err := s.znodes.Data(q.ctx, path, q.read)
 	a.rest(basis)
 	if err != nil {
 		return err
 	}
-	a.lend(contentBytes, data.Bytes, nil)
+	kept := data.Memo(func() any { return newRendering(data.Bytes, &s.memoWork) }).(*rendering)
+	a.share(contentBytes, kept.hash, kept)
 	a.noSniff = true
 	return nil
 }

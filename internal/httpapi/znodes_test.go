@@ -134,6 +134,23 @@ func TestZnodeBytes(t *testing.T) {
 	}
 }
 
+// TestZnodeCompressed: a long znode is compressed for who takes that, with an ETag that stands for the
+// same bytes, until it is written again.
+func TestZnodeCompressed(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 2 {
+		text := strings.Repeat(fmt.Sprintf("line %d\n", i), 1000)
+		w.znodes.Set("/odd/long", []byte(text))
+		plain := w.get("/v1/znodes/odd/long")
+		for range 2 {
+			zipped := w.get("/v1/znodes/odd/long", "Accept-Encoding: gzip")
+			if plain.body != text || zipped.Header.Get("Content-Encoding") != "gzip" || unzipped(t, zipped) != text || zipped.Header.Get("Etag") != zipTag(plain.Header.Get("Etag")) {
+				t.Errorf("%d bytes, plain %v, compressed %v", len(plain.body), plain.Header, zipped.Header)
+			}
+		}
+	}
+}
+
 // TestGatewayTypes: the client's Accept decides, and caches on the way are told so.
 func TestGatewayTypes(t *testing.T) {
 	w := newWorld(t, nil)

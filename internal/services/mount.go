@@ -21,19 +21,15 @@ const (
 // ValidateName returns nil if a service can have the name: the elements of a path below a mount.
 func ValidateName(name string) error {
 	for element := range strings.SplitSeq(name, "/") {
-		// An element may be longer than the names of magellan's own znodes: Dubbo's are.
-		if err := discovery.ValidateName(element); err != nil && len(element) <= discovery.MaxNameBytes {
+		if err := discovery.ValidateElement(element); err != nil {
 			return fmt.Errorf("service %q: %w", name, err)
 		}
 	}
-	if len(name) > maxNameBytes {
-		return fmt.Errorf("%w: a service's name of %d bytes, more than %d", discovery.ErrInvalidName, len(name), maxNameBytes)
+	if len(name) > discovery.MaxPathBytes {
+		return fmt.Errorf("%w: a service's name of %d bytes, more than %d", discovery.ErrInvalidName, len(name), discovery.MaxPathBytes)
 	}
 	return nil
 }
-
-// maxNameBytes is the greatest length of a service's name.
-const maxNameBytes = 4096
 
 // Mount is a layout at a path. Its methods are safe for concurrent use.
 type Mount struct {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"magellan/internal/discovery"
 )
@@ -35,6 +34,7 @@ func InstancesTopic() discovery.Topic { return discovery.Topic{Kind: topicInstan
 // Service is what is known of the instances of one service in one mount. It is never changed,
 // because all who ask share it.
 type Service struct {
+	discovery.Memoized
 	Name  string
 	Mount *Mount
 	// Members are the instances, ordered by the names of their znodes, and those of one
@@ -60,7 +60,6 @@ type Service struct {
 	unread int
 	absent bool
 	doubts discovery.Doubts
-	memo   atomic.Pointer[any]
 }
 
 // Member is one instance of a service, and where it was read.
@@ -83,17 +82,6 @@ func (s *Service) UniqueID(m *Member) string {
 		return m.ID
 	}
 	return s.Name + "/" + m.ID
-}
-
-// Memo returns what make returns. It is kept for as long as the service is, so that make is
-// mostly called once. It is for one caller: whoever renders services.
-func (s *Service) Memo(make func() any) any {
-	if kept := s.memo.Load(); kept != nil {
-		return *kept
-	}
-	made := make()
-	s.memo.Store(&made)
-	return made
 }
 
 // record is a decoded znode.

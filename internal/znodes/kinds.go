@@ -23,6 +23,7 @@ var (
 
 // Data is what a znode holds. It is never changed, because all who ask share it.
 type Data struct {
+	discovery.Memoized
 	// Bytes is nil if the znode holds none: ZooKeeper tells that from a znode that holds an
 	// empty string.
 	Bytes []byte
@@ -75,8 +76,9 @@ func Bytes(shown Subtrees) discovery.Keyed[Data] {
 			}
 			return d, nil
 		},
-		Equal:     equal,
-		Size:      func(d *Data) int { return dataBytes + cap(d.Bytes) },
+		Equal: equal,
+		// Whoever renders the bytes may keep them compressed as well.
+		Size:      func(d *Data) int { return dataBytes + 2*cap(d.Bytes) },
 		Revocable: true,
 	}
 }

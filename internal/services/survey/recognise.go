@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"magellan/internal/discovery"
 	"magellan/internal/services"
 )
 
@@ -191,7 +192,7 @@ func (f *findings) mounts() (all []Found) {
 		if l.Name == plain { // what Druid and others write besides looks like that
 			dirs = slices.DeleteFunc(dirs, func(at string) bool {
 				return slices.ContainsFunc(all, func(m Found) bool {
-					return m.Mount.Layout.Base != nil && m.Mount.Path != "/" && inside(at, m.Mount.Path)
+					return m.Mount.Layout.Base != nil && m.Mount.Path != "/" && discovery.Below(at, m.Mount.Path)
 				})
 			})
 		}
@@ -213,7 +214,7 @@ func (f *findings) mounts() (all []Found) {
 	})
 	for i := range all {
 		for j := range all[:i] {
-			if a, b := all[i].Mount.Root(), all[j].Mount.Root(); all[j].Overlaps == nil && (inside(a, b) || inside(b, a)) {
+			if a, b := all[i].Mount.Root(), all[j].Mount.Root(); all[j].Overlaps == nil && (discovery.Below(a, b) || discovery.Below(b, a)) {
 				all[i].Overlaps = all[j].Mount
 			}
 		}
@@ -243,14 +244,14 @@ func (f *findings) groups(l *services.Layout, dirs []string, layouts map[string]
 	}
 	common := dirs[0]
 	for _, at := range dirs[1:] {
-		for !inside(at, common) {
+		for !discovery.Below(at, common) {
 			common = path.Dir(common)
 		}
 	}
 	// foreign reports whether there are services of others below a path.
 	foreign := func(at string) bool {
 		for other := range layouts {
-			if _, ours := slices.BinarySearch(dirs, other); !ours && inside(other, at) {
+			if _, ours := slices.BinarySearch(dirs, other); !ours && discovery.Below(other, at) {
 				return true
 			}
 		}
@@ -271,18 +272,13 @@ func (f *findings) groups(l *services.Layout, dirs []string, layouts map[string]
 		// Those that have the next element of their paths in common.
 		n := 1
 		first := childOf(common, dirs[0])
-		for n < len(dirs) && inside(dirs[n], first) && first != common {
+		for n < len(dirs) && discovery.Below(dirs[n], first) && first != common {
 			n++
 		}
 		all = append(all, f.groups(l, dirs[:n:n], layouts)...)
 		dirs = dirs[n:]
 	}
 	return all
-}
-
-// inside reports whether a path is another one or below it.
-func inside(at, above string) bool {
-	return at == above || above == "/" || strings.HasPrefix(at, above+"/")
 }
 
 // childOf is the child of a directory in which a path below it is, or the directory itself.

@@ -179,9 +179,7 @@ type childrenOf Tree
 func (t *childrenOf) Get(_ context.Context, path string, opt discovery.ReadOptions) (*znodes.List, discovery.Meta, error) {
 	z, meta, err := (*Tree)(t).find(path, true)
 	if err != nil {
-		if !opt.Fresh {
-			meta.Cache = discovery.Stale // as discovery.Keyed.Children says
-		}
+		meta.Cache = discovery.Stale // as discovery.Keyed.Children says
 		return nil, meta, err
 	}
 	t.mu.Lock()
