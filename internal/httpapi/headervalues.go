@@ -62,9 +62,12 @@ func (v *headerValues) gzipTag(hash uint64) []string {
 	return v.gzipTagValue[:]
 }
 
+// wholeSeconds is an age as it is told.
+func wholeSeconds(age time.Duration) int64 { return int64(max(age, 0) / time.Second) }
+
 // age is a value of Age, in whole seconds.
 func (v *headerValues) age(age time.Duration) []string {
-	seconds := int64(max(age, 0) / time.Second)
+	seconds := wholeSeconds(age)
 	if seconds < int64(len(youngAges)) {
 		return youngAges[seconds]
 	}

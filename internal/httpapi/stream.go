@@ -3,7 +3,6 @@ package httpapi
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -191,8 +190,7 @@ func (s *stream) run() string {
 				// The answers that the client has are older than answers may be.
 				return s.end(endUnavailable, err.Error())
 			}
-			s.findTooOld()
-			s.out.WriteString(": heartbeat\n\n")
+			s.beat()
 		case <-drained:
 			return s.end(endShutdown, "this replica is shutting down")
 		case <-s.x.r.Context().Done():
@@ -219,29 +217,6 @@ func (s *Server) available(ctx context.Context, keys []*streamKey) error {
 		return nil
 	}
 	return s.service.Available(ctx)
-}
-
-// findTooOld marks the keys whose answers have become too old to be given, because no change
-// is published for that. Keys with the same need stand one behind the other, and the need is
-// checked once for all of them: otherwise the list of bad citizens would be searched for each
-// of 500 addresses.
-func (s *stream) findTooOld() {
-	ctx, cancel := context.WithTimeout(s.x.r.Context(), s.x.server.cfg.RequestTimeout)
-	defer cancel()
-	var last *need
-	var err error
-	for _, k := range s.keys {
-		needs := k.what.needs
-		if k.state == 0 || needs == nil {
-			continue
-		}
-		if needs.named || needs != last {
-			last, err = needs, needs.known(ctx, s.x.server, k.name)
-		}
-		if errors.Is(err, discovery.ErrTooOld) {
-			s.changed(k)
-		}
-	}
 }
 
 // slowReaderPause is how long to wait until a full connection is looked at again, or is cut

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"cmp"
 	"bufio"
 	"context"
 	"encoding/json"
@@ -20,7 +21,7 @@ import (
 	"magellan/internal/shops"
 )
 
-// sseEvent is one event of a stream; comments have the name ":".
+// sseEvent is one event of a stream.
 type sseEvent struct {
 	name, data, id string
 }
@@ -28,7 +29,7 @@ type sseEvent struct {
 // streamed is what the data of snapshot and change say.
 type streamed struct {
 	Key, ETag, Zxid, Cache string
-	Status                 int
+	Status, Age            int
 	Value, Problem         json.RawMessage
 }
 
@@ -103,8 +104,6 @@ func (c *client) next() (sseEvent, bool) {
 			}
 			return e, true
 		case line == "", field == "retry":
-		case field == "":
-			e.name = ":"
 		case field == "event":
 			e.name = value
 		case field == "data" && e.data == "":
@@ -118,12 +117,12 @@ func (c *client) next() (sseEvent, bool) {
 	return e, false
 }
 
-// expect reads an event of that name, passing over heartbeats.
+// expect reads an event of that name, passing over heartbeats, which are events "age".
 func (c *client) expect(name string) sseEvent {
 	c.t.Helper()
 	for {
 		e, ok := c.next()
-		if !ok || e.name != name && e.name != ":" {
+		if !ok || e.name != name && e.name != "age" {
 			c.t.Fatalf("want %s, got %+v, %v %v", name, e, ok, c.scan.Err())
 		}
 		if e.name == name {
@@ -162,7 +161,7 @@ func TestStream(t *testing.T) {
 		if a.StatusCode != 200 {
 			said = got.Problem
 		}
-		if got.Status != a.StatusCode || string(said)+"\n" != a.body || got.ETag != a.Header.Get("Etag") || got.Zxid != a.Header.Get("X-Zxid") || got.Cache != a.Header.Get("X-Cache") {
+		if got.Status != a.StatusCode || string(said)+"\n" != a.body || got.ETag != a.Header.Get("Etag") || got.Zxid != a.Header.Get("X-Zxid") || got.Cache != a.Header.Get("X-Cache") || strconv.Itoa(got.Age) != cmp.Or(a.Header.Get("Age"), "0") {
 			t.Errorf("%s: the stream says %+v, GET says %v %s", target, got, a.Header, a.body)
 		}
 	}
@@ -326,7 +325,7 @@ func TestStreamEnds(t *testing.T) {
 	c.expect("snapshot")
 	c.expect("snapshot")
 	c.expect("synced")
-	c.expect(":")
+	c.expect("age")
 	// An outage of one shop is no change, and neither is one of all that answers
 	// are still good for.
 	w.reader.SetShopErr("42", fmt.Errorf("%w: away", discovery.ErrUnavailable))
@@ -344,7 +343,7 @@ func TestStreamEnds(t *testing.T) {
 
 	w.reader.SetStaleness(2*time.Hour, discovery.Stale)
 	e, _ := c.next()
-	for e.name == ":" || e.name == "unavailable" { // a shop may be looked at before the regions are
+	for e.name == "age" || e.name == "unavailable" { // a shop may be looked at before the regions are
 		e, _ = c.next()
 	}
 	if e.name != "end" || !strings.Contains(e.data, `"unavailable"`) {

@@ -80,7 +80,7 @@ func TestStreamHeartbeatAsksOnce(t *testing.T) {
 		}
 		c.expect("synced")
 		for range heartbeats {
-			c.expect(":")
+			c.expect("age")
 		}
 		return reader
 	}
@@ -94,6 +94,44 @@ func TestStreamHeartbeatAsksOnce(t *testing.T) {
 	if topologies, all := r.topologies.Load(), r.blocklists.Load(); topologies > 3*all+5*keys {
 		t.Errorf("%d heartbeats asked %d times for the topology", all, topologies)
 	}
+}
+
+// TestStreamAges: each heartbeat says how old the answers are that the client has, though none of
+// them has changed.
+func TestStreamAges(t *testing.T) {
+	reader := &agingReader{Reader: newReader()}
+	s, err := shops.New(shops.Config{Reader: reader, Now: func() time.Time { return now }, MaxStale: 3 * time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(cfg *httpapi.Config) { cfg.Service, cfg.Heartbeat = s, 10*time.Millisecond })
+	c := w.watch("regions&shop=42&bad-citizens&shop=43&shop=nope", "")
+	want := func(ages string) {
+		t.Helper()
+		last := ""
+		for last != ages {
+			e, ok := c.next()
+			if !ok || e.name != "age" {
+				t.Fatalf("%+v; the last ages were %s, want %s", e, last, ages)
+			}
+			last = e.data
+		}
+	}
+	for range 5 {
+		c.expect("snapshot")
+	}
+	c.expect("synced")
+	want(`{"age":0}`)
+	reader.old.Store(true)
+	want(`{"age":0,"others":{"shop=42":7200,"bad-citizens":7200}}`)
+	// What may be read no more has no age. That is no change of the answer.
+	reader.SetShopErr("43", fmt.Errorf("%w: away", discovery.ErrUnavailable))
+	want(`{"age":0,"others":{"shop=42":7200,"shop=43":null,"bad-citizens":7200}}`)
+	// Ages that differ by little are told as one.
+	reader.SetShopErr("43", nil)
+	reader.old.Store(false)
+	reader.SetStaleness(3*time.Second, discovery.Stale)
+	want(`{"age":3}`)
 }
 
 // TestStreamTooOld: a client is told that what it has is too old to be an answer, of
@@ -131,7 +169,8 @@ func TestStreamTooOld(t *testing.T) {
 	}
 	// Once is enough.
 	for range 5 {
-		if e, ok := c.next(); !ok || e.name != ":" {
+		e, ok := c.next()
+		if !ok || e.name != "age" || e.data != `{"age":0,"others":{"shop=42":null,"bad-citizens":null,"bad-citizen=203.0.113.7":null}}` {
 			t.Errorf("%+v", e)
 		}
 	}

@@ -136,6 +136,7 @@ func (s *stream) tell(k *streamKey, event string) error {
 			dst = append(appendZxid(append(dst, `,"zxid":"`...), a.basis.Zxid), '"')
 		}
 		dst = appendString(append(dst, `,"cache":`...), a.basis.Cache.String())
+		dst = strconv.AppendInt(append(dst, `,"age":`...), wholeSeconds(a.basis.Age), 10)
 	}
 	s.out.Write(append(dst, member...))
 	// Answers in JSON have one line.

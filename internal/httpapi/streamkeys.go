@@ -33,7 +33,7 @@ type watchable struct {
 	view string
 	// check returns what is wrong with a value.
 	check func(ctx context.Context, s *Server, name string) error
-	// needs is what must be known for an answer; nil if the answer never becomes too old.
+	// needs is what must be known for an answer.
 	needs *need
 }
 
@@ -41,42 +41,43 @@ type watchable struct {
 type need struct {
 	// named: each name needs something else.
 	named bool
-	// known returns nil if what is needed is known, and otherwise the reason why not.
-	known func(ctx context.Context, s *Server, name string) error
+	// known returns nil if what is needed is known, and otherwise the reason why not. The
+	// basis has the age of what is known, also if that is that something does not exist.
+	known func(ctx context.Context, s *Server, name string) (discovery.Basis, error)
 }
 
 var (
-	needsShop = &need{named: true, known: func(ctx context.Context, s *Server, name string) error {
-		_, _, err := s.service.Shop(ctx, name, discovery.ReadOptions{})
-		return err
+	needsShop = &need{named: true, known: func(ctx context.Context, s *Server, name string) (discovery.Basis, error) {
+		_, basis, err := s.service.Shop(ctx, name, discovery.ReadOptions{})
+		return basis, err
 	}}
-	needsDatacenter = &need{named: true, known: func(ctx context.Context, s *Server, name string) error {
-		_, _, err := s.service.Datacenter(ctx, name, discovery.ReadOptions{})
-		return err
+	needsDatacenter = &need{named: true, known: func(ctx context.Context, s *Server, name string) (discovery.Basis, error) {
+		_, basis, err := s.service.Datacenter(ctx, name, discovery.ReadOptions{})
+		return basis, err
 	}}
-	needsTopology = &need{known: func(ctx context.Context, s *Server, _ string) error {
-		_, _, err := s.service.Regions(ctx, discovery.ReadOptions{})
-		return err
+	needsTopology = &need{known: func(ctx context.Context, s *Server, _ string) (discovery.Basis, error) {
+		_, basis, err := s.service.Regions(ctx, discovery.ReadOptions{})
+		return basis, err
 	}}
-	needsBlocklist = &need{known: func(ctx context.Context, s *Server, _ string) error {
-		_, _, err := s.service.BadCitizens(ctx, discovery.ReadOptions{})
-		return err
+	needsBlocklist = &need{known: func(ctx context.Context, s *Server, _ string) (discovery.Basis, error) {
+		_, basis, err := s.service.BadCitizens(ctx, discovery.ReadOptions{})
+		return basis, err
 	}}
 )
 
-var needsServices = &need{known: func(ctx context.Context, s *Server, _ string) error {
-	_, _, err := s.services.Services(ctx, "", discovery.ReadOptions{})
-	return err
+var needsServices = &need{known: func(ctx context.Context, s *Server, _ string) (discovery.Basis, error) {
+	_, basis, err := s.services.Services(ctx, "", discovery.ReadOptions{})
+	return basis, err
 }}
 
-var needsService = &need{named: true, known: func(ctx context.Context, s *Server, name string) error {
-	_, _, err := s.services.Service(ctx, name, "", discovery.ReadOptions{})
-	return err
+var needsService = &need{named: true, known: func(ctx context.Context, s *Server, name string) (discovery.Basis, error) {
+	_, basis, err := s.services.Service(ctx, name, "", discovery.ReadOptions{})
+	return basis, err
 }}
 
-var needsZnode = &need{named: true, known: func(ctx context.Context, s *Server, path string) error {
-	_, _, err := s.znodes.Znode(ctx, znodePath(path), discovery.ReadOptions{})
-	return err
+var needsZnode = &need{named: true, known: func(ctx context.Context, s *Server, path string) (discovery.Basis, error) {
+	_, basis, err := s.znodes.Znode(ctx, znodePath(path), discovery.ReadOptions{})
+	return basis, err
 }}
 
 func checkName(_ context.Context, _ *Server, name string) error { return discovery.ValidateName(name) }

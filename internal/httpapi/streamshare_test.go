@@ -139,7 +139,7 @@ func TestStreamsShare(t *testing.T) {
 					t.Fatal(err)
 				}
 				body := appendPlacement(nil, &placement)
-				want := fmt.Sprintf(`"etag":%q,"zxid":"0x%x","cache":"HIT","value":%s}`, string(appendETag(nil, hashOf(body))), meta.Zxid, strings.TrimSpace(string(body)))
+				want := fmt.Sprintf(`"etag":%q,"zxid":"0x%x","cache":"HIT","age":0,"value":%s}`, string(appendETag(nil, hashOf(body))), meta.Zxid, strings.TrimSpace(string(body)))
 				if value != want {
 					t.Fatalf("%s:\n got %s\nwant %s", key, value, want)
 				}
