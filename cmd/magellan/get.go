@@ -1,16 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
-	"net/url"
-	"strings"
 	"text/tabwriter"
 	"time"
+
+	"magellan/client"
 )
 
 type getCommand struct {
@@ -19,60 +20,118 @@ type getCommand struct {
 	BadCitizens getBadCitizens `cmd:"" help:"All bad citizens, or whether the given addresses are among them."`
 	Regions     getRegions     `cmd:"" help:"All regions."`
 	Datacenters getDatacenters `cmd:"" help:"All datacenters."`
+	Service     getService     `cmd:"" help:"The instances of a service."`
+	Services    getServices    `cmd:"" help:"All services, and how many instances they have."`
+	Znode       getZnode       `cmd:"" help:"What a znode holds."`
 
-	Server  string        `env:"MAGELLAN_URL" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The server's address."`
+	Server  []string      `env:"MAGELLAN_URL" placeholder:"URL" default:"http://127.0.0.1:8080" help:"The server's address. Of several, another one is asked if one has no answer."`
+	Follow  bool          `env:"MAGELLAN_GET_FOLLOW" help:"Go on, and print the answer again whenever it has changed."`
 	JSON    bool          `env:"MAGELLAN_GET_JSON" help:"Print the server's answer unchanged."`
 	Timeout time.Duration `env:"MAGELLAN_GET_TIMEOUT" placeholder:"DURATION" default:"10s" help:"How long to wait for an answer."`
 }
 
-// problem is a problem document (RFC 9457), which the server sends with an error.
-type problem struct {
-	Type, Title, Detail string
+// connect returns a client of the servers. The caller closes it.
+func (c *getCommand) connect(con *console) (*client.Client, error) {
+	cfg := client.Config{Servers: c.Server, Timeout: c.Timeout}
+	if c.Follow {
+		cfg.Logger = slog.New(slog.NewTextHandler(con.err, nil))
+	}
+	cl, err := client.New(cfg)
+	if err != nil {
+		return nil, fail(exitUsage, "--server: %w", err)
+	}
+	return cl, nil
 }
 
-// ask sends a request and decodes the answer into v, unless v is nil. With --json it
-// also prints the answer unchanged.
-func (c *getCommand) ask(ctx context.Context, con *console, method, path string, query url.Values, body, v any) error {
-	server := remote{flag: "--server", url: c.Server, timeout: c.Timeout}
-	resp, answer, err := server.ask(ctx, method, path, query, body)
+// ask asks a question once. With --json it prints the answer as it came.
+func ask[T any](ctx context.Context, c *getCommand, con *console, question func(*client.Client) client.Question[T]) (v T, err error) {
+	cl, err := c.connect(con)
 	if err != nil {
-		return err
+		return v, err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return refusal(c.Server, resp, answer)
+	defer cl.Close()
+	answer, err := question(cl).Get(ctx)
+	if err != nil {
+		return v, c.failed(ctx, err)
 	}
-	if resp.Header.Get("X-Cache") == "STALE" {
-		fmt.Fprintf(con.err, "magellan: this was true %s seconds ago: the server cannot reach ZooKeeper, or cannot serve what ZooKeeper holds (see /admin/problems)\n", resp.Header.Get("Age"))
+	return answer.Value, c.came(con, answer.Meta)
+}
+
+// came says how well an answer is known, and prints it if it is to be printed as it came.
+func (c *getCommand) came(con *console, m client.Meta) (err error) {
+	if m.Cache == client.Stale {
+		fmt.Fprintf(con.err, "magellan: this was true %.0f seconds ago: the server cannot reach ZooKeeper, or cannot serve what ZooKeeper holds (see /admin/problems)\n", m.Age().Seconds())
 	}
 	if c.JSON {
-		_, err = con.out.Write(answer)
-	}
-	if err == nil && v != nil {
-		if err = json.Unmarshal(answer, v); err != nil {
-			err = fmt.Errorf("the answer of %s is not one of magellan: %w", c.Server, err)
-		}
+		_, err = con.out.Write(append(bytes.TrimSuffix(m.Body, []byte{'\n'}), '\n'))
 	}
 	return err
 }
 
-// refusal turns an answer other than 200 into an error.
-func refusal(server string, resp *http.Response, answer []byte) error {
-	var p problem
-	if json.Unmarshal(answer, &p) != nil || !strings.HasPrefix(p.Type, "urn:magellan:problem:") {
-		return fmt.Errorf("%s answered %s, not as magellan does: check --server", server, resp.Status)
+// show asks a question and prints the answer. With --follow it goes on until it is interrupted.
+func show[T any](ctx context.Context, c *getCommand, con *console, question func(*client.Client) client.Question[T], print func(io.Writer, T) error) error {
+	if !c.Follow {
+		v, err := ask(ctx, c, con, question)
+		if err != nil || c.JSON {
+			return err
+		}
+		return print(con.out, v)
+	}
+	cl, err := c.connect(con)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	f := question(cl).Follow()
+	defer f.Close()
+	for answer, err := range f.Changes(ctx) {
+		if errors.Is(err, client.ErrNotFound) {
+			fmt.Fprintf(con.err, "magellan: %v\n", err)
+			continue
+		}
+		if err != nil {
+			return c.failed(ctx, err)
+		}
+		if err := c.came(con, answer.Meta); err != nil {
+			return err
+		}
+		if c.JSON {
+			continue
+		}
+		if err := print(con.out, answer.Value); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(con.out); err != nil { // between two tables
+			return err
+		}
+	}
+	return &codedError{code: exitInterrupted}
+}
+
+// failed gives an error of the client its exit code.
+func (c *getCommand) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return &codedError{code: exitInterrupted}
 	}
 	code := exitFailed
+	var problem *client.Problem
 	switch {
-	case p.Type == "urn:magellan:problem:not-found":
+	case errors.Is(err, client.ErrNotFound):
 		code = exitNotFound
-	case resp.StatusCode == http.StatusServiceUnavailable, resp.StatusCode == http.StatusGatewayTimeout:
+	case errors.Is(err, client.ErrUnreachable):
+		code = exitUnreachable
+	case errors.As(err, &problem) && (problem.Status == http.StatusServiceUnavailable || problem.Status == http.StatusGatewayTimeout):
 		code = exitUnreachable
 	}
-	text := p.Detail
-	if text == "" {
-		text = p.Title
+	return &codedError{code, err}
+}
+
+// only refuses --follow where a command sends several requests.
+func (c *getCommand) only(one bool) error {
+	if c.Follow && !one {
+		return fail(exitUsage, "--follow: give one name")
 	}
-	return fail(code, "%s", text)
+	return nil
 }
 
 // table prints rows in columns; cells are separated by tabs.
@@ -91,165 +150,6 @@ func table(w io.Writer, header string, rows func(row func(cells ...any))) error 
 	return t.Flush()
 }
 
-type getShop struct {
-	Names []string `arg:"" name:"name" help:"Names of shops."`
-}
-
-type shopAnswer struct {
-	Shop, Datacenter, Region string
-	Status, Detail           string // of a lookup
-}
-
-// Run asks for one shop, or looks several up in one request.
-func (g *getShop) Run(ctx context.Context, c *getCommand, con *console) error {
-	var shops []shopAnswer
-	if len(g.Names) == 1 {
-		shops = make([]shopAnswer, 1)
-		shops[0].Status = "found"
-		err := c.ask(ctx, con, http.MethodGet, "/v1/shops/"+url.PathEscape(g.Names[0]), nil, nil, &shops[0])
-		if coded := (*codedError)(nil); errors.As(err, &coded) && coded.code == exitNotFound {
-			return fmt.Errorf("shop %q: %w", g.Names[0], err)
-		} else if err != nil {
-			return err
-		}
-	} else {
-		var answer struct{ Results []shopAnswer }
-		err := c.ask(ctx, con, http.MethodPost, "/v1/shops/lookup", nil, map[string][]string{"shops": g.Names}, &answer)
-		if err != nil {
-			return err
-		}
-		shops = answer.Results
-	}
-	code := exitOK
-	for _, s := range shops {
-		switch s.Status {
-		case "found":
-		case "not found":
-			if code == exitOK {
-				code = exitNotFound
-			}
-		default:
-			code = exitFailed
-			fmt.Fprintf(con.err, "magellan: shop %q: %s: %s\n", s.Shop, s.Status, s.Detail)
-		}
-	}
-	if !c.JSON {
-		err := table(con.out, "SHOP\tDATACENTER\tREGION", func(row func(...any)) {
-			for _, s := range shops {
-				if s.Status != "found" {
-					row(s.Shop, s.Status)
-					continue
-				}
-				row(s.Shop, s.Datacenter, s.Region)
-			}
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if code != exitOK {
-		return &codedError{code: code} // the rows say which
-	}
-	return nil
-}
-
-type getPlacement struct {
-	Shop    string   `required:"" placeholder:"NAME" env:"MAGELLAN_PLACEMENT_SHOP" help:"Name of the new shop."`
-	Policy  string   `placeholder:"POLICY" env:"MAGELLAN_PLACEMENT_POLICY" help:"weighted (by headroom; the server's default) or least-loaded."`
-	Exclude []string `placeholder:"NAME" env:"MAGELLAN_PLACEMENT_EXCLUDE" help:"Regions and datacenters that must not be chosen."`
-	Prefer  []string `placeholder:"NAME" env:"MAGELLAN_PLACEMENT_PREFER" help:"Regions and datacenters to choose from if any of them can take the shop."`
-}
-
-// Run asks for a placement.
-func (g *getPlacement) Run(ctx context.Context, c *getCommand, con *console) error {
-	query := url.Values{"shop": {g.Shop}, "exclude": g.Exclude, "prefer": g.Prefer}
-	if g.Policy != "" {
-		query.Set("policy", g.Policy)
-	}
-	var p struct {
-		Shop, Datacenter, Region, Policy string
-		Candidates                       []struct {
-			Datacenter, Region string
-			Headroom           int64
-			Score              float64
-			Preferred          bool
-		}
-		Rejected []struct{ Datacenter, Region, Reason string }
-	}
-	if err := c.ask(ctx, con, http.MethodGet, "/v1/placement", query, nil, &p); err != nil || c.JSON {
-		return err
-	}
-	fmt.Fprintf(con.out, "shop %s goes to %s in %s (%s)\n\n", p.Shop, p.Datacenter, p.Region, p.Policy)
-	return table(con.out, "DATACENTER\tREGION\tHEADROOM\tSCORE\tNOTE", func(row func(...any)) {
-		for _, d := range p.Candidates {
-			note := ""
-			if d.Preferred {
-				note = "preferred"
-			}
-			row(d.Datacenter, d.Region, d.Headroom, fmt.Sprintf("%.6g", d.Score), note)
-		}
-		for _, d := range p.Rejected {
-			row(d.Datacenter, d.Region, "", "", d.Reason)
-		}
-	})
-}
-
-type getBadCitizens struct {
-	Addresses []string `arg:"" optional:"" name:"ip" help:"Addresses to look for. Without any, all bad citizens are printed."`
-}
-
-type badCitizen struct {
-	Prefix, List, Reason, Expires string
-}
-
-// Run lists all bad citizens, or sends one request for each address.
-func (g *getBadCitizens) Run(ctx context.Context, c *getCommand, con *console) error {
-	if len(g.Addresses) == 0 {
-		var answer struct{ Entries []badCitizen }
-		if err := c.ask(ctx, con, http.MethodGet, "/v1/bad-citizens", nil, nil, &answer); err != nil || c.JSON {
-			return err
-		}
-		return table(con.out, "PREFIX\tLIST\tEXPIRES\tREASON", func(row func(...any)) {
-			for _, e := range answer.Entries {
-				row(e.Prefix, e.List, orDash(e.Expires), orDash(e.Reason))
-			}
-		})
-	}
-	type found struct {
-		IP     string
-		Listed bool
-		Entry  badCitizen
-	}
-	var all []found
-	absent := false
-	for _, ip := range g.Addresses {
-		var one found
-		if err := c.ask(ctx, con, http.MethodGet, "/v1/bad-citizens/"+url.PathEscape(ip), nil, nil, &one); err != nil {
-			return err
-		}
-		all = append(all, one)
-		absent = absent || !one.Listed
-	}
-	if !c.JSON {
-		err := table(con.out, "ADDRESS\tLISTED\tPREFIX\tLIST\tEXPIRES\tREASON", func(row func(...any)) {
-			for _, f := range all {
-				if !f.Listed {
-					row(f.IP, "no")
-					continue
-				}
-				row(f.IP, "yes", f.Entry.Prefix, f.Entry.List, orDash(f.Entry.Expires), orDash(f.Entry.Reason))
-			}
-		})
-		if err != nil {
-			return err
-		}
-	}
-	if absent {
-		return &codedError{code: exitNotFound} // the rows say which
-	}
-	return nil
-}
-
 func orDash(s string) string {
 	if s == "" {
 		return "-"
@@ -262,46 +162,4 @@ func yesNo(b bool) string {
 		return "yes"
 	}
 	return "no"
-}
-
-type getRegions struct{}
-
-// Run lists the regions.
-func (getRegions) Run(ctx context.Context, c *getCommand, con *console) error {
-	var answer struct {
-		Regions []struct {
-			Region      string
-			Open        bool
-			Datacenters []string
-		}
-	}
-	if err := c.ask(ctx, con, http.MethodGet, "/v1/regions", nil, nil, &answer); err != nil || c.JSON {
-		return err
-	}
-	return table(con.out, "REGION\tOPEN\tDATACENTERS", func(row func(...any)) {
-		for _, r := range answer.Regions {
-			row(r.Region, yesNo(r.Open), orDash(strings.Join(r.Datacenters, ", ")))
-		}
-	})
-}
-
-type getDatacenters struct{}
-
-// Run lists the datacenters.
-func (getDatacenters) Run(ctx context.Context, c *getCommand, con *console) error {
-	var answer struct {
-		Datacenters []struct {
-			Datacenter, Region           string
-			Open                         bool
-			Capacity, Assigned, Headroom int64
-		}
-	}
-	if err := c.ask(ctx, con, http.MethodGet, "/v1/datacenters", nil, nil, &answer); err != nil || c.JSON {
-		return err
-	}
-	return table(con.out, "DATACENTER\tREGION\tOPEN\tCAPACITY\tASSIGNED\tHEADROOM", func(row func(...any)) {
-		for _, d := range answer.Datacenters {
-			row(d.Datacenter, d.Region, yesNo(d.Open), d.Capacity, d.Assigned, d.Headroom)
-		}
-	})
 }

@@ -17,11 +17,11 @@ func checkArrows(t *tree) (found findings) {
 				}
 			}
 		}
-		if matches(publicTree, dir) {
+		if anyMatches(publicTrees, dir) {
 			for name, f := range p.tests {
 				for _, imported := range imports(f) {
 					if to, ok := ours(imported); ok && matches(privateTree, to) {
-						found.add(name, "a test of a public package may not import %s: other programs take %s as it is", to, publicTree)
+						found.add(name, "a test of a public package may not import %s: other programs take %s as it is", to, dir)
 					}
 				}
 			}

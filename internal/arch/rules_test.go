@@ -17,6 +17,8 @@ var arrows = []arrow{
 	{"demo/...", []string{"internal/zk", "internal/zk/zktest"}, "what make run starts beside magellan"},
 	{"test/...", []string{anything}, "programs and tests that measure and torture, in a module of their own: no part of the product"},
 
+	{"client/...", nil, "what programs of others import: it knows the HTTP API and nothing of ours behind it"},
+
 	{"internal/httpapi/...", []string{"internal/shops", "internal/services", "internal/znodes", "internal/discovery", "internal/httpapi/..."}, "HTTP asks the domains and knows neither the cache nor ZooKeeper behind them"},
 	{"internal/admin/...", []string{"internal/admin/..."}, "what operators see of the rest are routes that it is given"},
 	{"internal/cache/...", []string{"internal/zk", "internal/discovery", "internal/cache/..."}, "the cache mirrors what any domain describes, and knows none"},
@@ -48,11 +50,12 @@ type fence struct {
 
 var fences = []fence{
 	{"github.com/labstack/echo/...", []string{"internal/httpapi/...", "internal/admin/...", "test/bench/..."}, "the web framework is a detail of the two HTTP sides"},
+	{"github.com/tmaxmax/go-sse/...", []string{"client/..."}, "streams are written by httpapi, which queues nothing"},
 	{"github.com/dgraph-io/ristretto/...", []string{"internal/cache/...", "test/bench/..."}, "it decides what stays in memory, and only the cache knows why it may not decide more"},
 	{"github.com/go-zookeeper/zk", []string{"test/bench/..."}, "the client to compare with"},
 	{"github.com/alecthomas/kong", []string{"cmd/...", "test/..."}, "flags belong to programs"},
 	{"github.com/google/pprof/...", []string{"cgo/jemalloc/heapprof/...", "cgo/jemalloc/pprof/...", "internal/admin/...", "cmd/..."}, "profiles have one door into the program"},
-	{"net/http", []string{"internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/pprof/...", "cmd/...", "examples/...", "test/..."}, "the domain, the cache and the client speak no HTTP"},
+	{"net/http", []string{"client/...", "internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/pprof/...", "cmd/...", "examples/...", "test/..."}, "the domain, the cache and the ZooKeeper client speak no HTTP"},
 	{"testing", []string{"internal/zk/zktest/...", "internal/shops/shopstest/...", "internal/alloctest", "test/world"}, "a program does not link its tests"},
 	{"log", []string{"test/..."}, "log/slog, from the Config: a library does not choose where its log goes"},
 	{"github.com/prometheus/client_golang/prometheus/promauto", nil, "metrics are registered with the Registerer of a Config, never behind the caller's back"},
@@ -72,8 +75,8 @@ var mayWrite = map[string]string{
 	"gozk/log.go": "what SetLogLevel is about, in an API that is not ours to choose",
 }
 
-// cgo/... is for other programs: not even its tests lean on ours.
-var publicTree, privateTree = "cgo/...", "internal/..."
+// What is for other programs: not even its tests lean on ours.
+var publicTrees, privateTree = []string{"cgo/...", "client/..."}, "internal/..."
 
 // Where C may stand: import "C", and .c, .h and .S files.
 var cAllowed = []fence{

@@ -55,6 +55,8 @@ type stream struct {
 	queue *outQueue
 	out   bytes.Buffer
 	open  bool // the last event in out lacks its empty line
+	// resumed: the client has come with answers that it had from another stream.
+	resumed bool
 
 	mu      sync.Mutex
 	pending []*streamKey
@@ -231,7 +233,8 @@ func (s *stream) begin() error {
 	var has resumption
 	if last := s.x.r.Header.Get("Last-Event-ID"); last != "" {
 		var reason string
-		if has, reason = parseID(last, s.hash, len(s.keys)); reason != "" {
+		has, reason = parseID(last, s.hash, len(s.keys))
+		if s.resumed = reason == ""; !s.resumed {
 			s.reset(reason)
 		}
 	}
@@ -266,6 +269,9 @@ func (s *stream) synced() error {
 	s.event("synced")
 	s.out.WriteString(`{"keys":` + strconv.Itoa(len(s.keys)) + "}\n")
 	s.close(true)
+	if s.resumed {
+		s.beat() // of what was not sent again
+	}
 	defer s.trim()
 	return s.flush(0)
 }

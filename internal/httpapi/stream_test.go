@@ -1,8 +1,8 @@
 package httpapi_test
 
 import (
-	"cmp"
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -215,10 +215,14 @@ func TestStreamResume(t *testing.T) {
 	if e := c.expect("change"); e.id == "" || e.id == before {
 		t.Errorf("a change without an id: %+v", e)
 	}
-	// Nothing has changed.
-	b.watch(query, c.last).expect("synced")
+	// Nothing has changed. The client learns how old is what it has, at once.
+	d := b.watch(query, c.last)
+	d.expect("synced")
+	if e, ok := d.next(); !ok || e.name != "age" || e.data != `{"age":0}` {
+		t.Errorf("%+v", e)
+	}
 	// One has, for who missed it; and for who did not.
-	d := b.watch(query, before)
+	d = b.watch(query, before)
 	wantPrefix(t, d.expectAnswer("snapshot"), `shop=43 200 {"shop":"43","datacenter":"ash1"`)
 	if e := d.expect("synced"); e.id != c.last {
 		t.Errorf("two replicas say %q and %q of the same", e.id, c.last)

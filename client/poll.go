@@ -1,0 +1,58 @@
+package client
+
+import (
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"time"
+)
+
+// poll follows by long polls: each request names the last answer and waits until there is another.
+// What does not exist has no ETag to wait with, so it is asked for about once a second.
+func (t *tail) poll() {
+	var failed backoff
+	lookout := lookout{client: t.client}
+	for t.ctx.Err() == nil {
+		s, began := t.client.servers.preferred(), time.Now()
+		ask, timeout := t.ask, t.client.cfg.Timeout
+		if etag := t.etag(); etag != "" {
+			ask = ask.with("If-None-Match", etag).with("Prefer", "wait="+strconv.Itoa(max(1, int(t.client.cfg.Wait/time.Second))))
+			timeout += t.client.cfg.Wait
+		}
+		got, err := t.client.askOne(t.ctx, s, ask, timeout)
+		if t.ctx.Err() != nil {
+			return
+		}
+		if err == nil && got.doubtful() {
+			err = got.problem
+		}
+		if err != nil {
+			t.doubt(err)
+			t.client.cfg.Logger.Warn("a long poll has failed", slog.String("server", s.name), slog.String("path", t.ask.path), slog.Any("err", err))
+			t.client.servers.failed(s)
+			failed.pause(t.ctx, len(t.client.servers.all))
+			continue
+		}
+		failed = backoff{}
+		counts := t.take(got)
+		lookout.elsewhere(t.ctx, s, t.ask, got.Age())
+		switch {
+		case got.problem != nil && !errors.Is(got.problem, ErrNotFound):
+			sleep(t.ctx, staleAfter/2+rand.N(staleAfter/2)) // this does not change so fast
+		case got.problem != nil, !counts, got.same && time.Since(began) < time.Second:
+			// Nothing has been waited for, so the next request may not follow at once.
+			sleep(t.ctx, time.Second+rand.N(time.Second))
+		}
+	}
+}
+
+// etag returns the ETag of the last answer; empty if there is none to wait for a change of.
+func (t *tail) etag() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.known || t.answer.problem != nil {
+		return ""
+	}
+	return t.answer.ETag
+}
