@@ -141,7 +141,8 @@ func (f *feed) gathered() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.open = true
-	for _, other := range slices.Clone(c.feeds) {
+	smallestFirst := slices.SortedStableFunc(slices.Values(c.feeds), func(a, b *feed) int { return len(a.tails) - len(b.tails) })
+	for _, other := range smallestFirst {
 		if other == f || !other.open || other.alone || other.group != f.group || len(other.tails) > len(f.tails) || !f.fits(len(other.tails), other.bytes) {
 			continue
 		}

@@ -36,7 +36,7 @@ func TestGet(t *testing.T) {
 // TestNotFound: only magellan's own word that something does not exist counts as that.
 func TestNotFound(t *testing.T) {
 	s := newFake(t, nil)
-	c := newClient(t, client.Config{}, s)
+	c := newClient(t, client.Config{LongPolls: true}, s)
 	for _, test := range []struct {
 		name   string
 		answer http.HandlerFunc
