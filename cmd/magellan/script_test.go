@@ -58,7 +58,7 @@ func TestScriptZooKeeper(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			env.Values[ownServer{}] = &ownServer{}
+			env.Values[started{}] = &started{}
 			name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
 			env.Setenv("SAMPLE", samples)
 			env.Setenv("README", filepath.Join(top, "README.md"))
@@ -83,6 +83,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"signal": cmdSignal, "zookeeper": cmdZooKeeper, "znode": cmdZnode, "shoppath": cmdShopPath,
 	"exists-soon": cmdExistsSoon, "httpunix": cmdHTTPUnix, "deadsocket": cmdDeadSocket,
 	"occupied": cmdOccupied, "children": cmdChildren, "interrupt": cmdInterrupt, "aclreadonly": cmdReadOnly, "generate": cmdGenerate, "errorline": cmdErrorLine,
+	"follow": cmdFollow, "unfollow": cmdUnfollow, "printed": cmdPrinted,
 }
 
 func usage(ts *testscript.TestScript, ok bool, text string) {
@@ -238,7 +239,7 @@ func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 // script's own.
 func cmdZooKeeper(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 1, "zookeeper start|kill|restart|pause|resume")
-	own := ts.Value(ownServer{}).(*ownServer)
+	own := ts.Value(started{}).(*started)
 	if args[0] == "start" {
 		var err error
 		own.Server, err = zktest.New(zktest.Config{})
@@ -252,8 +253,11 @@ func cmdZooKeeper(ts *testscript.TestScript, neg bool, args []string) {
 	}[args[0]]())
 }
 
-// ownServer is the server that a script has started.
-type ownServer struct{ *zktest.Server }
+// started is what a script has started: its own ZooKeeper, and a follower.
+type started struct {
+	*zktest.Server
+	follower *exec.Cmd
+}
 
 // znode get|version|acl|set|create|delete PATH [DATA] uses ZooKeeper directly,
 // with the credential of $MAGELLAN_AUTH, if there is one.
@@ -413,4 +417,42 @@ func cmdGenerate(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o666))
+}
+
+// follow ARGS… begins `magellan get --follow ARGS…`, whose output printed looks at while it runs.
+func cmdFollow(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) > 0, "follow ARGS…")
+	output, err := os.OpenFile(ts.MkAbs("followed"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	ts.Check(err)
+	defer output.Close()
+	cmd := exec.Command("magellan", append([]string{"get", "--follow", "--server", ts.Getenv("MAGELLAN_URL")}, args...)...)
+	cmd.Stdout, cmd.Stderr = output, output
+	ts.Check(cmd.Start())
+	own := ts.Value(started{}).(*started)
+	own.follower = cmd
+	ts.Defer(func() { cmd.Process.Kill() }) // in vain if it has ended
+}
+
+// unfollow interrupts what follow has begun.
+func cmdUnfollow(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 0, "unfollow")
+	cmd := ts.Value(started{}).(*started).follower
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != exitInterrupted {
+		ts.Fatalf("get --follow: %v", err)
+	}
+}
+
+// printed REGEXP waits until what follow has begun prints a match, and forgets it.
+func cmdPrinted(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "printed REGEXP")
+	want := regexp.MustCompile(args[0])
+	poll(ts, "printed", func() error {
+		text, err := os.ReadFile(ts.MkAbs("followed"))
+		if err == nil && !want.Match(text) {
+			err = fmt.Errorf("no match for %q in:\n%s", want, text)
+		}
+		return err
+	})
+	ts.Check(os.Truncate(ts.MkAbs("followed"), 0))
 }
