@@ -166,6 +166,23 @@ func TestStreamBreaks(t *testing.T) {
 	doubted(t, f, "")
 }
 
+// TestSilence: a stream without a sign of life is given up, as that of a server that stands still.
+func TestSilence(t *testing.T) {
+	s := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Last-Event-ID") != "" {
+			events(nil, snapshot("change", "dub1", 6), synced)(w, r)
+			return
+		}
+		events(nil, snapshot("snapshot", "ash1", 5), synced)(w, r)
+	})
+	c := newClient(t, client.Config{}, s)
+	c.SetSilence(100 * time.Millisecond)
+	f := c.Shop("42").Follow()
+	defer f.Close()
+	in(t, f, "dub1")
+	doubted(t, f, "no sign of life for 100ms")
+}
+
 // TestOlder: an answer of an older state does not take the place of a newer one, unless a server
 // says that it is what there is now.
 func TestOlder(t *testing.T) {
