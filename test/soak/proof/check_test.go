@@ -31,9 +31,11 @@ func (r read) through(replica int) read { r.replica = replica; return r }
 func TestCheck(t *testing.T) {
 	darkFrom50 := limits{maxStale: []time.Duration{5 * time.Second, 0}, dark: [][]span{{{seconds(50), seconds(70)}}, nil}}
 	for name, c := range map[string]struct {
-		reads  []read
-		limits limits
-		want   []Kind
+		reads   []read
+		limits  limits
+		guarded bool
+		blind   instant
+		want    []Kind
 	}{
 		"each version when it is current": {reads: []read{at(5, "a", 1), at(15, absent, 0), at(25, "b", 3), at(35, unreadable, 4), at(45, "c", 5)}},
 		"an end that touches the next":    {reads: []read{at(11.9, "a", 1), at(9.9, absent, 0)}, want: []Kind{BackInTime}},
@@ -70,10 +72,11 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.limits.maxStale == nil {
-				c.limits = limits{maxStale: make([]time.Duration, 2), dark: make([][]span, 2)}
+				c.limits.maxStale, c.limits.dark = make([]time.Duration, 2), make([][]span, 2)
 			}
+			c.limits.guard, c.limits.blind = []bool{c.guarded, false}, []instant{c.blind, 0}
 			var found violations
-			check(&history{key: "k", versions: past, reads: c.reads}, c.limits, &found)
+			check(&history{key: "k", guarded: c.guarded, versions: past, reads: c.reads}, c.limits, &found)
 			var kinds []Kind
 			for _, v := range found.take() {
 				kinds = append(kinds, v.Kind)
