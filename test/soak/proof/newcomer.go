@@ -9,20 +9,22 @@ import (
 )
 
 const (
-	// blindFor is how long a newcomer has no link at first.
-	blindFor = time.Second
+	// blindFor is how long a newcomer has no link at first, and newcomerTimeout its
+	// --request-timeout, so that it answers many requests meanwhile.
+	blindFor        = 2 * time.Second
+	newcomerTimeout = 200 * time.Millisecond
 	// newcomerPort is below the range of outgoing connections, as linkPort is: the newcomer is
 	// asked before it can tell on which port it listens.
 	newcomerPort = 21840
-	// newcomerRest is the pause of the newcomer's reader, whose answers come at once while they
-	// say nothing.
+	// newcomerRest is the pause of each of the newcomer's readers. It has to start on a busy
+	// machine.
 	newcomerRest = 10 * time.Millisecond
 )
 
-// newcomer is a replica that starts in the middle of a round's faults, and without a link to
-// any server. It is asked from its first moment on: what it does not know yet must not be
-// told as absent.
-func (r *run) newNewcomer() (*replica, error) {
+// newcomer returns a replica that is to start in the middle of a round's faults, and without a
+// link to any server. It is asked from its first moment on: what it does not know yet must not
+// be told as absent.
+func (r *run) newcomer() (*replica, error) {
 	one, err := newReplica(replicas[1], r.ensemble.Servers, r.now)
 	if err == nil {
 		one.links.cut(0, 1, 2)
@@ -30,14 +32,14 @@ func (r *run) newNewcomer() (*replica, error) {
 	return one, err
 }
 
-// newcome starts the newcomer, and mends its links after a while. ask is called with its reader
-// once there is somebody to ask.
-func (r *run) newcome(ctx context.Context, one *replica, round int, ask func(*reader)) error {
+// newcome starts the newcomer, and mends its links after a while. begin is called with each of its
+// readers once there is somebody to ask.
+func (r *run) newcome(ctx context.Context, one *replica, round int, begin func(*reader)) error {
 	addr := fmt.Sprintf("127.%d.%d.%d:%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254), newcomerPort)
 	ready, cancel := context.WithCancelCause(ctx)
 	started := make(chan error, 1)
 	go func() {
-		err := one.start(ctx, r.Magellan, r.Dir, fmt.Sprint("newcomer-", round), "--listen", addr)
+		err := one.start(ctx, r.Magellan, r.Dir, fmt.Sprint("newcomer-", round), "--listen", addr, "--request-timeout", newcomerTimeout.String())
 		cancel(err)
 		started <- err
 	}()
@@ -46,9 +48,11 @@ func (r *run) newcome(ctx context.Context, one *replica, round int, ask func(*re
 			return <-started
 		}
 	}
-	reader := r.newReader(r.roundSeed(round), len(r.replicas), "http://"+addr, 0)
-	reader.rest = newcomerRest
-	ask(reader)
+	for i := range r.Readers {
+		reader := r.newReader(r.roundSeed(round), len(r.replicas), "http://"+addr, i)
+		reader.rest = newcomerRest
+		begin(reader)
+	}
 	_ = pause(ctx, blindFor)
 	one.blind = r.now()
 	r.say("the newcomer gets its links")

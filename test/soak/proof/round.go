@@ -55,7 +55,7 @@ func (r *run) round(ctx context.Context, round int) (err error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	seed := r.roundSeed(round)
-	newcomer, err := r.newNewcomer()
+	newcomer, err := r.newcomer()
 	if err != nil {
 		return err
 	}
