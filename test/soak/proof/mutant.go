@@ -80,16 +80,12 @@ var Mutants = []Mutant{
 `}},
 	},
 	{
-		"a service that is not known, told as absent", []Kind{Unknown, Age, Fresh},
+		"a service that is not known, told as absent", []Kind{Unknown},
 		[]edit{{"internal/services/registry.go", `		case errors.Is(err, discovery.ErrNotFound):
 			absent = absent.Join(meta)
 `, `		case errors.Is(err, discovery.ErrNotFound), errors.Is(err, discovery.ErrUnavailable):
 			absent = absent.Join(meta)
 `}},
-	},
-	{
-		"a first list without what is still being read", []Kind{Age, BackInTime},
-		[]edit{{"internal/cache/view.go", "complete := !behind || v.published > 0", "complete := true"}},
 	},
 }
 

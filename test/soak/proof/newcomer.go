@@ -3,7 +3,6 @@ package proof
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"time"
 )
@@ -35,7 +34,7 @@ func (r *run) newcomer() (*replica, error) {
 // newcome starts the newcomer, and mends its links after a while. begin is called with each of its
 // readers once there is somebody to ask.
 func (r *run) newcome(ctx context.Context, one *replica, round int, begin func(*reader)) error {
-	addr := fmt.Sprintf("127.%d.%d.%d:%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254), newcomerPort)
+	addr := fmt.Sprint(loopback(), ":", newcomerPort)
 	ready, cancel := context.WithCancelCause(ctx)
 	started := make(chan error, 1)
 	go func() {

@@ -30,6 +30,8 @@ type owner struct {
 	dir, witness string
 	// alive is the last instant at which the session is known to have lived.
 	alive instant
+	// losses is how many sessions have ended.
+	losses int
 }
 
 func newOwner(i int) owner { return owner{dir: ownerDir(i), witness: ownerDir(i) + "/witness"} }
@@ -87,6 +89,7 @@ func (w *writer) closeOwner(ctx context.Context) error {
 	for {
 		zxid, err := w.findEnd(ctx)
 		if err == nil {
+			w.owner.losses++
 			for _, k := range w.keys {
 				if k.ephemeral && k.isPresent() {
 					k.add(version{absent, zxid, w.owner.alive, w.now()})

@@ -193,6 +193,10 @@ func (r *run) judge(all []*replica, readers []*reader) {
 		r.report.Reads += one.answered
 		r.report.Silent += one.silent
 	}
+	r.report.Losses = 0
+	for _, w := range r.writers {
+		r.report.Losses += w.owner.losses
+	}
 	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var checking sync.WaitGroup
 	for _, k := range r.keys {

@@ -50,17 +50,18 @@ type Report struct {
 	// Reads, Writes and Silent count the operations that were recorded: answers
 	// about a key, versions, and answers that say that there is none now.
 	Reads, Writes, Silent int
-	// Faults is how many were inflicted.
-	Faults     int
-	Violations []Violation
+	// Faults is how many were inflicted, and Losses how many sessions with services in them have
+	// ended.
+	Faults, Losses int
+	Violations     []Violation
 }
 
 // Operations is how many operations were recorded.
 func (r Report) Operations() int { return r.Reads + r.Writes + r.Silent }
 
 func (r Report) String() string {
-	return fmt.Sprintf("%d operations recorded (%d answers, %d answers that none can be given, %d writes) under %d faults: %d violations",
-		r.Operations(), r.Reads, r.Silent, r.Writes, r.Faults, len(r.Violations))
+	return fmt.Sprintf("%d operations recorded (%d answers, %d answers that none can be given, %d writes) under %d faults and %d losses of services' sessions: %d violations",
+		r.Operations(), r.Reads, r.Silent, r.Writes, r.Faults, r.Losses, len(r.Violations))
 }
 
 // run is a run that goes on.
