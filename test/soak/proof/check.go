@@ -80,11 +80,16 @@ func checkOrder(h *history, reads []read, guarded bool, found *violations) {
 	slices.SortFunc(byEnd, func(a, b int) int { return cmp.Compare(reads[a].end, reads[b].end) })
 	seen := make([]int, len(reads)) // the version that each read has seen
 	floor, ended, by := 0, 0, -1
+	shown := 0 // as floor, of values that were no absence
 	newest := read{}
 	for i, r := range reads {
 		for ; reads[byEnd[ended]].end < r.begin; ended++ {
-			if v := seen[byEnd[ended]]; v > floor {
+			v := seen[byEnd[ended]]
+			if v > floor {
 				floor, by = v, byEnd[ended]
+			}
+			if h.versions[v].value != absent {
+				shown = max(shown, v)
 			}
 			if one := reads[byEnd[ended]]; one.newest > newest.newest {
 				newest = one
@@ -98,7 +103,13 @@ func checkOrder(h *history, reads []read, guarded bool, found *violations) {
 			// deleted after that, by an owner that lives.
 			r.newest = 0
 		}
-		v, verdict := match(h.versions, r, floor, guarded)
+		least := floor
+		if guarded && r.cache == stale && r.value != absent {
+			// The guard has answers go on with the last value that was held of what was deleted, for as
+			// long as their age allows, also if they were without it in between.
+			least = shown
+		}
+		v, verdict := match(h.versions, r, least)
 		if verdict != "" {
 			v = floor
 			earlier := ""
@@ -113,7 +124,7 @@ func checkOrder(h *history, reads []read, guarded bool, found *violations) {
 
 // match returns the oldest version from floor on that r can have seen, or which
 // promise that there is none breaks.
-func match(versions []version, r read, floor int, guarded bool) (int, Kind) {
+func match(versions []version, r read, floor int) (int, Kind) {
 	fresh := r.fresh && r.cache != stale
 	since := r.begin - r.age - granularity
 	if fresh {
@@ -125,8 +136,6 @@ func match(versions []version, r read, floor int, guarded bool) (int, Kind) {
 			continue
 		}
 		isLast := i+1 == len(versions)
-		// The guard has answers go on with what was deleted, for as long as their age allows.
-		heldBack := guarded && r.cache == stale && v.value != absent && !isLast && versions[i+1].value == absent
 		switch overwritten := !isLast && versions[i+1].by < since; {
 		case overwritten && fresh:
 			verdict = worse(verdict, Fresh)
@@ -134,7 +143,7 @@ func match(versions []version, r read, floor int, guarded bool) (int, Kind) {
 			verdict = worse(verdict, Age)
 		case r.floor != 0 && !isLast && versions[i+1].zxid <= r.floor:
 			verdict = worse(verdict, Floor)
-		case i < floor && !heldBack:
+		case i < floor:
 			verdict = worse(verdict, BackInTime)
 		default:
 			return i, ""

@@ -85,10 +85,14 @@ func TestCheck(t *testing.T) {
 		"the guard, and too young":     {reads: []read{at(15, "a", 1).aged(2)}, guarded: true, want: []Kind{Age}},
 		"the guard, for too long":      {reads: []read{at(18, "a", 1).aged(8)}, limits: darkFrom50, guarded: true, want: []Kind{MaxStale}},
 		"the guard, what was replaced": {reads: []read{at(25, "b", 3), at(45, "c", 5), at(46, "b", 3).aged(17)}, guarded: true, want: []Kind{BackInTime}},
-		"the guard, an old list":       {reads: []read{at(15, absent, 0).among(1).aged(2)}, guarded: true},
-		"nothing was known yet":        {reads: []read{at(5, "a", 1)}, blind: seconds(6), want: []Kind{Unknown}},
-		"something is known by now":    {reads: []read{at(5, "a", 1)}, blind: seconds(5.2)},
-		"in the dark for too long":     {reads: []read{at(56, "c", 5).aged(5.5)}, limits: darkFrom50, want: []Kind{MaxStale, MaxStale}},
+		"the guard, before the last time": {
+			reads:   []read{at(11.2, absent, 0), at(25, "b", 3), at(26, "a", 1).aged(16)},
+			guarded: true, want: []Kind{BackInTime},
+		},
+		"the guard, an old list":    {reads: []read{at(15, absent, 0).among(1).aged(2)}, guarded: true},
+		"nothing was known yet":     {reads: []read{at(5, "a", 1)}, blind: seconds(6), want: []Kind{Unknown}},
+		"something is known by now": {reads: []read{at(5, "a", 1)}, blind: seconds(5.2)},
+		"in the dark for too long":  {reads: []read{at(56, "c", 5).aged(5.5)}, limits: darkFrom50, want: []Kind{MaxStale, MaxStale}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.limits.maxStale == nil {
