@@ -43,7 +43,7 @@ bench-short: build ## the same table, each measurement short
 	@build/deps.sh bench && test/bench/run.sh --short
 
 images: ## builds the images of production and of the hunt, and those of compose.yaml
-	@build/images/build.sh magellan magellan-debug magellan-zookeeper magellan-nginx
+	@build/images/build.sh magellan magellan-debug magellan-zookeeper magellan-nginx magellan-prometheus
 
 test-images: native ## builds all images and tests them as containers
 	@test/images/run.sh

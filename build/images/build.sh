@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images: build/images/build.sh [magellan | magellan-debug | NAME]...
 # NAME is one of those that compose.yaml builds of Debian's packages:
-# magellan-zookeeper, magellan-nginx.
+# magellan-zookeeper, magellan-nginx, magellan-prometheus.
 #
 #   TAG             of the images (latest)
 #   BUILD_CA        PEM file of the authorities that the build trusts (this machine's);
@@ -34,7 +34,7 @@ for image; do
 	case $image in
 	magellan) context=. file=Dockerfile bases="debian:bookworm-slim golang:1.26-bookworm" ;;
 	magellan-debug) context=. file=Dockerfile.ubuntu bases="ubuntu:24.04 golang:1.26-bookworm" ;;
-	magellan-zookeeper | magellan-nginx)
+	magellan-zookeeper | magellan-nginx | magellan-prometheus)
 		context=build/images file=build/images/${image#magellan-}/Dockerfile bases=debian:bookworm-slim
 		;;
 	*)

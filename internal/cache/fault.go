@@ -117,7 +117,8 @@ func (s *set) doubts() discovery.Doubts {
 		case n.fault.err != nil:
 			add(name, n, n.fault.since, s.explained(name, n), false)
 		case n.guardedSince != 0:
-			add(name, n, n.guardedSince, n.guardErr, false)
+			// Unless it holds back newer bytes, the child had gone, is back and has not been read yet.
+			add(name, n, n.guardedSince, n.guardErr, n.pending == nil)
 		}
 	}
 	for name, n := range s.served {

@@ -60,6 +60,9 @@ func (s *set) lose(name string) {
 	counts := s.v.c.cfg.ShrinkGuard != 0 && s.counts(n)
 	s.forget(name)
 	n.hide()
+	// While the guard serves others, no newer list is accepted: the transaction of the answers must
+	// not go back when this child leaves them.
+	s.accepted = max(s.accepted, n.zxid)
 	if !counts {
 		n.drop()
 		return

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"magellan/internal/discovery"
 	"magellan/internal/zk"
 )
 
@@ -253,6 +254,50 @@ func TestTreeGuardOfAll(t *testing.T) {
 		return ""
 	})
 	g.eventually(func() string { return strings.Join(paths(g.Problems()), " ") })
+}
+
+// TestTreeGuardReturns: a record that is back, and has not been read again, is still one that the guard
+// serves. If that has been so for too long, there is no answer, rather than one without such records.
+func TestTreeGuardReturns(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	end := w.register("1", "/tree/cart/a", "/tree/cart/b", "/tree/cart/c")
+	w.register("1", "/tree/blog/a", "/tree/blog/b", "/tree/blog/c", "/tree/blog/d")
+	g := w.grove(Config{ShrinkGuard: DefaultShrinkGuard}, mixed)
+	end()
+	g.want("cart", "a=1 b=1 c=1 STALE")
+	v := g.tree.t.find("cart")
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := v.sets[0]
+	s.nodes["a"] = s.regain("a") // as a list does that has it, before it is read
+	doubts := s.doubts()
+	for _, name := range []string{"a", "b"} {
+		if d := doubts.Of(name); d == nil || !d.Gone || !d.Held || d.Since.IsZero() {
+			t.Errorf("the doubt about %s is %+v", name, d)
+		}
+	}
+}
+
+// TestTreeGuardZxid: the transaction of an answer does not go back if the newest record is taken back
+// while the guard serves others.
+func TestTreeGuardZxid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	end := w.register("1", "/tree/cart/a", "/tree/cart/b", "/tree/cart/c")
+	w.register("1", "/tree/blog/a", "/tree/blog/b", "/tree/blog/c", "/tree/blog/d")
+	w.register("1", "/tree/cart/d", "/tree/cart/e")
+	g := w.grove(Config{ShrinkGuard: DefaultShrinkGuard}, mixed)
+	end()
+	g.want("cart", "a=1 b=1 c=1 d=1 e=1 STALE")
+	newest := w.put("/tree/cart/d", "2")
+	g.want("cart", "a=1 b=1 c=1 d=2 e=1 STALE")
+	w.delete("/tree/cart/d")
+	g.want("cart", "a=1 b=1 c=1 e=1 STALE")
+	_, meta, err := g.tree.Get(g.soon(), "cart", discovery.ReadOptions{})
+	if err != nil || meta.Zxid < newest {
+		t.Errorf("the transaction is %#x (%v), and was %#x", meta.Zxid, err, newest)
+	}
 }
 
 // TestTreeGuardEnds: if no more than the allowed part is missing, and nothing has come or gone for a

@@ -27,8 +27,8 @@ type Doubt struct {
 	Since time.Time
 	// Zxid is the transaction that wrote the last good value, 0 if none is held.
 	Zxid int64
-	// Gone reports that the record does not exist any more, and that the shrink guard serves
-	// its last value.
+	// Gone reports that the shrink guard serves the last value of a record that does not exist
+	// any more, or is back and has not been read yet.
 	Gone bool
 	// Accepted reports that an operator has accepted that the record cannot be read.
 	// Answers are given without it. Only a request for the record itself fails.

@@ -2,11 +2,13 @@ package images
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +31,7 @@ func newComposition(t *testing.T) composition {
 	}
 	t.Setenv("TAG", os.Getenv("MAGELLAN_TEST_IMAGES"))
 	t.Setenv("PORT", "0")
+	t.Setenv("PROMETHEUS_PORT", "0")
 	t.Cleanup(func() {
 		if t.Failed() {
 			logs, _ := c.run("logs", "--tail=40")
@@ -145,12 +148,60 @@ func (c *client) more(t *testing.T, n int64) {
 	})
 }
 
+// targets returns what Prometheus has reached, each as its job and what it is.
+func (c composition) targets(t *testing.T) (up []string, err error) {
+	t.Helper()
+	status, body, err := ask(http.MethodGet, c.service(t, "prometheus").url(t, "9090")+"/api/v1/targets?state=active")
+	if err != nil || status != http.StatusOK {
+		return nil, fmt.Errorf("%d %s %v", status, body, err)
+	}
+	var answer struct {
+		Data struct {
+			ActiveTargets []struct {
+				Health, LastError string
+				Labels            struct{ Job, Service, Instance string }
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil {
+		return nil, err
+	}
+	for _, one := range answer.Data.ActiveTargets {
+		if one.Health != "up" {
+			err = fmt.Errorf("%s of %s is %s: %s", one.Labels.Instance, one.Labels.Job, one.Health, one.LastError)
+		}
+		up = append(up, strings.Join(strings.Fields(one.Labels.Job+" "+one.Labels.Service+" "+one.Labels.Instance), " "))
+	}
+	slices.Sort(up)
+	return up, err
+}
+
+// scrapes waits until Prometheus reaches both magellans, and has the services that are UP from them.
+func (c composition) scrapes(t *testing.T) {
+	t.Helper()
+	want := []string{
+		"magellan magellan1:6060", "magellan magellan2:6060",
+		"services cart 10.2.0.7:8443", "services cart 10.2.0.8:8443", "services checkout 10.2.1.4:8080", "services web/prod/blog 10.3.0.1:8080",
+	}
+	poll(t, "Prometheus' targets", func() error {
+		up, err := c.targets(t)
+		if err == nil && !slices.Equal(up, want) {
+			err = fmt.Errorf("Prometheus has the targets %q, want %q", up, want)
+		}
+		return err
+	})
+}
+
 // The ensemble loses its leader, then one magellan dies: whoever asks notices
 // nothing.
 func TestComposeSurvives(t *testing.T) {
 	c := newComposition(t)
 	c.service(t, "magellan1").waitHealthy(t)
 	c.service(t, "magellan2").waitHealthy(t)
+
+	begin := time.Now()
+	c.scrapes(t)
+	t.Logf("Prometheus has reached its targets after %v", time.Since(begin).Round(time.Second))
 
 	client := &client{url: c.service(t, "nginx").url(t, "8080") + "/v1/shops/42"}
 	poll(t, "the first answer", func() error {

@@ -13,7 +13,7 @@ if ! docker info >/dev/null 2>&1; then
 fi
 build/deps.sh images
 export TAG=test MAGELLAN_TEST_IMAGES=test
-build/images/build.sh magellan-zookeeper magellan-nginx magellan magellan-debug
+build/images/build.sh magellan-zookeeper magellan-nginx magellan-prometheus magellan magellan-debug
 # shellcheck source=/dev/null
 eval "$(build/env.sh "${FLAVOUR:-release}")"
 exec go -C test test -count=1 -v -timeout 45m "$@" ./images

@@ -21,6 +21,11 @@ type limits struct {
 	maxStale []time.Duration
 	// dark are the times in which each replica had no link at all, in order.
 	dark [][]span
+	// guard: the replica has a shrink guard. What it serves STALE may have been deleted, and seen to
+	// be.
+	guard []bool
+	// blind is until when each replica has had no link since its start. Nothing was known to it.
+	blind []instant
 }
 
 // check compares a history with the promises.
@@ -29,9 +34,12 @@ func check(h *history, l limits, found *violations) {
 	for _, r := range h.reads {
 		byReplica[r.replica] = append(byReplica[r.replica], r)
 		checkStaleness(h, r, l, found)
+		if r.end < l.blind[r.replica] {
+			found.add(Unknown, h.key, "%v, which has had no link since its start", r)
+		}
 	}
-	for _, reads := range byReplica {
-		checkOrder(h, reads, found)
+	for replica, reads := range byReplica {
+		checkOrder(h, reads, h.guarded && l.guard[replica], found)
 	}
 	checkLinear(h, found)
 }
@@ -61,8 +69,9 @@ func checkStaleness(h *history, r read, l limits, found *violations) {
 // have seen: one that matches the answer, that was current in the time that Age
 // allows, and that is no older than what any earlier read must have seen. Where
 // there are several, as all absences look the same, the oldest leaves most room
-// to later reads; so if even that order fails, none would hold.
-func checkOrder(h *history, reads []read, found *violations) {
+// to later reads; so if even that order fails, none would hold. guarded: the replica has a
+// shrink guard, and the key is of a kind that it watches over.
+func checkOrder(h *history, reads []read, guarded bool, found *violations) {
 	slices.SortFunc(reads, func(a, b read) int { return cmp.Compare(a.begin, b.begin) })
 	byEnd := make([]int, len(reads))
 	for i := range byEnd {
@@ -71,13 +80,36 @@ func checkOrder(h *history, reads []read, found *violations) {
 	slices.SortFunc(byEnd, func(a, b int) int { return cmp.Compare(reads[a].end, reads[b].end) })
 	seen := make([]int, len(reads)) // the version that each read has seen
 	floor, ended, by := 0, 0, -1
+	shown := 0 // as floor, of values that were no absence
+	newest := read{}
 	for i, r := range reads {
 		for ; reads[byEnd[ended]].end < r.begin; ended++ {
-			if v := seen[byEnd[ended]]; v > floor {
+			v := seen[byEnd[ended]]
+			if v > floor {
 				floor, by = v, byEnd[ended]
 			}
+			if h.versions[v].value != absent {
+				shown = max(shown, v)
+			}
+			if one := reads[byEnd[ended]]; one.newest > newest.newest {
+				newest = one
+			}
 		}
-		v, verdict := match(h.versions, r, floor)
+		if r.newest != 0 && r.newest < newest.newest {
+			found.add(BackInTime, h.key, "%v, by its X-Zxid; before that %v", r, newest)
+		}
+		if guarded && r.cache == stale && r.value == absent {
+			// X-Zxid is of the last list that was accepted. The answer may lack a key that was
+			// deleted after that, by an owner that lives.
+			r.newest = 0
+		}
+		least := floor
+		if guarded && r.cache == stale && r.value != absent {
+			// The guard has answers go on with the last value that was held of what was deleted, for as
+			// long as their age allows, also if they were without it in between.
+			least = shown
+		}
+		v, verdict := match(h.versions, r, least)
 		if verdict != "" {
 			v = floor
 			earlier := ""
@@ -100,15 +132,16 @@ func match(versions []version, r read, floor int) (int, Kind) {
 	}
 	verdict := Phantom
 	for i, v := range versions {
-		if v.value != r.value || v.value != absent && r.zxid != 0 && v.zxid != r.zxid || v.from > r.end {
+		if !v.fits(r) || v.from > r.end {
 			continue
 		}
-		switch overwritten := i+1 < len(versions) && versions[i+1].by < since; {
+		isLast := i+1 == len(versions)
+		switch overwritten := !isLast && versions[i+1].by < since; {
 		case overwritten && fresh:
 			verdict = worse(verdict, Fresh)
 		case overwritten:
 			verdict = worse(verdict, Age)
-		case r.floor != 0 && v.zxid < r.floor:
+		case r.floor != 0 && !isLast && versions[i+1].zxid <= r.floor:
 			verdict = worse(verdict, Floor)
 		case i < floor:
 			verdict = worse(verdict, BackInTime)
@@ -117,6 +150,18 @@ func match(versions []version, r read, floor int) (int, Kind) {
 		}
 	}
 	return 0, verdict
+}
+
+// fits reports whether the read shows the version, by its value and its transaction.
+func (v version) fits(r read) bool {
+	switch {
+	case v.value != r.value, r.newest != 0 && v.zxid > r.newest:
+		return false
+	case v.value == absent:
+		return true
+	default:
+		return r.zxid == 0 || v.zxid == r.zxid
+	}
 }
 
 // worse keeps the more telling verdict: the one about the version that comes

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -26,14 +27,17 @@ func at(begin float64, value string, zxid int64) read {
 func (r read) aged(age float64) read    { r.age, r.cache = seconds(age), stale; return r }
 func (r read) fresher() read            { r.fresh, r.cache = true, miss; return r }
 func (r read) atLeast(zxid int64) read  { r.floor = zxid; return r }
+func (r read) among(zxid int64) read    { r.newest = zxid; return r }
 func (r read) through(replica int) read { r.replica = replica; return r }
 
 func TestCheck(t *testing.T) {
 	darkFrom50 := limits{maxStale: []time.Duration{5 * time.Second, 0}, dark: [][]span{{{seconds(50), seconds(70)}}, nil}}
 	for name, c := range map[string]struct {
-		reads  []read
-		limits limits
-		want   []Kind
+		reads   []read
+		limits  limits
+		guarded bool
+		blind   instant
+		want    []Kind
 	}{
 		"each version when it is current": {reads: []read{at(5, "a", 1), at(15, absent, 0), at(25, "b", 3), at(35, unreadable, 4), at(45, "c", 5)}},
 		"an end that touches the next":    {reads: []read{at(11.9, "a", 1), at(9.9, absent, 0)}, want: []Kind{BackInTime}},
@@ -58,22 +62,45 @@ func TestCheck(t *testing.T) {
 		"two fresh ones, the leader lags": {
 			reads: []read{at(10.1, absent, 0).fresher(), func() read { r := at(10.65, "a", 1).fresher().through(1); r.end = seconds(10.8); return r }()},
 		},
-		"new enough":               {reads: []read{at(25, "b", 3).atLeast(3)}},
-		"absent, and new enough":   {reads: []read{at(15, absent, 0).atLeast(2)}},
-		"not new enough":           {reads: []read{at(20.2, absent, 0).atLeast(3)}, want: []Kind{Floor}},
-		"older than is allowed":    {reads: []read{at(46, "c", 5).aged(6)}, limits: darkFrom50, want: []Kind{MaxStale}},
-		"without bound":            {reads: []read{at(46, "c", 5).aged(600).through(1)}, limits: darkFrom50},
-		"in the dark":              {reads: []read{at(53, "c", 5).aged(3)}, limits: darkFrom50},
-		"in the dark, too young":   {reads: []read{at(53, "c", 5).aged(1)}, limits: darkFrom50, want: []Kind{Age}},
-		"asked in the dark":        {reads: []read{at(69.8, "c", 5).fresher()}, limits: darkFrom50},
-		"in the dark for too long": {reads: []read{at(56, "c", 5).aged(5.5)}, limits: darkFrom50, want: []Kind{MaxStale, MaxStale}},
+		"new enough":                   {reads: []read{at(25, "b", 3).atLeast(3)}},
+		"absent, and new enough":       {reads: []read{at(15, absent, 0).atLeast(2)}},
+		"not new enough":               {reads: []read{at(20.2, absent, 0).atLeast(3)}, want: []Kind{Floor}},
+		"older than is allowed":        {reads: []read{at(46, "c", 5).aged(6)}, limits: darkFrom50, want: []Kind{MaxStale}},
+		"without bound":                {reads: []read{at(46, "c", 5).aged(600).through(1)}, limits: darkFrom50},
+		"in the dark":                  {reads: []read{at(53, "c", 5).aged(3)}, limits: darkFrom50},
+		"in the dark, too young":       {reads: []read{at(53, "c", 5).aged(1)}, limits: darkFrom50, want: []Kind{Age}},
+		"asked in the dark":            {reads: []read{at(69.8, "c", 5).fresher()}, limits: darkFrom50},
+		"a service's, and newer ones":  {reads: []read{at(25, "b", 0).among(7)}},
+		"a service's, from the future": {reads: []read{at(25, "b", 0).among(2)}, want: []Kind{Phantom}},
+		"a service goes back":          {reads: []read{at(25, "b", 0).among(7), at(26, "b", 0).among(6)}, want: []Kind{BackInTime}},
+		"a service through another":    {reads: []read{at(25, "b", 0).among(7), at(26, "b", 0).among(6).through(1)}},
+		"a service at another's floor": {reads: []read{at(31, "b", 0).among(9).aged(3).atLeast(4)}, want: []Kind{Floor}},
+		"a service before that floor":  {reads: []read{at(29, "b", 0).among(9).atLeast(3)}},
+		"the guard holds back":         {reads: []read{at(13, absent, 0), at(15, "a", 1).aged(5)}, guarded: true},
+		"no guard there":               {reads: []read{at(13, absent, 0).through(1), at(15, "a", 1).aged(5).through(1)}, guarded: true, want: []Kind{BackInTime}},
+		"the guard, and does not say so": {
+			reads:   []read{at(11.2, absent, 0), func() read { r := at(11.8, "a", 1); r.age = seconds(1); return r }()},
+			guarded: true, want: []Kind{BackInTime},
+		},
+		"the guard, and too young":     {reads: []read{at(15, "a", 1).aged(2)}, guarded: true, want: []Kind{Age}},
+		"the guard, for too long":      {reads: []read{at(18, "a", 1).aged(8)}, limits: darkFrom50, guarded: true, want: []Kind{MaxStale}},
+		"the guard, what was replaced": {reads: []read{at(25, "b", 3), at(45, "c", 5), at(46, "b", 3).aged(17)}, guarded: true, want: []Kind{BackInTime}},
+		"the guard, before the last time": {
+			reads:   []read{at(11.2, absent, 0), at(25, "b", 3), at(26, "a", 1).aged(16)},
+			guarded: true, want: []Kind{BackInTime},
+		},
+		"the guard, an old list":    {reads: []read{at(15, absent, 0).among(1).aged(2)}, guarded: true},
+		"nothing was known yet":     {reads: []read{at(5, "a", 1)}, blind: seconds(6), want: []Kind{Unknown}},
+		"something is known by now": {reads: []read{at(5, "a", 1)}, blind: seconds(5.2)},
+		"in the dark for too long":  {reads: []read{at(56, "c", 5).aged(5.5)}, limits: darkFrom50, want: []Kind{MaxStale, MaxStale}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.limits.maxStale == nil {
-				c.limits = limits{maxStale: make([]time.Duration, 2), dark: make([][]span, 2)}
+				c.limits.maxStale, c.limits.dark = make([]time.Duration, 2), make([][]span, 2)
 			}
+			c.limits.guard, c.limits.blind = []bool{c.guarded, false}, []instant{c.blind, 0}
 			var found violations
-			check(&history{key: "k", versions: past, reads: c.reads}, c.limits, &found)
+			check(&history{key: "k", guarded: c.guarded, versions: past, reads: c.reads}, c.limits, &found)
 			var kinds []Kind
 			for _, v := range found.take() {
 				kinds = append(kinds, v.Kind)
@@ -81,6 +108,43 @@ func TestCheck(t *testing.T) {
 			slices.Sort(kinds)
 			if !slices.Equal(kinds, c.want) {
 				t.Errorf("found %v, want %v", found.take(), c.want)
+			}
+		})
+	}
+}
+
+// TestUnderstand: what an answer says of a service's instances.
+func TestUnderstand(t *testing.T) {
+	var s *subject
+	for _, one := range newSubjects() {
+		if one.name == "curator-1" {
+			s = one
+		}
+	}
+	none := make([]string, instanceCount)
+	for name, c := range map[string]struct {
+		status  int
+		body    string
+		values  []string // nil: it says nothing
+		phantom bool
+		bad     bool
+	}{
+		"two instances": {status: 200, body: `{"instances":[{"id":"instance-0","metadata":{"n":"7"}},{"id":"instance-2","metadata":{"n":"9"}}]}`,
+			values: []string{"7", absent, "9", absent}},
+		"none":                {status: 200, body: `{"instances":[]}`, values: none},
+		"no such service":     {status: 404, body: `{}`, values: none},
+		"not known":           {status: 503, body: `{}`},
+		"one that never was":  {status: 200, body: `{"instances":[{"id":"instance-9","metadata":{"n":"7"}}]}`, phantom: true},
+		"one twice":           {status: 200, body: `{"instances":[{"id":"instance-0","metadata":{"n":"7"}},{"id":"instance-0","metadata":{"n":"7"}}]}`, bad: true},
+		"one without its own": {status: 200, body: `{"instances":[{"id":"instance-0","metadata":{}}]}`, bad: true},
+		"some cannot be read": {status: 200, body: `{"instances":[],"unreadable":1}`, bad: true},
+		"no list":             {status: 200, body: `{}`, bad: true},
+		"another status":      {status: 500, body: `{}`, bad: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			values, ok, err := s.understand(c.status, []byte(c.body))
+			if !slices.Equal(values, c.values) || ok != (c.values != nil) || (err != nil) != (c.bad || c.phantom) || errors.Is(err, errPhantom) != c.phantom {
+				t.Errorf("%q %v %v, want %q", values, ok, err, c.values)
 			}
 		})
 	}

@@ -44,6 +44,7 @@ type read struct {
 	begin, end instant
 	value      string
 	zxid       int64 // 0 where the answer has none of the key's own
+	newest     int64 // the newest transaction of all keys that the answer is about; 0 as zxid
 	age        time.Duration
 	cache      cacheStatus
 	fresh      bool  // asked with Cache-Control: no-cache
@@ -59,7 +60,7 @@ func (r read) String() string {
 		how += fmt.Sprintf(", X-Min-Zxid %#x", r.floor)
 	}
 	return fmt.Sprintf("%q (zxid %#x, Age %v, X-Cache %c%s) through replica %d, asked at %v, answered at %v",
-		r.value, r.zxid, r.age, r.cache, how, r.replica, r.begin, r.end)
+		r.value, max(r.zxid, r.newest), r.age, r.cache, how, r.replica, r.begin, r.end)
 }
 
 // span is a time in which all links of a replica were cut.
@@ -68,6 +69,8 @@ type span struct{ from, to instant }
 // history is what happened to one key in one round.
 type history struct {
 	key string
+	// guarded: the shrink guard may go on serving what is deleted, see limits.
+	guarded bool
 	// versions are in the order of their transactions. The first is what the
 	// round before has left, at both replicas.
 	versions []version
@@ -88,6 +91,7 @@ const (
 	Linear     Kind = "linearizable"
 	Converged  Kind = "converged"
 	Served     Kind = "served"
+	Unknown    Kind = "not known"
 )
 
 // Violation is a promise that was not kept.

@@ -16,8 +16,7 @@ func register(versions []version) porcupine.Model {
 		Init: func() any { return 0 },
 		Step: func(state, input, _ any) (bool, any) {
 			if r, ok := input.(read); ok {
-				v := versions[state.(int)]
-				return v.value == r.value && (r.value == absent || r.zxid == 0 || v.zxid == r.zxid), state
+				return versions[state.(int)].fits(r), state
 			}
 			// Transactions have an order, and the versions stand in it.
 			return input.(int) == state.(int)+1, input

@@ -54,7 +54,7 @@ func (l *link) start() error {
 
 func newLinks(servers []*zktest.Server, now func() instant) (*links, error) {
 	l := &links{now: now}
-	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+	host := loopback()
 	for i, s := range servers {
 		t, err := newTap(s.Addr())
 		if err != nil {
@@ -69,6 +69,11 @@ func newLinks(servers []*zktest.Server, now func() instant) (*links, error) {
 		}
 	}
 	return l, nil
+}
+
+// loopback returns an address that nobody else uses.
+func loopback() string {
+	return fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
 }
 
 func (l *links) addrs() string {

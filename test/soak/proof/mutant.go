@@ -61,6 +61,32 @@ var Mutants = []Mutant{
 		"an answer served past max-stale", []Kind{MaxStale},
 		[]edit{{"internal/discovery/freshness.go", "if b == 0 || meta.Age <= time.Duration(b)", "if b == 0 || meta.Cache == Stale || meta.Age <= time.Duration(b)"}},
 	},
+	{
+		// Which instances there are is listed without a watch from the second time on.
+		"a missed re-arm in a directory of services", []Kind{Age, Fresh, Converged},
+		[]edit{{"internal/cache/set.go", "on.client.ChildrenAsync(s.dir, true, func", "on.client.ChildrenAsync(s.dir, s.v.branch == nil || !s.whole, func"}},
+	},
+	{
+		"what the shrink guard serves, told as true", []Kind{Age, BackInTime},
+		[]edit{{"internal/services/registry.go", `			left[name], why = true, err
+			continue
+		}
+`, `			left[name], why = true, err
+			continue
+		}
+		if d.Gone {
+			continue
+		}
+`}},
+	},
+	{
+		"a service that is not known, told as absent", []Kind{Unknown},
+		[]edit{{"internal/services/registry.go", `		case errors.Is(err, discovery.ErrNotFound):
+			absent = absent.Join(meta)
+`, `		case errors.Is(err, discovery.ErrNotFound), errors.Is(err, discovery.ErrUnavailable):
+			absent = absent.Join(meta)
+`}},
+	},
 }
 
 // Build builds the mutant into dir and returns the binary.

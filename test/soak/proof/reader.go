@@ -3,6 +3,7 @@ package proof
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -18,64 +19,85 @@ const requestTimeout = 30 * time.Second
 // reader asks one replica, one request after the other, and records what it is
 // told.
 type reader struct {
-	client  *http.Client
-	replica *replica
-	number  int // of the replica
-	keys    []*key
-	now     func() instant
-	rand    *rand.Rand
-	found   *violations
+	client *http.Client
+	url    string
+	number int // of the replica
+	keys   []*key
+	now    func() instant
+	rand   *rand.Rand
+	found  *violations
+	// rest is the pause between two requests.
+	rest time.Duration
 
-	reads  map[*key][]read
-	silent int // answers that say nothing
+	reads    map[*key][]read
+	answered int // answers that say something
+	silent   int // and that say nothing
 }
 
 // run asks until ctx ends.
 func (r *reader) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		k := r.keys[r.rand.IntN(len(r.keys))]
+		if r.rest > 0 {
+			_ = pause(ctx, r.rest)
+		}
+		s := r.keys[r.rand.IntN(len(r.keys))].subject
 		var ask read
 		switch dice := r.rand.IntN(100); {
 		case dice < 8:
 			ask.fresh = true
 		case dice < 12:
-			ask.floor = k.acked.Load()
+			ask.floor = s.acked.Load()
 		case dice < 15:
 			r.crowd(ctx)
 			continue
 		}
-		if answer, ok := r.ask(ctx, k, ask); ok {
-			r.reads[k] = append(r.reads[k], answer)
-		}
+		r.ask(ctx, s, ask)
 	}
 }
 
-// ask sends one request about k.
-func (r *reader) ask(ctx context.Context, k *key, ask read) (answer read, ok bool) {
+// ask sends one request about s, and records the answer: a read of each of its keys. It
+// returns them, nil where there is none.
+func (r *reader) ask(ctx context.Context, s *subject, ask read) (told []read) {
 	ask.replica, ask.begin = r.number, r.now()
-	status, header, body, err := r.get(ctx, k.url(k.i), ask)
+	status, header, body, err := r.get(ctx, s.url(), ask)
 	ask.end = r.now()
+	var values []string
+	ok := false
 	if err == nil {
-		ask.value, ok, err = k.understand(status, body)
+		values, ok, err = s.understand(status, body)
 	}
 	if err == nil && ok {
-		err = ask.describe(k, header)
+		err = ask.describe(s, header)
 	}
 	switch {
 	case err != nil && ctx.Err() == nil:
-		r.found.add(Served, k.name, "%v at %v: %v", ask, k.url(k.i), err)
-		return ask, false
+		kind := Served
+		if errors.Is(err, errPhantom) {
+			kind = Phantom
+		}
+		r.found.add(kind, s.name, "%v at %v: %v", ask, s.url(), err)
+		return nil
+	case err != nil:
+		return nil
 	case !ok:
 		r.silent++
+		return nil
 	}
-	return ask, ok && err == nil
+	r.answered++
+	for i, k := range s.keys {
+		one := ask
+		one.value = values[i]
+		told = append(told, one)
+		r.reads[k] = append(r.reads[k], one)
+	}
+	return told
 }
 
 func (r *reader) get(ctx context.Context, url string, ask read) (status int, _ http.Header, body []byte, err error) {
 	// What is under way is brought to an end.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.replica.URL+url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+url, nil)
 	if err != nil {
 		return 0, nil, nil, err
 	}
@@ -95,7 +117,7 @@ func (r *reader) get(ctx context.Context, url string, ask read) (status int, _ h
 }
 
 // describe takes what an answer says of itself.
-func (r *read) describe(k *key, header http.Header) error {
+func (r *read) describe(s *subject, header http.Header) error {
 	age, err := strconv.Atoi(header.Get("Age"))
 	if err != nil {
 		return fmt.Errorf("header Age: %w", err)
@@ -106,10 +128,18 @@ func (r *read) describe(k *key, header http.Header) error {
 		return fmt.Errorf("no X-Cache")
 	}
 	r.cache = cacheStatus(status[0])
-	if zxid := header.Get("X-Zxid"); k.ownZxid && zxid != "" {
-		if r.zxid, err = strconv.ParseInt(strings.TrimPrefix(zxid, "0x"), 16, 64); err != nil {
-			return fmt.Errorf("header X-Zxid: %w", err)
-		}
+	text := header.Get("X-Zxid")
+	if text == "" || !s.ownZxid && len(s.keys) == 1 {
+		return nil
+	}
+	zxid, err := strconv.ParseInt(strings.TrimPrefix(text, "0x"), 16, 64)
+	if err != nil {
+		return fmt.Errorf("header X-Zxid: %w", err)
+	}
+	if s.ownZxid {
+		r.zxid = zxid
+	} else {
+		r.newest = zxid
 	}
 	return nil
 }
@@ -141,7 +171,7 @@ func (r *reader) lookup(ctx context.Context, from, count int) error {
 	body = append(body, "]}"...)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.replica.URL+"/v1/shops/lookup", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url+"/v1/shops/lookup", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

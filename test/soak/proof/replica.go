@@ -2,7 +2,8 @@ package proof
 
 import (
 	"context"
-	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"magellan/internal/zk/zktest"
@@ -15,44 +16,51 @@ const startPatience = 90 * time.Second
 // replica is one magellan process, and its links.
 type replica struct {
 	*magellan.Process
-	links    *links
-	maxStale time.Duration
+	settings
+	links *links
+	// blind is until when it has had no link since its start, 0 if it had one from the start.
+	blind instant
 }
 
-// The two replicas differ: one has a cache that holds but half of the shops, and
-// gives up early; the other has room for all, in several sessions.
-var replicas = []struct {
-	cacheBytes string
-	maxStale   time.Duration
-}{
-	{"12KiB", 4 * time.Second},
-	{"16MiB", time.Hour},
+// settings are what replicas differ in.
+type settings struct {
+	cacheBytes  string
+	maxStale    time.Duration
+	shrinkGuard int
 }
 
-// startReplica starts the i-th replica and waits until it is ready.
-func startReplica(ctx context.Context, binary, dir string, i int, servers []*zktest.Server, now func() instant) (*replica, error) {
+// Of the two replicas one has a cache that holds but half of the shops, gives up early, and
+// has a shrink guard. The other has room for all, in several sessions.
+var replicas = []settings{
+	{"12KiB", 4 * time.Second, 50},
+	{"16MiB", time.Hour, 0},
+}
+
+// newReplica returns a replica, which is to be started.
+func newReplica(s settings, servers []*zktest.Server, now func() instant) (*replica, error) {
 	links, err := newLinks(servers, now)
 	if err != nil {
 		return nil, err
 	}
-	m, err := magellan.Serve{Binary: binary, Dir: dir, Name: fmt.Sprint("replica-", i), Args: []string{
-		"--servers", links.addrs(), "--root", layout.Root,
+	return &replica{settings: s, links: links}, nil
+}
+
+// start starts it and waits until it is ready.
+func (r *replica) start(ctx context.Context, binary, dir, name string, more ...string) (err error) {
+	args := []string{
+		"--servers", r.links.addrs(), "--root", layout.Root, "--services", strings.Join(mounts, ","),
 		"--session-timeout", "4s", "--request-timeout", "2s",
-		// The guard is there to serve what ZooKeeper does not hold any more, and
-		// half of the lists are gone now and then.
-		"--shrink-guard", "0",
-		"--cache-bytes", replicas[i].cacheBytes, "--max-stale", replicas[i].maxStale.String(),
-	}}.Start(ctx)
-	if err != nil {
-		links.close()
-		return nil, err
+		"--cache-bytes", r.cacheBytes, "--max-stale", r.maxStale.String(), "--shrink-guard", strconv.Itoa(r.shrinkGuard),
 	}
-	return &replica{Process: m, links: links, maxStale: replicas[i].maxStale}, nil
+	r.Process, err = magellan.Serve{Binary: binary, Dir: dir, Name: name, Args: append(args, more...)}.Start(ctx)
+	return err
 }
 
 // close ends the replica, which has to end well.
-func (r *replica) close() error {
-	err := r.Finish(startPatience)
+func (r *replica) close() (err error) {
+	if r.Process != nil {
+		err = r.Finish(startPatience)
+	}
 	r.links.close()
 	return err
 }

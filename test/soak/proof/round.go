@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -19,45 +20,58 @@ const (
 	readerStream = 1000
 )
 
-func (r *run) newWriters(seed uint64) []*writer {
-	all := make([]*writer, writers)
-	for i := range all {
-		all[i] = &writer{zk: r.zk, now: r.now, rand: rand.New(rand.NewPCG(seed, uint64(writerStream+i)))}
+// openWriters makes the writers, each with keys of its own.
+func (r *run) openWriters(ctx context.Context) error {
+	for i := range writers {
+		r.writers = append(r.writers, &writer{zk: r.zk, owner: newOwner(i), now: r.now})
 	}
-	for i, k := range r.keys {
-		w := all[i%writers]
-		w.keys = append(w.keys, k)
+	for i, s := range r.subjects {
+		w := r.writers[i%writers]
+		w.keys = append(w.keys, s.keys...)
 	}
-	return all
+	for _, w := range r.writers {
+		if err := w.openOwner(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (r *run) newReader(seed uint64, replica, number int) *reader {
+func (r *run) newReader(seed uint64, replica int, url string, number int) *reader {
 	return &reader{
-		client:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1, DisableCompression: true}},
-		replica: r.replicas[replica],
-		number:  replica,
-		keys:    r.keys,
-		now:     r.now,
-		rand:    rand.New(rand.NewPCG(seed, uint64(readerStream*(1+replica)+number))),
-		found:   &r.found,
-		reads:   map[*key][]read{},
+		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1, DisableCompression: true}},
+		url:    url,
+		number: replica,
+		keys:   r.keys,
+		now:    r.now,
+		rand:   rand.New(rand.NewPCG(seed, uint64(readerStream*(1+replica)+number))),
+		found:  &r.found,
+		reads:  map[*key][]read{},
 	}
 }
 
 // round plays one round: faults, an end to them, the last values, the check.
-func (r *run) round(ctx context.Context, round int) error {
+func (r *run) round(ctx context.Context, round int) (err error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	seed := r.roundSeed(round)
+	newcomer, err := r.newcomer()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, newcomer.close()) }()
+	all := append(slices.Clone(r.replicas), newcomer)
 
 	readingEnds, endReading := context.WithCancel(ctx)
 	var reading sync.WaitGroup
 	var readers []*reader
-	for i := range r.replicas {
+	read := func(one *reader) {
+		readers = append(readers, one)
+		reading.Go(func() { one.run(readingEnds) })
+	}
+	for i, of := range r.replicas {
 		for j := range r.Readers {
-			one := r.newReader(seed, i, j)
-			readers = append(readers, one)
-			reading.Go(func() { one.run(readingEnds) })
+			read(r.newReader(seed, i, of.URL, j))
 		}
 	}
 	// An error of one ends all.
@@ -71,29 +85,30 @@ func (r *run) round(ctx context.Context, round int) error {
 	}
 	faultsEnd, cancel := context.WithTimeout(ctx, r.Round)
 	defer cancel()
-	writers := r.newWriters(seed)
-	for _, w := range writers {
+	for i, w := range r.writers {
+		w.rand = rand.New(rand.NewPCG(seed, uint64(writerStream+i)))
 		try(func() error { return w.run(ctx, faultsEnd) })
 	}
 	conductor := &conductor{servers: r.ensemble.Servers, replicas: r.replicas, log: r.fault}
 	for track := range 1 + len(r.replicas) {
 		try(func() error { return conductor.play(faultsEnd, seed, track) })
 	}
+	try(func() error { return r.newcome(ctx, newcomer, round, read) })
 	working.Wait()
 
 	// All is mended; now the last values.
 	patient, cancel := context.WithTimeoutCause(ctx, r.Patience, errors.New("the ensemble does not come back"))
 	defer cancel()
-	for _, w := range writers {
+	for _, w := range r.writers {
 		try(func() error { return w.settle(patient) })
 	}
 	working.Wait()
 	r.say("all is mended")
 	if ctx.Err() == nil {
-		for i := range r.replicas {
-			one := r.newReader(seed, i, r.Readers)
+		for i, of := range all {
+			one := r.newReader(seed, i, of.URL, r.Readers)
 			readers = append(readers, one)
-			working.Go(func() { r.converge(ctx, one) })
+			working.Go(func() { r.converge(ctx, of, one) })
 		}
 		working.Wait()
 	}
@@ -105,8 +120,8 @@ func (r *run) round(ctx context.Context, round int) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	r.judge(readers)
-	for _, one := range r.replicas {
+	r.judge(all, readers)
+	for _, one := range all {
 		if err := one.Check(); err != nil {
 			r.found.add(Served, "all", "%v", err)
 		}
@@ -122,25 +137,27 @@ func (r *run) fault(format string, args ...any) {
 	r.say(format, args...)
 }
 
-// converge asks for each key until the answer is its last value, and neither STALE
+// converge asks for each subject until the answer has its last values, and is neither STALE
 // nor UPDATING.
-func (r *run) converge(ctx context.Context, one *reader) {
+func (r *run) converge(ctx context.Context, of *replica, one *reader) {
 	deadline := time.Now().Add(r.Patience)
-	for _, k := range r.keys {
-		last := k.versions[len(k.versions)-1]
+	for _, s := range r.subjects {
 		for {
-			answer, ok := one.ask(ctx, k, read{})
-			if ok {
-				one.reads[k] = append(one.reads[k], answer)
-				if answer.value == last.value && (answer.zxid == 0 || answer.zxid == last.zxid) && answer.cache != stale && answer.cache != updating {
-					break
-				}
+			told := one.ask(ctx, s, read{})
+			wrong := s.unlike(told)
+			if told != nil && wrong == nil {
+				break
 			}
-			if one.replica.Check() != nil {
+			if of.Check() != nil {
 				return // that is said elsewhere
 			}
 			if time.Now().After(deadline) {
-				r.found.add(Converged, k.name, "%v after all faults were mended: %v; the last version is %v", r.Patience, answer, last)
+				for _, k := range wrong {
+					r.found.add(Converged, k.name, "%v after all faults were mended: %v; the last version is %v", r.Patience, told, k.last())
+				}
+				if told == nil {
+					r.found.add(Converged, s.name, "%v after all faults were mended there is no answer", r.Patience)
+				}
 				break
 			}
 			if pause(ctx, 20*time.Millisecond) != nil {
@@ -150,27 +167,45 @@ func (r *run) converge(ctx context.Context, one *reader) {
 	}
 }
 
+// unlike returns the keys of which an answer does not have the last version, or is not sure of it.
+func (s *subject) unlike(told []read) (wrong []*key) {
+	for i, r := range told {
+		k := s.keys[i]
+		last := k.last()
+		if !last.fits(r) || r.cache == stale || r.cache == updating || r.newest != 0 && r.newest != s.newest() {
+			wrong = append(wrong, k)
+		}
+	}
+	return wrong
+}
+
 // judge checks what was recorded, and forgets all but the last versions, which
-// both replicas have reached.
-func (r *run) judge(readers []*reader) {
+// all replicas have reached.
+func (r *run) judge(all []*replica, readers []*reader) {
 	var l limits
-	for _, one := range r.replicas {
+	for _, one := range all {
 		l.maxStale = append(l.maxStale, one.maxStale)
 		l.dark = append(l.dark, one.links.darkness())
+		l.guard = append(l.guard, one.shrinkGuard > 0)
+		l.blind = append(l.blind, one.blind)
 	}
 	for _, one := range readers {
+		r.report.Reads += one.answered
 		r.report.Silent += one.silent
+	}
+	r.report.Losses = 0
+	for _, w := range r.writers {
+		r.report.Losses += w.owner.losses
 	}
 	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var checking sync.WaitGroup
 	for _, k := range r.keys {
-		h := &history{key: k.name, versions: k.versions}
+		h := &history{key: k.name, guarded: k.guarded, versions: k.versions}
 		for _, one := range readers {
 			h.reads = append(h.reads, one.reads[k]...)
 		}
-		r.report.Reads += len(h.reads)
 		r.report.Writes += len(h.versions) - 1
-		k.versions = []version{k.versions[len(k.versions)-1]}
+		k.versions = []version{k.last()}
 		limit <- struct{}{}
 		checking.Go(func() {
 			check(h, l, &r.found)

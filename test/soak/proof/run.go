@@ -50,17 +50,18 @@ type Report struct {
 	// Reads, Writes and Silent count the operations that were recorded: answers
 	// about a key, versions, and answers that say that there is none now.
 	Reads, Writes, Silent int
-	// Faults is how many were inflicted.
-	Faults     int
-	Violations []Violation
+	// Faults is how many were inflicted, and Losses how many sessions with services in them have
+	// ended.
+	Faults, Losses int
+	Violations     []Violation
 }
 
 // Operations is how many operations were recorded.
 func (r Report) Operations() int { return r.Reads + r.Writes + r.Silent }
 
 func (r Report) String() string {
-	return fmt.Sprintf("%d operations recorded (%d answers, %d answers that none can be given, %d writes) under %d faults: %d violations",
-		r.Operations(), r.Reads, r.Silent, r.Writes, r.Faults, len(r.Violations))
+	return fmt.Sprintf("%d operations recorded (%d answers, %d answers that none can be given, %d writes) under %d faults and %d losses of services' sessions: %d violations",
+		r.Operations(), r.Reads, r.Silent, r.Writes, r.Faults, r.Losses, len(r.Violations))
 }
 
 // run is a run that goes on.
@@ -71,7 +72,9 @@ type run struct {
 	ensemble *zktest.Ensemble
 	zk       *zk.Client
 	replicas []*replica
-	keys     []*key
+	writers  []*writer
+	subjects []*subject
+	keys     []*key // of all subjects
 	found    violations
 	report   Report
 }
@@ -82,7 +85,8 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	if cfg.Patience == 0 {
 		cfg.Patience = DefaultPatience
 	}
-	r := &run{Config: cfg, start: time.Now(), keys: newKeys()}
+	r := &run{Config: cfg, start: time.Now(), subjects: newSubjects()}
+	r.keys = keysOf(r.subjects)
 	err := r.open(ctx)
 	for round := 0; round < cfg.Rounds && err == nil; round++ {
 		err = r.round(ctx, round)
@@ -123,19 +127,25 @@ func (r *run) open(ctx context.Context) (err error) {
 	if err := r.zk.WaitReady(starting); err != nil {
 		return err
 	}
-	if _, err := r.zk.Multi(starting, nodes(r.keys)...); err != nil {
+	if _, err := r.zk.Multi(starting, nodes(r.subjects)...); err != nil {
 		return err
 	}
 	for _, k := range r.keys {
 		k.versions = []version{{value: absent, by: r.now()}}
 	}
-	for i := range replicas {
-		one, err := startReplica(ctx, r.Magellan, r.Dir, i, r.ensemble.Servers, r.now)
+	if err := r.openWriters(starting); err != nil {
+		return err
+	}
+	for i, s := range replicas {
+		one, err := newReplica(s, r.ensemble.Servers, r.now)
 		if err != nil {
 			return err
 		}
 		r.replicas = append(r.replicas, one)
-		crowd := r.newReader(r.roundSeed(0), i, 0)
+		if err := one.start(ctx, r.Magellan, r.Dir, fmt.Sprint("replica-", i)); err != nil {
+			return err
+		}
+		crowd := r.newReader(r.roundSeed(0), i, one.URL, 0)
 		for from := 0; from < crowdShops; from += 1000 {
 			if err := crowd.lookup(ctx, from, 1000); err != nil {
 				return err
@@ -150,6 +160,11 @@ func (r *run) close() error {
 	var errs []error
 	for _, one := range r.replicas {
 		errs = append(errs, one.close())
+	}
+	for _, w := range r.writers {
+		if w.owner.zk != nil {
+			errs = append(errs, w.owner.zk.Close())
+		}
 	}
 	if r.zk != nil {
 		errs = append(errs, r.zk.Close())
