@@ -43,6 +43,7 @@ type serveCommand struct {
 	Snapshot       string        `placeholder:"FILE" help:"Save the cache's content to this file. If magellan starts while ZooKeeper is away, it serves that content as STALE. Each server needs a file of its own."`
 	SnapshotEvery  time.Duration `placeholder:"DURATION" default:"${snapshot_every}" help:"Interval at which the snapshot is written."`
 	ShrinkGuard    int           `placeholder:"PERCENT" default:"${shrink_guard}" help:"If more than this part of the datacenters, regions, bad citizens or instances of a service is lost at once, go on serving them until they are back or an operator accepts the loss. 0 turns the guard off."`
+	Settle         time.Duration `placeholder:"DURATION" default:"0s" help:"If a service loses instances, show that after this time only, or when others have come in their place, so that a registration that is renewed is one change. By default each change is shown at once."`
 	AuditRate      int           `placeholder:"N" default:"${audit_rate}" help:"Each second, read this many shops, and this many names of shops that do not exist, again and compare them with the cache. Regions, datacenters and lists are compared within a minute, and services in turn. 0 turns all of this off."`
 	RequestTimeout time.Duration `placeholder:"DURATION" default:"${request_timeout}" help:"How long a request may wait for ZooKeeper. After that it gets 504."`
 	MaxWait        time.Duration `placeholder:"DURATION" default:"${max_wait}" help:"How long a long poll may wait, even if its client prefers more."`
@@ -94,6 +95,9 @@ func (c *serveCommand) Validate() error {
 	}
 	if c.ShrinkGuard < 0 || c.ShrinkGuard > 100 {
 		return fmt.Errorf("--shrink-guard: %d is no percentage", c.ShrinkGuard)
+	}
+	if c.Settle < 0 {
+		return fmt.Errorf("--settle: %v is negative", c.Settle)
 	}
 	if c.AuditRate < 0 {
 		return fmt.Errorf("--audit-rate: %d is negative", c.AuditRate)
@@ -283,7 +287,7 @@ func (c *serveCommand) newServer(ctx context.Context, log *slog.Logger, stderr i
 	}
 	s.cache, err = cache.New(cache.Config{
 		ZooKeeper: zookeeper, Root: root, MaxBytes: int64(c.CacheBytes), Logger: log, Registerer: metrics,
-		MaxStale: c.MaxStale, Snapshot: c.Snapshot, SnapshotInterval: c.SnapshotEvery, ShrinkGuard: c.ShrinkGuard, AuditRate: c.AuditRate,
+		MaxStale: c.MaxStale, Snapshot: c.Snapshot, SnapshotInterval: c.SnapshotEvery, ShrinkGuard: c.ShrinkGuard, Settle: c.Settle, AuditRate: c.AuditRate,
 	})
 	if err != nil {
 		return s, err

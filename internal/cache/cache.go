@@ -56,6 +56,10 @@ type Config struct {
 	// at once, in percent; what loses more goes on being served until [Cache.Accept]. 0
 	// means no guard. See [DefaultShrinkGuard].
 	ShrinkGuard int
+	// Settle is for how long the loss of records of a tree's directory is not published unless
+	// others come in their place, so that a registration that is renewed by deleting and
+	// creating is one change. 0 means that each change is published as soon as it is read.
+	Settle time.Duration
 	// AuditRate is how many entries, and how many absent ones, are read again each second
 	// and compared with what is held. Children of directories are compared within a
 	// minute, whatever the rate. 0 means none of it. See [DefaultAuditRate].
@@ -137,6 +141,9 @@ func New(cfg Config) (*Cache, error) {
 	setDefault((*int64)(&cfg.lossWindow), int64(defaultLossWindow))
 	setDefault((*int64)(&cfg.ZooKeeper.LostAfter), int64(zk.DefaultLostAfter))
 	setDefault((*int64)(&cfg.SnapshotInterval), int64(DefaultSnapshotInterval))
+	if cfg.Settle < 0 {
+		return nil, errors.New("cache: Config.Settle is negative")
+	}
 	if cfg.ShrinkGuard < 0 || cfg.ShrinkGuard > 100 {
 		return nil, fmt.Errorf("cache: Config.ShrinkGuard is %d: want a percentage, or 0 for no guard", cfg.ShrinkGuard)
 	}

@@ -37,6 +37,8 @@ type set struct {
 	order        []string
 	moved        instant
 	guardedSince instant
+	// settling is a loss that is not published yet. See hold.go.
+	settling hold
 	// listed: it is known which children there are. If not, they are being listed, or an
 	// outage cut that short and they are listed when the session is back, or fault says why
 	// they cannot be listed.
@@ -314,6 +316,9 @@ func (s *set) onList(names []string, pzxid int64) {
 			here[name] = true
 		}
 		s.takeBack(here)
+		if !s.allHere(here) {
+			s.hold()
+		}
 		for name := range s.nodes { // before others come, which may take the places of these
 			if !here[name] {
 				s.lose(name)

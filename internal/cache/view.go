@@ -272,6 +272,11 @@ func (v *view) run() {
 			most.version = version + 1
 			v.lost = false
 		}
+		if v.holds() {
+			v.announce() // for those who cannot wait
+			v.mu.Unlock()
+			continue
+		}
 		v.moved = 0
 		complete := !behind || v.published > 0
 		var m discovery.Moment
@@ -319,6 +324,9 @@ func (v *view) wait(ctx context.Context, current bool) error {
 			return errGone
 		}
 		ready := v.published > 0 && (!current || v.pending > seen)
+		if current && !ready {
+			v.letGo()
+		}
 		failure, changed := v.failure, v.changed
 		// A caller is told of a read that has failed while the caller was waiting, and of
 		// none before.
