@@ -153,3 +153,13 @@ func eventually(t *testing.T, check func() error) {
 		}
 	}
 }
+
+// send hands a value to a fake that waits for one.
+func send[T any](t *testing.T, to chan<- T, v T) {
+	t.Helper()
+	select {
+	case to <- v:
+	case <-time.After(patience):
+		t.Fatal("the fake was not asked")
+	}
+}

@@ -70,23 +70,23 @@ func TestStreamEvents(t *testing.T) {
 	if a, err := f.Wait(t.Context()); err != nil || a.Value.Datacenter != "ash1" || a.Zxid != 5 || a.Doubt != nil || a.Cache != client.Hit {
 		t.Fatalf("%+v %v", a, err)
 	}
-	more <- snapshot("change", "dub1", 6)
+	send(t, more, snapshot("change", "dub1", 6))
 	in(t, f, "dub1")
 
 	// A value is as old as the server says, and stays.
-	more <- "event: age\ndata: {\"age\":100}\n\n"
+	send(t, more, "event: age\ndata: {\"age\":100}\n\n")
 	doubted(t, f, "last knew the answer to be true 1m40s ago")
 	if a, _ := f.Last(); a.Age() > patience { // it was younger when it came
 		t.Errorf("the age is %v", a.Age())
 	}
-	more <- "event: age\ndata: {\"age\":100,\"others\":{\"shop=42\":0}}\n\n"
+	send(t, more, "event: age\ndata: {\"age\":100,\"others\":{\"shop=42\":0}}\n\n")
 	doubted(t, f, "")
-	more <- "event: unavailable\ndata: {\"key\":\"shop=42\",\"status\":503,\"cache\":\"STALE\",\"age\":4000,\"problem\":" + problemText(503, "unavailable") + "}\n\n"
+	send(t, more, "event: unavailable\ndata: {\"key\":\"shop=42\",\"status\":503,\"cache\":\"STALE\",\"age\":4000,\"problem\":" + problemText(503, "unavailable") + "}\n\n")
 	doubted(t, f, "it is unavailable")
 	in(t, f, "dub1")
 	before, _ := f.Last()
-	more <- "event: age\ndata: {\"age\":0,\"others\":{\"shop=42\":null}}\n\n: and one that is not known\n\nevent: new\ndata: x\n\n"
-	more <- snapshot("change", "dub1", 6)
+	send(t, more, "event: age\ndata: {\"age\":0,\"others\":{\"shop=42\":null}}\n\n: and one that is not known\n\nevent: new\ndata: x\n\n")
+	send(t, more, snapshot("change", "dub1", 6))
 	doubted(t, f, "")
 	if a, _ := f.Last(); !a.Known.After(before.Known) {
 		t.Error("the same answer, sent again, is as old as before")
@@ -94,9 +94,9 @@ func TestStreamEvents(t *testing.T) {
 
 	// What has been deleted is not there; what the server confirms.
 	s.answers(problem(404, "not-found", known{cache: "HIT"}))
-	more <- "event: change\ndata: {\"key\":\"shop=42\",\"status\":404,\"cache\":\"HIT\",\"age\":0,\"problem\":" + problemText(404, "not-found") + "}\n\n"
+	send(t, more, "event: change\ndata: {\"key\":\"shop=42\",\"status\":404,\"cache\":\"HIT\",\"age\":0,\"problem\":" + problemText(404, "not-found") + "}\n\n")
 	in(t, f, "-")
-	more <- snapshot("change", "ash1", 9)
+	send(t, more, snapshot("change", "ash1", 9))
 	in(t, f, "ash1")
 	if n := s.count("/v1/watch"); n != 1 {
 		t.Errorf("%d streams", n)
@@ -216,9 +216,9 @@ func TestOlder(t *testing.T) {
 		older.Store(true)
 		s.CloseClientConnections()
 		// The server has not caught up.
-		confirm <- problem(412, "zxid-not-reached", known{})
+		send(t, confirm, problem(412, "zxid-not-reached", known{}))
 		in(t, f, "new")
-		confirm <- shop("old", known{cache: "HIT", zxid: 5}) // the newer transaction was undone
+		send(t, confirm, shop("old", known{cache: "HIT", zxid: 5})) // the newer transaction was undone
 		in(t, f, "old")
 		f.Close()
 		c.Close()
@@ -299,10 +299,10 @@ func TestChanges(t *testing.T) {
 		got = append(got, a.Value.Datacenter)
 		switch len(got) {
 		case 1:
-			next <- 2
+			send(t, next, 2)
 		case 2:
-			next <- 3
-			next <- 4
+			send(t, next, 3)
+			send(t, next, 4)
 			in(t, f, "d4")
 		case 3:
 			cancel()
