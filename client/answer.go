@@ -89,6 +89,16 @@ func (r *reply) doubtful() bool {
 	return r.problem != nil && (r.problem.Status >= 500 && r.problem.Status != statusNotServed || passing[r.problem.Status])
 }
 
+// blames reports whether a reply that does not answer the question is the server's fault. Otherwise
+// the server is as good as any for other questions.
+func (r *reply) blames() bool {
+	switch strings.TrimPrefix(r.problem.Type, problemTypes) {
+	case "unread-record", "unreadable-record", "zxid-not-reached":
+		return false
+	}
+	return true
+}
+
 // state stands for what the reply says. Two replies with the same state say the same.
 func (r *reply) state() string {
 	if r.problem != nil {

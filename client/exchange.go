@@ -44,13 +44,19 @@ func (r request) with(name, value string) request {
 func (c *Client) ask(ctx context.Context, r request) (reply, error) {
 	var failed failures
 	var stale reply
+	stays := false // a server that could not answer this question is still the one to ask
 	for _, s := range c.servers.inTurn() {
 		got, err := c.askOne(ctx, s, r, c.cfg.Timeout)
 		switch {
 		case err == nil && got.doubtful():
-			failed = append(failed, got.problem)
+			if failed = append(failed, got.problem); !got.blames() {
+				stays = true
+				continue
+			}
 		case err == nil && got.Cache != Stale:
-			c.servers.prefer(s)
+			if !stays {
+				c.servers.prefer(s)
+			}
 			return got, nil
 		case err == nil:
 			if stale.Server == "" || got.Known.After(stale.Known) {

@@ -81,7 +81,7 @@ func TestStreamEvents(t *testing.T) {
 	}
 	send(t, more, "event: age\ndata: {\"age\":100,\"others\":{\"shop=42\":0}}\n\n")
 	doubted(t, f, "")
-	send(t, more, "event: unavailable\ndata: {\"key\":\"shop=42\",\"status\":503,\"cache\":\"STALE\",\"age\":4000,\"problem\":" + problemText(503, "unavailable") + "}\n\n")
+	send(t, more, "event: unavailable\ndata: {\"key\":\"shop=42\",\"status\":503,\"cache\":\"STALE\",\"age\":4000,\"problem\":"+problemText(503, "unavailable")+"}\n\n")
 	doubted(t, f, "it is unavailable")
 	in(t, f, "dub1")
 	before, _ := f.Last()
@@ -94,7 +94,7 @@ func TestStreamEvents(t *testing.T) {
 
 	// What has been deleted is not there; what the server confirms.
 	s.answers(problem(404, "not-found", known{cache: "HIT"}))
-	send(t, more, "event: change\ndata: {\"key\":\"shop=42\",\"status\":404,\"cache\":\"HIT\",\"age\":0,\"problem\":" + problemText(404, "not-found") + "}\n\n")
+	send(t, more, "event: change\ndata: {\"key\":\"shop=42\",\"status\":404,\"cache\":\"HIT\",\"age\":0,\"problem\":"+problemText(404, "not-found")+"}\n\n")
 	in(t, f, "-")
 	send(t, more, snapshot("change", "ash1", 9))
 	in(t, f, "ash1")

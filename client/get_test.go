@@ -142,6 +142,47 @@ func TestServersInTurn(t *testing.T) {
 	}
 }
 
+// TestUnread: a server that cannot answer one question is still the one to ask.
+func TestUnread(t *testing.T) {
+	for _, polls := range []bool{false, true} {
+		handle := func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/v1/shops/43" && polls:
+				time.Sleep(time.Millisecond)
+				problem(503, "unread-record", known{})(w, r)
+			case r.URL.Path == "/v1/shops/43":
+				problem(502, "unreadable-record", known{cache: "HIT"})(w, r)
+			default:
+				shop("ash1", known{cache: "HIT"})(w, r)
+			}
+		}
+		first, second := newFake(t, handle), newFake(t, handle)
+		c := newClient(t, client.Config{LongPolls: true}, first, second)
+		if polls {
+			f := c.Shop("43").Follow()
+			defer f.Close()
+			doubted(t, f, "it is unread-record")
+		}
+		var asked *fake
+		for range 20 {
+			before := first.count("/v1/shops/42")
+			if _, err := c.Shop("42").Get(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			was := asked
+			if asked = second; first.count("/v1/shops/42") > before {
+				asked = first
+			}
+			if was != nil && was != asked {
+				t.Fatal("another server is asked for what the first one knows")
+			}
+			if _, err := c.Shop("43").Get(t.Context()); err == nil || errors.Is(err, client.ErrNotFound) {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // TestTimeout: a server that says nothing has its time.
 func TestTimeout(t *testing.T) {
 	s := newFake(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })

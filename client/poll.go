@@ -24,13 +24,16 @@ func (t *tail) poll() {
 		if t.ctx.Err() != nil {
 			return
 		}
+		blamed := err != nil
 		if err == nil && got.doubtful() {
-			err = got.problem
+			err, blamed = got.problem, got.blames()
 		}
 		if err != nil {
 			t.doubt(err)
 			t.client.cfg.Logger.Warn("a long poll has failed", slog.String("server", s.name), slog.String("path", t.ask.path), slog.Any("err", err))
-			t.client.servers.failed(s)
+			if blamed {
+				t.client.servers.failed(s)
+			}
 			failed.pause(t.ctx, len(t.client.servers.all))
 			continue
 		}

@@ -155,11 +155,11 @@ func (t *tail) confirm() {
 func (t *tail) confirmed() {
 	for {
 		t.mu.Lock()
-		newest, any := t.newest, time.Since(t.olderSince) > patience
+		newest, undone := t.newest, time.Since(t.olderSince) > patience
 		t.again = false
 		t.mu.Unlock()
 		ask := t.ask
-		if !any {
+		if !undone {
 			ask = ask.with("X-Min-Zxid", newest.String())
 		}
 		got, err := t.client.ask(t.ctx, ask)
@@ -171,7 +171,7 @@ func (t *tail) confirmed() {
 			t.answer.Doubt = err
 		} else {
 			if t.newest == newest { // otherwise a newer answer has come meanwhile
-				if any {
+				if undone {
 					t.newest = got.Zxid
 				}
 				t.install(got)
