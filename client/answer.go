@@ -93,7 +93,7 @@ func (r *reply) doubtful() bool {
 // the server is as good as any for other questions.
 func (r *reply) blames() bool {
 	switch strings.TrimPrefix(r.problem.Type, problemTypes) {
-	case "unread-record", "unreadable-record", "zxid-not-reached":
+	case "unread-record", "unreadable-record":
 		return false
 	}
 	return true

@@ -26,10 +26,12 @@ func (t *tail) poll() {
 		}
 		blamed := err != nil
 		if err == nil && got.doubtful() {
+			t.take(got)
 			err, blamed = got.problem, got.blames()
+		} else if err != nil {
+			t.doubt(err)
 		}
 		if err != nil {
-			t.doubt(err)
 			t.client.cfg.Logger.Warn("a long poll has failed", slog.String("server", s.name), slog.String("path", t.ask.path), slog.Any("err", err))
 			if blamed {
 				t.client.servers.failed(s)

@@ -33,6 +33,7 @@ type tail struct {
 	// confirming: a reply of an older state is being confirmed. again: another has come since.
 	confirming, again bool
 	olderSince        time.Time
+	othersAsked       time.Time
 
 	feed *feed // under client.mu
 }
@@ -76,6 +77,10 @@ func (t *tail) take(r reply) bool {
 	defer t.mu.Unlock()
 	if r.doubtful() {
 		t.answer.Doubt = r.problem
+		if !r.blames() && len(t.client.servers.all) > 1 && time.Since(t.othersAsked) > staleAfter {
+			t.othersAsked = time.Now()
+			t.client.start(t.askOthers)
+		}
 		return true
 	}
 	t.heard = r.state()
@@ -85,6 +90,14 @@ func (t *tail) take(r reply) bool {
 	}
 	t.install(r)
 	return true
+}
+
+// askOthers asks all servers what one of them could not read, and which another one may have read
+// before it could not be read any more.
+func (t *tail) askOthers() {
+	if got, err := t.client.ask(t.ctx, t.ask); err == nil {
+		t.take(got)
+	}
 }
 
 // says reports whether the last answer says what a reply says.
