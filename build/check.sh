@@ -33,7 +33,7 @@ vetted() {
 statically_checked() { (eval "$flags" && in_modules "$(go tool -n staticcheck)" ./...); }
 scripts_checked() {
 	local scripts
-	mapfile -t scripts < <(ours '*.sh' .ci/run build/images/{hunt,trusting,zookeeper/start})
+	mapfile -t scripts < <(ours '*.sh' .ci/run build/images/{hunt,trusting,zookeeper/start,zookeeper/register})
 	shellcheck "${scripts[@]}"
 }
 architecture() { (eval "$flags" && go test ./internal/arch); }
