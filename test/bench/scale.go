@@ -180,14 +180,11 @@ func (s *scaleCmd) restart(ctx context.Context, server *zktest.Server, c *shopCa
 
 // changes proves that the watches tell: shops all over the sessions are moved.
 func (s *scaleCmd) changes(ctx context.Context, server *zktest.Server, c *shopCache) error {
-	client, err := zk.Open(zk.Config{Servers: []string{server.Addr()}})
+	client, err := openClient(ctx, server.Addr())
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	if err := client.WaitReady(ctx); err != nil {
-		return err
-	}
 	const moved = 500
 	for i := range moved {
 		name := shopName(i * (s.Shops / moved))
