@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -40,8 +41,8 @@ func (f fleet) String() string {
 	return fmt.Sprintf("%s services with %d instances each", number(float64(f.Services), 0), f.Instances)
 }
 
-// service returns the name of the i-th service.
-func (f fleet) service(i int) string { return fmt.Sprintf("checkout-%05d", i) }
+// service returns the name of the i-th service. No two fleets have the same.
+func (f fleet) service(i int) string { return fmt.Sprintf("%s-%05d", path.Base(f.Dir), i) }
 
 // serviceOf returns the name of the service that the i-th instance is of.
 func (f fleet) serviceOf(i int) string { return f.service(i / f.Instances) }

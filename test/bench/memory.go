@@ -30,6 +30,10 @@ type holdResult struct {
 	Native int64 // live: what C has allocated, libzookeeper's watches above all
 }
 
+func (r holdResult) minus(o holdResult) holdResult {
+	return holdResult{r.RSS - o.RSS, r.GoHeap - o.GoHeap, r.Native - o.Native}
+}
+
 // Run fills the memory and measures it.
 func (h *holdCmd) Run(ctx context.Context) error {
 	hold := map[string]func(context.Context) (any, error){

@@ -95,3 +95,20 @@ func (s *serviceCache) waitKnown(ctx context.Context, f fleet) error {
 		return err
 	})
 }
+
+// has returns nil if an instance is in memory with that build, and known to be true.
+func (s *serviceCache) has(ctx context.Context, service, id string, build int) error {
+	a, basis, err := s.Service(ctx, service, "", discovery.ReadOptions{})
+	if err != nil {
+		return err
+	}
+	for one := range a.All {
+		for _, m := range one.Members {
+			version, _ := m.Meta("version")
+			if m.ID == id && toldBuild(build) == fmt.Sprintf(`"version":%q`, version) && basis.Cache == discovery.Hit {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%s of %s has no build %d (%v)", id, service, build, basis.Cache)
+}

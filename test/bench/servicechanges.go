@@ -80,7 +80,7 @@ func (r *run) measureServiceChanges(ctx context.Context, many, one fleet) error 
 		if err != nil {
 			return err
 		}
-		if watches, err = watchesOf(r.zookeeper); err != nil {
+		if watches, err = allWatchesOf(r.zookeeper); err != nil {
 			return err
 		}
 		contenders := []contender{{name: "C program, zoo_awget loop", watch: c.watch}, {name: "magellan, long poll"}, {name: "magellan, stream"}}
@@ -107,7 +107,7 @@ func (r *run) measureServiceChanges(ctx context.Context, many, one fleet) error 
 	}
 	r.report.section("Services: from write to seen", fmt.Sprintf("As for shops: from when the writer had its acknowledgement to when the watcher had the new bytes, one change at a time and %v after the last was seen; "+
 		"%d changes in each turn after %d that do not count, for the one service %d; %d rounds. magellan has all instances of both mounts in memory, and the C program has read the same: "+
-		"%s watches by the server's own count (wchs). The C program has the bytes of one znode. A client of magellan has the whole answer, which has all instances of the service, and in the last table %s of them. "+
+		"%s watches by the server's own count (mntr). The C program has the bytes of one znode. A client of magellan has the whole answer, which has all instances of the service, and in the last table %s of them. "+
 		"For instances that come and go the C program lists the directory again and reads the one that has come.",
 		propagationPause, r.propagationChanges, propagationWarm, races[2].changes, r.propagationRounds, number(float64(watches), 0), number(float64(one.Instances), 0)), tables...)
 	return nil

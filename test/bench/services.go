@@ -40,7 +40,7 @@ func (r *run) measureServices(ctx context.Context) (err error) {
 		}
 	}
 	for _, measure := range []func(context.Context, fleet, fleet) error{
-		of.measureServiceFill, of.measureServiceMemory, of.measureServiceReads, of.measureServiceChanges,
+		of.measureServiceFill, of.measureServiceMemory, of.measureServiceReads, of.measureServiceChanges, of.measureServiceRearm, of.measureChurn,
 	} {
 		if err := measure(ctx, many, one); err != nil {
 			return err
