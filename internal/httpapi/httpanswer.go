@@ -151,7 +151,7 @@ const shortBody = 2048
 // writeBody sends a whole body. The longer it is, the more time the client has to take it.
 func (x *exchange) writeBody(status int, body []byte) error {
 	if len(body) > shortBody {
-		x.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+		x.w.Header()["Content-Length"] = x.values.length(len(body))
 	}
 	x.WriteHeader(status)
 	if x.r.Method == http.MethodHead && len(body) > shortBody {
