@@ -49,12 +49,16 @@ func (r *run) measureServiceChanges(ctx context.Context, many, one fleet) error 
 	ofInstances := func(f fleet, contender int) func(*writeC, int) (told, int64, error) {
 		return f.registerOne(f.contended(contender))
 	}
+	changes := r.propagationChanges
+	if r.cmd.Short {
+		changes /= 3
+	}
 	znode := func(f fleet) string { return f.znode(0) }
 	directory := func(f fleet) string { return f.directory(0) + "/" }
 	races := []serviceRace{
-		{"an instance has another record", many, ofData, znode, r.propagationChanges},
-		{"an instance comes, and then goes", many, ofInstances, directory, r.propagationChanges},
-		{"an instance has another record", one, ofData, znode, max(10, r.propagationChanges/50)},
+		{"an instance has another record", many, ofData, znode, changes},
+		{"an instance comes, and then goes", many, ofInstances, directory, changes},
+		{"an instance has another record", one, ofData, znode, max(10, changes/50)},
 	}
 	writer, err := r.startWriteC()
 	if err != nil {
@@ -85,7 +89,7 @@ func (r *run) measureServiceChanges(ctx context.Context, many, one fleet) error 
 		}
 		contenders := []contender{{name: "C program, zoo_awget loop", watch: c.watch}, {name: "magellan, long poll"}, {name: "magellan, stream"}}
 		for i := range contenders {
-			contenders[i].change = race.change(f, i)
+			contenders[i].change, contenders[i].shared = race.change(f, i), f.Services == 1
 			switch name := f.service(f.contended(i)); i {
 			case 1:
 				contenders[i].watch = pollClient{magellan, "/v1/services/" + name}.watch
@@ -109,6 +113,6 @@ func (r *run) measureServiceChanges(ctx context.Context, many, one fleet) error 
 		"%d changes in each turn after %d that do not count, for the one service %d; %d rounds. magellan has all instances of both mounts in memory, and the C program has read the same: "+
 		"%s watches by the server's own count (mntr). The C program has the bytes of one znode. A client of magellan has the whole answer, which has all instances of the service, and in the last table %s of them. "+
 		"For instances that come and go the C program lists the directory again and reads the one that has come.",
-		propagationPause, r.propagationChanges, propagationWarm, races[2].changes, r.propagationRounds, number(float64(watches), 0), number(float64(one.Instances), 0)), tables...)
+		propagationPause, changes, propagationWarm, races[2].changes, r.propagationRounds, number(float64(watches), 0), number(float64(one.Instances), 0)), tables...)
 	return nil
 }
