@@ -29,7 +29,7 @@ type contender struct {
 	// or the other way round if the change takes something away.
 	change func(writer *writeC, n int) (told told, acknowledged int64, err error)
 	// watch begins to watch, until ctx ends. The channel gets each new value.
-	watch   func(ctx context.Context) (<-chan sighting, error)
+	watch func(ctx context.Context) (<-chan sighting, error)
 	// shared: changes that others made may come to the watcher late, before its own.
 	shared  bool
 	changes int
