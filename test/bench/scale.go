@@ -50,9 +50,10 @@ type scaleResult struct {
 
 // rearmed is how a server that was killed and started again got a cache's watches again.
 type rearmed struct {
-	// RearmSeconds is the time from when the server took sessions to when it had all
-	// watches. Reconnects is how many connections that took.
-	RearmSeconds, Reconnects float64
+	// RearmSeconds is the time from when the server was seen to take sessions to when it had
+	// all watches, RestartSeconds that from when its process was started. Reconnects is how
+	// many connections that took.
+	RearmSeconds, RestartSeconds, Reconnects float64
 }
 
 // scaleSessionTimeout outlives the restart of a server that has to replay a
@@ -166,6 +167,7 @@ func restartServer(ctx context.Context, server *zktest.Server, registry *prometh
 	if err := server.Kill(); err != nil {
 		return r, err
 	}
+	started := time.Now()
 	if err := server.Start(); err != nil {
 		return r, err
 	}
@@ -184,7 +186,7 @@ func restartServer(ctx context.Context, server *zktest.Server, registry *prometh
 		}
 		return err
 	})
-	r.RearmSeconds = time.Since(began).Seconds()
+	r.RearmSeconds, r.RestartSeconds = time.Since(began).Seconds(), time.Since(started).Seconds()
 	r.Reconnects = m["magellan_zk_connections_total"].sum - before["magellan_zk_connections_total"].sum
 	return r, err
 }

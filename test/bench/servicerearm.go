@@ -27,8 +27,8 @@ type rearmResult struct {
 	FillSeconds            float64
 	Memory                 holdResult // what the services have added
 	rearmed
-	// KnownSeconds is the time from when the server took sessions to when all instances were
-	// answered as known to be true.
+	// KnownSeconds is the time from when the server's process was started to when all instances
+	// were answered as known to be true.
 	KnownSeconds float64
 }
 
@@ -77,7 +77,7 @@ func (c *rearmCmd) Run(ctx context.Context) (err error) {
 	if err := s.waitKnown(ctx, c.fleet); err != nil {
 		return err
 	}
-	r.KnownSeconds = r.RearmSeconds + time.Since(began).Seconds()
+	r.KnownSeconds = r.RestartSeconds + time.Since(began).Seconds()
 	if err := c.rebuild(ctx, server.Addr(), s); err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (c *rearmCmd) rebuild(ctx context.Context, addr string, s *serviceCache) er
 // measureServiceRearm has each fleet in a process and on a server of its own.
 func (r *run) measureServiceRearm(ctx context.Context, many, one fleet) error {
 	t := &table{head: []string{"services", "sessions", "fullest session, of its budget", "watches", "fill s", "bytes/instance, RSS", "Go", "native",
-		"re-arm s", "watches/s", "connections for it", "all known again s"}}
+		"restart s", "of it re-arm s", "connections for it", "all known again s"}}
 	for _, f := range []fleet{many, one} {
 		data := filepath.Join(r.dir, "rearm")
 		var a rearmResult
@@ -126,11 +126,11 @@ func (r *run) measureServiceRearm(ctx context.Context, many, one fleet) error {
 		n := float64(f.all())
 		t.add(f.String(), fmt.Sprint(a.Sessions), number(100*a.FullestSession/a.Budget, 1)+" %", number(float64(a.Watches), 0), number(a.FillSeconds, 1),
 			number(float64(a.Memory.RSS)/n, 0), number(float64(a.Memory.GoHeap)/n, 0), number(float64(a.Memory.Native)/n, 0),
-			number(a.RearmSeconds, 2), number(float64(a.Watches)/a.RearmSeconds, 0), number(a.Reconnects, 0), number(a.KnownSeconds, 2))
+			number(a.RestartSeconds, 2), number(a.RearmSeconds, 2), number(a.Reconnects, 0), number(a.KnownSeconds, 2))
 	}
 	r.report.section("Services: re-arming", "One process keeps all instances in memory, each under a watch; their server is killed and started again. Each row has a server of its own. "+
 		"The budget is what the watches of a session may take in the one request that sets them again. "+
-		"Re-arm is the time from when the restarted server takes sessions to when it holds all watches by its own count (mntr), those on children among them; all are known again when each answer is a HIT. "+
+		"The restart is the time from when the server's process is started to when it holds all watches by its own count (mntr), those on children among them, and the re-arm is what passes of it after the server was seen to take sessions. All are known again when each answer is a HIT. "+
 		"Then 500 instances get other records, and all of it is heard of.", t)
 	return nil
 }
