@@ -3,10 +3,13 @@ package httpapi_test
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"magellan/internal/httpapi"
+	"magellan/internal/services/servicestest"
 	"magellan/internal/shops"
 	"magellan/internal/shops/shopstest"
 )
@@ -41,52 +45,76 @@ func benchServer(b *testing.B) *httpapi.Server {
 // prebuilt is what GET /v1/shops/{shop} is measured by: Echo with a path
 // parameter and a body that is there already.
 func prebuilt() http.Handler {
-	body := []byte(`{"shop":"42","datacenter":"ash1","region":"us-east1"}` + "\n")
+	return prebuiltBody("/v1/shops/:shop", []byte(`{"shop":"42","datacenter":"ash1","region":"us-east1"}`+"\n"))
+}
+
+// prebuiltBody answers with one body on a route.
+func prebuiltBody(route string, body []byte) http.Handler {
 	e := echo.New()
-	e.GET("/v1/shops/:shop", func(c echo.Context) error {
+	e.GET(route, func(c echo.Context) error {
 		return c.Blob(http.StatusOK, "application/json", body)
 	})
 	return e
 }
 
+// benchService is the path of a service with 20 instances.
+const benchService = "/v1/services/cart"
+
+// benchServices returns a Server with that service.
+func benchServices(b testing.TB) *httpapi.Server {
+	mirror := servicestest.New("curator:/services")
+	for i := range 20 {
+		id := fmt.Sprintf("9e3779b9-7f4a-47c1-8000-%012d", i)
+		mirror.Set("/services/cart/"+id, fmt.Sprintf(`{"name":"cart","id":%q,"address":"10.2.0.%d","port":8080,"payload":{"zone":"eu-a","version":"1.7.3"}}`, id, i))
+	}
+	server, err := httpapi.New(httpapi.Config{Services: mirror.Registry(0), Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return server
+}
+
 // BenchmarkShopLoopback serves over loopback, to a client that allocates
 // nothing: what is allocated is the server's.
 func BenchmarkShopLoopback(b *testing.B) {
-	b.Run("magellan", func(b *testing.B) {
-		server := benchServer(b)
-		l := listen(b)
-		done := make(chan error, 1)
-		go func() { done <- server.Serve(l) }()
-		getMany(b, l.Addr())
-		if err := server.Shutdown(b.Context()); err != nil {
-			b.Error(err)
-		}
-		if err := <-done; err != nil {
-			b.Error(err)
-		}
-	})
+	b.Run("magellan", func(b *testing.B) { loopback(b, benchServer(b), "/v1/shops/42") })
+	b.Run("prebuilt", func(b *testing.B) { loopback(b, &http.Server{Handler: prebuilt()}, "/v1/shops/42") })
+}
+
+// BenchmarkServiceLoopback is the same for a service.
+func BenchmarkServiceLoopback(b *testing.B) {
+	b.Run("magellan", func(b *testing.B) { loopback(b, benchServices(b), benchService) })
 	b.Run("prebuilt", func(b *testing.B) {
-		l := listen(b)
-		server := &http.Server{Handler: prebuilt()}
-		done := make(chan error, 1)
-		go func() { done <- server.Serve(l) }()
-		getMany(b, l.Addr())
-		if err := server.Shutdown(b.Context()); err != nil {
-			b.Error(err)
-		}
-		<-done
+		loopback(b, &http.Server{Handler: prebuiltBody("/v1/services/:service", bodyOf(b, benchServices(b).Handler(), benchService))}, benchService)
 	})
 }
 
-// getMany asks for one shop again and again over one connection.
-func getMany(b *testing.B, addr net.Addr) {
+// loopback has a server answer a GET of path, until the benchmark ends.
+func loopback(b *testing.B, server interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+}, path string) {
+	l := listen(b)
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	getMany(b, l.Addr(), path)
+	if err := server.Shutdown(b.Context()); err != nil {
+		b.Error(err)
+	}
+	if err := <-done; err != nil && !errors.Is(err, http.ErrServerClosed) {
+		b.Error(err)
+	}
+}
+
+// getMany asks for one answer again and again over one connection.
+func getMany(b *testing.B, addr net.Addr, path string) {
 	conn, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer conn.Close()
-	request := []byte("GET /v1/shops/42 HTTP/1.1\r\nHost: magellan\r\n\r\n")
-	answers := bufio.NewReader(conn)
+	request := []byte("GET " + path + " HTTP/1.1\r\nHost: magellan\r\n\r\n")
+	answers := bufio.NewReaderSize(conn, 1<<16)
 	get := func() {
 		if _, err := conn.Write(request); err != nil {
 			b.Fatal(err)
@@ -111,12 +139,30 @@ func getMany(b *testing.B, addr net.Addr) {
 // BenchmarkShopHandler leaves net/http out: a request and a ResponseWriter that
 // are used again and again.
 func BenchmarkShopHandler(b *testing.B) {
-	b.Run("magellan", func(b *testing.B) { serveMany(b, benchServer(b).Handler()) })
-	b.Run("prebuilt", func(b *testing.B) { serveMany(b, prebuilt()) })
+	b.Run("magellan", func(b *testing.B) { serveMany(b, benchServer(b).Handler(), "/v1/shops/42") })
+	b.Run("prebuilt", func(b *testing.B) { serveMany(b, prebuilt(), "/v1/shops/42") })
 }
 
-func serveMany(b *testing.B, handler http.Handler) {
-	request, err := http.NewRequestWithContext(httpapi.ConnContext(b.Context(), handler), http.MethodGet, "/v1/shops/42", nil)
+// BenchmarkServiceHandler is the same for a service.
+func BenchmarkServiceHandler(b *testing.B) {
+	b.Run("magellan", func(b *testing.B) { serveMany(b, benchServices(b).Handler(), benchService) })
+	b.Run("prebuilt", func(b *testing.B) {
+		serveMany(b, prebuiltBody("/v1/services/:service", bodyOf(b, benchServices(b).Handler(), benchService)), benchService)
+	})
+}
+
+// bodyOf returns the body of an answer.
+func bodyOf(b testing.TB, handler http.Handler, path string) []byte {
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	if w.Code != http.StatusOK {
+		b.Fatalf("%s: %d %s", path, w.Code, w.Body)
+	}
+	return w.Body.Bytes()
+}
+
+func serveMany(b *testing.B, handler http.Handler, path string) {
+	request, err := http.NewRequestWithContext(httpapi.ConnContext(b.Context(), handler), http.MethodGet, path, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -33,6 +33,10 @@ type conn struct {
 	// handler. net/http reads on another goroutine as well.
 	read    atomic.Int64
 	framing framing
+	// held is the beginning of an answer that is being written, nil if nothing is held. holding:
+	// more of it is to be held. Only the goroutine that serves the connection uses them.
+	held    *piece
+	holding bool
 }
 
 // ours returns c if it is a connection that Server.Serve has accepted, and nil otherwise.
@@ -75,6 +79,12 @@ func (c *conn) Read(b []byte) (int, error) {
 
 // Write implements [net.Conn].
 func (c *conn) Write(b []byte) (int, error) {
+	switch {
+	case c.holding:
+		return c.hold(b)
+	case c.held != nil:
+		return c.send(b)
+	}
 	if !c.answering {
 		if problem := c.server.inPlaceOf(b, c.RemoteAddr()); problem != nil {
 			if _, err := c.Conn.Write(problem); err != nil {

@@ -41,12 +41,14 @@ type headerValues struct {
 	gzipTagBytes [2 + 16 + len("-gzip")]byte
 	zxidBytes    [2 + 16]byte
 	ageBytes     [20]byte
+	lengthBytes  [20]byte
 	idBytes      [16]byte
 
 	etagValue    [1]string
 	gzipTagValue [1]string
 	zxidValue    [1]string
 	ageValue     [1]string
+	lengthValue  [1]string
 	idValue      [1]string
 }
 
@@ -73,6 +75,12 @@ func (v *headerValues) age(age time.Duration) []string {
 	}
 	v.ageValue[0] = view(strconv.AppendInt(v.ageBytes[:0], seconds, 10))
 	return v.ageValue[:]
+}
+
+// length is a value of Content-Length.
+func (v *headerValues) length(n int) []string {
+	v.lengthValue[0] = view(strconv.AppendInt(v.lengthBytes[:0], int64(n), 10))
+	return v.lengthValue[:]
 }
 
 // zxid is a value of X-Zxid.

@@ -151,12 +151,13 @@ const shortBody = 2048
 // writeBody sends a whole body. The longer it is, the more time the client has to take it.
 func (x *exchange) writeBody(status int, body []byte) error {
 	if len(body) > shortBody {
-		x.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+		x.w.Header()["Content-Length"] = x.values.length(len(body))
 	}
 	x.WriteHeader(status)
 	if x.r.Method == http.MethodHead && len(body) > shortBody {
 		return nil
 	}
+	onePiece := x.conn != nil && len(body) > onePieceFrom && len(body) <= onePieceTo
 	const piece = 1 << 20
 	for len(body) > piece {
 		if _, err := x.Write(body[:piece]); err != nil {
@@ -168,7 +169,17 @@ func (x *exchange) writeBody(status int, body []byte) error {
 			return x.leave(err)
 		}
 	}
-	if _, err := x.Write(body); err != nil {
+	write := func() error {
+		_, err := x.Write(body)
+		return err
+	}
+	var err error
+	if onePiece {
+		err = x.conn.inOnePiece(len(body), write)
+	} else {
+		err = write()
+	}
+	if err != nil {
 		return x.leave(err)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"magellan/internal/alloctest"
 	"magellan/internal/discovery"
 	"magellan/internal/httpapi"
 	"magellan/internal/services/servicestest"
@@ -35,6 +36,29 @@ func newMirror() *servicestest.Mirror {
 	m.Set("/svc/web/prod/blog/member_1", `{"serviceEndpoint":{"host":"10.3.0.1","port":8080},"additionalEndpoints":{"admin":{"host":"10.3.0.1","port":9990}},"status":"ALIVE","shard":3}`)
 	m.Set("/svc/both/member_1", `{"serviceEndpoint":{"host":"10.3.0.2","port":8080},"additionalEndpoints":{},"status":"STARTING"}`)
 	return m
+}
+
+// TestServiceAllocatesNothing: a service that is in memory costs no allocation, although its answer is
+// so long that magellan has to say how long.
+func TestServiceAllocatesNothing(t *testing.T) {
+	handler := benchServices(t).Handler()
+	if n := len(bodyOf(t, handler, benchService)); n < 4000 {
+		t.Fatalf("the answer has %d bytes only", n)
+	}
+	request, err := http.NewRequestWithContext(httpapi.ConnContext(t.Context(), handler), http.MethodGet, benchService, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &discardWriter{header: http.Header{}}
+	if n := alloctest.Fewest(func() {
+		clear(w.header)
+		handler.ServeHTTP(w, request)
+	}); n != 0 {
+		t.Errorf("an answer allocates %v times", n)
+	}
+	if w.status != http.StatusOK {
+		t.Errorf("status %d", w.status)
+	}
 }
 
 // TestServiceProblems: what is asked wrongly, and what cannot be answered.

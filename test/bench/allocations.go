@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"magellan/internal/childproc"
 )
@@ -16,7 +17,7 @@ var benchmarkLine = regexp.MustCompile(`(?m)^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+([
 // measureAllocations runs the benchmarks of the handlers, magellan's beside
 // Echo's with a prebuilt body.
 func (r *run) measureAllocations(ctx context.Context) error {
-	out, err := childproc.Run(ctx, exec.Command("go", "test", "-run", "^$", "-bench", "^BenchmarkShop", "-benchmem", "-count", strconv.Itoa(r.allocationRounds), "./internal/httpapi"))
+	out, err := childproc.Run(ctx, exec.Command("go", "test", "-run", "^$", "-bench", "^Benchmark(Shop|Service)", "-benchmem", "-count", strconv.Itoa(r.allocationRounds), "./internal/httpapi"))
 	if err != nil {
 		return err
 	}
@@ -42,12 +43,14 @@ func (r *run) measureAllocations(ctx context.Context) error {
 		t.add(name, number(median(b.ns), 0), number(median(b.bytes), 0), number(median(b.allocs), 0))
 	}
 	// Over a real connection: net/http's allocations are in both.
-	ours, echos := results["ShopLoopback/magellan"], results["ShopLoopback/prebuilt"]
-	if ours == nil || echos == nil {
-		return fmt.Errorf("go test has run no BenchmarkShopLoopback/magellan and /prebuilt: %s", out)
+	for _, what := range []string{"Shop", "Service"} {
+		ours, echos := results[what+"Loopback/magellan"], results[what+"Loopback/prebuilt"]
+		if ours == nil || echos == nil {
+			return fmt.Errorf("go test has run no Benchmark%sLoopback/magellan and /prebuilt: %s", what, out)
+		}
+		r.report.goal(goal{what: fmt.Sprintf("heap allocations per read of a %s that net/http and Echo do not make", strings.ToLower(what)), atMost: true,
+			got: max(0, median(ours.allocs)-median(echos.allocs))})
 	}
-	r.report.goal(goal{what: "heap allocations per read that net/http and Echo do not make", atMost: true,
-		got: max(0, median(ours.allocs)-median(echos.allocs))})
-	r.report.section("Allocations", fmt.Sprintf("`go test -bench ^BenchmarkShop -benchmem ./internal/httpapi`, %d times. ShopHandler is the handler alone; ShopLoopback is served over one connection to a client that allocates nothing, so that what net/http allocates is there too. prebuilt is Echo with a body that is there already.", r.allocationRounds), t)
+	r.report.section("Allocations", fmt.Sprintf("`go test -bench '^Benchmark(Shop|Service)' -benchmem ./internal/httpapi`, %d times. ShopHandler and ServiceHandler, of a service with 20 instances, are the handler alone; ShopLoopback and ServiceLoopback are served over one connection to a client that allocates nothing, so that what net/http allocates is there too. prebuilt is Echo with a body that is there already.", r.allocationRounds), t)
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -67,14 +68,11 @@ func shopData(i int) []byte {
 
 // load writes the data set into the ZooKeeper at addr.
 func (d dataset) load(ctx context.Context, addr string) error {
-	client, err := zk.Open(zk.Config{Servers: []string{addr}, SessionTimeout: 30 * time.Second})
+	client, err := openClient(ctx, addr)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	if err := client.WaitReady(ctx); err != nil {
-		return err
-	}
 	first := []zk.Op{create(layout.Root, nil)}
 	for _, dir := range []string{layout.RegionsDir(), layout.DatacentersDir(), layout.BadCitizensDir(), layout.ShopsDir()} {
 		first = append(first, create(dir, nil))
@@ -92,15 +90,32 @@ func (d dataset) load(ctx context.Context, addr string) error {
 	if _, err := client.Multi(ctx, first...); err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
-	if err := loadShops(ctx, client, d.shops, shopName); err != nil {
-		return err
+	for _, kind := range []struct {
+		shops int
+		name  func(int) string
+	}{{d.shops, shopName}, {d.hot, d.numberedShop}} {
+		if err := createMany(ctx, client, kind.shops, func(i int) zk.Op { return create(layout.Shop(kind.name(i)), shopData(i)) }); err != nil {
+			return err
+		}
 	}
-	return loadShops(ctx, client, d.hot, d.numberedShop)
+	return nil
 }
 
-// loadShops creates the shops, many in one request and several requests in
+// openClient returns a client that has a session.
+func openClient(ctx context.Context, addr string) (*zk.Client, error) {
+	client, err := zk.Open(zk.Config{Servers: []string{addr}, SessionTimeout: 30 * time.Second})
+	if err != nil {
+		return nil, err
+	}
+	if err := client.WaitReady(ctx); err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return client, nil
+}
+
+// createMany creates n znodes, many in one request and several requests in
 // flight: one at a time a million would take minutes.
-func loadShops(ctx context.Context, client *zk.Client, shops int, name func(int) string) error {
+func createMany(ctx context.Context, client *zk.Client, n int, op func(i int) zk.Op) error {
 	const perRequest, inFlight = 500, 8
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -110,8 +125,8 @@ func loadShops(ctx context.Context, client *zk.Client, shops int, name func(int)
 		writers.Go(func() {
 			for start := range starts {
 				var ops []zk.Op
-				for i := start; i < min(start+perRequest, shops); i++ {
-					ops = append(ops, create(layout.Shop(name(i)), shopData(i)))
+				for i := start; i < min(start+perRequest, n); i++ {
+					ops = append(ops, op(i))
 				}
 				if _, err := client.Multi(ctx, ops...); err != nil {
 					cancel(fmt.Errorf("load: %w", err))
@@ -119,7 +134,7 @@ func loadShops(ctx context.Context, client *zk.Client, shops int, name func(int)
 			}
 		})
 	}
-	for start := 0; start < shops && ctx.Err() == nil; start += perRequest {
+	for start := 0; start < n && ctx.Err() == nil; start += perRequest {
 		starts <- start
 	}
 	close(starts)

@@ -2,12 +2,14 @@
 /*
  * The client that the cold fill is compared with: what a plain C program on
  * libzookeeper_mt does. It reads and watches each znode of a list once, with a
- * fixed number of requests in flight, and says how long that took.
+ * fixed number of requests in flight, and says how long that took. With
+ * "children" the list is of directories: it lists and watches the children of
+ * each, and reads and watches each child.
  * (The first line keeps go build from taking this file for cgo's.)
  *
- *   fill HOST:PORT FILE-OF-PATHS IN-FLIGHT
+ *   fill HOST:PORT FILE-OF-PATHS IN-FLIGHT [children]
  */
-#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +22,16 @@
 
 static int finished;
 
-static atomic_size_t issued; /* by main, and from then on by the completions */
-static size_t answered;      /* of the completion thread, as is bytes */
+/* All that follows changes under lock: main sends the first requests, and the
+ * completions send the others. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static size_t most, in_flight;
+static size_t directories; /* of paths, that are listed */
+static size_t listed;
+static size_t wanted; /* to be read: all of paths, or all children */
+static char **unread; /* the children that are not read yet, the last first */
+static size_t unread_count, room;
+static size_t issued, answered;
 static unsigned long long bytes;
 
 static void fail(const char *what, int code)
@@ -49,22 +59,58 @@ static void on_data(int rc, const char *value, int length, const struct Stat *st
 	(void)value, (void)stat;
 	if (rc != ZOK)
 		fail(data, rc);
+	pthread_mutex_lock(&lock);
 	bytes += length;
+	answered++;
+	in_flight--;
 	issue();
-	if (++answered == count)
-		set(&finished, 1);
+	pthread_mutex_unlock(&lock);
 }
 
-/* Sends the next request, if there is one left. */
+static void on_children(int rc, const struct String_vector *names, const void *data)
+{
+	const char *directory = data;
+	char path[1024];
+
+	if (rc != ZOK)
+		fail(directory, rc);
+	pthread_mutex_lock(&lock);
+	for (int i = 0; i < names->count; i++) {
+		if (unread_count == room)
+			unread = realloc(unread, (room = room ? 2 * room : 1024) * sizeof *unread);
+		snprintf(path, sizeof path, "%s/%s", directory, names->data[i]);
+		unread[unread_count++] = strdup(path);
+	}
+	wanted += names->count;
+	listed++;
+	in_flight--;
+	issue();
+	pthread_mutex_unlock(&lock);
+}
+
+/* Sends as many requests as may be in flight. */
 static void issue(void)
 {
-	size_t next = atomic_fetch_add(&issued, 1);
+	while (in_flight < most) {
+		char *path;
+		int rc;
 
-	if (next >= count)
-		return;
-	int rc = zoo_awget(handle, paths[next], on_watch, NULL, on_data, paths[next]);
-	if (rc != ZOK)
-		fail(paths[next], rc);
+		if (unread_count) {
+			path = unread[--unread_count];
+			rc = zoo_awget(handle, path, on_watch, NULL, on_data, path);
+		} else if (issued < count) {
+			path = paths[issued++];
+			rc = directories ? zoo_awget_children(handle, path, on_watch, NULL, on_children, path)
+					 : zoo_awget(handle, path, on_watch, NULL, on_data, path);
+		} else {
+			break;
+		}
+		if (rc != ZOK)
+			fail(path, rc);
+		in_flight++;
+	}
+	if (listed == directories && answered == wanted)
+		set(&finished, 1);
 }
 
 static double seconds(void)
@@ -89,19 +135,22 @@ int main(int argc, char **argv)
 		puts(ZOO_VERSION);
 		return 0;
 	}
-	if (argc != 4) {
-		fprintf(stderr, "usage: fill HOST:PORT FILE-OF-PATHS IN-FLIGHT | --version\n");
+	bool children = argc == 5 && !strcmp(argv[4], "children");
+	if (argc != 4 && !children) {
+		fprintf(stderr, "usage: fill HOST:PORT FILE-OF-PATHS IN-FLIGHT [children] | --version\n");
 		return 2;
 	}
 	read_paths(argv[2]);
+	*(children ? &directories : &wanted) = count;
+	most = strtoul(argv[3], NULL, 10);
 	connect_to(argv[1], on_session);
 
 	double wall = seconds(), cpu = cpu_seconds();
-	size_t first = strtoul(argv[3], NULL, 10);
-	for (size_t i = 0; i < first; i++)
-		issue();
+	pthread_mutex_lock(&lock);
+	issue();
+	pthread_mutex_unlock(&lock);
 	wait_for(&finished);
 	printf("{\"Reads\":%zu,\"Bytes\":%llu,\"Seconds\":%.6f,\"CPUSeconds\":%.6f}\n",
-	       count, bytes, seconds() - wall, cpu_seconds() - cpu);
+	       answered, bytes, seconds() - wall, cpu_seconds() - cpu);
 	return zookeeper_close(handle) == ZOK ? 0 : 1;
 }

@@ -54,7 +54,7 @@ func (r *run) measureLookup(ctx context.Context) error {
 			number(median(column(k.results, func(l loadResult) float64 { return l.P50 })), 0),
 			number(median(column(k.results, func(l loadResult) float64 { return l.P99 })), 0),
 			number(median(column(k.results, loadResult.cpuPerRequest))/lookupShops, 2),
-			number(median(column(k.results, func(l loadResult) float64 { return float64(l.Bytes) / float64(l.Requests) / lookupShops })), 0))
+			number(median(column(k.results, func(l loadResult) float64 { return l.bytesPerAnswer() / lookupShops })), 0))
 	}
 	r.report.section("Lookups", fmt.Sprintf("`POST /v1/shops/lookup` with %s shops in each request, %d connections, wrk with one thread on the same cores, %d rounds of %v each. "+
 		"Together the requests ask for each shop of the %s in memory once, in random order, and then again.",

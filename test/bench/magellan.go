@@ -12,16 +12,16 @@ import (
 	"magellan/test/magellan"
 )
 
-// startMagellan starts the real binary.
-func (r *run) startMagellan(ctx context.Context) (*server, error) {
-	return r.startMagellanAs(ctx, "magellan")
+// startMagellan starts the real binary, with further arguments.
+func (r *run) startMagellan(ctx context.Context, args ...string) (*server, error) {
+	return r.startMagellanAs(ctx, "magellan", nil, args...)
 }
 
 // startMagellanAs starts one of several, with more in its environment.
-func (r *run) startMagellanAs(ctx context.Context, name string, env ...string) (*server, error) {
-	m, err := magellan.Serve{Binary: r.cmd.Magellan, Dir: r.dir, Name: name, Env: env, Args: []string{
+func (r *run) startMagellanAs(ctx context.Context, name string, env []string, args ...string) (*server, error) {
+	m, err := magellan.Serve{Binary: r.cmd.Magellan, Dir: r.dir, Name: name, Env: env, Args: append([]string{
 		"--servers", r.zookeeper.Addr(), "--root", layout.Root, "--cache-bytes", fmt.Sprint(cacheBytes(2 * r.hot)), "--log-level", "warn",
-	}}.Start(ctx)
+	}, args...)}.Start(ctx)
 	if err != nil {
 		return nil, err
 	}

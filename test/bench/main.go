@@ -16,6 +16,7 @@ func main() {
 		Serve serveCmd `cmd:"" hidden:"" help:"A server to compare with."`
 		Fill  fillCmd  `cmd:"" hidden:"" help:"Read and watch znodes once, and report the time."`
 		Scale scaleCmd `cmd:"" hidden:"" help:"Keep shops in memory, restart their server, evict half of them."`
+		Rearm rearmCmd `cmd:"" hidden:"" help:"Keep services in memory, and restart their server."`
 		Hold  holdCmd  `cmd:"" hidden:"" help:"Keep shops in memory, and report the memory."`
 	}
 	k := kong.Parse(&cli, kong.Name("bench"), kong.Description("Measures magellan beside what people would use instead."), kong.UsageOnError())

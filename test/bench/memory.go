@@ -14,11 +14,12 @@ import (
 	"magellan/internal/shops"
 )
 
-// holdCmd keeps all shops in memory and reports a holdResult.
+// holdCmd keeps all shops, or all services, in memory and reports a holdResult.
 type holdCmd struct {
-	Kind      string `arg:"" enum:"cache,map" help:"cache: magellan's internal/cache. map: a Go map from the name to the body of the answer."`
-	Shops     int    `required:"" help:"How many."`
-	Zookeeper string `help:"host:port, for cache."`
+	Kind      string `arg:"" enum:"cache,map,services,services-map" help:"cache: magellan's internal/cache. map: a Go map from the name to the body of the answer. services: internal/cache and internal/services. services-map: a Go map from the name to the decoded instances."`
+	Shops     int    `help:"How many."`
+	Zookeeper string `help:"host:port, for cache and services."`
+	fleet
 }
 
 // holdResult is the memory of a process, in bytes, after a collection and with
@@ -29,13 +30,16 @@ type holdResult struct {
 	Native int64 // live: what C has allocated, libzookeeper's watches above all
 }
 
+func (r holdResult) minus(o holdResult) holdResult {
+	return holdResult{r.RSS - o.RSS, r.GoHeap - o.GoHeap, r.Native - o.Native}
+}
+
 // Run fills the memory and measures it.
 func (h *holdCmd) Run(ctx context.Context) error {
-	hold := h.holdMap
-	if h.Kind == "cache" {
-		hold = h.holdCache
+	hold := map[string]func(context.Context) (any, error){
+		"cache": h.holdCache, "map": h.holdMap, "services": h.holdServices, "services-map": h.holdServicesMap,
 	}
-	keep, err := hold(ctx)
+	keep, err := hold[h.Kind](ctx)
 	if err != nil {
 		return err
 	}
@@ -124,47 +128,69 @@ func memory() (holdResult, error) {
 	return holdResult{RSS: rss, GoHeap: int64(m.HeapAlloc), Native: int64(native.Allocated)}, err
 }
 
-// measureMemory has both keep all shops, each in a process of its own.
-func (r *run) measureMemory(ctx context.Context) error {
-	kinds := []struct {
-		name, kind string
-		results    []holdResult
-	}{
-		{name: "magellan, internal/cache", kind: "cache"},
-		{name: "Go map, name to body", kind: "map"},
+// holder is one of the processes whose memory is compared.
+type holder struct {
+	name    string
+	args    []string // of hold
+	results []holdResult
+}
+
+func (h holder) rss() []float64 {
+	return column(h.results, func(r holdResult) float64 { return float64(r.RSS) })
+}
+
+// withoutNative is what magellan would take without the watches that keep it true.
+func (h holder) withoutNative() []float64 {
+	return column(h.results, func(r holdResult) float64 { return float64(r.RSS - r.Native) })
+}
+
+// holdInTurn starts each of them in each round.
+func (r *run) holdInTurn(ctx context.Context, holders []holder) error {
+	order := make([]int, len(holders))
+	for i := range order {
+		order[i] = i
 	}
-	order := []int{0, 1}
 	for round := range r.memoryRounds {
 		for _, i := range rotated(order, round) {
 			var result holdResult
-			cmd := exec.Command(r.self, "hold", kinds[i].kind, "--shops", fmt.Sprint(r.shops), "--zookeeper", r.zookeeper.Addr())
-			if err := runJSON(ctx, cmd, &result); err != nil {
+			if err := runJSON(ctx, exec.Command(r.self, append([]string{"hold"}, holders[i].args...)...), &result); err != nil {
 				return err
 			}
-			r.progress("memory round %d: %-40s RSS %s MiB", round+1, kinds[i].name, mebibytes(float64(result.RSS)))
-			kinds[i].results = append(kinds[i].results, result)
+			r.progress("memory round %d: %-40s RSS %s MiB", round+1, holders[i].name, mebibytes(float64(result.RSS)))
+			holders[i].results = append(holders[i].results, result)
 		}
 	}
+	return nil
+}
 
-	rss := func(i int) []float64 {
-		return column(kinds[i].results, func(r holdResult) float64 { return float64(r.RSS) })
-	}
-	// What magellan would take without the watches that keep it true.
-	withoutNative := func(i int) []float64 {
-		return column(kinds[i].results, func(r holdResult) float64 { return float64(r.RSS - r.Native) })
-	}
+// memoryTable compares each with the last, which is the map.
+func memoryTable(holders []holder) *table {
 	t := &table{head: []string{"process", "RSS MiB", "Go heap MiB", "native MiB", "it : the map, RSS", "it : the map, RSS without native"}}
-	for i, k := range kinds {
-		t.add(k.name, mebibytes(median(rss(i))),
-			mebibytes(median(column(k.results, func(r holdResult) float64 { return float64(r.GoHeap) }))),
-			mebibytes(median(column(k.results, func(r holdResult) float64 { return float64(r.Native) }))),
-			number(ratio(rss(i), rss(1)), 2), number(ratio(withoutNative(i), withoutNative(1)), 2))
+	last := holders[len(holders)-1]
+	for _, h := range holders {
+		t.add(h.name, mebibytes(median(h.rss())),
+			mebibytes(median(column(h.results, func(r holdResult) float64 { return float64(r.GoHeap) }))),
+			mebibytes(median(column(h.results, func(r holdResult) float64 { return float64(r.Native) }))),
+			number(ratio(h.rss(), last.rss()), 2), number(ratio(h.withoutNative(), last.withoutNative()), 2))
+	}
+	return t
+}
+
+// measureMemory has both keep all shops, each in a process of its own.
+func (r *run) measureMemory(ctx context.Context) error {
+	shops := fmt.Sprint(r.shops)
+	holders := []holder{
+		{name: "magellan, internal/cache", args: []string{"cache", "--shops", shops, "--zookeeper", r.zookeeper.Addr()}},
+		{name: "Go map, name to body", args: []string{"map", "--shops", shops}},
+	}
+	if err := r.holdInTurn(ctx, holders); err != nil {
+		return err
 	}
 	r.report.section("Memory", fmt.Sprintf("%s shops in memory, names of %d bytes, bodies of %d bytes; "+
 		"after a garbage collection, with all free pages given back to the system (%d rounds). "+
 		"Go heap and native are what is live; native is what C has allocated, above all libzookeeper's watches and the sessions' threads, which a map that nobody keeps true does not need.",
-		number(float64(r.shops), 0), len(shopName(0)), len(appendShopBody(nil, 0)), r.memoryRounds), t)
+		number(float64(r.shops), 0), len(shopName(0)), len(appendShopBody(nil, 0)), r.memoryRounds), memoryTable(holders))
 	r.report.goal(goal{what: fmt.Sprintf("memory of %s shops: magellan's RSS over the map's", number(float64(r.shops), 0)),
-		got: ratio(rss(0), rss(1)), wanted: 1.35, atMost: true, decimals: 2})
+		got: ratio(holders[0].rss(), holders[1].rss()), wanted: 1.35, atMost: true, decimals: 2})
 	return nil
 }

@@ -39,7 +39,7 @@ func (r *run) measureSampling(ctx context.Context) error {
 		rss     [2][]float64
 	}{
 		{name: "magellan, `GET /v1/shops/{shop}`", load: load{connections: 64, duration: r.readTime, file: r.reads},
-			start: func(name string, env ...string) (*server, error) { return r.startMagellanAs(ctx, name, env...) }},
+			start: func(name string, env ...string) (*server, error) { return r.startMagellanAs(ctx, name, env) }},
 		{name: fmt.Sprintf("a handler that mallocs and frees %d blocks", mallocsPerRequest), load: load{connections: mallocConnections, duration: r.readTime, file: r.reads},
 			start: func(name string, env ...string) (*server, error) { return r.startBaseline("malloc", env...) }},
 	}
@@ -162,7 +162,7 @@ func (r *run) measureDump(ctx context.Context) error {
 	late, shops := 0, min(r.hot, mostOf)
 	for round := range r.fillRounds {
 		started := time.Now()
-		s, err := r.startMagellanAs(ctx, "magellan", "MAGELLAN_HEAP_AUTO_DUMP=false")
+		s, err := r.startMagellanAs(ctx, "magellan", []string{"MAGELLAN_HEAP_AUTO_DUMP=false"})
 		if err != nil {
 			return err
 		}

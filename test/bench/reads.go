@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -44,21 +45,23 @@ func (r *run) measureReads(ctx context.Context) error {
 		}
 	}
 
-	busyLoad := load{connections: 64, duration: r.warm, file: r.reads}
-	for _, s := range servers {
-		if _, err := r.wrk(ctx, s, busyLoad); err != nil {
-			return err
-		}
+	asked := make([]asked, len(servers))
+	for i, s := range servers {
+		asked[i].server, asked[i].file = s, r.reads
 	}
-	busyLoad.duration = r.readTime
-	busy, err := r.takeTurns(ctx, servers, busyLoad)
+	busyLoad := load{connections: 64, duration: r.readTime}
+	if err := r.warmUp(ctx, asked, busyLoad); err != nil {
+		return err
+	}
+	busy, err := r.takeTurns(ctx, asked, busyLoad)
 	if err != nil {
 		return err
 	}
-	alone, err := r.takeTurns(ctx, servers, load{connections: 1, duration: r.oneByOne, file: r.reads, pinned: true})
+	alone, err := r.takeTurns(ctx, asked, load{connections: 1, duration: r.oneByOne, pinned: true})
 	if err != nil {
 		return err
 	}
+	busyLoad.file = r.reads
 	if err := r.profile(ctx, magellan, "reads", busyLoad); err != nil {
 		return err
 	}
@@ -77,22 +80,41 @@ var readNames = []string{
 	"naive: one gozk read per request",
 }
 
+// asked is a server with the file of requests that it is asked, see wrk.lua.
+type asked struct {
+	*server
+	file string
+}
+
+// warmUp puts the load on each server once.
+func (r *run) warmUp(ctx context.Context, all []asked, l load) error {
+	l.duration = r.warm
+	for _, a := range all {
+		l.file = a.file
+		if _, err := r.wrk(ctx, a.server, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // takeTurns puts the load on each server in each round, and returns the results
 // by server.
-func (r *run) takeTurns(ctx context.Context, servers []*server, l load) ([][]loadResult, error) {
-	results := make([][]loadResult, len(servers))
-	order := make([]int, len(servers))
+func (r *run) takeTurns(ctx context.Context, all []asked, l load) ([][]loadResult, error) {
+	results := make([][]loadResult, len(all))
+	order := make([]int, len(all))
 	for i := range order {
 		order[i] = i
 	}
 	for round := range r.loadRounds {
 		for _, i := range rotated(order, round) {
-			result, err := r.wrk(ctx, servers[i], l)
+			l.file = all[i].file
+			result, err := r.wrk(ctx, all[i].server, l)
 			if err != nil {
 				return nil, err
 			}
-			r.progress("c=%d round %d: %-10s %9.0f requests/s, p99 %6.0f us, %5.1f us CPU a request",
-				l.connections, round+1, servers[i].name, result.perSecond(), result.P99, result.cpuPerRequest())
+			r.progress("c=%d round %d: %-10s %-12s %9.0f requests/s, p99 %6.0f us, %5.1f us CPU a request",
+				l.connections, round+1, all[i].name, filepath.Base(l.file), result.perSecond(), result.P99, result.cpuPerRequest())
 			results[i] = append(results[i], result)
 		}
 	}
@@ -112,7 +134,7 @@ func (r *run) reportReads(bodySize int, busy, alone [][]loadResult) {
 			}
 			t.add(name, number(median(column(results[i], loadResult.perSecond)), 0),
 				number(median(column(results[i], p50)), 0), number(median(column(results[i], p99)), 0), cpu,
-				number(median(column(results[i], func(l loadResult) float64 { return float64(l.Bytes) / float64(l.Requests) })), 0),
+				number(median(column(results[i], loadResult.bytesPerAnswer)), 0),
 				number(ratio(column(results[0], loadResult.perSecond), column(results[i], loadResult.perSecond)), 2),
 				number(ratio(column(results[0], p99), column(results[i], p99)), 2),
 				number(ratio(column(results[0], loadResult.cpuPerRequest), column(results[i], loadResult.cpuPerRequest)), 2))

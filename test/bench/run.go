@@ -19,7 +19,7 @@ import (
 type runCmd struct {
 	Short    bool     `help:"A few minutes instead of a quarter of an hour: fewer shops, fewer and shorter rounds."`
 	Rounds   int      `help:"Rounds of each measurement; 0 is 3 to 9, or 1 to 3 in the short form." placeholder:"N"`
-	Parts    []string `help:"What to measure: ${enum}." enum:"reads,lookup,fill,memory,allocations,profiling,propagation,scale" default:"reads,lookup,fill,memory,allocations,profiling,propagation,scale"`
+	Parts    []string `help:"What to measure: ${enum}." enum:"reads,lookup,fill,memory,allocations,profiling,propagation,scale,services" default:"reads,lookup,fill,memory,allocations,profiling,propagation,scale,services"`
 	Out      string   `help:"File to write the report to; empty is standard output. What a document has above its mark stays." placeholder:"FILE"`
 	Profiles string   `help:"Directory for CPU profiles of magellan, each taken in a further round that does not count." placeholder:"DIR"`
 	Magellan string   `help:"The magellan binary." default:"dist/magellan" placeholder:"FILE"`
@@ -156,14 +156,19 @@ func (r *run) measure(ctx context.Context) (err error) {
 		{"profiling", r.measureProfiling},
 		{"propagation", r.measurePropagation}, // moves shops
 		{"scale", r.measureScale},
+		{"services", r.measureServices},
 	}
-	if slices.ContainsFunc(r.cmd.Parts, func(part string) bool { return part != "allocations" && part != "scale" }) {
+	if slices.ContainsFunc(r.cmd.Parts, func(part string) bool { return part != "allocations" && part != "scale" && part != "services" }) {
 		if err := r.startZooKeeper(ctx); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, r.zookeeper.Close()) }()
 	}
-	defer func() { r.machine = r.describeMachine(ctx) }() // before ZooKeeper ends, which is asked
+	defer func() { // before ZooKeeper ends, which is asked
+		if r.machine == "" {
+			r.machine = r.describeMachine(ctx)
+		}
+	}()
 	for _, part := range parts {
 		if !slices.Contains(r.cmd.Parts, part.name) {
 			continue
@@ -256,11 +261,13 @@ func (r *report) text(of *run) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "`%s` on %s, in %s.\n\n%s\n", of.cmd.Command, time.Now().Format("2006-01-02"),
 		time.Since(of.began).Round(time.Second), of.machine)
-	fmt.Fprintf(&b, "%s shops in ZooKeeper, %s of them asked for. In each round all take turns; "+
-		"each number is the median of the rounds, each ratio the median of the rounds' ratios.\n",
-		number(float64(of.shops), 0), number(float64(of.hot), 0))
+	if of.zookeeper != nil {
+		fmt.Fprintf(&b, "%s shops in ZooKeeper, %s of them asked for. ", number(float64(of.shops), 0), number(float64(of.hot), 0))
+	}
+	b.WriteString("In each round all take turns; " +
+		"each number is the median of the rounds, each ratio the median of the rounds' ratios.\n")
 	if of.cmd.Short {
-		b.WriteString("This is the short form: a tenth of the shops, fewer and shorter rounds.\n")
+		b.WriteString("This is the short form: a tenth of the shops or less, fewer and shorter rounds.\n")
 	}
 	goals := table{head: []string{"goal", "wanted", "measured", ""}}
 	for _, g := range r.goals {

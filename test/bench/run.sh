@@ -15,7 +15,7 @@ usage: test/bench/run.sh [--short] [--rounds N] [--out FILE] [--parts PART,...] 
   --profiles DIR  also take CPU profiles of magellan, in further rounds
   --original DIR  also measure the original gozk, whose sources are in DIR, beside ours
   --parts ...     only some of reads,lookup,fill,memory,allocations,profiling,
-                  propagation,scale
+                  propagation,scale,services
 
 Needs what build/deps.sh bench installs: wrk, nginx, Java and ZooKeeper's jars.
 FLAVOUR says which native libraries to link, as for make build.

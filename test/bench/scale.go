@@ -40,15 +40,20 @@ type scaleResult struct {
 	FullestSession, Budget float64
 	FillSeconds            float64
 	Memory                 holdResult // what the shops have added
-	// RearmSeconds is the time from when the restarted server took sessions to
-	// when it had all watches again. Reconnects is how many connections that
-	// took, Reread how many shops were read again.
-	RearmSeconds       float64
-	Reconnects, Reread float64
+	rearmed
+	Reread float64 // shops, meanwhile
 	// HitsAfter is how many shops were answered from memory then.
 	HitsAfter int
 	// With room for half of the shops: what was kept, and the server's count.
 	Kept, KeptWatches int
+}
+
+// rearmed is how a server that was killed and started again got a cache's watches again.
+type rearmed struct {
+	// RearmSeconds is the time from when the server was seen to take sessions to when it had
+	// all watches, RestartSeconds that from when its process was started. Reconnects is how
+	// many connections that took.
+	RearmSeconds, RestartSeconds, Reconnects float64
 }
 
 // scaleSessionTimeout outlives the restart of a server that has to replay a
@@ -57,12 +62,7 @@ const scaleSessionTimeout = 2 * time.Minute
 
 // Run measures.
 func (s *scaleCmd) Run(ctx context.Context) (err error) {
-	server, err := zktest.New(zktest.Config{
-		Dir:  s.Dir,
-		Java: []string{"-Xmx4g", "-XX:TieredStopAtLevel=4", "-Dzookeeper.forceSync=no"},
-		// Ticks are what sessions expire by.
-		Lines: []string{"tickTime=2000", "snapCount=100000000"},
-	})
+	server, err := startScaleServer(s.Dir)
 	if err != nil {
 		return err
 	}
@@ -78,6 +78,15 @@ func (s *scaleCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+func startScaleServer(dir string) (*zktest.Server, error) {
+	return zktest.New(zktest.Config{
+		Dir:  dir,
+		Java: []string{"-Xmx4g", "-XX:TieredStopAtLevel=4", "-Dzookeeper.forceSync=no"},
+		// Ticks are what sessions expire by.
+		Lines: []string{"tickTime=2000", "snapCount=100000000"},
+	})
 }
 
 // openScale opens a cache with metrics.
@@ -120,7 +129,7 @@ func (s *scaleCmd) whole(ctx context.Context, server *zktest.Server, r *scaleRes
 	if err != nil {
 		return err
 	}
-	r.Memory = holdResult{after.RSS - before.RSS, after.GoHeap - before.GoHeap, after.Native - before.Native}
+	r.Memory = after.minus(before)
 	if r.Watches, err = watchesOf(server); err != nil {
 		return err
 	}
@@ -128,47 +137,73 @@ func (s *scaleCmd) whole(ctx context.Context, server *zktest.Server, r *scaleRes
 	if r.Watches != s.Shops {
 		return fmt.Errorf("the server holds %d watches for %d shops", r.Watches, s.Shops)
 	}
+	if r.Sessions, r.FullestSession, r.Budget, err = budgetOf(registry); err != nil {
+		return err
+	}
+	return s.restart(ctx, server, c, registry, ofDirectories, r)
+}
+
+// budgetOf returns how many sessions a cache has, how many bytes the watches of the fullest take,
+// and how many they may take. That these are no more is checked.
+func budgetOf(registry *prometheus.Registry) (sessions int, fullest, budget float64, err error) {
+	m, err := gather(registry)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	fullest, budget = m["magellan_cache_session_watch_bytes"].max, m["magellan_cache_session_watch_budget_bytes"].max
+	if fullest > budget {
+		err = fmt.Errorf("a session's watches take %.0f bytes, more than %.0f", fullest, budget)
+	}
+	return int(m["magellan_cache_sessions"].sum), fullest, budget, err
+}
+
+// restartServer kills a server and starts it again, and returns when it holds so many watches, as
+// count says, and the cache's sessions are live.
+func restartServer(ctx context.Context, server *zktest.Server, registry *prometheus.Registry, count func(*zktest.Server) (int, error), watches, sessions int) (r rearmed, err error) {
+	before, err := gather(registry)
+	if err != nil {
+		return r, err
+	}
+	if err := server.Kill(); err != nil {
+		return r, err
+	}
+	started := time.Now()
+	if err := server.Start(); err != nil {
+		return r, err
+	}
+	if err := until(ctx, "see the server read its log", server.WaitReady); err != nil {
+		return r, err
+	}
+	began := time.Now()
+	var m map[string]samples
+	err = until(ctx, "have all watches again", func() (err error) {
+		if m, err = gather(registry); err != nil {
+			return err
+		}
+		held, err := count(server)
+		if live := int(m["magellan_cache_sessions_live"].sum); err == nil && (held != watches || live != sessions) {
+			err = fmt.Errorf("%d watches of %d, %d sessions of %d", held, watches, live, sessions)
+		}
+		return err
+	})
+	r.RearmSeconds, r.RestartSeconds = time.Since(began).Seconds(), time.Since(started).Seconds()
+	r.Reconnects = m["magellan_zk_connections_total"].sum - before["magellan_zk_connections_total"].sum
+	return r, err
+}
+
+func (s *scaleCmd) restart(ctx context.Context, server *zktest.Server, c *shopCache, registry *prometheus.Registry, ofDirectories int, r *scaleResult) error {
+	before, err := gather(registry)
+	if err != nil {
+		return err
+	}
+	if r.rearmed, err = restartServer(ctx, server, registry, watchesOf, ofDirectories+s.Shops, r.Sessions); err != nil {
+		return err
+	}
 	m, err := gather(registry)
 	if err != nil {
 		return err
 	}
-	r.Sessions = int(m["magellan_cache_sessions"].sum)
-	r.FullestSession, r.Budget = m["magellan_cache_session_watch_bytes"].max, m["magellan_cache_session_watch_budget_bytes"].max
-	if r.FullestSession > r.Budget {
-		return fmt.Errorf("a session's watches take %.0f bytes, more than %.0f", r.FullestSession, r.Budget)
-	}
-	return s.restart(ctx, server, c, registry, ofDirectories, m, r)
-}
-
-func (s *scaleCmd) restart(ctx context.Context, server *zktest.Server, c *shopCache, registry *prometheus.Registry,
-	ofDirectories int, before map[string]samples, r *scaleResult) error {
-	if err := server.Kill(); err != nil {
-		return err
-	}
-	if err := server.Start(); err != nil {
-		return err
-	}
-	if err := until(ctx, "see the server read its log", server.WaitReady); err != nil {
-		return err
-	}
-	began := time.Now()
-	var m map[string]samples
-	err := until(ctx, "have all watches again", func() (err error) {
-		if m, err = gather(registry); err != nil {
-			return err
-		}
-		watches, err := watchesOf(server)
-		if err == nil && (watches-ofDirectories != s.Shops || int(m["magellan_cache_sessions_live"].sum) != r.Sessions) {
-			err = fmt.Errorf("%d watches of %d, %.0f sessions of %d", watches-ofDirectories, s.Shops, m["magellan_cache_sessions_live"].sum, r.Sessions)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	r.RearmSeconds = time.Since(began).Seconds()
-	delta := func(name string) float64 { return m[name].sum - before[name].sum }
-	r.Reconnects, r.Reread = delta("magellan_zk_connections_total"), delta("magellan_cache_revalidations_total")
+	r.Reread = m["magellan_cache_revalidations_total"].sum - before["magellan_cache_revalidations_total"].sum
 	if r.HitsAfter, err = s.readAll(ctx, c); err != nil {
 		return err
 	}
@@ -180,14 +215,11 @@ func (s *scaleCmd) restart(ctx context.Context, server *zktest.Server, c *shopCa
 
 // changes proves that the watches tell: shops all over the sessions are moved.
 func (s *scaleCmd) changes(ctx context.Context, server *zktest.Server, c *shopCache) error {
-	client, err := zk.Open(zk.Config{Servers: []string{server.Addr()}})
+	client, err := openClient(ctx, server.Addr())
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	if err := client.WaitReady(ctx); err != nil {
-		return err
-	}
 	const moved = 500
 	for i := range moved {
 		name := shopName(i * (s.Shops / moved))
@@ -274,18 +306,28 @@ func until(ctx context.Context, what string, f func() error) error {
 	}
 }
 
-// watchesOf asks a server how many watches it holds.
+// watchesOf asks a server how many watches it holds on data and existence.
 func watchesOf(server *zktest.Server) (int, error) {
-	text, err := server.FourLetter("wchs")
+	return numberIn(server, "wchs", "Total watches:")
+}
+
+// allWatchesOf asks a server how many watches it holds, with those on children.
+func allWatchesOf(server *zktest.Server) (int, error) {
+	return numberIn(server, "mntr", "zk_watch_count")
+}
+
+// numberIn returns the number that a server says behind a label.
+func numberIn(server *zktest.Server, word, label string) (int, error) {
+	text, err := server.FourLetter(word)
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(text) {
-		if n, ok := strings.CutPrefix(strings.TrimSpace(line), "Total watches:"); ok {
-			return strconv.Atoi(n)
+		if n, ok := strings.CutPrefix(strings.TrimSpace(line), label); ok {
+			return strconv.Atoi(strings.TrimSpace(n))
 		}
 	}
-	return 0, fmt.Errorf("wchs says %q", text)
+	return 0, fmt.Errorf("%s says %q", word, text)
 }
 
 // samples are all values of one metric.

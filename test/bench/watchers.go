@@ -52,8 +52,13 @@ func (r *run) startWriteC() (*writeC, error) {
 	return &writeC{p, in, bufio.NewReader(out)}, err
 }
 
-// set sets a znode, and returns when that was acknowledged, as of monotonic.
-func (w *writeC) set(path, value string) (at int64, err error) {
+// set sets a znode, create creates one, and remove deletes one. Each returns when that was
+// acknowledged, as of monotonic.
+func (w *writeC) set(path, value string) (at int64, err error)    { return w.write(path, value) }
+func (w *writeC) create(path, value string) (at int64, err error) { return w.write("+"+path, value) }
+func (w *writeC) remove(path string) (at int64, err error)        { return w.write("-"+path, "") }
+
+func (w *writeC) write(path, value string) (at int64, err error) {
 	if _, err = fmt.Fprintln(w.in, path, value); err == nil {
 		var line string
 		if line, err = w.out.ReadString('\n'); err == nil {
@@ -72,17 +77,11 @@ type watchC struct {
 	seen chan sighting
 }
 
-// startWatchC starts watch.c, which tells of one shop, and returns when it
-// watches. Of the shops in magellan's memory it leaves out the first so many,
-// which are measured.
-func (r *run) startWatchC(ctx context.Context, shop string, measured int) (*watchC, error) {
+// startWatchC starts watch.c, which watches n znodes and tells of the first, and returns
+// when it watches.
+func (r *run) startWatchC(ctx context.Context, n int, znode func(i int) string) (*watchC, error) {
 	znodes := filepath.Join(r.dir, "watched")
-	err := writeLines(znodes, r.watched-measured+1, func(b []byte, i int) []byte {
-		if i == 0 {
-			return append(b, layout.Shop(shop)...)
-		}
-		return append(b, layout.Shop(r.hotShop(measured+i-1))...)
-	})
+	err := writeLines(znodes, n, func(b []byte, i int) []byte { return append(b, znode(i)...) })
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +113,7 @@ func (r *run) startWatchC(ctx context.Context, shop string, measured int) (*watc
 // new value.
 func (w *watchC) read(out io.Reader, ready chan<- struct{}) {
 	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
 	for lines.Scan() && lines.Text() != "all are watched" {
 	}
 	close(ready)
@@ -188,10 +188,10 @@ func (c *httpConn) get(target string, header http.Header, status int) (*http.Res
 	return resp, err
 }
 
-// pollClient waits for a shop to change by one long poll after the other.
+// pollClient waits for an answer to change by one long poll after the other.
 type pollClient struct {
 	server *server
-	shop   string
+	target string
 }
 
 // watch is a [contender]'s.
@@ -201,7 +201,7 @@ func (p pollClient) watch(ctx context.Context) (<-chan sighting, error) {
 		return nil, err
 	}
 	ask := func(header http.Header) (etag string, s sighting) {
-		resp, err := conn.get("/v1/shops/"+p.shop, header, http.StatusOK)
+		resp, err := conn.get(p.target, header, http.StatusOK)
 		if err != nil {
 			return "", sighting{err: err}
 		}
@@ -224,10 +224,10 @@ func (p pollClient) watch(ctx context.Context) (<-chan sighting, error) {
 	return seen, nil
 }
 
-// streamClient reads the events of one shop.
+// streamClient reads the events of one thing, which the query of GET /v1/watch names.
 type streamClient struct {
 	server *server
-	shop   string
+	query  string
 }
 
 // watch is a [contender]'s.
@@ -236,11 +236,12 @@ func (c streamClient) watch(ctx context.Context) (<-chan sighting, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := conn.get("/v1/watch?shop="+c.shop, http.Header{}, http.StatusOK)
+	resp, err := conn.get("/v1/watch?"+c.query, http.Header{}, http.StatusOK)
 	if err != nil {
 		return nil, err
 	}
 	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 16<<20) // an answer is one line
 	// An event ends in an empty line.
 	next := func() (event, data string, err error) {
 		for lines.Scan() && (lines.Text() != "" || event == "") {

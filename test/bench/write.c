@@ -2,7 +2,8 @@
 /*
  * The writer whose changes are seen by magellan's clients and by watch.c: a plain
  * C program on libzookeeper_mt. For each line of its standard input, a path and
- * a value, it sets the znode, and when that is acknowledged writes a line with
+ * a value, it sets the znode, or creates it if there is a + before the path, or
+ * deletes it if there is a -. When that is acknowledged it writes a line with
  * the time, in nanoseconds of CLOCK_MONOTONIC. It goes on until its input ends.
  * (The first line keeps go build from taking this file for cgo's.)
  *
@@ -41,7 +42,13 @@ int main(int argc, char **argv)
 			return 1;
 		}
 		*value++ = 0;
-		int rc = zoo_set(handle, line, value, (int)strlen(value), -1);
+		int rc, length = (int)strlen(value);
+		if (*line == '+')
+			rc = zoo_create(handle, line + 1, value, length, &ZOO_OPEN_ACL_UNSAFE, 0, NULL, 0);
+		else if (*line == '-')
+			rc = zoo_delete(handle, line + 1, -1);
+		else
+			rc = zoo_set(handle, line, value, length, -1);
 		clock_gettime(CLOCK_MONOTONIC, &t);
 		if (rc != ZOK) {
 			fprintf(stderr, "write: %s: %s\n", line, zerror(rc));

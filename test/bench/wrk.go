@@ -43,6 +43,8 @@ func (r loadResult) perSecond() float64 {
 	return float64(r.Requests) / (time.Duration(r.Microseconds) * time.Microsecond).Seconds()
 }
 
+func (r loadResult) bytesPerAnswer() float64 { return float64(r.Bytes) / float64(r.Requests) }
+
 func (r loadResult) cpuPerRequest() float64 { return perRequest(r.CPU, r.Requests) }
 
 func (r loadResult) backendCPUPerRequest() float64 { return perRequest(r.BackendCPU, r.Requests) }
