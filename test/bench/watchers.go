@@ -266,6 +266,9 @@ func (c streamClient) watch(ctx context.Context) (<-chan sighting, error) {
 	go func() {
 		for {
 			event, data, err := next()
+			if err == nil && event == "age" {
+				continue
+			}
 			if err == nil && event != "change" {
 				err = fmt.Errorf("the stream has an event %q: %s", event, data)
 			}
