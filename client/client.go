@@ -75,6 +75,9 @@ func New(cfg Config) (*Client, error) {
 	for _, text := range cfg.Servers {
 		base, err := url.Parse(text)
 		if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" || base.RawQuery != "" || base.Fragment != "" {
+			if secret := strings.LastIndex(text, "@"); secret >= 0 {
+				text = "..." + text[secret:] // errors are logged
+			}
 			return nil, fmt.Errorf("%q is no URL such as http://HOST:PORT", text)
 		}
 		c.servers.all = append(c.servers.all, server{url: strings.TrimSuffix(text, "/"), name: base.Redacted()})
