@@ -149,8 +149,9 @@ func (s server) cannotBeReached(ctx, asking context.Context, timeout time.Durati
 // readMeta reads how well an answer is known from its header. It came at the time now.
 func readMeta(s server, header http.Header, now time.Time) Meta {
 	m := Meta{Server: s.name, Cache: Cache(header.Get("X-Cache"))}
-	// The ETag of a compressed answer has another end, and names the same answer.
-	m.ETag = strings.Replace(header.Get("ETag"), `-gzip"`, `"`, 1)
+	// The ETag of a compressed answer has another end, or is weak if a proxy has compressed it. It
+	// names the same answer.
+	m.ETag = strings.TrimPrefix(strings.Replace(header.Get("ETag"), `-gzip"`, `"`, 1), "W/")
 	m.Zxid, _ = ParseZxid(header.Get("X-Zxid")) // there is none if ZooKeeper has nothing of it
 	if m.Cache != "" {
 		age, _ := strconv.Atoi(header.Get("Age"))

@@ -28,7 +28,8 @@ type tail struct {
 	changed chan struct{} // closed when there is another answer
 	// newest is the newest transaction of all answers so far.
 	newest Zxid
-	// heard is the state of the last reply, which may be one that was too old to count.
+	// heard is the state of the last reply of the stream or long poll, which may be one that was too
+	// old to count. What confirms is another reply, and maybe of another server.
 	heard string
 	// confirming: a reply of an older state is being confirmed. again: another has come since.
 	confirming, again bool
@@ -79,7 +80,7 @@ func (t *tail) take(r reply) bool {
 		return true
 	}
 	t.heard = r.state()
-	if t.known && r.Zxid < t.newest && !t.says(r) {
+	if t.older(r) {
 		t.confirm()
 		return false
 	}
@@ -87,9 +88,21 @@ func (t *tail) take(r reply) bool {
 	return true
 }
 
+// older reports whether a reply may be of an older state than the last answer.
+//
+// What has been deleted has no transaction that tells of it: the answer without it has an older one
+// than the answer with it, or none. Once such an answer counts, the newest transaction is no proof
+// any more.
+func (t *tail) older(r reply) bool {
+	return t.known && !t.says(r) && (r.Zxid < t.newest || r.Zxid == t.newest && t.deleted())
+}
+
+// deleted reports whether the last answer lacks what the newest transaction has made.
+func (t *tail) deleted() bool { return t.answer.Zxid < t.newest }
+
 // says reports whether the last answer says what a reply says.
 func (t *tail) says(r reply) bool {
-	return t.known && (r.same || r.state() == t.answer.state())
+	return t.known && (r.same && r.ETag == "" || r.state() == t.answer.state())
 }
 
 // install makes a reply the last answer. t.mu is held.
@@ -113,7 +126,7 @@ func (t *tail) install(r reply) {
 			return
 		}
 	}
-	t.known, t.answer, t.value, t.heard = true, r, value, r.state()
+	t.known, t.answer, t.value = true, r, value
 	t.answer.Doubt = stale(r.Server, r.Cache, r.Age())
 	close(t.changed)
 	t.changed = make(chan struct{})
@@ -123,11 +136,19 @@ func (t *tail) install(r reply) {
 func (t *tail) vouched(server string, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.known && t.heard == t.answer.state() {
-		t.answer.Doubt = stale(server, "", time.Since(at))
-		if at.After(t.answer.Known) {
-			t.answer.Known = at
+	switch {
+	case !t.known:
+	case t.heard != t.answer.state():
+		// The server still says something else. What counts has been asked for only once.
+		t.confirm()
+	case at.After(t.answer.Known.Add(time.Second)):
+		t.answer.Known = at
+		if t.answer.Cache == Stale {
+			t.answer.Cache = Hit
 		}
+		fallthrough
+	case t.answer.Cache != Stale: // otherwise this is the age that the reply had, and no news
+		t.answer.Doubt = stale(server, "", time.Since(at))
 	}
 }
 
@@ -151,36 +172,41 @@ func (t *tail) confirm() {
 }
 
 // confirmed asks until a server has an answer that counts. That is one of a state that has the
-// newest transaction in it; or any, if servers have had only older ones for longer than patience.
+// newest transaction in it, or one that was just read if that transaction proves nothing; or any, if
+// servers have had only older ones for longer than patience.
 func (t *tail) confirmed() {
 	for {
 		t.mu.Lock()
-		newest, any := t.newest, time.Since(t.olderSince) > patience
+		newest, deleted, any := t.newest, t.deleted(), time.Since(t.olderSince) > patience
 		t.again = false
 		t.mu.Unlock()
 		ask := t.ask
 		if !any {
 			ask = ask.with("X-Min-Zxid", newest.String())
+			if deleted {
+				ask = ask.with("Cache-Control", "no-cache")
+			}
 		}
 		got, err := t.client.ask(t.ctx, ask)
 		if t.ctx.Err() != nil {
 			return
 		}
 		t.mu.Lock()
-		if err != nil {
+		newer := t.newest != newest // it has come meanwhile, so that nothing is to be confirmed
+		switch {
+		case newer:
+		case err != nil:
 			t.answer.Doubt = err
-		} else {
-			if t.newest == newest { // otherwise a newer answer has come meanwhile
-				if any {
-					t.newest = got.Zxid
-				}
-				t.install(got)
+		default:
+			if any {
+				t.newest = got.Zxid
 			}
-			if !t.again {
-				t.confirming, t.olderSince = false, time.Time{}
-				t.mu.Unlock()
-				return
-			}
+			t.install(got)
+		}
+		if (newer || err == nil) && !t.again {
+			t.confirming, t.olderSince = false, time.Time{}
+			t.mu.Unlock()
+			return
 		}
 		t.mu.Unlock()
 		if !sleep(t.ctx, time.Second) {
