@@ -89,6 +89,10 @@ func (r *reply) doubtful() bool {
 	return r.problem != nil && (r.problem.Status >= 500 && r.problem.Status != statusNotServed || passing[r.problem.Status])
 }
 
+// refused reports whether the reply is about the request and not about the data: the server does not
+// take it. Another server may, if it was started with other flags or is of another version.
+func (r *reply) refused() bool { return r.problem != nil && !r.doubtful() && r.Cache == "" }
+
 // state stands for what the reply says. Two replies with the same state say the same.
 func (r *reply) state() string {
 	if r.problem != nil {

@@ -40,15 +40,21 @@ func (r request) with(name, value string) request {
 // data, or about the request, is a reply; an error says that no server could answer.
 //
 // A STALE answer is the last known one of a server that may be the only one that is cut off. So the
-// others are asked then, and the youngest answer counts.
+// others are asked then, and the youngest answer counts. They are asked as well if a server does not
+// take the request.
 func (c *Client) ask(ctx context.Context, r request) (reply, error) {
 	var failed failures
-	var stale reply
+	var stale, refusal reply
 	for _, s := range c.servers.inTurn() {
 		got, err := c.askOne(ctx, s, r, c.cfg.Timeout)
 		switch {
 		case err == nil && got.doubtful():
 			failed = append(failed, got.problem)
+		case err == nil && got.refused():
+			if refusal.Server == "" {
+				refusal = got
+			}
+			continue // as below
 		case err == nil && got.Cache != Stale:
 			c.servers.prefer(s)
 			return got, nil
@@ -56,7 +62,7 @@ func (c *Client) ask(ctx context.Context, r request) (reply, error) {
 			if stale.Server == "" || got.Known.After(stale.Known) {
 				stale = got
 			}
-			continue // it is no failure of the server
+			continue // it is no failure of the server, and another question may succeed there
 		case ctx.Err() != nil:
 			return reply{}, context.Cause(ctx)
 		default:
@@ -67,6 +73,10 @@ func (c *Client) ask(ctx context.Context, r request) (reply, error) {
 	switch {
 	case stale.Server != "":
 		return stale, nil
+	case refusal.Server != "" && failed == nil:
+		return refusal, nil
+	case refusal.Server != "":
+		failed = append(failed, refusal.problem) // one of those that have failed may know
 	case len(failed) == 1:
 		return reply{}, failed[0]
 	}
