@@ -3,6 +3,8 @@ package client_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,6 +68,64 @@ func TestStreamsEndAtOnce(t *testing.T) {
 	before := <-asked
 	if pause := (<-asked).Sub(before); pause < 4*leastPause/10 {
 		t.Errorf("after 8 failures it was asked again after %v", pause)
+	}
+}
+
+// TestManyConfirm: if a server has lost its newest state, the followers do not all ask at once whether
+// that is so.
+func TestManyConfirm(t *testing.T) {
+	const followers, most = 100, 16
+	var lost atomic.Bool
+	var asking, peak, asked atomic.Int32
+	release := make(chan struct{})
+	s := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/watch" {
+			for n := asking.Add(1); ; {
+				if old := peak.Load(); n <= old || peak.CompareAndSwap(old, n) {
+					break
+				}
+			}
+			<-release
+			asking.Add(-1)
+			asked.Add(1)
+			shop("old", known{cache: "HIT", zxid: 5})(w, r)
+			return
+		}
+		name, zxid := "new", 9
+		if lost.Load() {
+			name, zxid = "old", 5
+		}
+		var all []string
+		for key := range strings.SplitSeq(r.URL.RawQuery, "&") {
+			all = append(all, strings.Replace(snapshot("snapshot", name, zxid), "shop=42", key, 1))
+		}
+		events(nil, append(all, synced)...)(w, r)
+	})
+	c := newClient(t, client.Config{}, s)
+	var all []*client.Follower[client.Shop]
+	for i := range followers {
+		all = append(all, c.Shop(fmt.Sprint(i)).Follow())
+	}
+	for _, f := range all {
+		in(t, f, "new")
+	}
+	lost.Store(true)
+	s.CloseClientConnections()
+	eventually(t, func() error {
+		if n := asking.Load(); n < most {
+			return fmt.Errorf("%d ask", n)
+		}
+		return nil
+	})
+	close(release)
+	eventually(t, func() error {
+		if n := asked.Load(); n < followers {
+			return fmt.Errorf("%d have asked", n)
+		}
+		return nil
+	})
+	if n := peak.Load(); n > most {
+		t.Errorf("%d asked at once", n)
 	}
 }
 

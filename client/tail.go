@@ -9,6 +9,9 @@ import (
 // patience is how long a follower keeps an answer although servers have an older state.
 const patience = time.Minute
 
+// maxConfirming is how many followers of a client may ask for a confirmation at the same time.
+const maxConfirming = 16
+
 // tail is a follower without the type of its value: the last answer, and whether it may be
 // replaced. Who fetches the answers is a feed, which many tails share, or the tail's own poll.
 type tail struct {
@@ -175,7 +178,13 @@ func (t *tail) confirm() {
 // newest transaction in it, or one that was just read if that transaction proves nothing; or any, if
 // servers have had only older ones for longer than patience.
 func (t *tail) confirmed() {
+	var failed backoff
 	for {
+		select {
+		case t.client.confirming <- struct{}{}:
+		case <-t.ctx.Done():
+			return
+		}
 		t.mu.Lock()
 		newest, deleted, any := t.newest, t.deleted(), time.Since(t.olderSince) > patience
 		t.again = false
@@ -188,6 +197,7 @@ func (t *tail) confirmed() {
 			}
 		}
 		got, err := t.client.ask(t.ctx, ask)
+		<-t.client.confirming
 		if t.ctx.Err() != nil {
 			return
 		}
@@ -209,8 +219,6 @@ func (t *tail) confirmed() {
 			return
 		}
 		t.mu.Unlock()
-		if !sleep(t.ctx, time.Second) {
-			return
-		}
+		failed.pause(t.ctx, 1)
 	}
 }
