@@ -99,6 +99,10 @@ func (r *reply) blames() bool {
 	return true
 }
 
+// refused reports whether the reply is about the request and not about the data: the server does not
+// take it. Another server may, if it was started with other flags or is of another version.
+func (r *reply) refused() bool { return r.problem != nil && !r.doubtful() && r.Cache == "" }
+
 // state stands for what the reply says. Two replies with the same state say the same.
 func (r *reply) state() string {
 	if r.problem != nil {

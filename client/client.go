@@ -57,6 +57,9 @@ type Client struct {
 	close context.CancelFunc
 	// running are the goroutines of followers and streams.
 	running sync.WaitGroup
+	// confirming bounds how many followers have answers confirmed at the same time: all of them may
+	// have a reason to, when a server has lost its newest state.
+	confirming chan struct{}
 
 	mu     sync.Mutex
 	closed bool
@@ -71,10 +74,13 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Timeout < 0 || cfg.Wait < 0 {
 		return nil, errors.New("client: a duration is negative")
 	}
-	c := &Client{cfg: cfg, silence: defaultSilence}
+	c := &Client{cfg: cfg, silence: defaultSilence, confirming: make(chan struct{}, maxConfirming)}
 	for _, text := range cfg.Servers {
 		base, err := url.Parse(text)
 		if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" || base.RawQuery != "" || base.Fragment != "" {
+			if secret := strings.LastIndex(text, "@"); secret >= 0 {
+				text = "..." + text[secret:] // errors are logged
+			}
 			return nil, fmt.Errorf("%q is no URL such as http://HOST:PORT", text)
 		}
 		c.servers.all = append(c.servers.all, server{url: strings.TrimSuffix(text, "/"), name: base.Redacted()})

@@ -81,6 +81,11 @@ func (e *unreachable) Is(target error) bool { return target == ErrUnreachable }
 // foreign is an answer that is none of magellan.
 type foreign struct{ server, status string }
 
+// Is reports whether it is that of a proxy which could not reach a magellan.
+func (e *foreign) Is(target error) bool {
+	return target == ErrUnreachable && (strings.HasPrefix(e.status, "502 ") || strings.HasPrefix(e.status, "503 ") || strings.HasPrefix(e.status, "504 "))
+}
+
 func (e *foreign) Error() string {
 	return fmt.Sprintf("%s answered %s, not as magellan does: check the server's URL", e.server, e.status)
 }

@@ -40,10 +40,11 @@ func (r request) with(name, value string) request {
 // data, or about the request, is a reply; an error says that no server could answer.
 //
 // A STALE answer is the last known one of a server that may be the only one that is cut off. So the
-// others are asked then, and the youngest answer counts.
+// others are asked then, and the youngest answer counts. They are asked as well if a server does not
+// take the request.
 func (c *Client) ask(ctx context.Context, r request) (reply, error) {
 	var failed failures
-	var stale reply
+	var stale, refusal reply
 	stays := false // a server that could not answer this question is still the one to ask
 	for _, s := range c.servers.inTurn() {
 		got, err := c.askOne(ctx, s, r, c.cfg.Timeout)
@@ -53,6 +54,11 @@ func (c *Client) ask(ctx context.Context, r request) (reply, error) {
 				stays = true
 				continue
 			}
+		case err == nil && got.refused():
+			if refusal.Server == "" {
+				refusal = got
+			}
+			continue // as below
 		case err == nil && got.Cache != Stale:
 			if !stays {
 				c.servers.prefer(s)
@@ -62,7 +68,7 @@ func (c *Client) ask(ctx context.Context, r request) (reply, error) {
 			if stale.Server == "" || got.Known.After(stale.Known) {
 				stale = got
 			}
-			continue // it is no failure of the server
+			continue // it is no failure of the server, and another question may succeed there
 		case ctx.Err() != nil:
 			return reply{}, context.Cause(ctx)
 		default:
@@ -73,6 +79,10 @@ func (c *Client) ask(ctx context.Context, r request) (reply, error) {
 	switch {
 	case stale.Server != "":
 		return stale, nil
+	case refusal.Server != "" && failed == nil:
+		return refusal, nil
+	case refusal.Server != "":
+		failed = append(failed, refusal.problem) // one of those that have failed may know
 	case len(failed) == 1:
 		return reply{}, failed[0]
 	}
@@ -155,8 +165,9 @@ func (s server) cannotBeReached(ctx, asking context.Context, timeout time.Durati
 // readMeta reads how well an answer is known from its header. It came at the time now.
 func readMeta(s server, header http.Header, now time.Time) Meta {
 	m := Meta{Server: s.name, Cache: Cache(header.Get("X-Cache"))}
-	// The ETag of a compressed answer has another end, and names the same answer.
-	m.ETag = strings.Replace(header.Get("ETag"), `-gzip"`, `"`, 1)
+	// The ETag of a compressed answer has another end, or is weak if a proxy has compressed it. It
+	// names the same answer.
+	m.ETag = strings.TrimPrefix(strings.Replace(header.Get("ETag"), `-gzip"`, `"`, 1), "W/")
 	m.Zxid, _ = ParseZxid(header.Get("X-Zxid")) // there is none if ZooKeeper has nothing of it
 	if m.Cache != "" {
 		age, _ := strconv.Atoi(header.Get("Age"))

@@ -36,11 +36,15 @@ func (k watchKey) query() string {
 }
 
 // A stream has at most so many keys, in a query of so many bytes: servers take 500 keys, and 16,384
-// bytes of request line and header.
+// bytes of request line and header; but nginx and Apache take no request line of more than 8 KiB,
+// unless they are told to.
 const (
 	maxFeedKeys  = 500
-	maxFeedQuery = 12 << 10
+	maxFeedQuery = 7 << 10
 )
+
+// steady is how long a stream must last to be none of the failures that pauses grow with.
+const steady = 5 * time.Second
 
 // gatherFor is how long a new feed waits for more keys.
 const gatherFor = 5 * time.Millisecond
@@ -55,6 +59,8 @@ type feed struct {
 	group  string
 	ctx    context.Context
 	stop   context.CancelFunc
+	// began is when the stream had the answers; zero if it has not come so far. It is run's own.
+	began time.Time
 
 	// The rest is under client.mu.
 
@@ -62,7 +68,8 @@ type feed struct {
 	bytes int // of the query
 	// open: the stream has begun, so that no key can be added.
 	open bool
-	// alone: the feed is part of one that a server has refused. It takes no other keys.
+	// alone: the feed is part of one that the servers have refused, and may be refused as well.
+	// Until it is not, no other feed takes its keys.
 	alone bool
 }
 
@@ -159,23 +166,38 @@ func (f *feed) gathered() {
 func (f *feed) run() {
 	var failed backoff
 	var has resume
+	refusals := 0 // in a row
 	lookout := lookout{client: f.client}
 	for f.ctx.Err() == nil {
 		query, all := f.keys()
 		s := f.client.servers.preferred()
-		status, err := f.stream(s, query, all, &has, &failed, &lookout)
+		f.began = time.Time{}
+		status, err := f.stream(s, query, all, &has, &lookout)
 		if f.ctx.Err() != nil {
 			return
 		}
 		f.each(func(t *tail) { t.doubt(err) })
 		f.client.cfg.Logger.Warn("a stream has ended", slog.String("server", s.name), slog.Int("keys", len(all)), slog.Any("err", err))
-		if refused(status) {
+		f.client.servers.failed(s)
+		if !refused(status) {
+			refusals = 0
+		} else if refusals++; refusals == len(f.client.servers.all) {
 			f.split()
 			return
 		}
-		f.client.servers.failed(s)
+		if !f.began.IsZero() && time.Since(f.began) > steady {
+			failed = backoff{}
+		}
 		failed.pause(f.ctx, len(f.client.servers.all))
 	}
+}
+
+// accepted notes that a server has this stream, so that its keys may be in one with others.
+func (f *feed) accepted() {
+	f.began = time.Now()
+	f.client.mu.Lock()
+	defer f.client.mu.Unlock()
+	f.alone = false
 }
 
 // refused reports whether a status says that a server will not have this stream, whenever it is

@@ -161,3 +161,49 @@ func TestRefused(t *testing.T) {
 	all[0].Close()
 	in(t, c.Shop("later").Follow(), "d")
 }
+
+// TestFeedTooLong: a proxy that takes no long URLs gets shorter ones.
+func TestFeedTooLong(t *testing.T) {
+	s := newStreams(t)
+	handle := s.handle
+	s.answers(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.URL.RawQuery) > 500 {
+			http.Error(w, "<html>", http.StatusRequestURITooLong)
+			return
+		}
+		handle(w, r)
+	})
+	c := newClient(t, client.Config{}, s.fake)
+	for i := range 100 {
+		f := c.Shop(fmt.Sprintf("shop-%d", i)).Follow()
+		defer f.Close()
+		defer func() {
+			if _, err := f.Wait(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+}
+
+// TestRefusedNowAndThen: keys that came together with one that is refused come together again with
+// others.
+func TestRefusedNowAndThen(t *testing.T) {
+	s := newStreams(t)
+	s.refuses = func(key string) bool { return strings.Contains(key, "bad") }
+	c := newClient(t, client.Config{}, s.fake)
+	const pairs = 32
+	for i := range pairs {
+		good, bad := c.Shop(fmt.Sprintf("good-%d", i)).Follow(), c.Shop(fmt.Sprintf("bad-%d", i)).Follow()
+		defer good.Close()
+		defer bad.Close()
+		if _, err := good.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	eventually(t, func() error {
+		if sizes, _ := s.watched(); len(sizes) > pairs/2 {
+			return fmt.Errorf("streams of %v keys", sizes)
+		}
+		return nil
+	})
+}

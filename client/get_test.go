@@ -205,3 +205,23 @@ func TestConfig(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestNoPasswordInErrors: a URL that is none is not told with the password in it.
+func TestNoPasswordInErrors(t *testing.T) {
+	for _, url := range []string{"http://u:secret@h/?x", "u:secret@h", "http://u:secret%@h"} {
+		if _, err := client.New(client.Config{Servers: []string{url}}); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+// TestProxyWithoutServer: a proxy that reaches no magellan has not answered, whatever it says.
+func TestProxyWithoutServer(t *testing.T) {
+	for status, unreachable := range map[int]bool{502: true, 503: true, 504: true, 403: false, 200: false} {
+		s := newFake(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) })
+		_, err := newClient(t, client.Config{}, s).Shop("42").Get(t.Context())
+		if err == nil || errors.Is(err, client.ErrUnreachable) != unreachable {
+			t.Errorf("%d: %v", status, err)
+		}
+	}
+}

@@ -23,7 +23,7 @@ func (l *lookout) elsewhere(ctx context.Context, s server, r request, age time.D
 			continue
 		}
 		got, err := l.client.askOne(ctx, other, r, l.client.cfg.Timeout)
-		if err == nil && !got.doubtful() && got.Age() < age/2 {
+		if err == nil && got.Cache != "" && !got.doubtful() && got.Age() < age/2 {
 			l.client.servers.prefer(other)
 			return true
 		}

@@ -13,10 +13,12 @@ import (
 func (t *tail) poll() {
 	var failed backoff
 	lookout := lookout{client: t.client}
+	refusals := 0 // in a row
 	for t.ctx.Err() == nil {
 		s, began := t.client.servers.preferred(), time.Now()
 		ask, timeout := t.ask, t.client.cfg.Timeout
-		if etag := t.etag(); etag != "" {
+		etag := t.etag()
+		if etag != "" {
 			ask = ask.with("If-None-Match", etag).with("Prefer", "wait="+strconv.Itoa(max(1, int(t.client.cfg.Wait/time.Second))))
 			timeout += t.client.cfg.Wait
 		}
@@ -32,10 +34,18 @@ func (t *tail) poll() {
 			t.doubt(err)
 		}
 		if err != nil {
+			refusals = 0
 			t.client.cfg.Logger.Warn("a long poll has failed", slog.String("server", s.name), slog.String("path", t.ask.path), slog.Any("err", err))
 			if blamed {
 				t.client.servers.failed(s)
 			}
+			failed.pause(t.ctx, len(t.client.servers.all))
+			continue
+		}
+		if !got.refused() {
+			refusals = 0
+		} else if refusals++; refusals%len(t.client.servers.all) != 0 {
+			t.client.servers.failed(s)
 			failed.pause(t.ctx, len(t.client.servers.all))
 			continue
 		}
@@ -45,8 +55,9 @@ func (t *tail) poll() {
 		switch {
 		case got.problem != nil && !errors.Is(got.problem, ErrNotFound):
 			sleep(t.ctx, staleAfter/2+rand.N(staleAfter/2)) // this does not change so fast
-		case got.problem != nil, !counts, got.same && time.Since(began) < time.Second:
-			// Nothing has been waited for, so the next request may not follow at once.
+		case got.problem != nil, !counts, time.Since(began) < time.Second && t.etag() == etag:
+			// Nothing has been waited for, so the next request may not follow at once. A proxy
+			// may be to blame that drops what asks for a wait.
 			sleep(t.ctx, time.Second+rand.N(time.Second))
 		}
 	}

@@ -37,7 +37,7 @@ type ages struct {
 
 // stream opens a stream at a server and hands its events to the tails, until it ends. It returns
 // why, and the status if that was not 200.
-func (f *feed) stream(s server, query string, all map[string]watchKey, has *resume, failed *backoff, lookout *lookout) (status int, err error) {
+func (f *feed) stream(s server, query string, all map[string]watchKey, has *resume, lookout *lookout) (status int, err error) {
 	// Nothing but the end of the context ends a read.
 	ctx, cancel := context.WithCancelCause(f.ctx)
 	defer cancel(nil)
@@ -62,6 +62,9 @@ func (f *feed) stream(s server, query string, all map[string]watchKey, has *resu
 		if problem, ok := parseProblem(s, body); ok {
 			return resp.StatusCode, problem
 		}
+		if resp.StatusCode == http.StatusRequestURITooLong || resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
+			return resp.StatusCode, &foreign{s.name, resp.Status} // of a proxy, for which half of it may be short enough
+		}
 		return 0, &foreign{s.name, resp.Status}
 	}
 	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != "text/event-stream" {
@@ -84,7 +87,7 @@ func (f *feed) stream(s server, query string, all map[string]watchKey, has *resu
 			}
 			return 0, &unreachable{"the stream of " + s.name + " has broken off", err}
 		}
-		if err := f.hear(s, all, e, failed, lookout); err != nil {
+		if err := f.hear(s, all, e, lookout); err != nil {
 			return 0, err
 		}
 		has.id = e.LastEventID
@@ -97,7 +100,7 @@ type reader func([]byte) (int, error)
 func (r reader) Read(b []byte) (int, error) { return r(b) }
 
 // hear handles an event. An error ends the stream.
-func (f *feed) hear(s server, all map[string]watchKey, e sse.Event, failed *backoff, lookout *lookout) error {
+func (f *feed) hear(s server, all map[string]watchKey, e sse.Event, lookout *lookout) error {
 	switch e.Type {
 	case "snapshot", "change", "unavailable":
 		var got event
@@ -112,7 +115,7 @@ func (f *feed) hear(s server, all map[string]watchKey, e sse.Event, failed *back
 			t.take(r)
 		}
 	case "synced":
-		*failed = backoff{}
+		f.accepted()
 	case "age":
 		var got ages
 		if err := json.Unmarshal([]byte(e.Data), &got); err != nil {

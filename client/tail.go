@@ -9,6 +9,9 @@ import (
 // patience is how long a follower keeps an answer although servers have an older state.
 const patience = time.Minute
 
+// maxConfirming is how many followers of a client may ask for a confirmation at the same time.
+const maxConfirming = 16
+
 // tail is a follower without the type of its value: the last answer, and whether it may be
 // replaced. Who fetches the answers is a feed, which many tails share, or the tail's own poll.
 type tail struct {
@@ -28,7 +31,8 @@ type tail struct {
 	changed chan struct{} // closed when there is another answer
 	// newest is the newest transaction of all answers so far.
 	newest Zxid
-	// heard is the state of the last reply, which may be one that was too old to count.
+	// heard is the state of the last reply of the stream or long poll, which may be one that was too
+	// old to count. What confirms is another reply, and maybe of another server.
 	heard string
 	// confirming: a reply of an older state is being confirmed. again: another has come since.
 	confirming, again bool
@@ -84,7 +88,7 @@ func (t *tail) take(r reply) bool {
 		return true
 	}
 	t.heard = r.state()
-	if t.known && r.Zxid < t.newest && !t.says(r) {
+	if t.older(r) {
 		t.confirm()
 		return false
 	}
@@ -100,9 +104,21 @@ func (t *tail) askOthers() {
 	}
 }
 
+// older reports whether a reply may be of an older state than the last answer.
+//
+// What has been deleted has no transaction that tells of it: the answer without it has an older one
+// than the answer with it, or none. Once such an answer counts, the newest transaction is no proof
+// any more.
+func (t *tail) older(r reply) bool {
+	return t.known && !t.says(r) && (r.Zxid < t.newest || r.Zxid == t.newest && t.deleted())
+}
+
+// deleted reports whether the last answer lacks what the newest transaction has made.
+func (t *tail) deleted() bool { return t.answer.Zxid < t.newest }
+
 // says reports whether the last answer says what a reply says.
 func (t *tail) says(r reply) bool {
-	return t.known && (r.same || r.state() == t.answer.state())
+	return t.known && (r.same && r.ETag == "" || r.state() == t.answer.state())
 }
 
 // install makes a reply the last answer. t.mu is held.
@@ -126,7 +142,7 @@ func (t *tail) install(r reply) {
 			return
 		}
 	}
-	t.known, t.answer, t.value, t.heard = true, r, value, r.state()
+	t.known, t.answer, t.value = true, r, value
 	t.answer.Doubt = stale(r.Server, r.Cache, r.Age())
 	close(t.changed)
 	t.changed = make(chan struct{})
@@ -136,11 +152,19 @@ func (t *tail) install(r reply) {
 func (t *tail) vouched(server string, at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.known && t.heard == t.answer.state() {
-		t.answer.Doubt = stale(server, "", time.Since(at))
-		if at.After(t.answer.Known) {
-			t.answer.Known = at
+	switch {
+	case !t.known:
+	case t.heard != t.answer.state():
+		// The server still says something else. What counts has been asked for only once.
+		t.confirm()
+	case at.After(t.answer.Known.Add(time.Second)):
+		t.answer.Known = at
+		if t.answer.Cache == Stale {
+			t.answer.Cache = Hit
 		}
+		fallthrough
+	case t.answer.Cache != Stale: // otherwise this is the age that the reply had, and no news
+		t.answer.Doubt = stale(server, "", time.Since(at))
 	}
 }
 
@@ -164,40 +188,50 @@ func (t *tail) confirm() {
 }
 
 // confirmed asks until a server has an answer that counts. That is one of a state that has the
-// newest transaction in it; or any, if servers have had only older ones for longer than patience.
+// newest transaction in it, or one that was just read if that transaction proves nothing; or any, if
+// servers have had only older ones for longer than patience.
 func (t *tail) confirmed() {
+	var failed backoff
 	for {
+		select {
+		case t.client.confirming <- struct{}{}:
+		case <-t.ctx.Done():
+			return
+		}
 		t.mu.Lock()
-		newest, undone := t.newest, time.Since(t.olderSince) > patience
+		newest, deleted, undone := t.newest, t.deleted(), time.Since(t.olderSince) > patience
 		t.again = false
 		t.mu.Unlock()
 		ask := t.ask
 		if !undone {
 			ask = ask.with("X-Min-Zxid", newest.String())
+			if deleted {
+				ask = ask.with("Cache-Control", "no-cache")
+			}
 		}
 		got, err := t.client.ask(t.ctx, ask)
+		<-t.client.confirming
 		if t.ctx.Err() != nil {
 			return
 		}
 		t.mu.Lock()
-		if err != nil {
+		newer := t.newest != newest // it has come meanwhile, so that nothing is to be confirmed
+		switch {
+		case newer:
+		case err != nil:
 			t.answer.Doubt = err
-		} else {
-			if t.newest == newest { // otherwise a newer answer has come meanwhile
-				if undone {
-					t.newest = got.Zxid
-				}
-				t.install(got)
+		default:
+			if undone {
+				t.newest = got.Zxid
 			}
-			if !t.again {
-				t.confirming, t.olderSince = false, time.Time{}
-				t.mu.Unlock()
-				return
-			}
+			t.install(got)
 		}
-		t.mu.Unlock()
-		if !sleep(t.ctx, time.Second) {
+		if (newer || err == nil) && !t.again {
+			t.confirming, t.olderSince = false, time.Time{}
+			t.mu.Unlock()
 			return
 		}
+		t.mu.Unlock()
+		failed.pause(t.ctx, 1)
 	}
 }
