@@ -40,7 +40,8 @@ func (m Meta) Age() time.Duration {
 	if m.Known.IsZero() {
 		return 0
 	}
-	return max(time.Since(m.Known), 0)
+	// The clock that time.Since reads stands still while a machine is suspended.
+	return max(time.Since(m.Known), time.Now().Round(0).Sub(m.Known.Round(0)), 0)
 }
 
 // Cache is where a server had an answer from: the header X-Cache.

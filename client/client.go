@@ -99,6 +99,8 @@ func New(cfg Config) (*Client, error) {
 	if transport == nil {
 		own := http.DefaultTransport.(*http.Transport).Clone()
 		own.MaxIdleConnsPerHost = own.MaxIdleConns
+		// Without it a connection of HTTP/2 to nobody is used for ever (golang/go#36026).
+		own.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}
 		transport = own
 	}
 	c.http = &http.Client{Transport: transport}

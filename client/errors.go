@@ -87,7 +87,14 @@ func (e *foreign) Is(target error) bool {
 }
 
 func (e *foreign) Error() string {
-	return fmt.Sprintf("%s answered %s, not as magellan does: check the server's URL", e.server, e.status)
+	return fmt.Sprintf("%s answered %s, not as magellan does: check its URL, and what is in between", e.server, e.status)
+}
+
+// ended is a stream that its server has ended in order.
+type ended struct{ server, reason, detail string }
+
+func (e *ended) Error() string {
+	return fmt.Sprintf("%s has ended the stream: %s: %s", e.server, e.reason, e.detail)
 }
 
 // failures are those of all servers that were asked.

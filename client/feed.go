@@ -2,8 +2,10 @@ package client
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net/url"
 	"slices"
 	"time"
@@ -167,12 +169,12 @@ func (f *feed) run() {
 	var failed backoff
 	var has resume
 	refusals := 0 // in a row
-	lookout := lookout{client: f.client}
+	lookout := &lookout{client: f.client}
 	for f.ctx.Err() == nil {
 		query, all := f.keys()
 		s := f.client.servers.preferred()
 		f.began = time.Time{}
-		status, err := f.stream(s, query, all, &has, &lookout)
+		status, err := f.stream(s, query, all, &has, lookout)
 		if f.ctx.Err() != nil {
 			return
 		}
@@ -188,9 +190,16 @@ func (f *feed) run() {
 		if !f.began.IsZero() && time.Since(f.began) > steady {
 			failed = backoff{}
 		}
+		if orderly := (*ended)(nil); errors.As(err, &orderly) {
+			// All streams of that server end now, and need not begin at another one at once.
+			sleep(f.ctx, rand.N(mostOrderly))
+		}
 		failed.pause(f.ctx, len(f.client.servers.all))
 	}
 }
+
+// mostOrderly is how long a stream may wait that its server has ended in order, as at a restart.
+const mostOrderly = time.Second
 
 // accepted notes that a server has this stream, so that its keys may be in one with others.
 func (f *feed) accepted() {

@@ -183,6 +183,49 @@ func TestSilence(t *testing.T) {
 	doubted(t, f, "no sign of life for 100ms")
 }
 
+// TestLate: an answer is as old as it was when the server wrote it, however late it comes; and by the
+// client's clock, whatever the server's says.
+func TestLate(t *testing.T) {
+	skew := 5 * time.Hour
+	more := make(chan string)
+	at := func(late time.Duration, event string) string {
+		return strings.Replace(event, `{"`, fmt.Sprintf(`{"time":%d,"`, time.Now().Add(skew-late).UnixMilli()), 1)
+	}
+	s := newFake(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprint(w, at(0, snapshot("snapshot", "ash1", 5)), synced)
+		for {
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case text := <-more:
+				fmt.Fprint(w, text)
+			case <-r.Context().Done():
+				return
+			}
+		}
+	})
+	c := newClient(t, client.Config{}, s)
+	f := c.Shop("42").Follow()
+	defer f.Close()
+	if a := in(t, f, "ash1"); a.Age() > patience {
+		t.Errorf("the age of an answer that came at once is %v", a.Age())
+	}
+	send(t, more, at(10*time.Minute, snapshot("change", "dub1", 6)))
+	if a := in(t, f, "dub1"); a.Age() < 9*time.Minute || a.Age() > 10*time.Minute+patience {
+		t.Errorf("the age of an answer that came ten minutes late is %v", a.Age())
+	}
+	doubted(t, f, "last knew the answer")
+	send(t, more, at(5*time.Minute, "event: age\ndata: {\"age\":60}\n\n"))
+	eventually(t, func() error {
+		if a, _ := f.Last(); a.Age() < 6*time.Minute-time.Second || a.Age() > 7*time.Minute {
+			return fmt.Errorf("the age is %v", a.Age())
+		}
+		return nil
+	})
+	send(t, more, at(0, "event: age\ndata: {\"age\":0}\n\n"))
+	doubted(t, f, "")
+}
+
 // TestOlder: an answer of an older state does not take the place of a newer one, unless a server
 // says that it is what there is now.
 func TestOlder(t *testing.T) {

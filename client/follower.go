@@ -59,6 +59,9 @@ func (f *Follower[T]) last() (answer Answer[T], err error, changed <-chan struct
 	defer f.tail.mu.Unlock()
 	t := f.tail
 	answer.Meta = t.answer.Meta
+	if answer.Doubt == nil && t.known {
+		answer.Doubt = stale(answer.Server, answer.Cache, answer.Age())
+	}
 	switch {
 	case !t.known:
 		err = &unknown{t.answer.Doubt}

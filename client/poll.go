@@ -12,7 +12,7 @@ import (
 // What does not exist has no ETag to wait with, so it is asked for about once a second.
 func (t *tail) poll() {
 	var failed backoff
-	lookout := lookout{client: t.client}
+	lookout := &lookout{client: t.client}
 	refusals := 0 // in a row
 	for t.ctx.Err() == nil {
 		s, began := t.client.servers.preferred(), time.Now()

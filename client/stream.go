@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -19,6 +20,7 @@ type resume struct{ query, id string }
 type event struct {
 	Key    string
 	Status int
+	Time   int64 // of the server, in milliseconds of Unix time
 	ETag   string
 	Zxid   *Zxid
 	Cache  Cache
@@ -31,6 +33,7 @@ type event struct {
 // ages is the data of the event age, in seconds. Others has the keys for which Age does not hold;
 // nil is an age that is not known.
 type ages struct {
+	Time   int64 // as in event
 	Age    *int64
 	Others map[string]*int64
 }
@@ -45,6 +48,7 @@ func (f *feed) stream(s server, query string, all map[string]watchKey, has *resu
 		cancel(fmt.Errorf("no answer within %v", f.client.cfg.Timeout))
 	})
 	defer patience.Stop()
+	h := hearing{feed: f, server: s, all: all, clock: serverClock{began: time.Now()}, end: cancel, lookout: lookout}
 	r := request{path: "/v1/watch?" + query}.with("Accept", "text/event-stream")
 	if has.query != query {
 		*has = resume{query: query}
@@ -87,7 +91,7 @@ func (f *feed) stream(s server, query string, all map[string]watchKey, has *resu
 			}
 			return 0, &unreachable{"the stream of " + s.name + " has broken off", err}
 		}
-		if err := f.hear(s, all, e, lookout); err != nil {
+		if err := h.hear(e); err != nil {
 			return 0, err
 		}
 		has.id = e.LastEventID
@@ -99,45 +103,61 @@ type reader func([]byte) (int, error)
 
 func (r reader) Read(b []byte) (int, error) { return r(b) }
 
+// hearing is what the events of one stream are heard with.
+type hearing struct {
+	feed    *feed
+	server  server
+	all     map[string]watchKey // the keys as they stand in events
+	clock   serverClock
+	end     context.CancelCauseFunc // ends the stream
+	lookout *lookout
+}
+
 // hear handles an event. An error ends the stream.
-func (f *feed) hear(s server, all map[string]watchKey, e sse.Event, lookout *lookout) error {
+func (h *hearing) hear(e sse.Event) error {
 	switch e.Type {
 	case "snapshot", "change", "unavailable":
 		var got event
-		if err := json.Unmarshal([]byte(e.Data), &got); err != nil {
-			return fmt.Errorf("%s has sent an event that is not one of magellan: %w", s.name, err)
+		if err := h.decode(e, &got); err != nil {
+			return err
 		}
-		r, err := got.reply(s)
+		r, err := got.reply(h.server, h.clock.written(got.Time))
 		if err != nil {
 			return err
 		}
-		for _, t := range f.of(all[got.Key]) {
+		for _, t := range h.feed.of(h.all[got.Key]) {
 			t.take(r)
 		}
 	case "synced":
-		f.accepted()
+		h.feed.accepted()
 	case "age":
 		var got ages
-		if err := json.Unmarshal([]byte(e.Data), &got); err != nil {
-			return fmt.Errorf("%s has sent an event that is not one of magellan: %w", s.name, err)
+		if err := h.decode(e, &got); err != nil {
+			return err
 		}
-		if f.aged(s, all, got, lookout) {
-			return fmt.Errorf("%s has older answers than another server", s.name)
-		}
+		h.aged(got)
 	case "end":
 		var got struct{ Reason, Detail string }
 		_ = json.Unmarshal([]byte(e.Data), &got) // the stream has ended in any case
-		return fmt.Errorf("%s has ended the stream: %s: %s", s.name, got.Reason, got.Detail)
+		return &ended{h.server.name, got.Reason, got.Detail}
 	}
 	return nil
 }
 
-// aged handles an event age. It reports whether another server has younger answers.
-func (f *feed) aged(s server, all map[string]watchKey, got ages, lookout *lookout) bool {
-	now := time.Now()
+func (h *hearing) decode(e sse.Event, to any) error {
+	if err := json.Unmarshal([]byte(e.Data), to); err != nil {
+		return fmt.Errorf("%s has sent an event that is not one of magellan: %w", h.server.name, err)
+	}
+	return nil
+}
+
+// aged handles an event age. If the ages are great it looks for another server in the background, and
+// goes there if that has younger answers.
+func (h *hearing) aged(got ages) {
+	written := h.clock.written(got.Time)
 	var oldest int64
 	var which *tail
-	for text, k := range all {
+	for text, k := range h.all {
 		seconds, other := got.Others[text]
 		if !other {
 			seconds = got.Age
@@ -145,19 +165,26 @@ func (f *feed) aged(s server, all map[string]watchKey, got ages, lookout *lookou
 		if seconds == nil {
 			continue
 		}
-		for _, t := range f.of(k) {
-			t.vouched(s.name, now.Add(-time.Duration(*seconds)*time.Second))
+		for _, t := range h.feed.of(k) {
+			t.vouched(h.server.name, written.Add(-time.Duration(*seconds)*time.Second))
 			if *seconds > oldest {
 				oldest, which = *seconds, t
 			}
 		}
 	}
-	return which != nil && lookout.elsewhere(f.ctx, s, which.ask, time.Duration(oldest)*time.Second)
+	if which == nil {
+		return
+	}
+	h.feed.client.start(func() {
+		if h.lookout.elsewhere(h.feed.ctx, h.server, which.ask, time.Duration(oldest)*time.Second) {
+			h.end(errors.New("another server has younger answers"))
+		}
+	})
 }
 
-// reply is what the event says.
-func (e *event) reply(s server) (r reply, err error) {
-	r.Meta = Meta{Server: s.name, Cache: e.Cache, ETag: e.ETag, Known: time.Now().Add(-time.Duration(e.Age) * time.Second)}
+// reply is what the event says, which was written at that time.
+func (e *event) reply(s server, written time.Time) (r reply, err error) {
+	r.Meta = Meta{Server: s.name, Cache: e.Cache, ETag: e.ETag, Known: written.Add(-time.Duration(e.Age) * time.Second)}
 	if e.Zxid != nil {
 		r.Zxid = *e.Zxid
 	}

@@ -30,6 +30,7 @@ type sseEvent struct {
 type streamed struct {
 	Key, ETag, Zxid, Cache string
 	Status, Age            int
+	Time                   int64
 	Value, Problem         json.RawMessage
 }
 
@@ -38,10 +39,21 @@ func (e sseEvent) answer(t testing.TB) streamed {
 	var a streamed
 	d := json.NewDecoder(strings.NewReader(e.data))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&a); err != nil {
+	if err := d.Decode(&a); err != nil || a.Time == 0 {
 		t.Fatalf("%q: %v", e.data, err)
 	}
 	return a
+}
+
+// ages is what an event "age" says, without its time.
+func (e sseEvent) ages(t testing.TB) string {
+	t.Helper()
+	var got struct{ Time int64 }
+	before, rest, ok := strings.Cut(e.data, ",")
+	if err := json.Unmarshal([]byte(before+"}"), &got); err != nil || !ok || time.Since(time.UnixMilli(got.Time)).Abs() > patience {
+		t.Fatalf("%q: %v", e.data, err)
+	}
+	return rest
 }
 
 // client reads a stream as the HTML standard says.
@@ -218,7 +230,7 @@ func TestStreamResume(t *testing.T) {
 	// Nothing has changed. The client learns how old is what it has, at once.
 	d := b.watch(query, c.last)
 	d.expect("synced")
-	if e, ok := d.next(); !ok || e.name != "age" || e.data != `{"age":0}` {
+	if e, ok := d.next(); !ok || e.name != "age" || e.ages(t) != `"age":0}` {
 		t.Errorf("%+v", e)
 	}
 	// One has, for who missed it; and for who did not.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"magellan/internal/discovery"
 )
@@ -18,9 +19,9 @@ const unknownAge = -1
 // beat writes the sign of life of a stream, the event "age". It says how long ago the answers that
 // the client has were last known to be true, since a value that stays the same has no other event:
 //
-//	{"age":1,"others":{"shop=42":310,"shop=43":null}}
+//	{"time":1764500000123,"age":1,"others":{"shop=42":310,"shop=43":null}}
 //
-// age is that of nearly all answers, in seconds. others has the keys of which it is not the age;
+// time is when that was written: see appendTime. age is that of nearly all answers, in seconds. others has the keys of which it is not the age;
 // null stands for a key whose answer the client cannot have, or of which nothing is known.
 //
 // An answer that has become too old to be given is marked, because no change is published for that.
@@ -39,7 +40,8 @@ func (s *stream) beat() {
 		}
 	}
 	s.event("age")
-	dst := appendAge(append(s.out.AvailableBuffer(), `{"age":`...), common)
+	dst := appendTime(append(s.out.AvailableBuffer(), `{"time":`...))
+	dst = appendAge(append(dst, `,"age":`...), common)
 	others := 0
 	for i, one := range ages {
 		if one != unknownAge && one <= common {
@@ -58,6 +60,11 @@ func (s *stream) beat() {
 	s.out.Write(append(dst, "}\n"...))
 	s.close(false)
 }
+
+// appendTime appends the time at which an event is written, in milliseconds of Unix time. An event may
+// lie in a network that stands still, and its ages count from that time. Clients need not have the
+// same time: they see by how much more than usual an event is late.
+func appendTime(dst []byte) []byte { return strconv.AppendInt(dst, time.Now().UnixMilli(), 10) }
 
 // appendAge appends an age in seconds.
 func appendAge(dst []byte, age int64) []byte {

@@ -125,6 +125,7 @@ func (s *stream) tell(k *streamKey, event string) error {
 	s.event(event)
 	dst := appendString(append(s.out.AvailableBuffer(), `{"key":`...), k.String())
 	dst = strconv.AppendInt(append(dst, `,"status":`...), int64(a.statusCode()), 10)
+	dst = appendTime(append(dst, `,"time":`...))
 	member := `,"problem":`
 	if a.ok() {
 		member = `,"value":`

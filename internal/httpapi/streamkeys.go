@@ -83,7 +83,7 @@ var needsZnode = &need{named: true, known: func(ctx context.Context, s *Server, 
 func checkName(_ context.Context, _ *Server, name string) error { return discovery.ValidateName(name) }
 
 // watchables are the query parameters of GET /v1/watch. Those with the same need stand
-// together: see [stream.findTooOld].
+// together: see [stream.ages].
 var watchables = [...]watchable{
 	{parameter: "shop", of: ofShops, path: "/v1/shops/{shop}", named: true, check: checkName, needs: needsShop},
 	{parameter: "placement", of: ofShops, topology: true, path: "/v1/placement", named: true, query: true, check: checkName, needs: needsTopology},
