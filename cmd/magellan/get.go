@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -32,7 +33,10 @@ type getCommand struct {
 
 // connect returns a client of the servers. The caller closes it.
 func (c *getCommand) connect(con *console) (*client.Client, error) {
-	cfg := client.Config{Servers: c.Server, Timeout: c.Timeout}
+	cfg := client.Config{Timeout: c.Timeout}
+	for _, url := range c.Server {
+		cfg.Servers = append(cfg.Servers, strings.TrimSpace(url))
+	}
 	if c.Follow {
 		cfg.Logger = slog.New(slog.NewTextHandler(con.err, nil))
 	}
@@ -52,16 +56,22 @@ func ask[T any](ctx context.Context, c *getCommand, con *console, question func(
 	defer cl.Close()
 	answer, err := question(cl).Get(ctx)
 	if err != nil {
+		warn(con, answer.Meta)
 		return v, c.failed(ctx, err)
 	}
 	return answer.Value, c.came(con, answer.Meta)
 }
 
-// came says how well an answer is known, and prints it if it is to be printed as it came.
-func (c *getCommand) came(con *console, m client.Meta) (err error) {
+// warn says of an answer that it is only the last known one.
+func warn(con *console, m client.Meta) {
 	if m.Cache == client.Stale {
 		fmt.Fprintf(con.err, "magellan: this was true %.0f seconds ago: the server cannot reach ZooKeeper, or cannot serve what ZooKeeper holds (see /admin/problems)\n", m.Age().Seconds())
 	}
+}
+
+// came says how well an answer is known, and prints it if it is to be printed as it came.
+func (c *getCommand) came(con *console, m client.Meta) (err error) {
+	warn(con, m)
 	if c.JSON {
 		_, err = con.out.Write(append(bytes.TrimSuffix(m.Body, []byte{'\n'}), '\n'))
 	}
@@ -82,6 +92,8 @@ func show[T any](ctx context.Context, c *getCommand, con *console, question func
 		return err
 	}
 	defer cl.Close()
+	ctx, stop := whileRead(ctx, con.out)
+	defer stop()
 	f := question(cl).Follow()
 	defer f.Close()
 	for answer, err := range f.Changes(ctx) {
