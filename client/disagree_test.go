@@ -8,25 +8,6 @@ import (
 	"magellan/client"
 )
 
-// script is a stream that a test writes.
-func script(more <-chan string, first ...string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
-		for _, text := range first {
-			fmt.Fprint(w, text)
-		}
-		for {
-			_ = http.NewResponseController(w).Flush()
-			select {
-			case text := <-more:
-				fmt.Fprint(w, text)
-			case <-r.Context().Done():
-				return
-			}
-		}
-	}
-}
-
 const gone = "event: change\ndata: {\"key\":\"shop=42\",\"status\":404,\"cache\":\"HIT\",\"age\":0,\"problem\":{\"type\":\"urn:magellan:problem:not-found\",\"detail\":\"gone\"}}\n\n"
 
 // TestDeleted: what is known to be deleted does not come back because a server still has it. The

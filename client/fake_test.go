@@ -120,6 +120,25 @@ func events(cut <-chan struct{}, text ...string) http.HandlerFunc {
 	}
 }
 
+// script is a stream that a test writes.
+func script(more <-chan string, first ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for _, text := range first {
+			fmt.Fprint(w, text)
+		}
+		for {
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case text := <-more:
+				fmt.Fprint(w, text)
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}
+}
+
 // snapshot is an event with the datacenter of shop 42.
 func snapshot(name, datacenter string, zxid int) string {
 	return fmt.Sprintf("event: %s\ndata: {\"key\":\"shop=42\",\"status\":200,\"etag\":\"\\\"%s\\\"\",\"zxid\":\"0x%x\",\"cache\":\"HIT\",\"age\":0,\"value\":{\"shop\":\"42\",\"datacenter\":%q,\"region\":\"r\"}}\n\n", name, datacenter, zxid, datacenter)

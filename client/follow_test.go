@@ -51,19 +51,7 @@ func doubted(t *testing.T, f *client.Follower[client.Shop], want string) {
 // TestStreamEvents: a follower has what the events say, as soon as they have come.
 func TestStreamEvents(t *testing.T) {
 	more := make(chan string)
-	s := newFake(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprint(w, "retry: 1000\n\n", snapshot("snapshot", "ash1", 5), synced)
-		for {
-			_ = http.NewResponseController(w).Flush()
-			select {
-			case text := <-more:
-				fmt.Fprint(w, text)
-			case <-r.Context().Done():
-				return
-			}
-		}
-	})
+	s := newFake(t, script(more, "retry: 1000\n\n", snapshot("snapshot", "ash1", 5), synced))
 	c := newClient(t, client.Config{}, s)
 	f := c.Shop("42").Follow()
 	defer f.Close()
@@ -191,19 +179,7 @@ func TestLate(t *testing.T) {
 	at := func(late time.Duration, event string) string {
 		return strings.Replace(event, `{"`, fmt.Sprintf(`{"time":%d,"`, time.Now().Add(skew-late).UnixMilli()), 1)
 	}
-	s := newFake(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprint(w, at(0, snapshot("snapshot", "ash1", 5)), synced)
-		for {
-			_ = http.NewResponseController(w).Flush()
-			select {
-			case text := <-more:
-				fmt.Fprint(w, text)
-			case <-r.Context().Done():
-				return
-			}
-		}
-	})
+	s := newFake(t, script(more, at(0, snapshot("snapshot", "ash1", 5)), synced))
 	c := newClient(t, client.Config{}, s)
 	f := c.Shop("42").Follow()
 	defer f.Close()
@@ -316,20 +292,12 @@ func TestLongPolls(t *testing.T) {
 
 // TestChanges: each answer is yielded once, the last of those that have come meanwhile.
 func TestChanges(t *testing.T) {
-	next := make(chan int)
-	s := newFake(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
-		fmt.Fprint(w, snapshot("snapshot", "d1", 1), synced)
-		for {
-			_ = http.NewResponseController(w).Flush()
-			select {
-			case n := <-next:
-				fmt.Fprint(w, snapshot("change", fmt.Sprint("d", n), n), snapshot("change", fmt.Sprint("d", n), n))
-			case <-r.Context().Done():
-				return
-			}
-		}
-	})
+	more := make(chan string)
+	s := newFake(t, script(more, snapshot("snapshot", "d1", 1), synced))
+	next := func(n int) {
+		event := snapshot("change", fmt.Sprint("d", n), n)
+		send(t, more, event+event)
+	}
 	c := newClient(t, client.Config{}, s)
 	f := c.Shop("42").Follow()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -342,10 +310,10 @@ func TestChanges(t *testing.T) {
 		got = append(got, a.Value.Datacenter)
 		switch len(got) {
 		case 1:
-			send(t, next, 2)
+			next(2)
 		case 2:
-			send(t, next, 3)
-			send(t, next, 4)
+			next(3)
+			next(4)
 			in(t, f, "d4")
 		case 3:
 			cancel()

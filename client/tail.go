@@ -88,6 +88,12 @@ func (t *tail) take(r reply) bool {
 		return true
 	}
 	t.heard = r.state()
+	return t.consider(r)
+}
+
+// consider makes a reply the last answer unless it is of an older state: that is confirmed. t.mu is
+// held.
+func (t *tail) consider(r reply) bool {
 	if t.older(r) {
 		t.confirm()
 		return false
@@ -100,7 +106,9 @@ func (t *tail) take(r reply) bool {
 // before it could not be read any more.
 func (t *tail) askOthers() {
 	if got, err := t.client.ask(t.ctx, t.ask); err == nil {
-		t.take(got)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.consider(got) // it is another server's: heard stays
 	}
 }
 
