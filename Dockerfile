@@ -18,6 +18,7 @@ COPY .cache*/*.tar.* ./.cache/
 RUN --mount=type=secret,id=ca build/trusting build/native.sh
 COPY go.mod go.sum ./
 COPY cgo cgo
+COPY client client
 COPY cmd cmd
 COPY gozk/go.mod gozk/
 COPY internal internal

@@ -66,6 +66,7 @@ try "curl -s 'http://$listen/v1/znodes/services/cart?view=json'" "any znode belo
 try "curl -s 'http://$listen/openapi.json'" "all of the interface"
 try "curl -s 'http://$admin/metrics'" "the operators' side"
 try "dist/magellan get --server http://$listen shop $shop" "the same, as a command"
+try "dist/magellan get --server http://$listen --follow service cart" "and again whenever it changes"
 printf '\nCtrl-C ends magellan and its ZooKeeper.\n'
 
 # Whichever ends first ends the other.
