@@ -54,7 +54,7 @@ func (v *view) holds() bool {
 // letGo publishes what is held back, for callers who want what ZooKeeper holds. v.mu is held.
 func (v *view) letGo() {
 	for _, s := range v.sets {
-		if s.settling.until > 1 {
+		if s.settling.until > 1 && !v.c.isClosed.Load() {
 			s.settling.until = 1 // long ago
 			v.c.stopped.Go(func() { v.change(func() {}) })
 		}
