@@ -15,7 +15,7 @@ type Follower[T any] struct{ tail *tail }
 // the request, and [Meta.Doubt] is nil in both cases unless the servers have been lost since.
 // [ErrUnknown] says that nothing is known so far.
 func (f *Follower[T]) Last() (Answer[T], error) {
-	answer, err, _ := f.last()
+	answer, _, err := f.last()
 	return answer, err
 }
 
@@ -23,7 +23,7 @@ func (f *Follower[T]) Last() (Answer[T], error) {
 // something is, or ctx ends.
 func (f *Follower[T]) Wait(ctx context.Context) (Answer[T], error) {
 	for {
-		answer, err, changed := f.last()
+		answer, changed, err := f.last()
 		if !errors.Is(err, ErrUnknown) {
 			return answer, err
 		}
@@ -39,7 +39,7 @@ func (f *Follower[T]) Wait(ctx context.Context) (Answer[T], error) {
 func (f *Follower[T]) Changes(ctx context.Context) iter.Seq2[Answer[T], error] {
 	return func(yield func(Answer[T], error) bool) {
 		for {
-			answer, err, changed := f.last()
+			answer, changed, err := f.last()
 			if !errors.Is(err, ErrUnknown) && !yield(answer, err) {
 				return
 			}
@@ -53,8 +53,8 @@ func (f *Follower[T]) Changes(ctx context.Context) iter.Seq2[Answer[T], error] {
 // Close ends the follower. Last goes on telling what was known.
 func (f *Follower[T]) Close() { f.tail.close() }
 
-// last returns what Last does, and a channel that is closed when there is another answer.
-func (f *Follower[T]) last() (answer Answer[T], err error, changed <-chan struct{}) {
+// last returns what Last does, with a channel that is closed when there is another answer.
+func (f *Follower[T]) last() (answer Answer[T], changed <-chan struct{}, err error) {
 	f.tail.mu.Lock()
 	defer f.tail.mu.Unlock()
 	t := f.tail
@@ -70,5 +70,5 @@ func (f *Follower[T]) last() (answer Answer[T], err error, changed <-chan struct
 	default:
 		answer.Value = t.value.(T)
 	}
-	return answer, err, t.changed
+	return answer, t.changed, err
 }
