@@ -24,9 +24,10 @@
 // which is any other error. A follower that can reach no server keeps its last answer. [Meta.Known]
 // says when that was last known to be true, and [Meta.Doubt] what is wrong.
 //
-// A follower does not go back in time when it changes servers: an answer that is made of an older
-// state is confirmed before it counts, with the header X-Min-Zxid. After a minute it counts in any
-// case, because an ensemble that was set up again from a backup has lost transactions for good.
+// A follower does not go back in time when it changes servers: an answer that may be made of an older
+// state is confirmed before it counts, with the headers X-Min-Zxid and, where no transaction tells,
+// Cache-Control: no-cache. After a minute it counts in any case, because an ensemble that was set up
+// again from a backup has lost transactions for good.
 //
 // # Failures
 //

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -226,14 +227,7 @@ func (f *feed) keys() (query string, all map[string]watchKey) {
 		parts = append(parts, k.query())
 	}
 	slices.Sort(parts) // the ids of events hold for one order of the keys
-	var text []byte
-	for i, part := range parts {
-		if i > 0 {
-			text = append(text, '&')
-		}
-		text = append(text, part...)
-	}
-	return string(text), all
+	return strings.Join(parts, "&"), all
 }
 
 // of returns the tails of a key.
