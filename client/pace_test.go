@@ -23,6 +23,17 @@ func times(t *testing.T, handle http.HandlerFunc) (*fake, <-chan time.Time) {
 	}), asked
 }
 
+// longest returns the longest of the next three pauses. A machine that stands still makes a client believe
+// once that it has waited.
+func longest(asked <-chan time.Time) (pause time.Duration) {
+	before := <-asked
+	for range 3 {
+		at := <-asked
+		pause, before = max(pause, at.Sub(before)), at
+	}
+	return pause
+}
+
 // TestPollsAtOnce: a server, or a proxy before it, that does not wait with its answer is not asked
 // again at once.
 func TestPollsAtOnce(t *testing.T) {
@@ -47,9 +58,8 @@ func TestPollsAtOnce(t *testing.T) {
 			c := newClient(t, client.Config{LongPolls: true}, s)
 			defer c.Shop("42").Follow().Close()
 			<-asked
-			second := <-asked
-			if pause := (<-asked).Sub(second); pause < time.Second {
-				t.Errorf("it was asked again after %v", pause)
+			if pause := longest(asked); pause < time.Second {
+				t.Errorf("it was asked again after %v at the most", pause)
 			}
 		})
 	}
@@ -65,9 +75,8 @@ func TestStreamsEndAtOnce(t *testing.T) {
 	for range 7 {
 		<-asked
 	}
-	before := <-asked
-	if pause := (<-asked).Sub(before); pause < 4*leastPause/10 {
-		t.Errorf("after 8 failures it was asked again after %v", pause)
+	if pause := longest(asked); pause < 4*leastPause/10 {
+		t.Errorf("after 8 failures it was asked again after %v at the most", pause)
 	}
 }
 
