@@ -37,7 +37,11 @@ func TestFailureReachesAllWhoWait(t *testing.T) {
 		waiting, got := make(chan struct{}), make(chan error, 1)
 		ctx := &noticing{Context: w.soon(), asked: waiting}
 		go func() { got <- v.wait(ctx, true) }()
-		<-waiting
+		select {
+		case <-waiting:
+		case err := <-got: // a read that was under way has ended just now
+			got <- err
+		}
 		v.fail(failure)
 		_ = v.wait(gone, true) // who comes then
 		switch err := <-got; {
