@@ -21,9 +21,8 @@ done
 # go test strips its binaries unless told otherwise, and with the symbol table
 # go the names of C functions that the tests of native profiles look for. They read the
 # debug information of the test dozens of times: the race detector makes it slow to
-# decompress. What go vet finds, build/check.sh tells. Most tests wait for servers, so that more
-# of them run at once than there are processors.
-options=(-race -vet=off -parallel "$((2 * $(nproc)))" '-ldflags=-s=false -w=false -compressdwarf=false' -timeout 30m "${options[@]}")
+# decompress. What go vet finds, build/check.sh tells.
+options=(-race -vet=off '-ldflags=-s=false -w=false -compressdwarf=false' -timeout 30m "${options[@]}")
 status=0
 ((!${#product[@]})) || go test "${options[@]}" "${product[@]}" || status=$?
 ((!${#tests[@]})) || go -C test test "${options[@]}" "${tests[@]}" || status=$?

@@ -39,7 +39,6 @@ func (g *grove) values(dir string) func() []string {
 // are a deletion and what happens until the time is over. A caller who wants what ZooKeeper holds gets
 // it meanwhile.
 func TestSettle(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	w.put("/tree/cart/a", "1")
 	w.put("/tree/cart/b", "2")
@@ -100,7 +99,6 @@ func differs(got, want string) string {
 
 // TestSettleEnds: a loss is published when the time is over, with its age counted from before it.
 func TestSettleEnds(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	w.put("/tree/cart/a", "1")
 	w.put("/tree/cart/b", "2")
