@@ -161,20 +161,29 @@ func TestTimeouts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn, err := net.Dial("tcp", w.addr)
-			if err != nil {
-				t.Fatal(err)
+			deadline := time.Now().Add(patience)
+			try := func() []byte {
+				conn, err := net.Dial("tcp", w.addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				if err := conn.SetDeadline(deadline); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.WriteString(conn, sent); err != nil && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(conn)
+				if err != nil && !errors.Is(err, syscall.ECONNRESET) {
+					t.Errorf("the connection is still open: %v", err)
+				}
+				return got
 			}
-			defer conn.Close()
-			if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := io.WriteString(conn, sent); err != nil {
-				t.Fatal(err)
-			}
-			got, err := io.ReadAll(conn)
-			if err != nil && !errors.Is(err, syscall.ECONNRESET) {
-				t.Errorf("the connection is still open: %v", err)
+			got := try()
+			// On a busy machine the head may take longer than it may.
+			for name == "part of a body" && len(got) == 0 && time.Now().Before(deadline) {
+				got = try()
 			}
 			if name == "part of a body" && !bytes.Contains(got, []byte("urn:magellan:problem:slow-body")) {
 				t.Errorf("got %q", got)
