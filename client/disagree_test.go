@@ -10,10 +10,10 @@ import (
 
 const gone = "event: change\ndata: {\"key\":\"shop=42\",\"status\":404,\"cache\":\"HIT\",\"age\":0,\"problem\":{\"type\":\"urn:magellan:problem:not-found\",\"detail\":\"gone\"}}\n\n"
 
-// TestDeleted: what is known to be deleted does not come back because a server still has it. The
-// transaction of what was there proves nothing then, so what ZooKeeper holds now is asked for.
-func TestDeleted(t *testing.T) {
-	more, confirm := make(chan string), make(chan http.HandlerFunc)
+// unconfirmed follows shop 42, which is in ash1 by transaction 9. more is what the stream has besides, and
+// confirm answers the requests that confirm something.
+func unconfirmed(t *testing.T) (f *client.Follower[client.Shop], more chan string, confirm chan http.HandlerFunc) {
+	more, confirm = make(chan string), make(chan http.HandlerFunc)
 	stream := script(more, snapshot("snapshot", "ash1", 9), synced)
 	s := newFake(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/watch" {
@@ -22,9 +22,15 @@ func TestDeleted(t *testing.T) {
 		}
 		(<-confirm)(w, r)
 	})
-	c := newClient(t, client.Config{}, s)
-	f := c.Shop("42").Follow()
+	f = newClient(t, client.Config{}, s).Shop("42").Follow()
 	in(t, f, "ash1")
+	return f, more, confirm
+}
+
+// TestDeleted: what is known to be deleted does not come back because a server still has it. The
+// transaction of what was there proves nothing then, so what ZooKeeper holds now is asked for.
+func TestDeleted(t *testing.T) {
+	f, more, confirm := unconfirmed(t)
 	send(t, more, gone)
 	send(t, confirm, problem(404, "not-found", known{cache: "HIT"}))
 	in(t, f, "-")
@@ -47,18 +53,7 @@ func TestDeleted(t *testing.T) {
 // TestVouchesForAnother: a server that says something else than what counts does not vouch for what
 // counts, however young its own answer is.
 func TestVouchesForAnother(t *testing.T) {
-	more, confirm := make(chan string), make(chan http.HandlerFunc)
-	stream := script(more, snapshot("snapshot", "ash1", 9), synced)
-	s := newFake(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/v1/watch" {
-			stream(w, r)
-			return
-		}
-		(<-confirm)(w, r)
-	})
-	c := newClient(t, client.Config{}, s)
-	f := c.Shop("42").Follow()
-	in(t, f, "ash1")
+	f, more, confirm := unconfirmed(t)
 	send(t, more, gone) // as a server of another ZooKeeper
 	send(t, confirm, shop("ash1", known{cache: "HIT", zxid: 9}))
 	for range 2 {

@@ -11,9 +11,9 @@ import (
 type Follower[T any] struct{ tail *tail }
 
 // Last returns the last known answer, at once and from memory. The error is nil if the answer is a
-// value. With [ErrNotFound] ZooKeeper does not have it; other problems are what a server says of
-// the request, and [Meta.Doubt] is nil in both cases unless the servers have been lost since.
-// [ErrUnknown] says that nothing is known so far.
+// value. With [ErrNotFound] ZooKeeper does not have it, and any other [*Problem] is what a server
+// says of the request. [Meta.Doubt] holds for these as it does for a value. [ErrUnknown] says that
+// nothing is known so far.
 func (f *Follower[T]) Last() (Answer[T], error) {
 	answer, _, err := f.last()
 	return answer, err

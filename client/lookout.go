@@ -14,12 +14,20 @@ type lookout struct {
 	last time.Time
 }
 
-// elsewhere asks the other servers if an answer of this one is so old. If one of them has a younger
-// one, it is preferred from then on. elsewhere reports that.
-func (l *lookout) elsewhere(ctx context.Context, s server, r request, age time.Duration) bool {
-	if age < staleAfter || len(l.client.servers.all) == 1 || !l.due() {
+// due reports whether an answer of this age is a reason to look now, and takes it that it is done.
+func (l *lookout) due(age time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if age < staleAfter || len(l.client.servers.all) == 1 || time.Since(l.last) < staleAfter {
 		return false
 	}
+	l.last = time.Now()
+	return true
+}
+
+// elsewhere asks the other servers, since an answer of this one is so old. If one of them has a younger
+// one, it is preferred from then on. elsewhere reports that.
+func (l *lookout) elsewhere(ctx context.Context, s server, r request, age time.Duration) bool {
 	for _, other := range l.client.servers.inTurn() {
 		if other == s {
 			continue
@@ -31,15 +39,4 @@ func (l *lookout) elsewhere(ctx context.Context, s server, r request, age time.D
 		}
 	}
 	return false
-}
-
-// due reports whether it is time to look again, and takes it that it is done.
-func (l *lookout) due() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if time.Since(l.last) < staleAfter {
-		return false
-	}
-	l.last = time.Now()
-	return true
 }

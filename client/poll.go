@@ -26,19 +26,19 @@ func (t *tail) poll() {
 		if t.ctx.Err() != nil {
 			return
 		}
-		blamed := err != nil
-		if err == nil && got.doubtful() {
-			t.take(got)
-			err, blamed = got.problem, got.blames()
-		} else if err != nil {
+		switch {
+		case err != nil:
 			t.doubt(err)
+			t.client.servers.failed(s)
+		case got.doubtful():
+			t.take(got)
+			if err = got.problem; got.blames() {
+				t.client.servers.failed(s)
+			}
 		}
 		if err != nil {
 			refusals = 0
 			t.client.cfg.Logger.Warn("a long poll has failed", slog.String("server", s.name), slog.String("path", t.ask.path), slog.Any("err", err))
-			if blamed {
-				t.client.servers.failed(s)
-			}
 			failed.pause(t.ctx, len(t.client.servers.all))
 			continue
 		}
@@ -51,7 +51,9 @@ func (t *tail) poll() {
 		}
 		failed = backoff{}
 		counts := t.take(got)
-		lookout.elsewhere(t.ctx, s, t.ask, got.Age())
+		if age := got.Age(); lookout.due(age) {
+			lookout.elsewhere(t.ctx, s, t.ask, age)
+		}
 		switch {
 		case got.problem != nil && !errors.Is(got.problem, ErrNotFound):
 			sleep(t.ctx, staleAfter/2+rand.N(staleAfter/2)) // this does not change so fast

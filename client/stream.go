@@ -172,11 +172,12 @@ func (h *hearing) aged(got ages) {
 			}
 		}
 	}
-	if which == nil {
+	age := time.Duration(oldest) * time.Second
+	if !h.lookout.due(age) {
 		return
 	}
 	h.feed.client.start(func() {
-		if h.lookout.elsewhere(h.feed.ctx, h.server, which.ask, time.Duration(oldest)*time.Second) {
+		if h.lookout.elsewhere(h.feed.ctx, h.server, which.ask, age) {
 			h.end(errors.New("another server has younger answers"))
 		}
 	})

@@ -19,8 +19,8 @@
 //	2    the command line, an environment variable or a file named there is wrong; for
 //	     heap: the admin token too
 //	3    ZooKeeper (for get and heap: the server) cannot be reached
-//	4    something does not exist: a shop, an address on a list, the root znode, a
-//	     heap dump, or a layout that is recognized
+//	4    something does not exist: a shop, a service, a znode, an address on a list, the
+//	     root znode, a heap dump, or a layout that is recognized
 //	130  interrupted. serve, heap watch and heap open are ended in this way: 0
 //
 // Each command has a file of its own. This package puts the other packages together

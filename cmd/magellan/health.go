@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -49,4 +50,26 @@ func (c *healthCommand) Run(ctx context.Context, con *console) error {
 	}
 	_, err = fmt.Fprintf(con.out, "%s", answer)
 	return err
+}
+
+// problem is a problem document (RFC 9457), which the server sends with an error.
+type problem struct {
+	Type, Title, Detail string
+}
+
+// refusal turns an answer other than 200 into an error.
+func refusal(server string, resp *http.Response, answer []byte) error {
+	var p problem
+	if json.Unmarshal(answer, &p) != nil || !strings.HasPrefix(p.Type, "urn:magellan:problem:") {
+		return fmt.Errorf("%s answered %s, not as magellan does: check --server", server, resp.Status)
+	}
+	code := exitFailed
+	if resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusGatewayTimeout {
+		code = exitUnreachable
+	}
+	text := p.Detail
+	if text == "" {
+		text = p.Title
+	}
+	return fail(code, "%s", text)
 }

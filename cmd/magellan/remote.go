@@ -90,28 +90,3 @@ func (r remote) ask(ctx context.Context, method, path string, query url.Values, 
 	}
 	return resp, answer, nil
 }
-
-// problem is a problem document (RFC 9457), which the server sends with an error.
-type problem struct {
-	Type, Title, Detail string
-}
-
-// refusal turns an answer of the API other than 200 into an error.
-func refusal(server string, resp *http.Response, answer []byte) error {
-	var p problem
-	if json.Unmarshal(answer, &p) != nil || !strings.HasPrefix(p.Type, "urn:magellan:problem:") {
-		return fmt.Errorf("%s answered %s, not as magellan does: check --server", server, resp.Status)
-	}
-	code := exitFailed
-	switch {
-	case p.Type == "urn:magellan:problem:not-found":
-		code = exitNotFound
-	case resp.StatusCode == http.StatusServiceUnavailable, resp.StatusCode == http.StatusGatewayTimeout:
-		code = exitUnreachable
-	}
-	text := p.Detail
-	if text == "" {
-		text = p.Title
-	}
-	return fail(code, "%s", text)
-}

@@ -84,8 +84,8 @@ func (s *set) acceptFault(name string, n *node) {
 	s.v.c.problems.update(s.path(name), s.explained(name, n), n.read, 0)
 }
 
-// settle sets whole once all of the set is known at the same time. v.mu is held.
-func (s *set) settle() {
+// noteWhole sets whole once all of the set is known at the same time. v.mu is held.
+func (s *set) noteWhole() {
 	if s.whole || !s.listed {
 		return
 	}

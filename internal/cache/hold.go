@@ -20,10 +20,10 @@ type hold struct {
 // is held.
 func (s *set) hold() {
 	settle := s.v.c.cfg.Settle
-	if settle == 0 || s.v.branch == nil || s.settling.until != 0 || s.v.published == 0 {
+	if settle == 0 || s.v.branch == nil || s.withheld.until != 0 || s.v.published == 0 {
 		return
 	}
-	s.settling = hold{s.v.c.now() + instant(settle), s.valued()}
+	s.withheld = hold{s.v.c.now() + instant(settle), s.valued()}
 	time.AfterFunc(settle, func() { s.v.change(func() {}) })
 }
 
@@ -40,13 +40,13 @@ func (s *set) valued() (n int) {
 // holds reports whether the next value has to wait. v.mu is held.
 func (v *view) holds() bool {
 	for _, s := range v.sets {
-		if s.settling.until == 0 {
+		if s.withheld.until == 0 {
 			continue
 		}
-		if v.c.now() < s.settling.until && s.valued() < s.settling.had {
+		if v.c.now() < s.withheld.until && s.valued() < s.withheld.had {
 			return true
 		}
-		s.settling = hold{}
+		s.withheld = hold{}
 	}
 	return false
 }
@@ -54,8 +54,8 @@ func (v *view) holds() bool {
 // letGo publishes what is held back, for callers who want what ZooKeeper holds. v.mu is held.
 func (v *view) letGo() {
 	for _, s := range v.sets {
-		if s.settling.until > 1 && !v.c.isClosed.Load() {
-			s.settling.until = 1 // long ago
+		if s.withheld.until > 1 && !v.c.isClosed.Load() {
+			s.withheld.until = 1 // long ago
 			v.c.stopped.Go(func() { v.change(func() {}) })
 		}
 	}

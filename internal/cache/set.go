@@ -37,8 +37,8 @@ type set struct {
 	order        []string
 	moved        instant
 	guardedSince instant
-	// settling is a loss that is not published yet. See hold.go.
-	settling hold
+	// withheld is a loss that is not published yet. See hold.go.
+	withheld hold
 	// listed: it is known which children there are. If not, they are being listed, or an
 	// outage cut that short and they are listed when the session is back, or fault says why
 	// they cannot be listed.

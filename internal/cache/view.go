@@ -160,7 +160,7 @@ func (v *view) change(f func()) {
 	v.outdate(func() {
 		f()
 		for _, s := range v.sets {
-			s.settle()
+			s.noteWhole()
 		}
 	})
 	v.mu.Lock()

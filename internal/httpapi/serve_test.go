@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -142,56 +141,6 @@ func TestOneConnection(t *testing.T) {
 	}
 }
 
-// TestTimeouts: a client that sends nothing, or not enough, is not waited for.
-func TestTimeouts(t *testing.T) {
-	w := newWorld(t, func(cfg *httpapi.Config) {
-		cfg.ReadHeaderTimeout = time.Millisecond
-		cfg.ReadTimeout = time.Millisecond
-		cfg.IdleTimeout = time.Millisecond
-	})
-	for name, sent := range map[string]string{
-		"nothing":           "",
-		"a part":            "GET /v1/shops/4",
-		"another's part":    "GET /v1/regions HTTP/1.1\r\nHost: a\r\n",
-		"a request":         "GET /v1/shops/42 HTTP/1.1\r\nHost: a\r\n\r\n",
-		"another":           "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
-		"part of a body":    "POST /v1/shops/lookup HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{",
-		"one and a part":    "GET /v1/shops/42 HTTP/1.1\r\nHost: a\r\n\r\nGET /v1",
-		"one and another's": "GET /v1/shops/42 HTTP/1.1\r\nHost: a\r\n\r\nGET /v2",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			deadline := time.Now().Add(patience)
-			try := func() []byte {
-				conn, err := net.Dial("tcp", w.addr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer conn.Close()
-				if err := conn.SetDeadline(deadline); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := io.WriteString(conn, sent); err != nil && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
-					t.Fatal(err)
-				}
-				got, err := io.ReadAll(conn)
-				if err != nil && !errors.Is(err, syscall.ECONNRESET) {
-					t.Errorf("the connection is still open: %v", err)
-				}
-				return got
-			}
-			got := try()
-			// On a busy machine the head may take longer than it may.
-			for name == "part of a body" && len(got) == 0 && time.Now().Before(deadline) {
-				got = try()
-			}
-			if name == "part of a body" && !bytes.Contains(got, []byte("urn:magellan:problem:slow-body")) {
-				t.Errorf("got %q", got)
-			}
-		})
-	}
-}
-
 // waitingReader answers for a shop when its context ends, or it is let go.
 type waitingReader struct {
 	shops.Reader
@@ -217,17 +166,6 @@ func withWaitingReader(t *testing.T, timeout time.Duration) (*world, *waitingRea
 		t.Fatal(err)
 	}
 	return newWorld(t, func(cfg *httpapi.Config) { cfg.Service, cfg.RequestTimeout = service, timeout }), reader
-}
-
-func TestRequestTimeout(t *testing.T) {
-	w, reader := withWaitingReader(t, time.Millisecond)
-	go func() { <-reader.asked; <-reader.asked }()
-	for _, target := range []string{"/v1/shops/42", "/v1/shops/%34%32"} {
-		if a := w.get(target); a.StatusCode != http.StatusGatewayTimeout || !strings.Contains(a.body, "urn:magellan:problem:timeout") ||
-			!strings.Contains(a.body, "did not answer within 1ms") {
-			t.Errorf("%s: %s %s", target, a.Status, a.body)
-		}
-	}
 }
 
 // TestClientGone: a client that leaves ends its request's wait and gets nothing.
