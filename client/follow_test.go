@@ -336,31 +336,24 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// TestElsewhere: followers of a server that is cut off from ZooKeeper go to one that is not, and stay
-// where they are if there is none.
+// agedBy answers that shop 42 is in ash1, as was known so many seconds ago.
+func agedBy(age int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/watch" {
+			events(nil, snapshot("snapshot", "ash1", 5), synced, fmt.Sprintf("event: age\ndata: {\"age\":%d}\n\n", age))(w, r)
+			return
+		}
+		shop("ash1", known{cache: "STALE", zxid: 5, age: age})(w, r)
+	}
+}
+
+// TestElsewhere: followers of a server that is cut off from ZooKeeper go to one that is not.
 func TestElsewhere(t *testing.T) {
 	for _, polls := range []bool{false, true} {
-		old, young := newFake(t, nil), newFake(t, nil)
-		answer := func(age int) http.HandlerFunc {
-			return func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path == "/v1/watch" {
-					events(nil, snapshot("snapshot", "ash1", 5), synced, fmt.Sprintf("event: age\ndata: {\"age\":%d}\n\n", age))(w, r)
-					return
-				}
-				shop("ash1", known{cache: "STALE", zxid: 5, age: age})(w, r)
-			}
-		}
-		old.answers(answer(300))
-		young.answers(answer(200))
-		c := newClient(t, client.Config{LongPolls: polls}, old)
-		f := c.Shop("42").Follow()
-		doubted(t, f, "5m0s ago")
-		f.Close()
-		c.Close()
-		young.answers(answer(3))
+		old, young := newFake(t, agedBy(300)), newFake(t, agedBy(3))
 		for range 8 { // the client begins with any of them
-			c = newClient(t, client.Config{LongPolls: polls}, old, young)
-			f = c.Shop("42").Follow()
+			c := newClient(t, client.Config{LongPolls: polls}, old, young)
+			f := c.Shop("42").Follow()
 			eventually(t, func() error {
 				a, err := f.Last()
 				if err != nil || a.Server != young.URL && a.Doubt != nil || a.Age() > patience {
@@ -371,5 +364,24 @@ func TestElsewhere(t *testing.T) {
 			f.Close()
 			c.Close()
 		}
+	}
+}
+
+// TestNowhereElse: followers stay where they are if no server knows much more.
+func TestNowhereElse(t *testing.T) {
+	first, second := newFake(t, agedBy(300)), newFake(t, agedBy(200))
+	c := newClient(t, client.Config{}, first, second)
+	f := c.Shop("42").Follow()
+	defer f.Close()
+	eventually(t, func() error {
+		if n := first.count("/v1/shops/42") + second.count("/v1/shops/42"); n == 0 {
+			return errors.New("no other server was asked")
+		}
+		return nil
+	})
+	doubted(t, f, "ago")
+	time.Sleep(50 * time.Millisecond) // for a stream that must not come
+	if n := first.count("/v1/watch") + second.count("/v1/watch"); n != 1 {
+		t.Errorf("%d streams", n)
 	}
 }
