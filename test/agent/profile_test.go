@@ -16,6 +16,7 @@ type frame struct {
 	name    string // empty if the profile has none
 	file    string
 	line    int
+	inlined bool   // into the next frame outwards
 	addr    uint64 // of the call
 	mapping string // the file of the code
 }
@@ -62,7 +63,8 @@ func stacksOf(t testing.TB, p *profile.Profile) []stack {
 			if len(l.Line) == 0 {
 				one.frames = append(one.frames, f)
 			}
-			for _, line := range slices.Backward(l.Line) {
+			for i, line := range slices.Backward(l.Line) {
+				f.inlined = i < len(l.Line)-1
 				f.name, f.file, f.line = line.Function.Name, line.Function.Filename, int(line.Line)
 				one.frames = append(one.frames, f)
 			}

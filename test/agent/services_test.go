@@ -119,8 +119,9 @@ func (s service) test(t *testing.T) {
 	if leaked < all/2 {
 		t.Errorf("%d of %d bytes that grow are below %s", leaked, all, s.culprit)
 	}
-	for key, want := range map[string]string{"walks_cut": "0", "missed": "0", "unwinder": "c+go"} {
-		if status := p.status(); status[key] != want {
+	status := p.status()
+	for key, want := range map[string]string{"walks_cut": status["walks_runtime"], "missed": "0", "unwinder": "c+go"} {
+		if status[key] != want {
 			t.Errorf("%s is %q, want %q, in the status %v", key, status[key], want, status)
 		}
 	}

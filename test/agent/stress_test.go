@@ -61,7 +61,8 @@ func testStress(t *testing.T, way source) {
 		t.Errorf("%d callbacks moved their goroutine's stack, and %d garbage collections ran", truth.moves, truth.collections)
 	}
 	status := p.status()
-	for key, want := range map[string]string{"walks_cut": "0", "stacks_dropped": "0", "missed": "0", "unwinder": "c+go", "first": "yes", "state": "on"} {
+	// The runtime starts threads on stacks of its own, which no goroutine continues.
+	for key, want := range map[string]string{"walks_cut": status["walks_runtime"], "stacks_dropped": "0", "missed": "0", "unwinder": "c+go", "first": "yes", "state": "on"} {
 		if status[key] != want {
 			t.Errorf("%s is %q, want %q, in the status %v", key, status[key], want, status)
 		}
@@ -119,8 +120,8 @@ func TestInternalLinking(t *testing.T) {
 						t.Errorf("the innermost function is %s", inner)
 					}
 				}
-				if cut := p.number("walks_cut"); cut != 0 {
-					t.Errorf("%d stacks are cut", cut)
+				if status := p.status(); status["walks_cut"] != status["walks_runtime"] {
+					t.Errorf("stacks are cut: %v", status)
 				}
 			})
 		}

@@ -49,7 +49,7 @@ func readTruth(p *target) truth {
 			m := all.stacks[f[3]]
 			m.calls += number(f[0])
 			m.live += number(f[1])
-			m.liveBytes += number(f[1]) * (number(f[2]) + 15) / 16 * 16 // as the agent counts
+			m.liveBytes += number(f[1]) * ((number(f[2]) + 15) / 16 * 16) // as the agent counts
 			all.stacks[f[3]] = m
 		case "moves":
 			all.moves = number(f[0])
@@ -78,6 +78,9 @@ func (all truth) known(s stack, binary string) (names string, ours bool, faults 
 		name := f.name
 		if j := slices.IndexFunc(all.functions, func(fn function) bool { return fn.start <= f.addr && f.addr < fn.end }); j >= 0 {
 			// A stripped program has no names of C functions, but the profile may not have wrong ones.
+			if f.inlined {
+				continue
+			}
 			if fn := all.functions[j].name; name != "" && name != fn {
 				faults = append(faults, fmt.Sprintf("%s is named %s", fn, name))
 			} else {
@@ -97,6 +100,9 @@ func (all truth) known(s stack, binary string) (names string, ours bool, faults 
 		}
 		switch {
 		case i == len(s.frames)-1:
+			if name == "memalign" {
+				name = "aligned_alloc" // they are one function in glibc
+			}
 			known = append(known, name) // malloc and its like
 		case name == "runtime.cgocallback":
 			known = append(known, up)
