@@ -9,7 +9,6 @@
 package main
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 
 	_ "github.com/mattn/go-sqlite3"
@@ -26,13 +26,13 @@ import (
 const rows = 1000
 
 func main() {
-	db, err := sql.Open("sqlite3", "file:service?mode=memory&cache=shared")
+	dir, err := os.MkdirTemp("", "sqlite-")
 	check(err)
-	// A database in memory lives as long as a connection to it.
-	keep, err := db.Conn(context.Background())
+	defer os.RemoveAll(dir)
+	// With WAL a row can be written while others read.
+	db, err := sql.Open("sqlite3", filepath.Join(dir, "pages")+"?_journal_mode=WAL&_synchronous=OFF&_busy_timeout=60000")
 	check(err)
-	defer keep.Close()
-	_, err = keep.ExecContext(context.Background(), "CREATE TABLE page (id INTEGER PRIMARY KEY, body TEXT NOT NULL)")
+	_, err = db.Exec("CREATE TABLE page (id INTEGER PRIMARY KEY, body TEXT NOT NULL)")
 	check(err)
 	for id := 0; id < rows; id++ {
 		check(put(db, id))
