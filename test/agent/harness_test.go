@@ -135,11 +135,12 @@ func (s source) environment() []string {
 	return append(env, s.env...)
 }
 
-// buildLibrary compiles testdata/library.c, with the given name of the function that allocates.
-func buildLibrary(t testing.TB, name string) string {
+// buildLibrary compiles testdata/library.c, with the given name of the function that
+// allocates, and other code before it.
+func buildLibrary(t testing.TB, name string, other int) string {
 	t.Helper()
 	file := filepath.Join(built, "lib"+name+".so")
-	cmd := exec.Command("gcc", "-O2", "-fPIC", "-shared", "-DNAME="+name, "-o", file, "testdata/library.c")
+	cmd := exec.Command("gcc", "-O2", "-fPIC", "-shared", "-DNAME="+name, fmt.Sprintf("-DOTHER=%d", other), "-o", file, "testdata/library.c")
 	if out, err := once(cmd); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
 	}

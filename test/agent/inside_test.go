@@ -38,9 +38,9 @@ func TestChildren(t *testing.T) {
 			t.Errorf("the agent's file is still open:\n%s", got)
 		}
 		// Another program in the same process.
-		p.do2("exec %s", host)
+		p.do("exec %s -hello", host)
 		p.do("keep 10 10")
-		p.wantNoAgent()
+		p.wantNoAgent("agent")
 	})
 	t.Run("all", func(t *testing.T) {
 		p := hostUnder(t, "--sample", "1", "--children")
@@ -52,13 +52,13 @@ func TestChildren(t *testing.T) {
 			t.Errorf("id: %s", got)
 		}
 		p.wantKept(10, 10)
-		p.do2("exec %s", host)
+		p.do("exec %s -hello", host)
 		p.wantKept(20, 10) // the blocks before are gone
 	})
 }
 
-// do2 sends a command that has no answer.
-func (p *target) do2(format string, args ...any) {
+// send sends a command that has no answer.
+func (p *target) send(format string, args ...any) {
 	p.Helper()
 	if _, err := fmt.Fprintf(p.in, format+"\n", args...); err != nil {
 		p.Fatal(err)
@@ -185,7 +185,7 @@ func TestNoMemory(t *testing.T) {
 // TestClosedLibrary: a library that was closed, and whose place another has taken, does not
 // give its place's names to the other.
 func TestClosedLibrary(t *testing.T) {
-	first, second := buildLibrary(t, "library_first"), buildLibrary(t, "library_second")
+	first, second := buildLibrary(t, "library_first", 1), buildLibrary(t, "library_second", 40)
 	p := hostUnder(t, everyBlock...)
 	p.do("open %s", first)
 	p.do("call 30 1000")
@@ -245,7 +245,7 @@ func TestFullCgroup(t *testing.T) {
 		t.Errorf("%d blocks live, want about %d", got.live, 21<<10)
 	}
 	// More than there is room for. The kernel kills the process, not the agent or magellan.
-	p.do2("keep %d %d", 21<<10, 4000)
+	p.send("keep %d %d", 21<<10, 4000)
 	select {
 	case <-p.Done():
 	case <-t.Context().Done():

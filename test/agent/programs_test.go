@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +40,6 @@ func TestOtherPrograms(t *testing.T) {
 		"new session":              {"setsid", "--wait", "sh", "-c", "ls /"},
 		"few descriptors":          {"sh", "-c", "ulimit -n 20; ls / | cat"},
 		"few descriptors are left": {"bash", "-c", "ulimit -n 6; ls /"},
-		"dynamic linker":           {"/lib64/ld-linux-x86-64.so.2", "/bin/echo", "hello"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := exec.LookPath(command[0]); err != nil {
@@ -74,19 +72,33 @@ func TestNoSuchProgram(t *testing.T) {
 	}
 }
 
-// TestStatic: nothing can be loaded into a static program. It runs, or is refused, and
-// magellan gives the reason.
-func TestStatic(t *testing.T) {
-	binary := source{dir: "lookup", env: []string{"CGO_ENABLED=0"}}.build(t)
-	cmd := heapRun(t, everyBlock, binary)
-	cmd.Stdin = new(bytes.Buffer)
-	got := outcomeOf(t, cmd)
-	if !strings.Contains(got.stderr, "static") {
-		t.Errorf("magellan does not give the reason: %+v", got)
+// TestRefused: magellan starts no program in which the agent cannot work, and gives the
+// reason. If a shell starts such a program, it runs, and magellan gives the reason later.
+func TestRefused(t *testing.T) {
+	static := source{dir: "host", flags: []string{"-ldflags=-linkmode=external -extldflags=-static"}}
+	for name, c := range map[string]struct {
+		source
+		reason string
+	}{
+		"static": {static, "static"},
+		"no C":   {source{dir: "plain"}, "without C code"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			binary := c.build(t)
+			if got := outcomeOf(t, heapRun(t, everyBlock, binary)); got.ended != "exit status 1" || !strings.Contains(got.stderr, c.reason) || got.stdout != "" {
+				t.Errorf("%+v", got)
+			}
+			p := start(t, heapRun(t, everyBlock, "sh", "-c", `"$0"; exit $?`, binary))
+			p.pid = p.askPID()
+			p.wantNoAgent(c.reason)
+		})
 	}
-	if got.ended == "exit status 0" && !strings.HasPrefix(got.stdout, "pid ") {
-		t.Errorf("the program has not run: %+v", got)
-	}
+	t.Run("own malloc", func(t *testing.T) {
+		got := outcomeOf(t, heapRun(t, everyBlock, magellan(t), "version"))
+		if got.ended != "exit status 1" || !strings.Contains(got.stderr, "malloc of its own") || got.stdout != "" {
+			t.Errorf("%+v", got)
+		}
+	})
 }
 
 // TestShell: a shell that starts the program is profiled as well as the program.
@@ -133,44 +145,47 @@ func (p *target) wantKept(n, size int) {
 func TestEmptyEnvironment(t *testing.T) {
 	p := startHost(t, func(host string) *exec.Cmd { return heapRun(t, everyBlock, "env", "-i", host) })
 	p.do("keep 10 10")
-	p.wantNoAgent()
+	p.wantNoAgent("agent")
 }
 
-// wantNoAgent checks that magellan says that the program has no agent.
-func (p *target) wantNoAgent() {
+// wantNoAgent checks that magellan says that the program has no agent, for this reason.
+func (p *target) wantNoAgent(reason string) {
 	p.Helper()
 	if name, err := socketOf(p.pid); err == nil {
 		p.Errorf("there is an agent: %s", name)
 	}
 	cmd, _ := dumpCommand(p, p.pid)
-	if text := refusedDump(p, cmd); !strings.Contains(text, "agent") {
+	if text := refusedDump(p, cmd); !strings.Contains(text, reason) {
 		p.Errorf("magellan says %q", text)
 	}
 }
 
-// TestTwoAgents: the program has one agent at the end.
+// TestTwoAgents: magellan is itself a child of a program that runs under an agent. The program
+// that it starts has one agent.
 func TestTwoAgents(t *testing.T) {
 	for name, options := range map[string][]string{"once": everyBlock, "with children": {"--sample", "1", "--children"}} {
 		t.Run(name, func(t *testing.T) {
-			p := startHost(t, func(host string) *exec.Cmd {
-				inner := heapRun(t, everyBlock, host)
-				return heapRun(t, options, inner.Args...)
-			})
-			p.wantKept(100, 1000)
-		})
-		t.Run(name+" and a shell", func(t *testing.T) {
 			p := startHost(t, func(host string) *exec.Cmd {
 				inner := heapRun(t, everyBlock, "sh", "-c", `"$0"; exit $?`, host)
 				return heapRun(t, options, append([]string{"sh", "-c", `"$0" "$@"; exit $?`}, inner.Args...)...)
 			})
 			p.wantKept(100, 1000)
+			code := 0
+			for line := range strings.Lines(p.do("run cat /proc/%d/maps", p.pid)) {
+				if strings.Contains(line, "/memfd:") && strings.Contains(line, " r-xp ") {
+					code++
+				}
+			}
+			if code != 1 {
+				t.Errorf("the code of %d agents is in the program", code)
+			}
 		})
 	}
 }
 
 // TestPreloaded: what the user preloads stays so, for the program and for its children.
 func TestPreloaded(t *testing.T) {
-	library := buildLibrary(t, "library_preloaded")
+	library := buildLibrary(t, "library_preloaded", 1)
 	p := startHost(t, func(host string) *exec.Cmd {
 		cmd := heapRun(t, everyBlock, host)
 		cmd.Env = append(os.Environ(), "LD_PRELOAD="+library)

@@ -122,11 +122,18 @@ func (p *target) line() string {
 func startHost(t testing.TB, command func(host string) *exec.Cmd) *target {
 	t.Helper()
 	p := start(t, command(source{dir: "host"}.build(t)))
-	var err error
-	if p.pid, err = strconv.Atoi(p.do("pid")); err != nil {
-		t.Fatal(err)
-	}
+	p.pid = p.askPID()
 	return p
+}
+
+// askPID asks the host for its process.
+func (p *target) askPID() int {
+	p.Helper()
+	pid, err := strconv.Atoi(p.do("pid"))
+	if err != nil {
+		p.Fatal(err)
+	}
+	return pid
 }
 
 // hostUnder starts the program host under an agent with these options.

@@ -1,5 +1,5 @@
-/* A library that allocates and can be closed. It is built twice, with names of its own for
- * the function that allocates. */
+/* A library that allocates and can be closed. It is built several times, with a name of its
+ * own for the function that allocates, and with other code before it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +7,19 @@
 #define NAME library_allocate
 #endif
 
+#ifndef OTHER
+#define OTHER 1
+#endif
+
 static void *volatile last;
+
+int library_other(volatile int *n)
+{
+#pragma GCC unroll 64
+	for (int i = 0; i < OTHER; i++)
+		n[i] *= i + 3;
+	return n[0];
+}
 
 __attribute__((noinline)) void NAME(size_t size)
 {

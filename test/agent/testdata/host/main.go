@@ -2,6 +2,8 @@
 // commands from its standard input, a line each, and answers each with a line: "ok", "ok"
 // and a Go string, or "error". It ends when its standard input is closed.
 //
+// With -hello it answers before the first command.
+//
 // With -report FILE it writes to the file which descriptors it has, and waits for a
 // signal.
 package main
@@ -31,6 +33,9 @@ func main() {
 		}
 		keep(100, 1000)
 		select {}
+	}
+	if len(os.Args) == 2 && os.Args[1] == "-hello" {
+		fmt.Println("ok")
 	}
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
