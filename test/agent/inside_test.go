@@ -138,7 +138,7 @@ func TestUndumpable(t *testing.T) {
 // TestFork: children that do not execute another program go on allocating.
 func TestFork(t *testing.T) {
 	p := hostUnder(t, everyBlock...)
-	p.do("fork 300")
+	p.do("fork 150")
 	p.wantKept(100, 1000)
 	if p.number("missed") != 0 {
 		t.Errorf("status %v", p.status())
@@ -170,15 +170,16 @@ func TestThreadsThatEnd(t *testing.T) {
 // TestNoMemory: the process may have no more address space, and the agent none either.
 func TestNoMemory(t *testing.T) {
 	p := hostUnder(t, everyBlock...)
+	const room = 40_000_000
 	for _, size := range []int{16, 4000, 100_000, 10_000_000} {
-		if n, err := strconv.Atoi(p.do("exhaust %d %d", 100_000_000, size)); err != nil || n < 1 {
+		if n, err := strconv.Atoi(p.do("exhaust %d %d", room, size)); err != nil || n < 1 {
 			t.Errorf("%d blocks of %d bytes, %v", n, size, err)
 		}
 	}
 	p.wantKept(100, 1000)
 	// Each block takes a page at most, and its entry.
-	if n, _ := strconv.Atoi(p.do("exhaust %d %d", 100_000_000, 2000)); n < 15_000 {
-		t.Errorf("only %d blocks of 2000 bytes in 100 MB", n)
+	if n, _ := strconv.Atoi(p.do("exhaust %d %d", room, 2000)); n < room/6000 {
+		t.Errorf("only %d blocks of 2000 bytes in %d bytes", n, room)
 	}
 }
 

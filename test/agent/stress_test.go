@@ -34,6 +34,11 @@ func TestStress(t *testing.T) {
 	}
 }
 
+// TestStressWithSignals: the signals of Go's CPU profiler interrupt the agent anywhere.
+func TestStressWithSignals(t *testing.T) {
+	testStress(t, plain, "-profiled")
+}
+
 // TestStressOfOlderGo is TestStress in programs that older releases of Go build.
 func TestStressOfOlderGo(t *testing.T) {
 	for _, release := range older {
@@ -44,7 +49,7 @@ func TestStressOfOlderGo(t *testing.T) {
 	}
 }
 
-func testStress(t *testing.T, way source) {
+func testStress(t *testing.T, way source, args ...string) {
 	t.Parallel()
 	way.dir = "stress"
 	binary := way.build(t)
@@ -53,7 +58,7 @@ func testStress(t *testing.T, way source) {
 	if calls := os.Getenv("MAGELLAN_STRESS_CALLS"); calls != "" {
 		command[2] = calls
 	}
-	p := start(t, heapRun(t, everyBlock, command...))
+	p := start(t, heapRun(t, everyBlock, append(command, args...)...))
 	truth := readTruth(p)
 	stacks := stacksOf(t, p.dump())
 	truth.compare(t, stacks, binary)

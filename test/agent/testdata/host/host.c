@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -48,12 +49,26 @@ void host_free(void)
 	pthread_mutex_unlock(&lock);
 }
 
+static bool passing; /* the blocks of stacks are freed at once */
+
+static __attribute__((noinline)) void at_end(size_t size)
+{
+	void *volatile block;
+
+	if (!passing) {
+		keep_one(size);
+		return;
+	}
+	block = malloc(size);
+	free(block);
+}
+
 static __attribute__((noinline)) void right(int bits, int path);
 
 static __attribute__((noinline)) void left(int bits, int path)
 {
 	if (bits == 0)
-		keep_one(48);
+		at_end(48);
 	else if (path & 1)
 		right(bits - 1, path >> 1);
 	else
@@ -64,7 +79,7 @@ static __attribute__((noinline)) void left(int bits, int path)
 static __attribute__((noinline)) void right(int bits, int path)
 {
 	if (bits == 0)
-		keep_one(64);
+		at_end(64);
 	else if (path & 1)
 		right(bits - 1, path >> 1);
 	else
@@ -77,6 +92,15 @@ void host_stacks(int bits)
 	for (int path = 0; path < 1 << bits; path++)
 		left(bits, path);
 }
+
+void host_pass(int bits)
+{
+	passing = true;
+	host_stacks(bits);
+	passing = false;
+}
+
+void host_crash(void) { *(volatile int *)8 = after_call; }
 
 static void *thread_main(void *size)
 {

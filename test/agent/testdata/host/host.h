@@ -12,6 +12,12 @@ void host_free(void);
 /* Allocates and keeps one block on each of 2^bits different stacks. */
 void host_stacks(int bits);
 
+/* Allocates one block on each of 2^bits different stacks, and frees it. */
+void host_pass(int bits);
+
+/* Ends the process by a wrong access in C. */
+void host_crash(void);
+
 /* Runs n threads, at most 16 at once. Each allocates a block of size bytes, which is kept,
  * and many that it frees, and ends. Returns an error number. */
 int host_threads(int n, size_t size);

@@ -71,6 +71,16 @@ func do(command string, args []string) (answer string, err error) {
 		C.host_free()
 	case "stacks":
 		stacks(n(0))
+	case "pass":
+		C.host_pass(C.int(n(0)))
+	case "panic":
+		panic("as asked")
+	case "crash":
+		C.host_crash()
+	case "exit":
+		os.Exit(n(0))
+	case "kill": // itself
+		err = syscall.Kill(os.Getpid(), syscall.Signal(n(0)))
 	case "threads":
 		if e := C.host_threads(C.int(n(0)), C.size_t(n(1))); e != 0 {
 			err = syscall.Errno(e)

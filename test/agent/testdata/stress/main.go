@@ -23,6 +23,7 @@ import (
 	"io"
 	"math/rand"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -34,8 +35,12 @@ func main() {
 	count := flag.Int("plans", 400, "how many different stacks are made")
 	seed := flag.Int64("seed", 1, "chooses the stacks")
 	workers := flag.Int("workers", 64, "how many are made at the same time")
+	profiled := flag.Bool("profiled", false, "have the signals of the CPU profiler meanwhile")
 	flag.Parse()
 	debug.SetGCPercent(5)
+	if *profiled {
+		runtime.SetCPUProfileRate(1000)
+	}
 
 	plans := makePlans(*count, rand.New(rand.NewSource(*seed)))
 	made := make([]atomic.Int64, len(plans))
@@ -63,6 +68,7 @@ func main() {
 		}()
 	}
 	running.Wait()
+	runtime.SetCPUProfileRate(0)
 	report(plans, made)
 	// The test closes it when it has the dump.
 	io.Copy(io.Discard, os.Stdin)
