@@ -15,6 +15,7 @@ import (
 // TestDeathDuringDump: the process is killed while it sends a dump. magellan says so, or has
 // got all of it before.
 func TestDeathDuringDump(t *testing.T) {
+	t.Parallel()
 	const bits = 13
 	p := hostUnder(t, everyBlock...)
 	p.do("stacks %d", bits)
@@ -49,6 +50,7 @@ func TestDeathDuringDump(t *testing.T) {
 
 // TestDeathInTheMiddle kills the process when a part of the dump is sent.
 func TestDeathInTheMiddle(t *testing.T) {
+	t.Parallel()
 	p := hostUnder(t, everyBlock...)
 	p.do("stacks 13")
 	socket, err := socketOf(p.pid)
@@ -77,6 +79,7 @@ func TestDeathInTheMiddle(t *testing.T) {
 // TestStopped: a process that does not run does not answer, and magellan does not wait for
 // ever.
 func TestStopped(t *testing.T) {
+	t.Parallel()
 	p := hostUnder(t, everyBlock...)
 	p.wantKept(100, 1000)
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
@@ -91,12 +94,7 @@ func TestStopped(t *testing.T) {
 	var text string
 	var running sync.WaitGroup
 	running.Go(func() { text = refusedDump(t, cmd) })
-	eventually(t, "magellan waits for the process", func() error {
-		if cmd.Process == nil {
-			return fmt.Errorf("it is not started")
-		}
-		return connected(p.pid, 1)
-	})
+	eventually(t, "magellan waits for the process", func() error { return connected(p.pid, 1) })
 	p.kill()
 	running.Wait()
 	if !strings.Contains(text, "ended") && !strings.Contains(text, "no process") {
@@ -152,6 +150,7 @@ func TestDeaf(t *testing.T) {
 
 // TestManyAtOnce: many dumps at the same time are all complete.
 func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
 	p := hostUnder(t, everyBlock...)
 	p.do("stacks 12")
 	socket, err := socketOf(p.pid)

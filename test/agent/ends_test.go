@@ -7,6 +7,7 @@ import (
 
 // TestEnds: a program ends under an agent as it does without.
 func TestEnds(t *testing.T) {
+	t.Parallel()
 	host := source{dir: "host"}.build(t)
 	for name, c := range map[string]struct{ command, ended string }{
 		"end of input": {"", "exit status 0"},

@@ -13,6 +13,7 @@ import (
 // TestChildren: children of the program run as they would without an agent, and with
 // --children under one of their own.
 func TestChildren(t *testing.T) {
+	t.Parallel()
 	const environment = `env | grep -E "^(LD_PRELOAD|MAGELLAN_AGENT)="; grep -c memfd: /proc/self/maps; ls -l /proc/self/fd | grep -c memfd`
 	ask := func(p *target) string {
 		// What a child of a child has.
@@ -68,6 +69,7 @@ func (p *target) send(format string, args ...any) {
 // TestSetuid: the program changes its user, on all of its threads, while the agent has a
 // thread of its own.
 func TestSetuid(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	p := hostUnder(t, everyBlock...)
 	p.wantKept(100, 1000)
@@ -129,6 +131,7 @@ func askAs(t *testing.T, uid int, socket, request string) (string, error) {
 
 // TestUndumpable: root may look at a process that nobody else may look at.
 func TestUndumpable(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	p := hostUnder(t, everyBlock...)
 	p.do("undumpable")
@@ -137,6 +140,7 @@ func TestUndumpable(t *testing.T) {
 
 // TestFork: children that do not execute another program go on allocating.
 func TestFork(t *testing.T) {
+	t.Parallel()
 	p := hostUnder(t, everyBlock...)
 	p.do("fork 150")
 	p.wantKept(100, 1000)
@@ -147,6 +151,7 @@ func TestFork(t *testing.T) {
 
 // TestThreadsThatEnd: their blocks live on in the profile, and they leave nothing behind.
 func TestThreadsThatEnd(t *testing.T) {
+	t.Parallel()
 	p := hostUnder(t, everyBlock...)
 	const threads = 1000
 	var own []int64
@@ -169,23 +174,33 @@ func TestThreadsThatEnd(t *testing.T) {
 
 // TestNoMemory: the process may have no more address space, and the agent none either.
 func TestNoMemory(t *testing.T) {
-	p := hostUnder(t, everyBlock...)
+	t.Parallel()
 	const room = 40_000_000
-	for _, size := range []int{16, 4000, 100_000, 10_000_000} {
-		if n, err := strconv.Atoi(p.do("exhaust %d %d", room, size)); err != nil || n < 1 {
-			t.Errorf("%d blocks of %d bytes, %v", n, size, err)
-		}
-	}
-	p.wantKept(100, 1000)
-	// Each block takes a page at most, and its entry.
-	if n, _ := strconv.Atoi(p.do("exhaust %d %d", room, 2000)); n < room/6000 {
-		t.Errorf("only %d blocks of 2000 bytes in %d bytes", n, room)
+	for _, sample := range []string{"1", "4KiB", "512KiB"} {
+		t.Run(sample, func(t *testing.T) {
+			p := hostUnder(t, "--sample", sample)
+			for _, size := range []int{200, 2000, 100_000, 10_000_000} {
+				n, err := strconv.Atoi(p.do("exhaust %d %d", room, size))
+				if err != nil || n < 1 {
+					t.Errorf("%d blocks of %d bytes, %v", n, size, err)
+				}
+				// A block takes a page more at most.
+				if n < room/(size+size/4+4096)-10 {
+					t.Errorf("only %d blocks of %d bytes in %d bytes", n, size, room)
+				}
+			}
+			p.do("keep 1000 1000")
+			p.do("free")
+			p.do("threads 100 1000")
+			p.dump()
+		})
 	}
 }
 
 // TestClosedLibrary: a library that was closed, and whose place another has taken, does not
 // give its place's names to the other.
 func TestClosedLibrary(t *testing.T) {
+	t.Parallel()
 	first, second := buildLibrary(t, "library_first", 1), buildLibrary(t, "library_second", 40)
 	p := hostUnder(t, everyBlock...)
 	p.do("open %s", first)
@@ -229,6 +244,7 @@ func TestClosedLibrary(t *testing.T) {
 // TestFullCgroup: in a memory cgroup with little room the program goes on, and so does the
 // agent.
 func TestFullCgroup(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	dir, limit := memoryCgroup(t)
 	p := hostUnder(t, "--sample", "4KiB")

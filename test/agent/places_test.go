@@ -12,6 +12,7 @@ import (
 // TestOtherUser: a user without rights profiles a program of its own, and nobody else but
 // root may look at it.
 func TestOtherUser(t *testing.T) {
+	t.Parallel()
 	p := startHost(t, func(host string) *exec.Cmd { return as(t, nobody, heapRun(t, everyBlock, host)) })
 	p.wantKept(100, 1000) // by root
 	cmd, file := dumpCommand(t, p.pid)
@@ -39,6 +40,7 @@ func TestOtherUser(t *testing.T) {
 
 // TestNoNewPrivileges: a program that may not get privileges has none to lose.
 func TestNoNewPrivileges(t *testing.T) {
+	t.Parallel()
 	setpriv := need(t, "setpriv")
 	p := startHost(t, func(host string) *exec.Cmd {
 		run := heapRun(t, everyBlock, host)
@@ -50,6 +52,7 @@ func TestNoNewPrivileges(t *testing.T) {
 // TestNamespaces: as in containers, which have namespaces of their own and often no file that
 // may be written.
 func TestNamespaces(t *testing.T) {
+	t.Parallel()
 	needRoot(t)
 	unshare := need(t, "unshare")
 	for name, options := range map[string][]string{

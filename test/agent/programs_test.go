@@ -12,6 +12,7 @@ import (
 // TestOtherPrograms: what is not written in Go runs under an agent as it does without one,
 // and writes the same.
 func TestOtherPrograms(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	c := filepath.Join(dir, "c.c")
 	if err := os.WriteFile(c, []byte("#include <stdio.h>\nint main(void) { return puts(\"hello\") < 0; }\n"), 0o644); err != nil {
@@ -66,6 +67,7 @@ func TestOtherPrograms(t *testing.T) {
 
 // TestNoSuchProgram: magellan says so itself.
 func TestNoSuchProgram(t *testing.T) {
+	t.Parallel()
 	got := outcomeOf(t, heapRun(t, nil, "/no/such/program"))
 	if !strings.HasPrefix(got.ended, "exit status") || got.ended == "exit status 0" || !strings.Contains(got.stderr, "/no/such/program") {
 		t.Errorf("%+v", got)
@@ -75,6 +77,7 @@ func TestNoSuchProgram(t *testing.T) {
 // TestRefused: magellan starts no program in which the agent cannot work, and gives the
 // reason. If a shell starts such a program, it runs, and magellan gives the reason later.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	static := source{dir: "host", flags: []string{"-ldflags=-linkmode=external -extldflags=-static"}}
 	for name, c := range map[string]struct {
 		source
@@ -103,6 +106,7 @@ func TestRefused(t *testing.T) {
 
 // TestShell: a shell that starts the program is profiled as well as the program.
 func TestShell(t *testing.T) {
+	t.Parallel()
 	for name, command := range map[string][]string{
 		"child":       {"sh", "-c", `"$0"; exit $?`},
 		"exec":        {"sh", "-c", `exec "$0"`},
@@ -143,6 +147,7 @@ func (p *target) wantKept(n, size int) {
 // TestEmptyEnvironment: a program that loses the agent on its way is not profiled, and
 // magellan says so.
 func TestEmptyEnvironment(t *testing.T) {
+	t.Parallel()
 	p := startHost(t, func(host string) *exec.Cmd { return heapRun(t, everyBlock, "env", "-i", host) })
 	p.do("keep 10 10")
 	p.wantNoAgent("agent")
@@ -163,6 +168,7 @@ func (p *target) wantNoAgent(reason string) {
 // TestTwoAgents: magellan is itself a child of a program that runs under an agent. The program
 // that it starts has one agent.
 func TestTwoAgents(t *testing.T) {
+	t.Parallel()
 	for name, options := range map[string][]string{"once": everyBlock, "with children": {"--sample", "1", "--children"}} {
 		t.Run(name, func(t *testing.T) {
 			p := startHost(t, func(host string) *exec.Cmd {
@@ -185,6 +191,7 @@ func TestTwoAgents(t *testing.T) {
 
 // TestPreloaded: what the user preloads stays so, for the program and for its children.
 func TestPreloaded(t *testing.T) {
+	t.Parallel()
 	library := buildLibrary(t, "library_preloaded", 1)
 	p := startHost(t, func(host string) *exec.Cmd {
 		cmd := heapRun(t, everyBlock, host)
@@ -205,6 +212,7 @@ func TestPreloaded(t *testing.T) {
 
 // TestOtherMalloc: the process's malloc may be another than that of libc.
 func TestOtherMalloc(t *testing.T) {
+	t.Parallel()
 	found, _ := filepath.Glob("/usr/lib/*/libjemalloc.so.2")
 	if len(found) == 0 {
 		missing(t, "libjemalloc.so.2 is not installed: install libjemalloc-dev")
@@ -222,6 +230,7 @@ func TestOtherMalloc(t *testing.T) {
 
 // TestClosedStdio: a program that has no standard input or output gets none of the agent.
 func TestClosedStdio(t *testing.T) {
+	t.Parallel()
 	for name, redirect := range map[string]string{"input": "<&-", "output": ">&-", "all": "<&- >&- 2>&-"} {
 		t.Run(name, func(t *testing.T) {
 			host := source{dir: "host"}.build(t)
@@ -267,6 +276,7 @@ func TestClosedStdio(t *testing.T) {
 
 // TestSignals: a signal to magellan heap run is one to the program.
 func TestSignals(t *testing.T) {
+	t.Parallel()
 	p := hostUnder(t)
 	p.ended = true
 	if err := p.Signal(syscall.SIGTERM); err != nil {

@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"fmt"
 	"math"
+	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -122,5 +125,38 @@ func TestOwnMemory(t *testing.T) {
 	bounded("with as many again", live)
 	if p.number("missed") != 0 {
 		t.Errorf("status %v", p.status())
+	}
+}
+
+// TestResident: what a program takes more under an agent, as the kernel counts it. It is the
+// agent's own memory, and a page for each live sample at most.
+func TestResident(t *testing.T) {
+	t.Parallel()
+	host := source{dir: "host"}.build(t)
+	resident := func(p *target) int64 {
+		t.Helper()
+		p.do("keep 100000 1000")
+		p.do("threads 100 1000")
+		p.do("pass 14")
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(text), "RssAnon:")
+		n, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n << 10
+	}
+	without := start(t, exec.Command(host))
+	without.pid = without.askPID()
+	under := hostUnder(t)
+	before, after := resident(without), resident(under)
+	live := under.number("live_objects")
+	t.Logf("resident %d bytes, under an agent %d, with %d live samples; the agent says %d", before, after, live, under.number("own_bytes"))
+	// Go's own memory differs between two runs by less than 1 MiB.
+	if most := 4<<20 + (100+4096)*live + 1<<20; after-before > most {
+		t.Errorf("the program takes %d bytes more under an agent, want at most %d", after-before, most)
 	}
 }

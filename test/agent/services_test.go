@@ -33,12 +33,16 @@ type service struct {
 // TestServices finds the leak of each service: what grows most is below the function that
 // leaks, in the C library that it calls.
 func TestServices(t *testing.T) {
+	t.Parallel()
 	for _, s := range []service{
 		{"sqlite", []string{"/get?id=%d", "/put?id=%d"}, "/report", 10, "main.firstPage", "sqlite3"},
 		{"zstd", []string{"/pack?n=%d000", "/echo?n=%d00"}, "/leak?n=20000", 10, "main.unpackAndForget", "ZSTD_"},
 		{"kafka", []string{"/send"}, "/audit", 5, "main.audit", "rd_kafka_"},
 	} {
-		t.Run(s.dir, func(t *testing.T) { s.test(t) })
+		t.Run(s.dir, func(t *testing.T) {
+			t.Parallel()
+			s.test(t)
+		})
 	}
 }
 

@@ -26,31 +26,39 @@ var (
 // profile has to have exactly the stacks that were made, each as often as it was made, and
 // the blocks that live.
 func TestStress(t *testing.T) {
+	t.Parallel()
 	for name, way := range map[string]source{
 		"plain": plain, "stripped": stripped, "pie": pie, "stripped pie": smallest, "race": race,
 		"unoptimized": unoptimized, "frame pointers": pointers,
 	} {
-		t.Run(name, func(t *testing.T) { testStress(t, way) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testStress(t, way)
+		})
 	}
 }
 
 // TestStressWithSignals: the signals of Go's CPU profiler interrupt the agent anywhere.
 func TestStressWithSignals(t *testing.T) {
+	t.Parallel()
 	testStress(t, plain, "-profiled")
 }
 
 // TestStressOfOlderGo is TestStress in programs that older releases of Go build.
 func TestStressOfOlderGo(t *testing.T) {
+	t.Parallel()
 	for _, release := range older {
 		for name, way := range map[string]source{"stripped": stripped, "stripped pie": smallest} {
 			way.toolchain = release
-			t.Run(release+" "+name, func(t *testing.T) { testStress(t, way) })
+			t.Run(release+" "+name, func(t *testing.T) {
+				t.Parallel()
+				testStress(t, way)
+			})
 		}
 	}
 }
 
 func testStress(t *testing.T, way source, args ...string) {
-	t.Parallel()
 	way.dir = "stress"
 	binary := way.build(t)
 	checkBuild(t, way, binary)
@@ -95,6 +103,7 @@ func checkBuild(t *testing.T, way source, binary string) {
 
 // TestInternalLinking: Go's own linker leaves out the unwind tables of C.
 func TestInternalLinking(t *testing.T) {
+	t.Parallel()
 	for _, release := range append([]string{newest}, older...) {
 		for name, flags := range map[string]string{"plain": "-linkmode=internal", "stripped": "-linkmode=internal -s -w"} {
 			t.Run(strings.TrimSpace(release+" "+name), func(t *testing.T) {
