@@ -19,7 +19,7 @@ esac
 walker=(cgo/jemalloc/{goimage,landmarks_$arch,walk}.c "cgo/jemalloc/resume_$arch.S")
 sources=("${walker[@]}" cgo/agent/lib/*.c)
 flags=(
-	-std=gnu11 -O2 -g -fPIC -fvisibility=hidden -fno-builtin-malloc -fno-plt -fno-semantic-interposition
+	-std=gnu11 -O2 -g -fPIC -ftls-model=initial-exec -fvisibility=hidden -fno-builtin-malloc -fno-plt -fno-semantic-interposition
 	-fasynchronous-unwind-tables -fstack-clash-protection -ffunction-sections -fdata-sections -Wall -Wextra -Werror
 	-shared -nostdlib -static-libgcc
 	-Wl,--version-script=cgo/agent/lib/map -Wl,-Bsymbolic -Wl,--gc-sections -Wl,-z,now -Wl,-z,relro -Wl,-z,noexecstack

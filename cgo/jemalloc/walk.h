@@ -30,8 +30,8 @@ struct gowalk {
 	const struct goimage *image; /* NULL: end where Go begins */
 	const struct landmarks *landmarks;
 	/* Called for each frame from the innermost one on, until it returns false. It says
-	 * whether the frame is the allocator's own: then all up to this one are left out. It may
-	 * change *pc, the address to record. It is NULL if there are none. */
+	 * whether the frame is the allocator's own: of these the stack has the outermost only. It
+	 * may change *pc, the address to record. It is NULL if there are none. */
 	bool (*inside)(struct gowalk *walk, struct _Unwind_Context *frame, uintptr_t *pc);
 
 	uint32_t crossings, callbacks, scans; /* how often the walk went from C to Go, back, and out of blind C code */

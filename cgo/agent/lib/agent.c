@@ -19,7 +19,7 @@
 #include "real.h"
 #include "sampler.h"
 #include "server.h"
-#include "walk_agent.h"
+#include "host.h"
 
 static bool sampling;
 

@@ -8,7 +8,7 @@
 #include "agent.h"
 #include "sampler.h"
 #include "server.h"
-#include "walk_agent.h"
+#include "host.h"
 
 #ifndef AGENT_VERSION
 #error "AGENT_VERSION names the build: build/agent.sh defines it"

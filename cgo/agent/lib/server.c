@@ -20,7 +20,6 @@
 #include <sys/random.h>
 #include <sys/select.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -36,7 +35,8 @@ enum {
 };
 
 static atomic_int listener = -1;
-static ino_t listener_inode;
+static struct sockaddr_un name; /* the socket's */
+static socklen_t name_len;
 static atomic_int server_pid; /* the process that has the thread: not this one after a fork */
 
 /* ---- answers ---- */
@@ -167,9 +167,10 @@ static void serve_client(int fd)
  * descriptors, and the number may then be that of another socket. */
 static bool is_listener(int fd)
 {
-	struct stat st;
+	struct sockaddr_un address;
+	socklen_t len = sizeof address;
 
-	return fstat(fd, &st) == 0 && st.st_ino == listener_inode && S_ISSOCK(st.st_mode);
+	return getsockname(fd, (struct sockaddr *)&address, &len) == 0 && len == name_len && memcmp(&address, &name, len) == 0;
 }
 
 static void *serve(void *arg)
@@ -202,29 +203,28 @@ static void *serve(void *arg)
 
 /* magellan-agent/PID/RANDOM. The random number is for processes that have the same number
  * in different namespaces. */
-static socklen_t name_socket(struct sockaddr_un *address)
+static void name_socket(void)
 {
 	uint64_t random = 0;
 	struct agent_text t;
 
-	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	name = (struct sockaddr_un){.sun_family = AF_UNIX};
 	syscall(SYS_getrandom, &random, sizeof random, GRND_NONBLOCK);
-	random ^= (uintptr_t)address; /* enough, if the kernel has none yet */
-	agent_text_start(&t, address->sun_path + 1, sizeof address->sun_path - 1);
+	random ^= (uintptr_t)&random; /* enough, if the kernel has none yet */
+	agent_text_start(&t, name.sun_path + 1, sizeof name.sun_path - 1);
 	agent_put_string(&t, "magellan-agent/");
 	agent_put_decimal(&t, (uint64_t)getpid());
 	agent_put_string(&t, "/");
 	agent_put_hex_padded(&t, random, 16);
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + t.len);
+	name_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + t.len);
 }
 
 static int open_socket(void)
 {
-	struct sockaddr_un address;
-	socklen_t len = name_socket(&address);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (fd >= 0 && (bind(fd, (const struct sockaddr *)&address, len) != 0 || listen(fd, BACKLOG) != 0)) {
+	name_socket();
+	if (fd >= 0 && (bind(fd, (const struct sockaddr *)&name, name_len) != 0 || listen(fd, BACKLOG) != 0)) {
 		close(fd);
 		return -1;
 	}
@@ -261,10 +261,6 @@ void agent_server_start(agent_create_thread *create)
 		close(fd); /* the parent's */
 	fd = open_socket();
 	if (fd >= 0) {
-		struct stat st;
-
-		fstat(fd, &st);
-		listener_inode = st.st_ino;
 		atomic_store(&listener, fd);
 		if (!start_thread(create)) {
 			atomic_store(&listener, -1);

@@ -1,6 +1,6 @@
 /* The stacks of sampled allocations, and how their walks have ended. */
-#ifndef AGENT_WALK_H
-#define AGENT_WALK_H
+#ifndef AGENT_HOST_H
+#define AGENT_HOST_H
 
 #include "../../jemalloc/walk.h"
 

@@ -1,6 +1,6 @@
 /* The stacks of sampled allocations. The walk itself is that of cgo/jemalloc/walk.c. */
 #define _GNU_SOURCE
-#include "walk_agent.h"
+#include "host.h"
 
 #include <stdlib.h>
 
@@ -40,31 +40,40 @@ static uintptr_t own_function(uintptr_t function)
 	return (uintptr_t)agent_real.memalign;
 }
 
-/* The sampler's own frames are before that of the interposed function, the tap. */
+struct allocation {
+	struct gowalk walk;
+	bool met_tap;
+};
+
+/* The frames up to that of the interposed function, the tap, are the agent's. Of them only
+ * the tap's is kept. */
 static bool inside(struct gowalk *walk, struct _Unwind_Context *frame, uintptr_t *pc)
 {
-	(void)walk;
-	if (!agent_in_tap(*pc))
-		return true;
-	*pc = own_function(_Unwind_GetRegionStart(frame)) + 1;
-	return false;
+	struct allocation *a = (struct allocation *)walk;
+
+	if (a->met_tap)
+		return false;
+	a->met_tap = agent_in_tap(*pc);
+	if (a->met_tap)
+		*pc = own_function(_Unwind_GetRegionStart(frame)) + 1;
+	return true;
 }
 
 unsigned agent_walk(void **pcs, unsigned max)
 {
-	struct gowalk walk = {
+	struct allocation a = {.walk = {
 		.pcs = pcs,
 		.max = max,
 		.image = agent_host.is_go ? &agent_host.image : NULL,
 		.landmarks = agent_host.is_go && agent_host.reason == NULL ? &agent_host.landmarks : NULL,
 		.inside = inside,
-	};
-	enum gowalk_end end = gowalk(&walk);
+	}};
+	enum gowalk_end end = gowalk(&a.walk);
 
 	__atomic_fetch_add(&ends[end], 1, __ATOMIC_RELAXED);
-	if (walk.scans > 0)
+	if (a.walk.scans > 0)
 		__atomic_fetch_add(&scanned, 1, __ATOMIC_RELAXED);
-	return walk.len;
+	return a.walk.len;
 }
 
 uint64_t agent_walks(enum gowalk_end end) { return __atomic_load_n(&ends[end], __ATOMIC_RELAXED); }
