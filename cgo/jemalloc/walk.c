@@ -160,7 +160,7 @@ enum { MAX_SCAN = 1 << 16 }; /* how far the search goes, in bytes */
 static bool scan(struct gowalk *w)
 {
 	const struct landmarks *l = w->landmarks;
-	uintptr_t g0, end;
+	uintptr_t g0, end, slots;
 	struct crossing c;
 
 	if (l->tls_g == 0 || w->len == w->max)
@@ -173,7 +173,9 @@ static bool scan(struct gowalk *w)
 		return false;
 	if (end - w->cfa > MAX_SCAN)
 		end = w->cfa + MAX_SCAN;
-	for (uintptr_t at = (w->cfa + 7) & ~(uintptr_t)7; at + 8 * sizeof at < end; at += sizeof at) {
+	/* Above the return address are asmcgocall's two slots. */
+	slots = (uintptr_t)(l->call_g > l->call_depth ? l->call_g : l->call_depth) + 2 * sizeof slots;
+	for (uintptr_t at = (w->cfa + 7) & ~(uintptr_t)7; at + slots <= end; at += sizeof at) {
 		if (load(at) != l->call_return || read_crossing(w, at + sizeof at, false, &c) != GOWALK_WHOLE)
 			continue;
 		push(w, l->call_return);
