@@ -312,6 +312,8 @@ void *agent_real_pages(size_t n)
 	void *p = NULL;
 
 	resolve();
+	if (n == 0) /* jemalloc's memalign(4096, 0) ignores the alignment */
+		n = 1;
 	if (pages_by_memalign)
 		return agent_real.memalign(PAGE, n);
 	if (pages_by_posix_memalign)

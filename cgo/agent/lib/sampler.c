@@ -34,7 +34,7 @@ enum {
 	SPARSE = 64 << 10 /* blocks of this size may have pages that were never touched */
 };
 
-__thread struct agent_thread agent_thread;
+AGENT_THREAD_LOCAL struct agent_thread agent_thread;
 
 static bool on;
 

@@ -19,7 +19,7 @@ struct agent_thread {
 /* Initial-exec needs no call to find the variable, and no allocation at its first use. It
  * takes room in the static TLS block, of which little is free for libraries that are loaded
  * late: this structure has to stay small. */
-extern __thread struct agent_thread agent_thread
-	__attribute__((tls_model("initial-exec"), visibility("hidden")));
+#define AGENT_THREAD_LOCAL __thread __attribute__((tls_model("initial-exec"), visibility("hidden")))
+extern AGENT_THREAD_LOCAL struct agent_thread agent_thread;
 
 #endif
