@@ -67,6 +67,7 @@ static void answer_status(struct agent_answer *a)
 	put_number(a, "sample", s.period);
 	put_number(a, "live_objects", s.live_objects);
 	put_number(a, "live_bytes", s.live_bytes);
+	put_number(a, "live_estimate", s.live.bytes);
 	put_number(a, "objects", s.all_objects);
 	put_number(a, "bytes", s.all_bytes);
 	put_number(a, "stacks", s.stacks);
@@ -95,14 +96,18 @@ static void answer_status(struct agent_answer *a)
 
 static void put_counts(struct agent_answer *a, const struct agent_stack *s)
 {
+	uint64_t objects, bytes;
+
+	agent_estimate_counts(s->live, s->period, &objects, &bytes);
 	agent_answer_string(a, "  t*: ");
-	agent_answer_decimal(a, s->live_objects);
+	agent_answer_decimal(a, objects);
 	agent_answer_string(a, ": ");
-	agent_answer_decimal(a, s->live_bytes);
+	agent_answer_decimal(a, bytes);
+	agent_estimate_counts(s->all, s->period, &objects, &bytes);
 	agent_answer_string(a, " [");
-	agent_answer_decimal(a, s->all_objects);
+	agent_answer_decimal(a, objects);
 	agent_answer_string(a, ": ");
-	agent_answer_decimal(a, s->all_bytes);
+	agent_answer_decimal(a, bytes);
 	agent_answer_string(a, "]\n");
 }
 
@@ -110,7 +115,11 @@ static bool put_stack(void *arg, const struct agent_stack *s)
 {
 	struct agent_answer *a = arg;
 
-	if (s->pcs != NULL) { /* otherwise these are the totals */
+	if (s->pcs == NULL) { /* the totals, which come first */
+		agent_answer_string(a, "heap_v2/");
+		agent_answer_decimal(a, s->period);
+		agent_answer_string(a, "\n");
+	} else {
 		agent_answer_string(a, "@");
 		for (uint32_t i = 0; i < s->len; i++) {
 			agent_answer_string(a, " ");
@@ -125,15 +134,10 @@ static bool put_stack(void *arg, const struct agent_stack *s)
 /* jemalloc's format heap_v2, which ends with the memory map. */
 static void answer_dump(struct agent_answer *a)
 {
-	struct agent_stats stats;
 	char buffer[1024];
 	ssize_t n;
 	int maps;
 
-	agent_sampler_stats(&stats);
-	agent_answer_string(a, "heap_v2/");
-	agent_answer_decimal(a, stats.period);
-	agent_answer_string(a, "\n");
 	if (!agent_sampler_each(put_stack, a)) {
 		a->broken = true; /* what was sent is not a whole dump */
 		return;

@@ -7,7 +7,7 @@
 #include "internal.h"
 #include "sampler.h"
 #include "stacks.h"
-#include "walk.h"
+#include "host.h"
 
 enum { PAGE = 4096, MAX_FRAMES = 1024 };
 
@@ -66,7 +66,7 @@ static bool add_sample(const void *p, uint64_t size, const uintptr_t *pcs, uint3
 
 	/* A block that was freed by a way that does not come to the agent. */
 	if (agent_blocks_remove(p, &block))
-		agent_stacks_freed(block.stack, block.size);
+		agent_stacks_freed(block.stack, block.size, agent_period);
 	if (!agent_blocks_reserve())
 		return false;
 	stack = agent_stacks_number(pcs, len, hash);
@@ -74,7 +74,7 @@ static bool add_sample(const void *p, uint64_t size, const uintptr_t *pcs, uint3
 		return false;
 	block = (struct agent_block){(uintptr_t)p, size, stack};
 	agent_blocks_add(&block);
-	agent_stacks_allocated(stack, size);
+	agent_stacks_allocated(stack, size, agent_period);
 	return true;
 }
 
@@ -123,7 +123,7 @@ void agent_profile_settle(const struct agent_block *block, uint32_t block_genera
 	if (block_generation == agent_generation) {
 		lost = !freed && !agent_blocks_reserve();
 		if (freed || lost)
-			agent_stacks_freed(block->stack, block->size);
+			agent_stacks_freed(block->stack, block->size, agent_period);
 		else
 			agent_blocks_add(block);
 	}
@@ -200,6 +200,7 @@ void agent_profile_stats(struct agent_stats *stats)
 		.period = agent_period,
 		.live_objects = totals.live_objects,
 		.live_bytes = totals.live_bytes,
+		.live = totals.live,
 		.all_objects = totals.all_objects,
 		.all_bytes = totals.all_bytes,
 		.stacks = agent_stacks_count(),
@@ -212,7 +213,7 @@ void agent_profile_stats(struct agent_stats *stats)
 
 /* Copies the stacks to memory of its own. *copied is the size of the copy, mapped that of the
  * memory. The memory is touched first, so that the lock is held for the copying only. */
-static char *copy_stacks(struct agent_counts *totals, size_t *copied, size_t *mapped)
+static char *copy_stacks(struct agent_counts *totals, uint64_t *period, size_t *copied, size_t *mapped)
 {
 	enum { ROOM = 1 << 20 }; /* for what is added meanwhile */
 	bool fits = false;
@@ -232,6 +233,7 @@ static char *copy_stacks(struct agent_counts *totals, size_t *copied, size_t *ma
 		fits = agent_stacks_copy_size() <= *mapped;
 		if (fits) {
 			agent_stacks_totals(totals);
+			*period = agent_period;
 			*copied = agent_stacks_copy(memory);
 		}
 		agent_unlock(&agent_profile_lock);
@@ -246,20 +248,25 @@ bool agent_sampler_each(bool (*put)(void *arg, const struct agent_stack *stack),
 	struct agent_counts totals;
 	struct agent_stack stack;
 	size_t copied, mapped;
-	char *memory = copy_stacks(&totals, &copied, &mapped);
+	uint64_t period;
+	char *memory = copy_stacks(&totals, &period, &copied, &mapped);
 	bool ok;
 
 	if (memory == NULL)
 		return false;
 	stack = (struct agent_stack){
+		.period = period,
 		.live_objects = totals.live_objects,
 		.live_bytes = totals.live_bytes,
 		.all_objects = totals.all_objects,
 		.all_bytes = totals.all_bytes,
+		.live = totals.live,
+		.all = totals.all,
 	};
 	ok = put(arg, &stack);
 	for (size_t at = 0; ok && at < copied;) {
 		at += agent_stacks_read(memory + at, &stack);
+		stack.period = period;
 		ok = put(arg, &stack);
 	}
 	munmap(memory, mapped);

@@ -212,6 +212,36 @@ static void copy_path(char *to, size_t size, const char *name)
 	to[n] = '\0';
 }
 
+struct single {
+	const char *name;
+	void *before, *after;
+	bool met_agent;
+};
+
+static int visit_single(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct single *search = arg;
+	void **found = search->met_agent ? &search->after : &search->before;
+	struct object o;
+
+	(void)size;
+	if (!open_object(info, &o))
+		return 0;
+	if (o.is_agent)
+		search->met_agent = true;
+	else if (*found == NULL)
+		*found = lookup(&o, search->name);
+	return 0;
+}
+
+void *agent_real_function(const char *name)
+{
+	struct single search = {.name = name};
+
+	dl_iterate_phdr(visit_single, &search);
+	return search.after != NULL ? search.after : search.before;
+}
+
 static char real_path[PATH_MAX], first_path[PATH_MAX];
 static bool first = true;
 static bool pages_by_memalign, pages_by_posix_memalign, pages_by_aligned_alloc;

@@ -19,6 +19,10 @@ struct agent_real {
 
 extern struct agent_real agent_real;
 
+/* The function of that name that the process would call without the agent. NULL if there is
+ * none. */
+void *agent_real_function(const char *name);
+
 /* A page-aligned block of at least n bytes that agent_real.free can free, or NULL. */
 void *agent_real_pages(size_t n);
 

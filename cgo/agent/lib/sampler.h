@@ -6,10 +6,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "estimate.h"
+
 struct agent_stats {
 	uint64_t period; /* mean distance of two samples, in allocated bytes */
 	bool on;
 	uint64_t live_objects, live_bytes; /* samples whose block has not been freed */
+	struct agent_estimate live;        /* what these stand for */
 	uint64_t all_objects, all_bytes;   /* samples since the last change of the period */
 	uint64_t stacks;                   /* stacks that are kept */
 	uint64_t stacks_dropped;           /* stacks that were dropped to save memory */
@@ -17,11 +20,13 @@ struct agent_stats {
 	uint64_t missed;                   /* samples lost because memory was short */
 };
 
-/* One stack of a snapshot. The counts are of samples, as in jemalloc's heap_v2 dumps: the
- * reader scales them up. pcs are return addresses, innermost first; pcs[0] is in the
- * interposed function, for example malloc. */
+/* One stack of a snapshot: the counts of its samples, and what they stand for. pcs are
+ * return addresses, innermost first; pcs[0] is in the interposed function, for example
+ * malloc. */
 struct agent_stack {
+	uint64_t period; /* of the whole snapshot */
 	uint64_t live_objects, live_bytes, all_objects, all_bytes;
+	struct agent_estimate live, all;
 	const uintptr_t *pcs;
 	uint32_t len;
 };

@@ -219,6 +219,8 @@ static void drop(struct record *r)
 
 	others->counts.all_objects += r->counts.all_objects;
 	others->counts.all_bytes += r->counts.all_bytes;
+	others->counts.all.objects += r->counts.all.objects;
+	others->counts.all.bytes += r->counts.all.bytes;
 	used_bytes -= record_size(r->len);
 	records[r->number] = NULL;
 	if (free_number == 0 || r->number < free_number)
@@ -300,30 +302,46 @@ uint32_t agent_stacks_number(const uintptr_t *pcs, uint32_t len, uint64_t hash)
 	return n;
 }
 
-void agent_stacks_allocated(uint32_t stack, uint64_t size)
+static void add(struct agent_counts *c, uint64_t size, struct agent_estimate e)
 {
-	struct record *r = records[stack];
-
-	if (r->counts.live_objects++ == 0)
-		live_bytes += record_size(r->len);
-	r->counts.live_bytes += size;
-	r->counts.all_objects++;
-	r->counts.all_bytes += size;
-	totals.live_objects++;
-	totals.live_bytes += size;
-	totals.all_objects++;
-	totals.all_bytes += size;
+	c->live_objects++;
+	c->live_bytes += size;
+	c->all_objects++;
+	c->all_bytes += size;
+	c->live.objects += e.objects;
+	c->live.bytes += e.bytes;
+	c->all.objects += e.objects;
+	c->all.bytes += e.bytes;
 }
 
-void agent_stacks_freed(uint32_t stack, uint64_t size)
+static void subtract(struct agent_counts *c, uint64_t size, struct agent_estimate e)
 {
+	c->live_objects--;
+	c->live_bytes -= size;
+	c->live.objects -= e.objects;
+	c->live.bytes -= e.bytes;
+}
+
+void agent_stacks_allocated(uint32_t stack, uint64_t size, uint64_t period)
+{
+	struct agent_estimate e = agent_estimate(size, period);
 	struct record *r = records[stack];
 
-	if (--r->counts.live_objects == 0)
+	if (r->counts.live_objects == 0)
+		live_bytes += record_size(r->len);
+	add(&r->counts, size, e);
+	add(&totals, size, e);
+}
+
+void agent_stacks_freed(uint32_t stack, uint64_t size, uint64_t period)
+{
+	struct agent_estimate e = agent_estimate(size, period);
+	struct record *r = records[stack];
+
+	subtract(&r->counts, size, e);
+	subtract(&totals, size, e);
+	if (r->counts.live_objects == 0)
 		live_bytes -= record_size(r->len);
-	r->counts.live_bytes -= size;
-	totals.live_objects--;
-	totals.live_bytes -= size;
 }
 
 void agent_stacks_totals(struct agent_counts *t) { *t = totals; }
@@ -360,6 +378,8 @@ size_t agent_stacks_read(const void *copy, struct agent_stack *stack)
 		.live_bytes = r->counts.live_bytes,
 		.all_objects = r->counts.all_objects,
 		.all_bytes = r->counts.all_bytes,
+		.live = r->counts.live,
+		.all = r->counts.all,
 		.pcs = r->pcs,
 		.len = r->len,
 	};

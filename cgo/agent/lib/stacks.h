@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "estimate.h"
 #include "sampler.h"
 
 /* A stack is known by its number. The number stays the same as long as the stack has live
@@ -13,7 +14,8 @@
 #define AGENT_NO_STACK UINT32_MAX
 
 struct agent_counts {
-	uint64_t live_objects, live_bytes, all_objects, all_bytes;
+	uint64_t live_objects, live_bytes, all_objects, all_bytes; /* of the samples */
+	struct agent_estimate live, all;                           /* what they stand for */
 };
 
 /* All functions but agent_stacks_hash and agent_stacks_read are called with the lock of the profile held. */
@@ -27,8 +29,9 @@ bool agent_stacks_start(void);
  * blocks. */
 uint32_t agent_stacks_number(const uintptr_t *pcs, uint32_t len, uint64_t hash);
 
-void agent_stacks_allocated(uint32_t stack, uint64_t size);
-void agent_stacks_freed(uint32_t stack, uint64_t size);
+/* Counts a sampled block. The period is the one that it was sampled with. */
+void agent_stacks_allocated(uint32_t stack, uint64_t size, uint64_t period);
+void agent_stacks_freed(uint32_t stack, uint64_t size, uint64_t period);
 
 /* Forgets all stacks and counts. */
 void agent_stacks_clear(void);
