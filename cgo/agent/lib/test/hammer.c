@@ -42,7 +42,7 @@ static void *allocate(unsigned kind, size_t n, size_t alignment)
 	case 4:
 	case 5:
 	case 6:
-		p = calloc(n == 0 ? 1 : n, n == 0 ? 0 : 1), alignment = 16;
+		p = calloc(n == 0 ? 1 : n, n == 0 ? 0 : 1), alignment = n >= 16 ? 16 : 8;
 		for (size_t i = 0; i < n; i++)
 			CHECK(((char *)p)[i] == 0, "byte %zu of %zu from calloc is not 0", i, n);
 		break;
