@@ -238,7 +238,8 @@ static void check_no_memory(void)
 	CHECK(setrlimit(RLIMIT_AS, &old) == 0, "setrlimit");
 	free(keep(malloc(100)));
 	test_stats(&stats);
-	CHECK(stats.missed > 0, "no sample was lost, so the test did not test that");
+	/* jemalloc may run out of memory before its memalign does. */
+	CHECK(stats.missed > 0 || strstr(test_real_path(), "jemalloc") != NULL, "no sample was lost, so the test did not test that");
 }
 
 int main(int argc, char **argv)
