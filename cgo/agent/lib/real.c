@@ -4,8 +4,8 @@
  * which the dynamic loader searches. The first object after the agent that exports malloc
  * is the one that the process would use without the agent. If there is none after it,
  * because the agent was loaded late, it is the first one of all. The relatives of malloc
- * come from the same object. Where it lacks one, the next object that exports it serves,
- * as it would without the agent.
+ * come from the same object. If it lacks one, the next object that exports it serves, as
+ * it would without the agent.
  *
  * Why not dlsym: before glibc 2.34 it was in libdl, which the process may not have, and it
  * may allocate, which would recurse here. dl_iterate_phdr is in every libc and does not
@@ -252,22 +252,26 @@ static void *no_memory(void)
 	return NULL;
 }
 
-/* They serve a process without a malloc, and fill in for functions that no object has. */
+/* For functions that no object has. */
 static void *no_malloc(size_t n) { (void)n; return no_memory(); }
 static void *no_calloc(size_t a, size_t b) { (void)a, (void)b; return no_memory(); }
 static void *no_realloc(void *p, size_t n) { (void)p, (void)n; return no_memory(); }
 static void no_free(void *p) { (void)p; }
 static int no_posix_memalign(void **p, size_t a, size_t n) { (void)p, (void)a, (void)n; return ENOMEM; }
-static void *no_valloc(size_t n) { return agent_real.memalign(PAGE, n); }
-static void *no_pvalloc(size_t n)
+
+/* jemalloc has no pvalloc. The next object's pvalloc, glibc's, would give blocks that
+ * jemalloc's free cannot free. */
+static void *valloc_by_memalign(size_t n) { return agent_real.memalign(PAGE, n); }
+static void *pvalloc_by_memalign(size_t n)
 {
 	if (n > SIZE_MAX - PAGE)
 		return no_memory();
 	return agent_real.memalign(PAGE, (n + PAGE - 1) & ~(size_t)(PAGE - 1));
 }
 
-#define SET(name, i, fallback) \
-	__atomic_store_n(&agent_real.name, f->function[i] != NULL ? (__typeof__(agent_real.name))f->function[i] : (fallback), __ATOMIC_RELEASE)
+#define SET_IF(condition, name, i, otherwise) \
+	__atomic_store_n(&agent_real.name, (condition) ? (__typeof__(agent_real.name))f->function[i] : (otherwise), __ATOMIC_RELEASE)
+#define SET(name, i, otherwise) SET_IF(f->function[i] != NULL, name, i, otherwise)
 
 static void search_all(void)
 {
@@ -292,8 +296,8 @@ static void search_all(void)
 	SET(memalign, MEMALIGN, no_calloc);
 	SET(aligned_alloc, ALIGNED_ALLOC, no_calloc);
 	SET(posix_memalign, POSIX_MEMALIGN, no_posix_memalign);
-	SET(valloc, VALLOC, no_valloc);
-	SET(pvalloc, PVALLOC, no_pvalloc);
+	SET_IF(f->with_malloc[VALLOC], valloc, VALLOC, valloc_by_memalign);
+	SET_IF(f->with_malloc[PVALLOC], pvalloc, PVALLOC, pvalloc_by_memalign);
 	SET(malloc, MALLOC, no_malloc);
 	errno = saved_errno;
 }

@@ -1,5 +1,6 @@
 /* Eight threads allocate, reallocate and free each other's blocks and check their contents. If
  * the period is 1, the sampler's counts have to be exactly right at the end.
+ * If it is 0, main changes the period and switches the sampler on and off meanwhile.
  * Arguments: the period, and the name of the library whose malloc is behind the agent. */
 #include <malloc.h>
 #include <pthread.h>
@@ -42,7 +43,7 @@ static void *allocate(unsigned kind, size_t n, size_t alignment)
 	case 4:
 	case 5:
 	case 6:
-		p = calloc(n == 0 ? 1 : n, n == 0 ? 0 : 1), alignment = 16;
+		p = calloc(n == 0 ? 1 : n, n == 0 ? 0 : 1), alignment = n >= 16 ? 16 : 8;
 		for (size_t i = 0; i < n; i++)
 			CHECK(((char *)p)[i] == 0, "byte %zu of %zu from calloc is not 0", i, n);
 		break;
@@ -99,6 +100,51 @@ static void *run(void *seed)
 	return NULL;
 }
 
+/* ---- changes meanwhile ---- */
+
+static bool add(void *arg, const struct agent_stack *s)
+{
+	struct agent_stack *left = arg;
+
+	if (s->pcs == NULL) {
+		*left = *s;
+		return true;
+	}
+	left->live_objects -= s->live_objects;
+	left->live_bytes -= s->live_bytes;
+	left->all_objects -= s->all_objects;
+	left->all_bytes -= s->all_bytes;
+	CHECK(s->live_objects <= s->all_objects && s->live_bytes <= s->all_bytes, "%lu of %lu objects are live", s->live_objects, s->all_objects);
+	return true;
+}
+
+static void check_snapshot(void)
+{
+	struct agent_stack left;
+
+	CHECK(test_each(add, &left), "no snapshot");
+	CHECK(left.live_objects == 0 && left.live_bytes == 0 && left.all_objects == 0 && left.all_bytes == 0, "the totals are not the sums of the stacks");
+}
+
+static void change(void)
+{
+	uint64_t random = 77, samples = 0;
+
+	for (int i = 0; i < 2000; i++) {
+		struct agent_stats stats;
+		uint64_t r = next_random(&random);
+
+		if (r % 4 == 0)
+			test_period((uint64_t)1 << (r >> 8) % 16);
+		test_set((r >> 16) % 4 != 0);
+		check_snapshot();
+		test_stats(&stats);
+		samples += stats.all_objects;
+	}
+	CHECK(samples > 0, "nothing was sampled");
+	test_set(false);
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t period = strtoull(argv[1], NULL, 10), random = 1, live = 0, live_bytes = 0;
@@ -117,6 +163,8 @@ int main(int argc, char **argv)
 	pthread_barrier_wait(&barrier);
 	test_stats(&before);
 	pthread_barrier_wait(&barrier);
+	if (period == 0)
+		change();
 	pthread_barrier_wait(&barrier);
 	test_stats(&after);
 	for (int i = 0; i < SLOTS; i++) {
@@ -131,12 +179,19 @@ int main(int argc, char **argv)
 	}
 	test_stats(&end);
 	CHECK(after.missed == 0, "%lu samples were missed", after.missed);
-	CHECK(after.all_objects > before.all_objects, "nothing was sampled");
+	check_snapshot();
+	if (period > 0)
+		CHECK(after.all_objects > before.all_objects, "nothing was sampled");
 	if (period == 1) {
 		CHECK(after.live_objects - before.live_objects == live, "%lu, not %lu live objects", after.live_objects - before.live_objects, live);
 		CHECK(after.live_bytes - before.live_bytes == live_bytes, "%lu, not %lu live bytes", after.live_bytes - before.live_bytes, live_bytes);
 		CHECK(after.all_objects - before.all_objects == allocated, "%lu, not %lu objects", after.all_objects - before.all_objects, allocated);
 		CHECK(after.all_bytes - before.all_bytes == allocated_bytes, "%lu, not %lu bytes", after.all_bytes - before.all_bytes, allocated_bytes);
+	}
+	if (period == 0) {
+		/* Blocks of libc may be live still. */
+		CHECK(end.live_objects <= 2 * THREADS, "%lu live objects at the end", end.live_objects);
+		before = end;
 	}
 	CHECK(end.live_objects == before.live_objects, "%lu, not %lu live objects at the end", end.live_objects, before.live_objects);
 	CHECK(end.live_bytes == before.live_bytes, "%lu, not %lu live bytes at the end", end.live_bytes, before.live_bytes);
