@@ -5,6 +5,7 @@
 #include "profile.h"
 
 #include "internal.h"
+#include "region.h"
 #include "sampler.h"
 #include "stacks.h"
 #include "host.h"
@@ -141,12 +142,14 @@ static void before_fork(void)
 {
 	agent_lock(&agent_profile_lock);
 	agent_lock(&buffers_lock);
+	agent_region_before_fork();
 	agent_thread.forking = true;
 }
 
 static void after_fork_in_parent(void)
 {
 	agent_thread.forking = false;
+	agent_region_after_fork(false);
 	agent_unlock(&buffers_lock);
 	agent_unlock(&agent_profile_lock);
 }
@@ -155,6 +158,7 @@ static void after_fork_in_parent(void)
 static void after_fork_in_child(void)
 {
 	agent_thread.forking = false;
+	agent_region_after_fork(true);
 	agent_lock_reset(&buffers_lock);
 	agent_lock_reset(&agent_profile_lock);
 }
@@ -170,6 +174,8 @@ bool agent_profile_start(uint64_t period)
 		__atomic_store_n(&agent_generation, 1, __ATOMIC_RELEASE);
 	}
 	agent_unlock(&agent_profile_lock);
+	if (ok)
+		agent_region_map();
 	if (ok && __register_atfork != NULL)
 		__register_atfork(before_fork, after_fork_in_parent, after_fork_in_child, NULL);
 	else if (ok && pthread_atfork != NULL)
@@ -205,7 +211,7 @@ void agent_profile_stats(struct agent_stats *stats)
 		.all_bytes = totals.all_bytes,
 		.stacks = agent_stacks_count(),
 		.stacks_dropped = agent_stacks_dropped(),
-		.own_bytes = agent_blocks_bytes() + agent_stacks_bytes() + __atomic_load_n(&buffers_mapped, __ATOMIC_RELAXED),
+		.own_bytes = agent_blocks_bytes() + agent_stacks_bytes() + agent_region_bytes() + __atomic_load_n(&buffers_mapped, __ATOMIC_RELAXED),
 		.missed = __atomic_load_n(&missed, __ATOMIC_RELAXED),
 	};
 	agent_unlock(&agent_profile_lock);

@@ -150,9 +150,9 @@ static void *lookup(const struct object *o, const char *name)
 }
 
 /* The functions to find. Their order is that of struct agent_real. */
-enum { MALLOC, CALLOC, REALLOC, FREE, MEMALIGN, ALIGNED_ALLOC, POSIX_MEMALIGN, VALLOC, PVALLOC, FUNCTIONS };
-static const char names[FUNCTIONS][16] = {"malloc", "calloc", "realloc", "free", "memalign",
-	"aligned_alloc", "posix_memalign", "valloc", "pvalloc"};
+enum { MALLOC, CALLOC, REALLOC, FREE, MEMALIGN, ALIGNED_ALLOC, POSIX_MEMALIGN, VALLOC, PVALLOC, USABLE_SIZE, FUNCTIONS };
+static const char names[FUNCTIONS][20] = {"malloc", "calloc", "realloc", "free", "memalign",
+	"aligned_alloc", "posix_memalign", "valloc", "pvalloc", "malloc_usable_size"};
 
 /* Functions of the objects before the agent, and of those after it. */
 struct found {
@@ -257,6 +257,7 @@ static void *no_malloc(size_t n) { (void)n; return no_memory(); }
 static void *no_calloc(size_t a, size_t b) { (void)a, (void)b; return no_memory(); }
 static void *no_realloc(void *p, size_t n) { (void)p, (void)n; return no_memory(); }
 static void no_free(void *p) { (void)p; }
+static size_t no_usable_size(void *p) { (void)p; return 0; }
 static int no_posix_memalign(void **p, size_t a, size_t n) { (void)p, (void)a, (void)n; return ENOMEM; }
 
 /* jemalloc has no pvalloc. The next object's pvalloc, glibc's, would give blocks that
@@ -298,6 +299,7 @@ static void search_all(void)
 	SET(posix_memalign, POSIX_MEMALIGN, no_posix_memalign);
 	SET_IF(f->with_malloc[VALLOC], valloc, VALLOC, valloc_by_memalign);
 	SET_IF(f->with_malloc[PVALLOC], pvalloc, PVALLOC, pvalloc_by_memalign);
+	SET_IF(f->with_malloc[USABLE_SIZE], malloc_usable_size, USABLE_SIZE, no_usable_size);
 	SET(malloc, MALLOC, no_malloc);
 	errno = saved_errno;
 }
@@ -327,6 +329,7 @@ static void *first_aligned_alloc(size_t a, size_t n) { resolve(); return agent_r
 static int first_posix_memalign(void **p, size_t a, size_t n) { resolve(); return agent_real.posix_memalign(p, a, n); }
 static void *first_valloc(size_t n) { resolve(); return agent_real.valloc(n); }
 static void *first_pvalloc(size_t n) { resolve(); return agent_real.pvalloc(n); }
+static size_t first_usable_size(void *p) { resolve(); return agent_real.malloc_usable_size(p); }
 
 struct agent_real agent_real = {
 	.malloc = first_malloc,
@@ -338,6 +341,7 @@ struct agent_real agent_real = {
 	.posix_memalign = first_posix_memalign,
 	.valloc = first_valloc,
 	.pvalloc = first_pvalloc,
+	.malloc_usable_size = first_usable_size,
 };
 
 /* Only functions of malloc's own object will do: agent_real.free frees the block. */

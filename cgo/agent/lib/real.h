@@ -15,6 +15,7 @@ struct agent_real {
 	int (*posix_memalign)(void **, size_t, size_t);
 	void *(*valloc)(size_t);
 	void *(*pvalloc)(size_t);
+	size_t (*malloc_usable_size)(void *);
 };
 
 extern struct agent_real agent_real;

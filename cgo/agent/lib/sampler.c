@@ -8,10 +8,11 @@
  * if a thread draws anew at any time, and if it discards a sample for a reason that has
  * nothing to do with the sizes of allocations.
  *
- * free has to tell sampled blocks from all others, quickly. A sampled block has an address
- * that is page-aligned, or 16 bytes more (blocks.h). If malloc gives such an address by
- * itself, the block is recorded as it is. If not, a page-aligned block takes its place.
- * So a sampled block is a block like all others, and outlives the agent.
+ * free has to tell sampled blocks from all others, quickly. A small one is in the region, an
+ * address range of the agent's own (region.c). A large one is a block of the process's
+ * malloc, with an address that is page-aligned, or 16 bytes more (blocks.h). If malloc gives
+ * such an address by itself, the block is recorded as it is. If not, a page-aligned block
+ * takes its place.
  *
  * Nothing here allocates by malloc. While a thread is in here, `inside` keeps the
  * allocations of the process's own functions, which may call each other, from being sampled. */
@@ -91,25 +92,24 @@ static void copy(char *to, const char *from, size_t n)
 
 enum contents { NONE, ZEROS, DATA };
 
-/* Makes a sample of the block p of n bytes. It returns the block that takes its place. */
+/* Makes a sample of the block p of n bytes, which malloc has given. It returns the block
+ * that takes its place. */
 static void *sample(void *p, size_t n, enum contents contents, uint32_t sample_generation)
 {
 	int saved_errno = errno;
+	void *other = NULL;
 
-	if (!agent_block_possible(p)) {
-		void *pages = agent_real_pages(n);
-
-		if (pages == NULL) {
-			agent_profile_miss();
-			errno = saved_errno;
-			return p;
-		}
+	if (contents == DATA)
+		other = agent_region_allocate(n, 1, false);
+	if (other == NULL && !agent_block_possible(p))
+		other = agent_real_pages(n);
+	if (other != NULL) {
 		if (contents != NONE)
-			copy(pages, contents == DATA ? p : NULL, n);
+			copy(other, contents == DATA ? p : NULL, n);
 		agent_real.free(p);
-		p = pages;
+		p = other;
 	}
-	if (agent_block_possible(p))
+	if (agent_may_be_sampled(p))
 		agent_profile_add(p, agent_weight(n), sample_generation);
 	else
 		agent_profile_miss();
@@ -117,61 +117,122 @@ static void *sample(void *p, size_t n, enum contents contents, uint32_t sample_g
 	return p;
 }
 
+/* A sample in the region. It returns NULL if the region does not have such blocks. */
+static void *sample_in_region(size_t n, size_t alignment, bool zero, uint32_t sample_generation)
+{
+	int saved_errno = errno;
+	void *p = agent_region_allocate(n, alignment, zero);
+
+	if (p != NULL)
+		agent_profile_add(p, agent_weight(n), sample_generation);
+	errno = saved_errno;
+	return p;
+}
+
+/* Alignments that are not right are left to the real function. */
+static bool region_aligns(size_t alignment)
+{
+	return alignment != 0 && (alignment & (alignment - 1)) == 0 && alignment <= AGENT_REGION_ALIGNMENT;
+}
+
 /* The real function's errno is kept if it fails. */
-#define SAMPLED(n, contents, call)                                   \
-	uint32_t sample_generation;                                  \
-	void *p;                                                     \
-                                                                     \
-	if (!due(n, &sample_generation))                             \
-		return call;                                         \
-	agent_thread.inside = true;                                  \
-	p = call;                                                    \
-	if (p != NULL)                                               \
-		p = sample(p, n, contents, sample_generation);       \
-	agent_thread.inside = false;                                 \
+#define SAMPLED(n, in_region, alignment, contents, call)                                     \
+	uint32_t sample_generation;                                                          \
+	void *p = NULL;                                                                      \
+                                                                                             \
+	if (!due(n, &sample_generation))                                                     \
+		return call;                                                                 \
+	agent_thread.inside = true;                                                          \
+	if (in_region)                                                                       \
+		p = sample_in_region(n, alignment, contents == ZEROS, sample_generation);    \
+	if (p == NULL && (p = call) != NULL)                                                 \
+		p = sample(p, n, contents, sample_generation);                               \
+	agent_thread.inside = false;                                                         \
 	return p
 
-void *agent_sampled_malloc(size_t n) { SAMPLED(n, NONE, agent_real.malloc(n)); }
-void *agent_sampled_calloc(size_t count, size_t size) { SAMPLED(count * size, ZEROS, agent_real.calloc(count, size)); }
-void *agent_sampled_memalign(size_t a, size_t n) { SAMPLED(n, NONE, agent_real.memalign(a, n)); }
-void *agent_sampled_aligned_alloc(size_t a, size_t n) { SAMPLED(n, NONE, agent_real.aligned_alloc(a, n)); }
-void *agent_sampled_valloc(size_t n) { SAMPLED(n, NONE, agent_real.valloc(n)); }
-void *agent_sampled_pvalloc(size_t n) { SAMPLED(n, NONE, agent_real.pvalloc(n)); }
+void *agent_sampled_malloc(size_t n) { SAMPLED(n, true, 1, NONE, agent_real.malloc(n)); }
+void *agent_sampled_calloc(size_t count, size_t size) { SAMPLED(count * size, true, 1, ZEROS, agent_real.calloc(count, size)); }
+void *agent_sampled_memalign(size_t a, size_t n) { SAMPLED(n, region_aligns(a), a, NONE, agent_real.memalign(a, n)); }
+void *agent_sampled_aligned_alloc(size_t a, size_t n) { SAMPLED(n, region_aligns(a), a, NONE, agent_real.aligned_alloc(a, n)); }
+void *agent_sampled_valloc(size_t n) { SAMPLED(n, true, PAGE, NONE, agent_real.valloc(n)); }
+void *agent_sampled_pvalloc(size_t n) { SAMPLED(n, false, PAGE, NONE, agent_real.pvalloc(n)); }
 
 int agent_sampled_posix_memalign(void **out, size_t alignment, size_t n)
 {
 	uint32_t sample_generation;
-	int err;
+	void *p = NULL;
+	int err = 0;
 
 	if (!due(n, &sample_generation))
 		return agent_real.posix_memalign(out, alignment, n);
 	agent_thread.inside = true;
-	err = agent_real.posix_memalign(out, alignment, n);
-	if (err == 0 && *out != NULL)
-		*out = sample(*out, n, NONE, sample_generation);
+	if (region_aligns(alignment) && alignment % sizeof p == 0)
+		p = sample_in_region(n, alignment, false, sample_generation);
+	if (p != NULL) {
+		*out = p;
+	} else {
+		err = agent_real.posix_memalign(out, alignment, n);
+		if (err == 0 && *out != NULL)
+			*out = sample(*out, n, NONE, sample_generation);
+	}
 	agent_thread.inside = false;
 	return err;
 }
 
-void *agent_sampled_realloc(void *old, size_t n)
+/* realloc of a block in the region. The block always moves. */
+static void *leave_region(void *old, size_t n, bool is_due, uint32_t sample_generation)
 {
-	uint32_t sample_generation, old_generation;
+	size_t size = agent_region_block_size(old);
+	uint32_t old_generation;
 	struct agent_block block;
-	bool is_due = due(n, &sample_generation);
-	bool was_sampled = old != NULL && agent_block_possible(old) && agent_profile_take(old, &block, &old_generation);
-	void *p;
+	bool was_sampled = agent_profile_take(old, &block, &old_generation), freed;
+	void *p = NULL;
 
-	if (!is_due && !was_sampled)
-		return agent_real.realloc(old, n);
-	if (is_due)
-		agent_thread.inside = true;
-	p = agent_real.realloc(old, n);
+	if (n == 0) { /* the C library says what that does */
+		void *any = agent_real.malloc(1);
+
+		if (any != NULL)
+			p = agent_real.realloc(any, 0);
+	} else {
+		if (is_due)
+			p = sample_in_region(n, 1, false, sample_generation);
+		if (p == NULL && (p = agent_real.malloc(n)) != NULL && is_due)
+			p = sample(p, n, NONE, sample_generation);
+		if (p != NULL)
+			memcpy(p, old, n < size ? n : size);
+	}
+	freed = p != NULL || n == 0;
+	if (was_sampled)
+		agent_profile_settle(&block, old_generation, freed);
+	if (freed)
+		agent_region_free(old);
+	return p;
+}
+
+/* realloc of another block. */
+static void *resize(void *old, size_t n, bool is_due, uint32_t sample_generation)
+{
+	uint32_t old_generation;
+	struct agent_block block;
+	bool was_sampled = old != NULL && agent_block_possible(old) && agent_profile_take(old, &block, &old_generation);
+	void *p = agent_real.realloc(old, n);
+
 	if (was_sampled) /* realloc to 0 bytes may free the block and return NULL */
 		agent_profile_settle(&block, old_generation, p != NULL || n == 0);
 	if (is_due && p != NULL)
 		p = sample(p, n, DATA, sample_generation);
-	if (is_due)
-		agent_thread.inside = false;
+	return p;
+}
+
+void *agent_sampled_realloc(void *old, size_t n)
+{
+	uint32_t sample_generation = 0;
+	bool is_due = due(n, &sample_generation), was_inside = agent_thread.inside;
+	void *p;
+
+	agent_thread.inside = was_inside || is_due;
+	p = agent_region_has(old) ? leave_region(old, n, is_due, sample_generation) : resize(old, n, is_due, sample_generation);
+	agent_thread.inside = was_inside;
 	return p;
 }
 
@@ -184,7 +245,10 @@ void agent_sampled_free(void *p)
 		return;
 	if (agent_profile_take(p, &block, &block_generation))
 		agent_profile_settle(&block, block_generation, true);
-	agent_real.free(p);
+	if (agent_region_has(p))
+		agent_region_free(p);
+	else
+		agent_real.free(p);
 }
 
 static uint64_t valid_period(uint64_t period)

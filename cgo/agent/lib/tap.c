@@ -2,11 +2,6 @@
  * they count down the bytes to the thread's next sample and hand on to the process's own
  * function. free tests whether the address is one that a sampled block could have.
  *
- * All blocks, sampled or not, are blocks of the process's own malloc. So nothing depends on
- * the agent seeing the free of each block: a block that is freed by another way (for
- * example by jemalloc's dallocx) only stays in the profile until its address is sampled again.
- *
- * realloc with a NULL pointer and malloc_usable_size need no care here for the same reason.
  * reallocarray is not interposed, because those of glibc and musl call realloc. */
 #include <errno.h>
 #include <stddef.h>
@@ -56,17 +51,22 @@ TAP void *calloc(size_t objects, size_t size)
 
 TAP void *realloc(void *p, size_t n)
 {
-	if (LIKELY(!agent_block_possible(p)) && LIKELY(count(n)))
+	if (LIKELY(!agent_may_be_sampled(p)) && LIKELY(count(n)))
 		return agent_real.realloc(p, n);
 	return CALL(agent_sampled_realloc(p, n));
 }
 
 EXPORTED void free(void *p)
 {
-	if (LIKELY(!agent_block_possible(p)))
+	if (LIKELY(!agent_may_be_sampled(p)))
 		agent_real.free(p);
 	else
 		agent_sampled_free(p);
+}
+
+EXPORTED size_t malloc_usable_size(void *p)
+{
+	return agent_region_has(p) ? agent_region_block_size(p) : agent_real.malloc_usable_size(p);
 }
 
 TAP void *memalign(size_t alignment, size_t n)

@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "blocks.h"
+#include "region.h"
+
 /* The interposed functions that allocate stand in a section of their own. The linker
  * defines these bounds of it. */
 extern const char agent_tap_start[] __asm__("__start_agent_tap") __attribute__((visibility("hidden")));
@@ -39,10 +42,16 @@ int agent_sampled_posix_memalign(void **p, size_t alignment, size_t n);
 void *agent_sampled_valloc(size_t n);
 void *agent_sampled_pvalloc(size_t n);
 
-/* Also called if agent_block_possible(p), whatever agent_thread.left is. */
+/* Also called if agent_may_be_sampled(p), whatever agent_thread.left is. */
 void *agent_sampled_realloc(void *p, size_t n);
 
-/* Called if agent_block_possible(p). */
+/* Called if agent_may_be_sampled(p). */
 void agent_sampled_free(void *p);
+
+/* False for nearly all blocks that were not sampled. */
+static inline bool agent_may_be_sampled(const void *p)
+{
+	return agent_region_has(p) || agent_block_possible(p);
+}
 
 #endif

@@ -11,18 +11,20 @@ if [ -z "$out" ]; then
 fi
 cc=${CC:-gcc}
 flags=(-std=gnu11 -O2 -g -Wall -Wextra -Werror)
-sampler=(../blocks.c ../gaps.c ../profile.c ../real.c ../sampler.c ../stacks.c ../tap.c ../text.c)
+tables=(../blocks.c ../stacks.c ../estimate.c)
+sampler=("${tables[@]}" ../find_object.c ../gaps.c ../host.c ../profile.c ../real.c ../region.c ../sampler.c ../tap.c)
+walker=(../../../jemalloc/{goimage,landmarks_amd64,walk}.c ../../../jemalloc/resume_amd64.S)
 
-# The library exports the sampler's functions too, and has a simple walk.
+# The library exports the sampler's functions too. It has neither constructor nor socket.
 sed 's/local:/test_*; local:/' ../exports.map >"$out/exports.map"
-"$cc" "${flags[@]}" -fPIC -fvisibility=hidden -Istandin -shared -nostdlib -static-libgcc -Wl,-z,now,-z,relro,-z,nodelete \
-	-Wl,--version-script="$out/exports.map" -o "$out/agent.so" "${sampler[@]}" exports.c standin/walk.c -lgcc_eh -lgcc
+"$cc" "${flags[@]}" -fPIC -fvisibility=hidden -ftls-model=initial-exec -fasynchronous-unwind-tables -shared -nostdlib -static-libgcc -Wl,-z,now,-z,relro,-z,nodelete \
+	-Wl,--wrap=_Unwind_Backtrace -Wl,--version-script="$out/exports.map" -o "$out/agent.so" "${sampler[@]}" "${walker[@]}" exports.c -lgcc_eh -lgcc
 
 # -fno-builtin: the compiler must not leave out pairs of malloc and free.
 for program in hammer unbiased semantics fork small own first; do
 	"$cc" "${flags[@]}" -fno-builtin -Wno-alloc-size-larger-than -pthread -o "$out/$program" "$program.c" -lm -ldl
 done
-"$cc" "${flags[@]}" -pthread -o "$out/tables" tables.c ../blocks.c ../stacks.c
+"$cc" "${flags[@]}" -pthread -o "$out/tables" tables.c "${tables[@]}"
 "$cc" "${flags[@]}" -O2 -o "$out/bench" bench.c
 
 with() {
@@ -57,7 +59,7 @@ else
 fi
 
 # ThreadSanitizer of older compilers does not know address spaces with much randomness.
-if "$cc" "${flags[@]}" -fsanitize=thread -pthread -o "$out/tables-tsan" tables.c ../blocks.c ../stacks.c; then
+if "$cc" "${flags[@]}" -fsanitize=thread -pthread -o "$out/tables-tsan" tables.c "${tables[@]}"; then
 	timeout 300 setarch -R "$out/tables-tsan" tsan
 else
 	echo "skipped: $cc has no ThreadSanitizer" >&2

@@ -52,12 +52,13 @@ struct outcome {
 };
 
 #define TRY(call) ({ errno = 4711; void *p_ = keep(call); (struct outcome){p_, errno}; })
-#define SAME(call_real, call_ours)                                                              \
+#define SAME(call_real, call_ours) SAME_FREED(real.free, call_real, call_ours)
+#define SAME_FREED(free_real, call_real, call_ours)                                                              \
 	do {                                                                                    \
 		struct outcome r = TRY(call_real), o = TRY(call_ours);                          \
 		CHECK((r.p == NULL) == (o.p == NULL), "%p, but the real one %p", o.p, r.p);     \
-		CHECK(r.err == o.err, "errno is %d, but that of the real one %d", o.err, r.err); \
-		real.free(r.p);                                                                 \
+		CHECK(r.err == o.err || (o.p == NULL && o.err == ENOMEM), "errno is %d, but that of the real one %d", o.err, r.err); \
+		free_real(r.p);                                                                 \
 		free(o.p);                                                                      \
 	} while (0)
 #define COMPARE(function, ...) SAME(real.function(__VA_ARGS__), ours.function(__VA_ARGS__))
@@ -81,8 +82,9 @@ static void check_errors(void)
 		if (real.pvalloc != NULL)
 			COMPARE(pvalloc, n);
 		if (real.reallocarray != NULL) {
-			COMPARE(reallocarray, NULL, n, 3);
-			COMPARE(reallocarray, NULL, n, n);
+			/* The real one calls realloc, which is ours. */
+			SAME_FREED(free, real.reallocarray(NULL, n, 3), reallocarray(NULL, n, 3));
+			SAME_FREED(free, real.reallocarray(NULL, n, n), reallocarray(NULL, n, n));
 		}
 		for (size_t k = 0; k < sizeof alignments / sizeof *alignments; k++) {
 			size_t a = alignments[k];
@@ -145,11 +147,17 @@ static void check_realloc(void)
 	CHECK(live() == before + 2, "malloc(0) was not sampled");
 	free(p), free(q);
 	CHECK(live() == before, "malloc(0) is still live");
-	p = malloc(40);
-	CHECK(malloc_usable_size(p) >= 40, "the usable size of 40 bytes is %zu", malloc_usable_size(p));
-	real.free(p); /* a way that the agent does not see */
-	q = malloc(40);
+	for (size_t n = 0; n < 300000; n = n * 2 + 7) {
+		p = malloc(n);
+		CHECK(malloc_usable_size(p) >= n, "the usable size of %zu bytes is %zu", n, malloc_usable_size(p));
+		memset(p, 1, malloc_usable_size(p));
+		free(p);
+	}
+	p = malloc(300000);
+	real.free(p); /* a way that the agent does not see, as some programs have for large blocks */
+	q = malloc(300000);
 	free(q);
+	CHECK(live() == before, "a block that was freed unseen is still live");
 }
 
 /* Huge blocks stay as they are: untouched pages are not resident, and moves copy nothing. */
@@ -184,7 +192,8 @@ static void check_huge(void)
 	}
 }
 
-/* Each stack begins in an interposed function, and its caller comes next. */
+/* Each stack begins in the process's own function of the interposed one's name, and the
+ * caller comes next. */
 static bool check_stack(void *arg, const struct agent_stack *s)
 {
 	Dl_info info;
@@ -192,8 +201,8 @@ static bool check_stack(void *arg, const struct agent_stack *s)
 	if (s->pcs == NULL || s->len == 0)
 		return true;
 	CHECK(dladdr((void *)(s->pcs[0] - 1), &info) != 0 && info.dli_sname != NULL, "no symbol at %#lx", s->pcs[0]);
-	CHECK(strstr("malloc calloc realloc memalign aligned_alloc posix_memalign valloc pvalloc", info.dli_sname) != NULL, "the innermost function is %s", info.dli_sname);
-	CHECK(dladdr((void *)(s->pcs[0] - 1), &info) != 0 && strstr(info.dli_fname, "agent") != NULL, "the innermost frame is in %s", info.dli_fname);
+	CHECK(strstr("malloc __libc_malloc calloc __libc_calloc realloc __libc_realloc memalign __libc_memalign aligned_alloc posix_memalign valloc __libc_valloc pvalloc __libc_pvalloc", info.dli_sname) != NULL, "the innermost function is %s", info.dli_sname);
+	CHECK(dladdr((void *)(s->pcs[0] - 1), &info) != 0 && strstr(info.dli_fname, "agent") == NULL, "the innermost frame is in %s", info.dli_fname);
 	CHECK(s->len > 1 && dladdr((void *)(s->pcs[1] - 1), &info) != 0 && strstr(info.dli_fname, "agent") == NULL, "the caller is in %s", info.dli_fname);
 	++*(int *)arg;
 	return true;

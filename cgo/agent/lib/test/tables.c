@@ -10,6 +10,8 @@
 #include "../stacks.h"
 #include "check.h"
 
+enum { PERIOD = 1 };
+
 struct agent_lock agent_profile_lock;
 __thread struct agent_thread agent_thread;
 
@@ -127,6 +129,10 @@ static void add_up(struct sums *sums)
 		sums->all.live_bytes += s.live_bytes;
 		sums->all.all_objects += s.all_objects;
 		sums->all.all_bytes += s.all_bytes;
+		sums->all.live.objects += s.live.objects;
+		sums->all.live.bytes += s.live.bytes;
+		sums->all.all.objects += s.all.objects;
+		sums->all.all.bytes += s.all.bytes;
 		if (s.len == 0)
 			sums->others.all_objects += s.all_objects;
 		else
@@ -153,12 +159,12 @@ static void check_stacks(void)
 		uint32_t stack = agent_stacks_number(pcs, len, agent_stacks_hash(pcs, len));
 
 		CHECK(stack != AGENT_NO_STACK, "no memory");
-		agent_stacks_allocated(stack, kind);
+		agent_stacks_allocated(stack, kind, PERIOD);
 		if (i >= LIVE) {
 			uint32_t old_len = make_stack(live[at].kind, pcs);
 
 			CHECK(agent_stacks_number(pcs, old_len, agent_stacks_hash(pcs, old_len)) == live[at].stack, "the number of a live stack has changed");
-			agent_stacks_freed(live[at].stack, live[at].kind);
+			agent_stacks_freed(live[at].stack, live[at].kind, PERIOD);
 		} else {
 			at = i;
 		}
@@ -200,7 +206,7 @@ static void check_memory(void)
 			pcs[k] = i % STACKS + k;
 		stack = agent_stacks_number(pcs, LEN, agent_stacks_hash(pcs, LEN));
 		add((void *)(0x7f0000000000 + i * 4096), 100, stack);
-		agent_stacks_allocated(stack, 100);
+		agent_stacks_allocated(stack, 100, PERIOD);
 	}
 	used = (resident() - before) / BLOCKS;
 	own = (agent_blocks_bytes() + agent_stacks_bytes()) / BLOCKS;
