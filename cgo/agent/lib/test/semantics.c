@@ -149,7 +149,9 @@ static void check_realloc(void)
 	CHECK(malloc_usable_size(p) >= 40, "the usable size of 40 bytes is %zu", malloc_usable_size(p));
 	real.free(p); /* a way that the agent does not see */
 	q = malloc(40);
+	CHECK(live() == before + 1 + (p != q), "%lu more live objects, after a block was freed behind the agent's back", live() - before);
 	free(q);
+	CHECK(live() == before + (p != q), "%lu more live objects at the end", live() - before);
 }
 
 /* Huge blocks stay as they are: untouched pages are not resident, and moves copy nothing. */
