@@ -44,6 +44,7 @@ with "$agent" "$out/hammer" 4096 libc.so.6
 with "$agent" "$out/hammer" 0 libc.so.6
 with "$agent" "$out/fork" 1
 with "$agent" "$out/fork" 4096
+with "$agent" "$out/unbiased" 524288
 with "$agent" "$out/unbiased" 65536
 with "$agent" "$out/unbiased" 4096
 

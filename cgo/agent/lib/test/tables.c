@@ -17,28 +17,19 @@ __thread struct agent_thread agent_thread;
 
 /* ---- blocks ---- */
 
-enum { PINNED = 1000, CHURNED = 6000, LOOKUPS = 300000, READERS = 3 };
+enum { OWNED = 20, CHURNED = 6000, LOOKUPS = 1000000, READERS = 3, ALL_OWNED = READERS * OWNED };
+
+/* So many blocks fill the smallest table without making it grow: runs of entries are long
+ * then, and each removal moves some. */
+enum { FULL = 383 - ALL_OWNED };
 
 static atomic_bool stop;
 
-/* Addresses of three kinds: always in the table, sometimes, never. */
-static void *pinned(uint64_t i) { return (void *)(0x7f0000000000 + i * 4096); }
+/* Addresses of three kinds: those of a thread that looks them up, those that come and go,
+ * and those that are never in the table. */
+static void *owned(uint64_t i) { return (void *)(0x7f0000000000 + i * 4096); }
 static void *churned(uint64_t i) { return (void *)(0x7f1000000010 + i * 4096); }
 static void *absent(uint64_t i) { return (void *)(0x7f2000000000 + i * 4096); }
-
-static void *look_up(void *seed)
-{
-	uint64_t random = (uintptr_t)seed;
-
-	for (int i = 0; i < LOOKUPS; i++) {
-		uint64_t n = next_random(&random);
-
-		CHECK(agent_blocks_have(pinned(n % PINNED)), "block %lu is not found", n % PINNED);
-		CHECK(!agent_blocks_have(absent(n % 100000)), "block %lu is found", n % 100000);
-	}
-	atomic_store(&stop, true);
-	return NULL;
-}
 
 static void add(const void *p, uint64_t size, uint32_t stack)
 {
@@ -50,25 +41,50 @@ static void add(const void *p, uint64_t size, uint32_t stack)
 	agent_unlock(&agent_profile_lock);
 }
 
+/* Owns some blocks. It adds them anew now and then, because blocks that were added late are
+ * those that move. */
+static void *look_up(void *arg)
+{
+	uint64_t random = (uintptr_t)arg, first = (random - 1) * OWNED;
+	struct agent_block block;
+
+	for (int i = 0; i < LOOKUPS; i++) {
+		uint64_t n = next_random(&random), own = first + n % OWNED;
+		bool removed;
+
+		CHECK(agent_blocks_have(owned(own)), "block %lu is not found", own);
+		CHECK(!agent_blocks_have(absent(n % 100000)), "block %lu is found", n % 100000);
+		if (i % 16 != 0)
+			continue;
+		agent_lock(&agent_profile_lock);
+		removed = agent_blocks_remove(owned(own), &block);
+		agent_unlock(&agent_profile_lock);
+		CHECK(removed && block.size == own, "block %lu is not removed", own);
+		add(owned(own), own, 0);
+	}
+	atomic_store(&stop, true);
+	return NULL;
+}
+
 static void check_blocks(void)
 {
 	static bool present[CHURNED];
 	pthread_t readers[READERS];
 	struct agent_block block;
-	uint64_t random = 5, count = PINNED, target = CHURNED / 2;
+	uint64_t random = 5, count = ALL_OWNED, target = FULL;
 
 	CHECK(agent_blocks_start(), "no memory");
-	for (int i = 0; i < PINNED; i++)
-		add(pinned(i), i, i);
+	for (int i = 0; i < ALL_OWNED; i++)
+		add(owned(i), i, i);
 	for (uintptr_t i = 0; i < READERS; i++)
 		CHECK(pthread_create(&readers[i], NULL, look_up, (void *)(i + 1)) == 0, "pthread_create");
-	for (int step = 0; !atomic_load(&stop) || step < 50000; step++) {
-		uint64_t i = next_random(&random) % CHURNED;
+	for (int step = 0; !atomic_load(&stop) || step < 2000000; step++) {
+		uint64_t i = next_random(&random) % (target == FULL ? FULL + 100 : CHURNED);
 		bool removed;
 
-		if (step % 20000 == 0) /* the table grows, and is full or nearly empty */
+		if (step >= 1000000 && step % 20000 == 0) /* the table grows, and is full or nearly empty */
 			target = next_random(&random) % CHURNED;
-		if (!present[i] && count - PINNED < target) {
+		if (!present[i] && count - ALL_OWNED < target) {
 			add(churned(i), i, ~i);
 			present[i] = true;
 			count++;
@@ -86,10 +102,10 @@ static void check_blocks(void)
 		pthread_join(readers[i], NULL);
 	CHECK(agent_blocks_count() == count, "%lu blocks, not %lu", agent_blocks_count(), count);
 	agent_blocks_clear();
-	CHECK(agent_blocks_count() == 0 && !agent_blocks_have(pinned(1)), "the table is not empty");
-	for (int i = 0; i < PINNED; i++) {
-		CHECK(!agent_blocks_remove(pinned(i), &block), "block %d is still there", i);
-		add(pinned(i), 1, 1);
+	CHECK(agent_blocks_count() == 0 && !agent_blocks_have(owned(1)), "the table is not empty");
+	for (int i = 0; i < ALL_OWNED; i++) {
+		CHECK(!agent_blocks_remove(owned(i), &block), "block %d is still there", i);
+		add(owned(i), 1, 1);
 	}
 	agent_blocks_clear();
 }
