@@ -51,9 +51,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* libgcc's _Unwind_Backtrace. Package cgo/jemalloc links a wrapper in its place (early.c). */
-_Unwind_Reason_Code __real__Unwind_Backtrace(_Unwind_Trace_Fn fn, void *arg);
-
 /* The registers from which resume_*.S restarts. resume_*.S has these offsets too. */
 struct registers {
 	uintptr_t saved[GOWALK_SAVED];
@@ -77,7 +74,8 @@ static inline uintptr_t load(uintptr_t address) { return *(const uintptr_t *)add
 
 static inline void push(struct gowalk *w, uintptr_t pc) { w->pcs[w->len++] = (void *)pc; }
 
-static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
+/* Called for each frame of C code. */
+_Unwind_Reason_Code gowalk_frame(struct _Unwind_Context *context, void *arg)
 {
 	struct gowalk *w = arg;
 	uintptr_t pc;
@@ -94,8 +92,12 @@ static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
 		return _URC_END_OF_STACK;
 	w->ip = pc;
 	w->cfa = _Unwind_GetCFA(context);
-	if (w->inner && (w->inner = w->inside(w, context, &pc)))
-		w->len = 0;
+	if (w->inner) {
+		w->undecided = false;
+		w->inner = w->inside(w, context, &pc);
+		if (w->inner && !w->undecided)
+			w->len = 0;
+	}
 	/* Readers of the stack subtract one from each return address to get an address in the
 	 * call. If a signal has interrupted the function, there is no call, and pc is the
 	 * interrupted instruction itself. So one is added. */
@@ -262,16 +264,12 @@ static enum gowalk_end end_of_c(const struct gowalk *w)
 	return _Unwind_FindEnclosingFunction((void *)(w->ip - 1)) != NULL ? GOWALK_WHOLE : GOWALK_BLIND;
 }
 
-enum gowalk_end gowalk(struct gowalk *w)
+/* The walk after its first step 1. */
+enum gowalk_end gowalk_rest(struct gowalk *w)
 {
 	enum gowalk_end end;
 	struct registers r;
 
-	w->len = w->crossings = w->callbacks = w->scans = 0;
-	w->inner = w->inside != NULL;
-	w->ip = 0;
-	w->skip = true;
-	__real__Unwind_Backtrace(frame, w);
 	for (;;) {
 		uintptr_t record;
 
@@ -288,6 +286,6 @@ enum gowalk_end gowalk(struct gowalk *w)
 			return end != GOWALK_WHOLE ? end : GOWALK_FULL;
 		w->ip = 0;
 		w->skip = true;
-		gowalk_resume(&r, frame, w);
+		gowalk_resume(&r, gowalk_frame, w);
 	}
 }
