@@ -110,9 +110,14 @@ _Unwind_Reason_Code gowalk_frame(struct _Unwind_Context *context, void *arg)
 static bool readable(uintptr_t address)
 {
 	const long unknown_operation = -1, none = 0, size = 8;
+	int before = errno;
+	bool can;
 
-	return address != 0 && address % sizeof address == 0 &&
-		(syscall(SYS_rt_sigprocmask, unknown_operation, address, none, size) == 0 || errno != EFAULT);
+	if (address == 0 || address % sizeof address != 0)
+		return false;
+	can = syscall(SYS_rt_sigprocmask, unknown_operation, address, none, size) == 0 || errno != EFAULT;
+	errno = before;
+	return can;
 }
 
 struct crossing {
@@ -187,52 +192,67 @@ static bool scan(struct gowalk *w)
 	return false;
 }
 
+/* Follows a chain of frame records on the goroutine's stack, and sets *record as walk_go
+ * does. Code that is not of the Go program may be called by Go on that stack, and call Go:
+ * plugins, and code that the program itself has made. Its frames are believed if the chain
+ * ends as it must. */
+static enum gowalk_end walk_chain(struct gowalk *w, const struct crossing *c, uintptr_t fp, uintptr_t *record)
+{
+	const struct landmarks *l = w->landmarks;
+	uintptr_t next, pc = 0;
+	uint32_t known = w->len; /* up to there the frames are the program's */
+	enum gowalk_end end = GOWALK_WHOLE;
+
+	while (end == GOWALK_WHOLE && fp >= c->lo && fp < c->hi - sizeof fp && fp % sizeof fp == 0) {
+		if (w->len == w->max)
+			return GOWALK_FULL;
+		next = load(fp);
+		pc = load(fp + sizeof fp);
+		push(w, pc);
+		if (goimage_has(w->image, pc))
+			known = w->len;
+		if (next == 0 && known == w->len)
+			return GOWALK_WHOLE;
+		if (next == 0)
+			end = GOWALK_FRAME;
+		else if (next <= fp && next >= c->lo)
+			end = GOWALK_ORDER;
+		fp = next;
+	}
+	/* The chain may leave the goroutine's stack only for cgocallback's frame. That is on
+	 * the system stack, further out. */
+	if (end == GOWALK_WHOLE && fp > w->cfa && fp % sizeof fp == 0 && pc == l->back_return && pc != 0) {
+		*record = fp;
+		return GOWALK_WHOLE;
+	}
+	if (end == GOWALK_WHOLE)
+		end = known == w->len ? GOWALK_BACK : GOWALK_FRAME;
+	w->len = known;
+	return end;
+}
+
 /* Step 2, from asmcgocall's slots at w->cfa. Returns GOWALK_WHOLE with the address of
  * cgocallback's frame record, or with 0 if the goroutine's stack, and so the whole, ends. */
 static enum gowalk_end walk_go(struct gowalk *w, uintptr_t *record)
 {
-	const struct landmarks *l = w->landmarks;
-	uintptr_t fp, next, pc = 0;
 	enum gowalk_end end;
 	struct crossing c;
+	uintptr_t caller;
+	int32_t size;
 
 	*record = 0;
 	if ((end = read_crossing(w, w->cfa, true, &c)) != GOWALK_WHOLE)
 		return end;
 	w->crossings++;
-	fp = c.record;
-	if (fp == 0) { /* the first frame record is that of asmcgocall's caller, at the end of its frame */
-		int32_t size;
-
-		pc = load(c.returns);
-		if (w->len == w->max)
-			return GOWALK_FULL;
-		push(w, pc);
-		size = goimage_frame_size(w->image, pc - 1);
-		if (size < (int32_t)sizeof fp)
-			return GOWALK_FRAME;
-		fp = c.returns + size;
-	}
-	while (fp >= c.lo && fp < c.hi - sizeof fp && fp % sizeof fp == 0) {
-		if (w->len == w->max)
-			return GOWALK_FULL;
-		next = load(fp);
-		pc = load(fp + sizeof fp);
-		if (!goimage_has(w->image, pc))
-			return GOWALK_FRAME;
-		push(w, pc);
-		if (next == 0)
-			return GOWALK_WHOLE;
-		if (next <= fp && next >= c.lo)
-			return GOWALK_ORDER;
-		fp = next;
-	}
-	/* The chain may leave the goroutine's stack only for cgocallback's frame. That is on
-	 * the system stack, further out. */
-	if (fp <= w->cfa || fp % sizeof fp != 0 || pc != l->back_return || pc == 0)
-		return GOWALK_BACK;
-	*record = fp;
-	return GOWALK_WHOLE;
+	if (c.record != 0)
+		return walk_chain(w, &c, c.record, record);
+	/* The first frame record is that of asmcgocall's caller, at the end of its frame. */
+	if (w->len == w->max)
+		return GOWALK_FULL;
+	caller = load(c.returns);
+	push(w, caller);
+	size = goimage_frame_size(w->image, caller - 1);
+	return size < (int32_t)sizeof caller ? GOWALK_FRAME : walk_chain(w, &c, c.returns + size, record);
 }
 
 /* Step 3, from cgocallback's frame record. */
