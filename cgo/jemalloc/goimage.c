@@ -223,6 +223,13 @@ const char *goimage_name(const struct goimage *image, size_t index)
 	return image->names + func_at(image, index)->name;
 }
 
+bool goimage_begins(const struct goimage *image, uintptr_t pc, const char *name)
+{
+	size_t i;
+
+	return goimage_function(image, pc, &i) && image->text + image->ftab[i].entry == pc && strcmp(goimage_name(image, i), name) == 0;
+}
+
 bool goimage_named(const struct goimage *image, const char *name,
 	bool (*fn)(void *arg, uintptr_t start, uintptr_t end), void *arg)
 {

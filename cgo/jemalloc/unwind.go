@@ -36,6 +36,10 @@ var unwinder struct {
 // The hook is installed as early as Go code can run: before main, and before
 // the init functions of the packages that import this one.
 func init() {
+	if err := profiling(); err != nil {
+		unwinder.kind, unwinder.reason = UnwinderNone, err.Error()
+		return
+	}
 	here, _, _, _ := runtime.Caller(0)
 	install(here)
 }
@@ -51,23 +55,25 @@ func Unwinder() (kind UnwinderKind, reason string) {
 // install reads how the Go program that has the code at pc keeps its stacks, and sets the
 // best hook that is safe.
 func install(pc uintptr) {
-	if err := profiling(); err != nil {
-		unwinder.kind, unwinder.reason = UnwinderNone, err.Error()
+	image, err := findProgram(pc)
+	if err != nil {
+		setHook(nil, nil, err)
 		return
 	}
-	unwinder.kind, unwinder.reason = UnwinderCGo, ""
-	var image *C.struct_goimage
-	var landmarks *C.struct_landmarks
-	i, err := findProgram(pc)
-	if err == nil {
-		image = &i
-		var l C.struct_landmarks
-		if l, err = readLandmarks(image); err == nil {
-			landmarks = &l
-		}
-	}
+	landmarks, err := readLandmarks(&image)
 	if err != nil {
-		unwinder.kind, unwinder.reason = UnwinderC, fmt.Sprintf("stacks end where Go begins: %v (%s, %s)", err, runtime.Version(), runtime.GOARCH)
+		setHook(&image, nil, err)
+		return
+	}
+	setHook(&image, &landmarks, nil)
+}
+
+// setHook makes jemalloc call the hook. Landmarks are nil if they could not be read, for the
+// reason why, and image is nil if no Go program was found.
+func setHook(image *C.struct_goimage, landmarks *C.struct_landmarks, why error) {
+	unwinder.kind, unwinder.reason = UnwinderCGo, ""
+	if why != nil {
+		unwinder.kind, unwinder.reason = UnwinderC, fmt.Sprintf("stacks end where Go begins: %v (%s, %s)", why, runtime.Version(), runtime.GOARCH)
 	}
 	if err := result("write", "experimental.hooks.prof_backtrace", C.gojemalloc_hook_install(image, landmarks, &unwinder.stock)); err != nil {
 		unwinder.kind, unwinder.reason = UnwinderStock, err.Error()
