@@ -135,41 +135,48 @@ struct search {
 	bool found, other; /* other: a Go program of an unknown version */
 };
 
-/* Called for each object. Ends the search if it returns a value other than 0. */
+/* The first word of runtime.pcHeader: abi.Go120PCLnTabMagic, two bytes of zero, the size of
+ * the least instruction, that of a pointer. Other versions differ in the first byte only,
+ * which so far has never been below 0xe0. */
+static const uint64_t magic = 0xfffffff1 |
+#if defined(__aarch64__)
+	UINT64_C(4) << 48 |
+#else
+	UINT64_C(1) << 48 |
+#endif
+	UINT64_C(8) << 56;
+
+static bool search_segment(const struct dl_phdr_info *info, int i, struct search *search)
+{
+	struct span s = segment(info, i);
+
+	for (; s.start + H_WORDS * sizeof(uintptr_t) <= s.end; s.start += sizeof magic) {
+		const uintptr_t *h = (const void *)s.start;
+
+		if (((*h ^ magic) & ~UINT64_C(0xff)) != 0)
+			continue;
+		if (*h != magic)
+			search->other |= (*h & 0xff) >= 0xe0;
+		else if (h[H_NFUNC] != 0 && h[H_NFUNC] <= 1u << 26 && find_module(info, h, search->image))
+			return search->found = true;
+	}
+	return false;
+}
+
+/* Called for each object. Ends the search if it returns a value other than 0. Segments of
+ * code come last, because some linkers put the table there, but most do not, and reading
+ * them takes as long as the rest. */
 static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
-	/* abi.Go120PCLnTabMagic, two zeros, the size of the least instruction, that of a pointer. */
-#if defined(__aarch64__)
-	static const unsigned char magic[8] = {0xf1, 0xff, 0xff, 0xff, 0, 0, 4, 8};
-#else
-	static const unsigned char magic[8] = {0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8};
-#endif
 	struct search *search = arg;
 
 	(void)size;
 	if (search->near != 0 && !has_address(info, search->near))
 		return 0;
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		if (!loaded_with(info, i, PF_R))
-			continue;
-		struct span s = segment(info, i);
-		for (; s.start + H_WORDS * sizeof(uintptr_t) <= s.end; s.start += 8) {
-			const uintptr_t *h = (const void *)s.start;
-
-			if (memcmp(h, magic, sizeof magic) != 0) {
-				/* Other versions differ in the first byte only. */
-				search->other |= memcmp(s.start + 1, magic + 1, sizeof magic - 1) == 0 &&
-					(unsigned char)*s.start >= 0xe0;
-				continue;
-			}
-			if (h[H_NFUNC] == 0 || h[H_NFUNC] > 1u << 26)
-				continue;
-			if (find_module(info, h, search->image)) {
-				search->found = true;
+	for (int code = 0; code < 2; code++)
+		for (int i = 0; i < info->dlpi_phnum; i++)
+			if (loaded_with(info, i, PF_R) && loaded_with(info, i, PF_X) == code && search_segment(info, i, search))
 				return 1;
-			}
-		}
-	}
 	return search->near != 0;
 }
 
@@ -180,7 +187,11 @@ bool goimage_find(struct goimage *image, uintptr_t near, const char **why)
 	memset(image, 0, sizeof *image);
 	dl_iterate_phdr(search_object, &search);
 	if (!search.found)
+#if defined(__x86_64__) || defined(__aarch64__)
 		*why = search.other ? "the function table is that of a Go version that is unknown here" : "there is no function table of Go";
+#else
+		*why = "no unwinder for Go is written for this processor";
+#endif
 	return search.found;
 }
 
@@ -210,6 +221,13 @@ bool goimage_function(const struct goimage *image, uintptr_t pc, size_t *index)
 const char *goimage_name(const struct goimage *image, size_t index)
 {
 	return image->names + func_at(image, index)->name;
+}
+
+bool goimage_begins(const struct goimage *image, uintptr_t pc, const char *name)
+{
+	size_t i;
+
+	return goimage_function(image, pc, &i) && image->text + image->ftab[i].entry == pc && strcmp(goimage_name(image, i), name) == 0;
 }
 
 bool goimage_named(const struct goimage *image, const char *name,

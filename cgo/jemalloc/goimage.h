@@ -43,6 +43,9 @@ bool goimage_function(const struct goimage *image, uintptr_t pc, size_t *index);
 /* The name of a function. */
 const char *goimage_name(const struct goimage *image, size_t index);
 
+/* Whether a function of that name begins at an address. */
+bool goimage_begins(const struct goimage *image, uintptr_t pc, const char *name);
+
 /* Calls fn for each function of that name. There may be several: one is the code, others
  * are wrappers of it with another calling convention. Ends if fn returns true, and
  * returns whether it did. */

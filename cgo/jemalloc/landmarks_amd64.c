@@ -45,7 +45,7 @@ static size_t stores_rdi(const uint8_t *code, int32_t *slot)
  *	call *%rax              or a call of asmcgocall_landingpad, which jumps there
  *
  * Up to Go 1.21 two instructions that prepare the argument stand before the call. */
-static bool read_call(const uint8_t *code, const uint8_t *end, struct landmarks *l)
+static bool read_call(const struct goimage *image, const uint8_t *code, const uint8_t *end, struct landmarks *l)
 {
 	size_t n;
 
@@ -57,16 +57,18 @@ static bool read_call(const uint8_t *code, const uint8_t *end, struct landmarks 
 	l->g_hi = (int8_t)code[3];
 	l->g_lo = l->g_hi - 8;
 	code += 7;
-	if ((n = stores_rdi(code, &l->call_depth)) == 0 || l->call_depth == l->call_g)
+	if ((n = stores_rdi(code, &l->call_depth)) == 0)
 		return false;
 	code += n;
 	if (same(code, "\x48\x89\xdf\x48\x89\xd9", 6)) /* movq %rbx, %rdi; movq %rbx, %rcx */
 		code += 6;
 	if (same(code, "\xff\xd0", 2))
 		l->call_return = (uintptr_t)code + 2;
-	else if (*code == 0xe8)
+	else if (*code == 0xe8 && goimage_begins(image, target((uintptr_t)code + 5), "runtime.asmcgocall_landingpad"))
 		l->call_return = (uintptr_t)code + 5;
-	return l->call_return != 0 && l->call_return < (uintptr_t)end && l->g_lo >= 0;
+	else
+		return false;
+	return landmarks_slots(l) && l->call_return < (uintptr_t)end;
 }
 
 /* How this thread's g is loaded, by the first instructions of asmcgocall. */
@@ -107,7 +109,7 @@ static bool read_asmcgocall(void *arg, uintptr_t start, uintptr_t end)
 	const uint8_t *e = (const uint8_t *)end;
 
 	for (const uint8_t *code = (const uint8_t *)start; code + 32 < e; code++) {
-		if (!read_call(code, e, r->l))
+		if (!read_call(r->image, code, e, r->l))
 			continue;
 		r->l->asmcgocall = start;
 		r->l->asmcgocall_end = end;
@@ -187,6 +189,7 @@ static int stores_saved(const uint8_t *code, int32_t *slot, size_t *len)
 static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 {
 	struct reading *r = arg;
+	struct landmarks_frame frame = {0};
 	int32_t sp = 0, at[GOWALK_SAVED], slot;
 	bool has[GOWALK_SAVED] = {false}, rbp_changed = false;
 	const uint8_t *code = (const uint8_t *)start;
@@ -202,6 +205,8 @@ static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 		}
 		if (*code == 0x55) { /* pushq %rbp */
 			sp -= 8;
+			if (!landmarks_store(&frame, sp, sp))
+				return false;
 			if (!rbp_changed && !has[RBP])
 				at[RBP] = sp, has[RBP] = true;
 			code += 1;
@@ -218,12 +223,18 @@ static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 			rbp_changed = true;
 			code += 5;
 		} else if ((i = stores_saved(code, &slot, &len)) >= 0) {
+			if (!landmarks_store(&frame, sp, sp + slot))
+				return false;
 			if (!has[i] && (i != RBP || !rbp_changed))
 				at[i] = sp + slot, has[i] = true;
 			code += len;
 		} else if (same(code, "\x48\x89\x3c\x24", 4)) { /* movq %rdi, (%rsp) */
+			if (!landmarks_store(&frame, sp, sp))
+				return false;
 			code += 4;
 		} else if (same(code, "\x48\x89\x74\x24", 4) || same(code, "\x48\x89\x4c\x24", 4)) { /* %rsi, %rcx */
+			if (!landmarks_store(&frame, sp, sp + (int8_t)code[4]))
+				return false;
 			code += 5;
 		} else {
 			return false;
@@ -232,7 +243,7 @@ static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 	if ((uintptr_t)code + 9 >= end)
 		return false;
 	for (int i = 0; i < GOWALK_SAVED; i++) {
-		if (!has[i])
+		if (!has[i] || at[i] < sp)
 			return false;
 		r->l->saved[i] = at[i] - sp;
 	}

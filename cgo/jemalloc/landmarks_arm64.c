@@ -43,19 +43,20 @@ static bool read_asmcgocall(void *arg, uintptr_t start, uintptr_t end)
 
 	for (const uint32_t *code = (const uint32_t *)start; (uintptr_t)(code + 6) < end; code++) {
 		if (!stores(code[0], 4, &l->call_g) || (code[1] & 0xffc003ff) != 0xf9400084 || code[2] != 0xcb020084 ||
-			!stores(code[3], 4, &l->call_depth) || code[4] != 0xd63f0020 || l->call_g == l->call_depth)
+			!stores(code[3], 4, &l->call_depth) || code[4] != 0xd63f0020)
 			continue;
 		l->g_hi = (int32_t)field(code[1], 10, 12) * 8;
 		l->g_lo = l->g_hi - 8;
 		l->call_return = (uintptr_t)(code + 5);
 		l->asmcgocall = start;
 		l->asmcgocall_end = end;
-		return l->g_lo >= 0;
+		return landmarks_slots(l);
 	}
 	return false;
 }
 
 struct reading {
+	const struct goimage *image;
 	struct landmarks *l;
 	uintptr_t g, g2; /* cgocallbackg, with either calling convention */
 	uintptr_t cgocallback;
@@ -106,11 +107,13 @@ static bool read_cgocallback(void *arg, uintptr_t start, uintptr_t end)
 	return false;
 }
 
-/* crosscall2 up to its call of cgocallback: it takes a frame and stores registers there. */
+/* crosscall2 up to its call of cgocallback: it takes a frame and stores registers there.
+ * Before that call it calls load_g, which changes no register that counts. */
 static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 {
 	enum { X19 = 19, X29 = 29, LR = 30 };
 	struct reading *r = arg;
+	struct landmarks_frame stored = {0};
 	int32_t frame = 0, at[LR + 1];
 	uint32_t has = 0;
 
@@ -124,16 +127,23 @@ static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 			frame = (int32_t)field(*code, 10, 12);
 		} else if ((*code & 0xffc003e0) == (0xa9000000 | SP << 5)) { /* stp xA, xB, [sp, #N] */
 			slot = (int32_t)signed_field(*code, 15, 7) * 8;
-			for (uint32_t i = 0; i < 2; i++) {
+			for (uint32_t i = 0; i < 2; i++, slot += 8) {
 				uint32_t reg = i == 0 ? first : second;
 
-				if (reg >= X19 && reg <= LR && frame != 0) {
-					at[reg] = slot + 8 * (int32_t)i;
+				if (!landmarks_store(&stored, -frame, slot - frame))
+					return false;
+				if (reg >= X19 && reg <= LR && !(has & 1u << reg)) {
+					at[reg] = slot;
 					has |= 1u << reg;
 				}
 			}
 		} else if ((*code & 0xffc003e0) == (0x6d000000 | SP << 5)) { /* stp dA, dB, [sp, #N] */
+			slot = (int32_t)signed_field(*code, 15, 7) * 8;
+			if (!landmarks_store(&stored, -frame, slot - frame) || !landmarks_store(&stored, -frame, slot + 8 - frame))
+				return false;
 		} else if (stores(*code, first, &slot) && first < X19) {
+			if (!landmarks_store(&stored, -frame, slot - frame))
+				return false;
 		} else if (calls(code) == r->cgocallback) {
 			for (uint32_t i = 0; i < GOWALK_SAVED; i++) {
 				if (!(has & 1u << (X19 + i)))
@@ -144,7 +154,7 @@ static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 			r->l->cross_ret = at[LR];
 			r->l->cross_cfa = frame;
 			return (has & 1u << LR) != 0;
-		} else if (calls(code) == 0) { /* it may call runtime.load_g */
+		} else if (!goimage_begins(r->image, calls(code), "runtime.load_g")) {
 			return false;
 		}
 	}
@@ -153,7 +163,7 @@ static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 
 const char *landmarks_read(const struct goimage *image, struct landmarks *l)
 {
-	struct reading r = {.l = l};
+	struct reading r = {.image = image, .l = l};
 	int32_t frame;
 
 	memset(l, 0, sizeof *l);

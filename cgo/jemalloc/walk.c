@@ -51,9 +51,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* libgcc's _Unwind_Backtrace. Package cgo/jemalloc links a wrapper in its place (early.c). */
-_Unwind_Reason_Code __real__Unwind_Backtrace(_Unwind_Trace_Fn fn, void *arg);
-
 /* The registers from which resume_*.S restarts. resume_*.S has these offsets too. */
 struct registers {
 	uintptr_t saved[GOWALK_SAVED];
@@ -77,7 +74,8 @@ static inline uintptr_t load(uintptr_t address) { return *(const uintptr_t *)add
 
 static inline void push(struct gowalk *w, uintptr_t pc) { w->pcs[w->len++] = (void *)pc; }
 
-static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
+/* Called for each frame of C code. */
+_Unwind_Reason_Code gowalk_frame(struct _Unwind_Context *context, void *arg)
 {
 	struct gowalk *w = arg;
 	uintptr_t pc;
@@ -94,8 +92,12 @@ static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
 		return _URC_END_OF_STACK;
 	w->ip = pc;
 	w->cfa = _Unwind_GetCFA(context);
-	if (w->inner && (w->inner = w->inside(w, context, &pc)))
-		w->len = 0;
+	if (w->inner) {
+		w->undecided = false;
+		w->inner = w->inside(w, context, &pc);
+		if (w->inner && !w->undecided)
+			w->len = 0;
+	}
 	/* Readers of the stack subtract one from each return address to get an address in the
 	 * call. If a signal has interrupted the function, there is no call, and pc is the
 	 * interrupted instruction itself. So one is added. */
@@ -108,9 +110,14 @@ static _Unwind_Reason_Code frame(struct _Unwind_Context *context, void *arg)
 static bool readable(uintptr_t address)
 {
 	const long unknown_operation = -1, none = 0, size = 8;
+	int before = errno;
+	bool can;
 
-	return address != 0 && address % sizeof address == 0 &&
-		(syscall(SYS_rt_sigprocmask, unknown_operation, address, none, size) == 0 || errno != EFAULT);
+	if (address == 0 || address % sizeof address != 0)
+		return false;
+	can = syscall(SYS_rt_sigprocmask, unknown_operation, address, none, size) == 0 || errno != EFAULT;
+	errno = before;
+	return can;
 }
 
 struct crossing {
@@ -187,52 +194,67 @@ static bool scan(struct gowalk *w)
 	return false;
 }
 
+/* Follows a chain of frame records on the goroutine's stack, and sets *record as walk_go
+ * does. Code that is not of the Go program may be called by Go on that stack, and call Go:
+ * plugins, and code that the program itself has made. Its frames are believed if the chain
+ * ends as it must. */
+static enum gowalk_end walk_chain(struct gowalk *w, const struct crossing *c, uintptr_t fp, uintptr_t *record)
+{
+	const struct landmarks *l = w->landmarks;
+	uintptr_t next, pc = 0;
+	uint32_t known = w->len; /* up to there the frames are the program's */
+	enum gowalk_end end = GOWALK_WHOLE;
+
+	while (end == GOWALK_WHOLE && fp >= c->lo && fp < c->hi - sizeof fp && fp % sizeof fp == 0) {
+		if (w->len == w->max)
+			return GOWALK_FULL;
+		next = load(fp);
+		pc = load(fp + sizeof fp);
+		push(w, pc);
+		if (goimage_has(w->image, pc))
+			known = w->len;
+		if (next == 0 && known == w->len)
+			return GOWALK_WHOLE;
+		if (next == 0)
+			end = GOWALK_FRAME;
+		else if (next <= fp && next >= c->lo)
+			end = GOWALK_ORDER;
+		fp = next;
+	}
+	/* The chain may leave the goroutine's stack only for cgocallback's frame. That is on
+	 * the system stack, further out. */
+	if (end == GOWALK_WHOLE && fp > w->cfa && fp % sizeof fp == 0 && pc == l->back_return && pc != 0) {
+		*record = fp;
+		return GOWALK_WHOLE;
+	}
+	if (end == GOWALK_WHOLE)
+		end = known == w->len ? GOWALK_BACK : GOWALK_FRAME;
+	w->len = known;
+	return end;
+}
+
 /* Step 2, from asmcgocall's slots at w->cfa. Returns GOWALK_WHOLE with the address of
  * cgocallback's frame record, or with 0 if the goroutine's stack, and so the whole, ends. */
 static enum gowalk_end walk_go(struct gowalk *w, uintptr_t *record)
 {
-	const struct landmarks *l = w->landmarks;
-	uintptr_t fp, next, pc = 0;
 	enum gowalk_end end;
 	struct crossing c;
+	uintptr_t caller;
+	int32_t size;
 
 	*record = 0;
 	if ((end = read_crossing(w, w->cfa, true, &c)) != GOWALK_WHOLE)
 		return end;
 	w->crossings++;
-	fp = c.record;
-	if (fp == 0) { /* the first frame record is that of asmcgocall's caller, at the end of its frame */
-		int32_t size;
-
-		pc = load(c.returns);
-		if (w->len == w->max)
-			return GOWALK_FULL;
-		push(w, pc);
-		size = goimage_frame_size(w->image, pc - 1);
-		if (size < (int32_t)sizeof fp)
-			return GOWALK_FRAME;
-		fp = c.returns + size;
-	}
-	while (fp >= c.lo && fp < c.hi - sizeof fp && fp % sizeof fp == 0) {
-		if (w->len == w->max)
-			return GOWALK_FULL;
-		next = load(fp);
-		pc = load(fp + sizeof fp);
-		if (!goimage_has(w->image, pc))
-			return GOWALK_FRAME;
-		push(w, pc);
-		if (next == 0)
-			return GOWALK_WHOLE;
-		if (next <= fp && next >= c.lo)
-			return GOWALK_ORDER;
-		fp = next;
-	}
-	/* The chain may leave the goroutine's stack only for cgocallback's frame. That is on
-	 * the system stack, further out. */
-	if (fp <= w->cfa || fp % sizeof fp != 0 || pc != l->back_return || pc == 0)
-		return GOWALK_BACK;
-	*record = fp;
-	return GOWALK_WHOLE;
+	if (c.record != 0)
+		return walk_chain(w, &c, c.record, record);
+	/* The first frame record is that of asmcgocall's caller, at the end of its frame. */
+	if (w->len == w->max)
+		return GOWALK_FULL;
+	caller = load(c.returns);
+	push(w, caller);
+	size = goimage_frame_size(w->image, caller - 1);
+	return size < (int32_t)sizeof caller ? GOWALK_FRAME : walk_chain(w, &c, c.returns + size, record);
 }
 
 /* Step 3, from cgocallback's frame record. */
@@ -264,16 +286,12 @@ static enum gowalk_end end_of_c(const struct gowalk *w)
 	return _Unwind_FindEnclosingFunction((void *)(w->ip - 1)) != NULL ? GOWALK_WHOLE : GOWALK_BLIND;
 }
 
-enum gowalk_end gowalk(struct gowalk *w)
+/* The walk after its first step 1. */
+enum gowalk_end gowalk_rest(struct gowalk *w)
 {
 	enum gowalk_end end;
 	struct registers r;
 
-	w->len = w->crossings = w->callbacks = w->scans = 0;
-	w->inner = w->inside != NULL;
-	w->ip = 0;
-	w->skip = true;
-	__real__Unwind_Backtrace(frame, w);
 	for (;;) {
 		uintptr_t record;
 
@@ -290,6 +308,6 @@ enum gowalk_end gowalk(struct gowalk *w)
 			return end != GOWALK_WHOLE ? end : GOWALK_FULL;
 		w->ip = 0;
 		w->skip = true;
-		gowalk_resume(&r, frame, w);
+		gowalk_resume(&r, gowalk_frame, w);
 	}
 }

@@ -31,16 +31,34 @@ struct gowalk {
 	const struct landmarks *landmarks;
 	/* Called for each frame from the innermost one on, until it returns false. It says
 	 * whether the frame is the allocator's own: of these the stack has the outermost only. It
-	 * may change *pc, the address to record. It is NULL if there are none. */
+	 * may change *pc, the address to record. If it cannot say yet, it sets undecided and
+	 * returns true: then no frame is left out, and it is asked about the next one. It is NULL
+	 * if there are none. */
 	bool (*inside)(struct gowalk *walk, struct _Unwind_Context *frame, uintptr_t *pc);
 
 	uint32_t crossings, callbacks, scans; /* how often the walk went from C to Go, back, and out of blind C code */
 
-	bool inner, skip;
+	bool inner, undecided, skip;
 	uintptr_t ip, cfa; /* of the last frame */
 };
 
-/* Walks the stack of its caller. pcs, max, image, landmarks and inside are to be set. */
-enum gowalk_end gowalk(struct gowalk *walk);
+/* libgcc's _Unwind_Backtrace. Package cgo/jemalloc links a wrapper in its place (early.c). */
+_Unwind_Reason_Code __real__Unwind_Backtrace(_Unwind_Trace_Fn fn, void *arg);
+
+_Unwind_Reason_Code gowalk_frame(struct _Unwind_Context *frame, void *walk);
+enum gowalk_end gowalk_rest(struct gowalk *walk);
+
+/* Walks the stack from the caller of the function in which this stands. It is not a function
+ * of its own, because each frame takes time. pcs, max, image, landmarks and inside are to be
+ * set. */
+static inline __attribute__((always_inline)) enum gowalk_end gowalk(struct gowalk *walk)
+{
+	walk->len = walk->crossings = walk->callbacks = walk->scans = 0;
+	walk->inner = walk->inside != NULL;
+	walk->ip = 0;
+	walk->skip = true;
+	__real__Unwind_Backtrace(gowalk_frame, walk);
+	return gowalk_rest(walk);
+}
 
 #endif
