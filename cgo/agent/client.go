@@ -173,11 +173,11 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	case err == nil, errors.As(err, &refused):
 		return err
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return &processError{c.pid, context.DeadlineExceeded, fmt.Sprintf("the agent of process %d does not answer in time: is the process stopped?", c.pid)}
+		return &said{context.DeadlineExceeded, fmt.Sprintf("the agent of process %d does not answer in time: is the process stopped?", c.pid)}
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case !exists(c.pid):
-		return &processError{c.pid, ErrNoProcess, fmt.Sprintf("process %d has ended", c.pid)}
+		return &said{ErrNoProcess, fmt.Sprintf("process %d has ended", c.pid)}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return noAgent(c.pid)
 	}

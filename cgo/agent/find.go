@@ -22,18 +22,17 @@ var (
 	ErrNoAgent = errors.New("the process has no agent")
 )
 
-// processError has a text for people, and matches an error such as ErrNoAgent.
-type processError struct {
-	pid  int
+// said is an error with a text of its own that matches an error such as ErrNoAgent.
+type said struct {
 	kind error
 	text string
 }
 
-func (e *processError) Error() string { return e.text }
-func (e *processError) Unwrap() error { return e.kind }
+func (e *said) Error() string { return e.text }
+func (e *said) Unwrap() error { return e.kind }
 
 func noAgent(pid int) error {
-	return &processError{pid, ErrNoAgent, fmt.Sprintf("process %d has no agent: start the program with magellan heap run", pid)}
+	return &said{ErrNoAgent, fmt.Sprintf("process %d has no agent: start the program with magellan heap run", pid)}
 }
 
 // Find returns the agent of a process. The error matches ErrNoProcess, fs.ErrPermission if
@@ -44,10 +43,10 @@ func Find(pid int) (*Client, error) {
 		return nil, err
 	}
 	if p.thread {
-		return nil, &processError{pid, ErrNoProcess, fmt.Sprintf("%d is a thread of process %d", pid, p.tgid)}
+		return nil, &said{ErrNoProcess, fmt.Sprintf("%d is a thread of process %d", pid, p.tgid)}
 	}
 	if p.zombie {
-		return nil, &processError{pid, ErrNoProcess, fmt.Sprintf("process %d has ended", pid)}
+		return nil, &said{ErrNoProcess, fmt.Sprintf("process %d has ended", pid)}
 	}
 	sockets, err := agentSockets(pid)
 	if err != nil {
@@ -127,7 +126,7 @@ func exists(pid int) bool {
 }
 
 func readProcess(pid int) (*process, error) {
-	missing := &processError{pid, ErrNoProcess, fmt.Sprintf("there is no process %d", pid)}
+	missing := &said{ErrNoProcess, fmt.Sprintf("there is no process %d", pid)}
 	if pid <= 0 {
 		return nil, missing
 	}
@@ -174,9 +173,9 @@ func (p *process) explain(err error) error {
 		if p.uid == os.Geteuid() {
 			text = fmt.Sprintf("process %d may be looked at only by root, though it is of this user (%s), because its program has more rights than the user: run this as root", p.pid, owner)
 		}
-		return &processError{p.pid, fs.ErrPermission, text}
+		return &said{fs.ErrPermission, text}
 	case !exists(p.pid):
-		return &processError{p.pid, ErrNoProcess, fmt.Sprintf("process %d has ended", p.pid)}
+		return &said{ErrNoProcess, fmt.Sprintf("process %d has ended", p.pid)}
 	}
 	return fmt.Errorf("process %d: %w", p.pid, err)
 }

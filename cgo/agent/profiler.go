@@ -3,13 +3,9 @@ package agent
 import (
 	"bytes"
 	"context"
-	"debug/elf"
-	"encoding/hex"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,7 +23,6 @@ type Profiler struct {
 	mu     sync.Mutex
 	status Status
 	asked  map[uint64][]heapprof.Frame // addresses in Go code, also those without a name
-	own    ownCode
 }
 
 // NewProfiler returns a Profiler. It asks for the agent's status.
@@ -37,9 +32,8 @@ func NewProfiler(ctx context.Context, c *Client) (*Profiler, error) {
 		return nil, err
 	}
 	p := &Profiler{client: c, status: status, asked: make(map[uint64][]heapprof.Frame)}
-	p.own.read(status.Version)
 	p.symbolizer = heapprof.NewSymbolizer(heapprof.SymbolizerConfig{
-		Go:     p.frames,
+		Go:     func(pc uint64) []heapprof.Frame { return p.asked[pc] },
 		GoText: func() (start, end uint64) { return p.status.GoTextStart, p.status.GoTextEnd },
 		Proc:   procPath(c.pid, ""),
 		Root:   root(c.pid),
@@ -84,7 +78,6 @@ func (p *Profiler) Profile(ctx context.Context) (*profile.Profile, error) {
 	if err := p.ask(ctx, dump.PCs()); err != nil {
 		return nil, err
 	}
-	p.own.mappings = dump.Mappings
 	return dump.Profile(heapprof.ProfileOptions{
 		Symbols:  p.symbolizer.SymbolizeDump(dump),
 		Comments: comments(p.client.pid, &status, dump),
@@ -139,14 +132,6 @@ func (p *Profiler) ask(ctx context.Context, pcs []uint64) error {
 	return nil
 }
 
-// frames is SymbolizerConfig.Go.
-func (p *Profiler) frames(pc uint64) []heapprof.Frame {
-	if frames := p.asked[pc]; len(frames) > 0 {
-		return frames
-	}
-	return p.own.frames(pc)
-}
-
 // comments returns the comments of a profile: of which process it is, how its numbers were
 // estimated, and what it does not contain.
 func comments(pid int, s *Status, d *heapprof.Dump) []string {
@@ -168,72 +153,4 @@ func comments(pid int, s *Status, d *heapprof.Dump) []string {
 		all = append(all, fmt.Sprintf("%d samples are missing, because there was no memory for them", s.Missed))
 	}
 	return all
-}
-
-// ownCode names the functions of the agent itself, such as its malloc, with which most
-// stacks begin. The agent is a file in memory in the process, and only root may read it
-// there, so the functions are looked up in the library that this program carries.
-type ownCode struct {
-	symbols  []elf.Symbol // functions of the library, nil if the process has another build
-	progs    []*elf.Prog
-	mappings []heapprof.Mapping
-}
-
-func (o *ownCode) read(version string) {
-	library, err := Library()
-	if err != nil || !isBuild(library, version) {
-		return
-	}
-	f, err := elf.NewFile(bytes.NewReader(library))
-	if err != nil {
-		return
-	}
-	symbols, _ := f.DynamicSymbols()
-	o.symbols = slices.DeleteFunc(symbols, func(s elf.Symbol) bool {
-		return s.Section == elf.SHN_UNDEF || elf.ST_TYPE(s.Info) != elf.STT_FUNC
-	})
-	o.progs = f.Progs
-}
-
-// isBuild reports whether a library has a version in it, as text or, as a build-id, in
-// binary.
-func isBuild(library []byte, version string) bool {
-	const shortest = 8
-	if len(version) < shortest {
-		return false
-	}
-	if bytes.Contains(library, []byte(version)) {
-		return true
-	}
-	binary, err := hex.DecodeString(version)
-	return err == nil && bytes.Contains(library, binary)
-}
-
-func (o *ownCode) frames(pc uint64) []heapprof.Frame {
-	if len(o.symbols) == 0 {
-		return nil
-	}
-	call := pc - 1
-	for i := range o.mappings {
-		m := &o.mappings[i]
-		if call < m.Start || call >= m.Limit {
-			continue
-		}
-		if !strings.HasPrefix(m.File, "/memfd:") || !strings.Contains(filepath.Base(m.File), LibraryName) {
-			return nil
-		}
-		offset := call - m.Start + m.Offset
-		for _, seg := range o.progs {
-			if seg.Type != elf.PT_LOAD || offset < seg.Off || offset >= seg.Off+seg.Filesz {
-				continue
-			}
-			addr := offset - seg.Off + seg.Vaddr
-			for _, s := range o.symbols {
-				if addr >= s.Value && addr < s.Value+s.Size {
-					return []heapprof.Frame{{Function: s.Name}}
-				}
-			}
-		}
-	}
-	return nil
 }

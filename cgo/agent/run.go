@@ -58,14 +58,10 @@ type Cmd struct {
 // needed. Programs inherit the file under the number that is in LD_PRELOAD. Command fails
 // if the program cannot be found, with an *Obstacle if the agent cannot work in the program,
 // or with ErrNotBuilt.
-func Command(cfg RunConfig) (*Cmd, error) {
-	if len(cfg.Args) == 0 {
-		return nil, errors.New("no command is given")
-	}
-	path, err := exec.LookPath(cfg.Args[0])
-	if errors.Is(err, exec.ErrDot) {
-		return nil, fmt.Errorf("%s is in the current directory: write ./%[1]s", cfg.Args[0])
-	}
+func Command(cfg RunConfig) (*Cmd, error) { return cfg.command(Library) }
+
+func (c *RunConfig) command(library func() ([]byte, error)) (*Cmd, error) {
+	path, err := c.lookUp()
 	if err != nil {
 		return nil, err
 	}
@@ -76,19 +72,40 @@ func Command(cfg RunConfig) (*Cmd, error) {
 	if obstacle := program.Obstacle(); obstacle != nil {
 		return nil, obstacle
 	}
-	library, err := Library()
+	content, err := library()
 	if err != nil {
 		return nil, err
 	}
-	file, err := inMemory(library)
+	file, err := inMemory(content)
 	if err != nil {
 		return nil, fmt.Errorf("put the agent into a file in memory: %w", err)
 	}
-	env := cfg.Env
+	env := c.Env
 	if env == nil {
 		env = os.Environ()
 	}
-	return &Cmd{Path: path, Args: cfg.Args, Env: cfg.environment(env, file.Fd()), Program: program, library: file}, nil
+	return &Cmd{Path: path, Args: c.Args, Env: c.environment(env, file.Fd()), Program: program, library: file}, nil
+}
+
+// lookUp returns the path of the program.
+func (c *RunConfig) lookUp() (string, error) {
+	if len(c.Args) == 0 {
+		return "", errors.New("no command is given")
+	}
+	name := c.Args[0]
+	path, err := exec.LookPath(name)
+	var failed *exec.Error
+	switch {
+	case err == nil:
+		return path, nil
+	case errors.Is(err, exec.ErrDot):
+		return "", &said{exec.ErrNotFound, fmt.Sprintf("%s is in the current directory, where commands are not looked up: write ./%[1]s", name)}
+	case errors.Is(err, exec.ErrNotFound):
+		return "", &said{exec.ErrNotFound, fmt.Sprintf("%s is in no directory of PATH: check the name, or give the path of the program", name)}
+	case errors.As(err, &failed):
+		return "", fmt.Errorf("%s cannot be started: %w", name, failed.Err)
+	}
+	return "", err
 }
 
 // environment returns the environment with which the program is started. A library that is

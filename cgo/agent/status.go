@@ -20,6 +20,9 @@ type Status struct {
 	LiveObjects, LiveBytes int64
 	Objects, Bytes         int64
 
+	// LiveEstimate is what C holds, in bytes, estimated from the live samples.
+	LiveEstimate int64
+
 	Stacks        int64 // how many different stacks the profile has
 	StacksDropped int64 // stacks without live samples that were dropped to bound the memory
 	Missed        int64 // samples that were lost because there was no memory for them
@@ -80,6 +83,7 @@ func parseStatus(text string) (Status, error) {
 	s.Active, s.Sample = values["state"] == "on", number("sample")
 	s.LiveObjects, s.LiveBytes = number("live_objects"), number("live_bytes")
 	s.Objects, s.Bytes = number("objects"), number("bytes")
+	s.LiveEstimate = number("live_estimate")
 	s.Stacks, s.StacksDropped = number("stacks"), number("stacks_dropped")
 	s.Missed, s.OwnBytes = number("missed"), number("own_bytes")
 	s.Unwinder, s.UnwinderReason = values["unwinder"], values["unwinder_reason"]
