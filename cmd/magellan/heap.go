@@ -48,16 +48,11 @@ var (
 	heapProcessGroup = kong.Group{Key: "process", Title: "For any Go program with C code (--pid)", Description: "The program need not be built for it: magellan heap run starts it under the agent."}
 )
 
-// heapTimeout is how long to wait for a server or an agent.
-type heapTimeout struct {
-	Timeout time.Duration `env:"MAGELLAN_HEAP_TIMEOUT" placeholder:"DURATION" default:"30s" help:"How long to wait for an answer, in addition to --seconds."`
-}
-
 // heapServer is a running server, and how to ask it.
 type heapServer struct {
 	Admin string `env:"MAGELLAN_ADMIN_URL" placeholder:"URL" default:"http://127.0.0.1:6060" help:"The server's address for operators."`
 	tokenFlags
-	heapTimeout
+	Timeout time.Duration `env:"MAGELLAN_HEAP_TIMEOUT" placeholder:"DURATION" default:"30s" help:"How long to wait for an answer, in addition to --seconds."`
 }
 
 // Paths on the operators' address.

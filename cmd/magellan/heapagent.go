@@ -57,8 +57,8 @@ func checkPID(pid int) error {
 
 // agentFlags name a process. The commands that have them need its agent.
 type agentFlags struct {
-	PID int `name:"pid" placeholder:"PID" required:"" env:"MAGELLAN_HEAP_PID" help:"The process (see magellan heap ps)."`
-	heapTimeout
+	PID     int           `name:"pid" placeholder:"PID" required:"" env:"MAGELLAN_HEAP_PID" help:"The process (see magellan heap ps)."`
+	Timeout time.Duration `env:"MAGELLAN_HEAP_TIMEOUT" placeholder:"DURATION" default:"30s" help:"How long to wait for an answer."`
 }
 
 // Validate checks what kong does not.

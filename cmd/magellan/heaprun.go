@@ -60,7 +60,7 @@ func (h *heapRun) Run(con *console) error {
 	}
 	defer cmd.Close()
 	if isTerminal(con.err) {
-		fmt.Fprintf(con.err, "magellan: process %d runs under the agent: magellan heap top --pid %[1]d shows what C holds\n", os.Getpid())
+		fmt.Fprintln(con.err, "magellan:", howToLook(cmd.Program))
 	}
 	// The program inherits which signals are ignored.
 	signal.Reset()
@@ -74,4 +74,13 @@ func (h *heapRun) Run(con *console) error {
 // replaceFile writes an executable file. Whoever has the old one open keeps it.
 func replaceFile(path string, content []byte) error {
 	return renameio.WriteFile(path, content, 0o755, renameio.IgnoreUmask())
+}
+
+// howToLook says how the program's memory can be looked at. In a program that is not Go,
+// such as a shell, the agent does nothing.
+func howToLook(p *agent.Program) string {
+	if p.Go {
+		return fmt.Sprintf("process %d runs under the agent: magellan heap top --pid %[1]d shows what its C code holds", os.Getpid())
+	}
+	return fmt.Sprintf("%s is no Go program; the Go programs that it starts run under the agent: magellan heap ps lists them", p.Path)
 }

@@ -44,7 +44,7 @@ func describeAgent(w io.Writer, pid int, program *agent.Program, s *agent.Status
 	line("agent", "version %s, came into the process %s, uses about %s itself", orUnknown(s.Version), orUnknown(entered), size(s.OwnBytes))
 	line("sampling", "%s", sampling(s))
 	line("C holds", "~%s, estimated from the samples", size(s.LiveEstimate))
-	line("samples", "%d live (%s) of %d that were taken, on %d stacks", s.LiveObjects, size(s.LiveBytes), s.Objects, s.Stacks)
+	line("samples", "%d live (%s) of %d that were taken; different stacks: %d", s.LiveObjects, size(s.LiveBytes), s.Objects, s.Stacks)
 	if s.Unwinder == "c+go" {
 		line("stacks", "C and Go functions")
 	} else {
