@@ -345,6 +345,22 @@ func TestFindDenied(t *testing.T) {
 	}
 }
 
+// TestFindOtherUserNamespace looks from a user namespace whose root has no rights in ours.
+func TestFindOtherUserNamespace(t *testing.T) {
+	serve(t, answerStatus)
+	cmd := helper(t, "find")
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+	groups := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: groups}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) {
+		t.Skipf("this system does not allow it: %v", err)
+	}
+	if err == nil || !strings.Contains(string(out), "it has more rights, such as capabilities, or is in another user namespace") {
+		t.Errorf("got %v\n%s", err, out)
+	}
+}
+
 // TestNetwork asks an agent in another network namespace.
 func TestNetwork(t *testing.T) {
 	cmd := helper(t, "serve")

@@ -171,7 +171,7 @@ func (p *process) explain(err error) error {
 		}
 		text := fmt.Sprintf("process %d may be looked at only by its user (%s) and by root: run this as one of them", p.pid, owner)
 		if p.uid == os.Geteuid() {
-			text = fmt.Sprintf("process %d may be looked at only by root, though it is of this user (%s), because its program has more rights than the user: run this as root", p.pid, owner)
+			text = fmt.Sprintf("process %d may be looked at only by root, though it belongs to this user (%s): it has more rights, such as capabilities, or is in another user namespace: run this as root of the host", p.pid, owner)
 		}
 		return &said{fs.ErrPermission, text}
 	case !exists(p.pid):
@@ -272,6 +272,9 @@ func (p *process) agent(sockets []socket) (*Client, error) {
 	}
 	for _, e := range entries {
 		link, err := os.Readlink(p.path("fd/" + e.Name()))
+		if errors.Is(err, fs.ErrPermission) { // of a process of the same user
+			return nil, p.explain(err)
+		}
 		if err != nil {
 			continue // it was closed
 		}

@@ -55,7 +55,7 @@ type Obstacle struct {
 func (o *Obstacle) Error() string { return o.Long }
 
 // ErrNoProgram means that a file is neither a program nor a script.
-var ErrNoProgram = errors.New("neither an ELF program nor a script that begins with #!")
+var ErrNoProgram = errors.New("neither an ELF program nor a script with #! in its first line")
 
 // Inspect looks at the file of a program or script.
 func Inspect(path string) (*Program, error) {

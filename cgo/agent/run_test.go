@@ -107,7 +107,7 @@ func TestCommandRefuses(t *testing.T) {
 		"nothing-has-this-name": "nothing-has-this-name is in no directory of PATH: check the name, or give the path of the program",
 		"./nothing":             "./nothing cannot be started: stat ./nothing: no such file or directory",
 		plain:                   plain + " cannot be started: permission denied",
-		text:                    text + ": neither an ELF program nor a script that begins with #!",
+		text:                    text + ": neither an ELF program nor a script with #! in its first line",
 		pure:                    pure + " is a Go program without C code (cgo), so there is no C memory: net/http/pprof shows the memory of Go",
 	} {
 		_, err := Command(RunConfig{Args: []string{arg}})
