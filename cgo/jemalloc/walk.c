@@ -281,7 +281,9 @@ static enum gowalk_end end_of_c(const struct gowalk *w)
 {
 	if (w->len == w->max)
 		return GOWALK_FULL;
-	if (w->image != NULL && goimage_has(w->image, w->ip - 1))
+	/* Go's own linker puts the program's C functions among those of Go. They have no table of
+	 * frame sizes. */
+	if (w->image != NULL && goimage_frame_size(w->image, w->ip - 1) >= 0)
 		return w->landmarks != NULL ? GOWALK_RUNTIME : GOWALK_NO_GO;
 	return _Unwind_FindEnclosingFunction((void *)(w->ip - 1)) != NULL ? GOWALK_WHOLE : GOWALK_BLIND;
 }

@@ -19,6 +19,7 @@
 #include "real.h"
 #include "sampler.h"
 #include "server.h"
+#include "thread.h"
 #include "host.h"
 
 static bool sampling;
@@ -65,7 +66,12 @@ __attribute__((visibility("default"))) int pthread_create(void *id, const void *
 		real = (agent_create_thread *)agent_real_function("pthread_create");
 	if (real == NULL)
 		return 11; /* EAGAIN: there are no threads in this process */
-	if (agent_host.is_go)
+	if (agent_host.is_go) {
+		bool inside = agent_thread.inside;
+
+		agent_thread.inside = true; /* the agent's own thread is not sampled */
 		agent_server_start(real);
+		agent_thread.inside = inside;
+	}
 	return real(id, attributes, fn, arg);
 }

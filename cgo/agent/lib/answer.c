@@ -41,7 +41,7 @@ static void put_walks(struct agent_answer *a)
 		uint64_t n = agent_walks(end);
 
 		all += n;
-		cut += end != GOWALK_WHOLE ? n : 0;
+		cut += end != GOWALK_WHOLE && end != GOWALK_RUNTIME ? n : 0; /* the runtime's own calls have no Go caller */
 	}
 	put_number(a, "walks", all);
 	put_number(a, "walks_cut", cut);

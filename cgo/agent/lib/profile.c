@@ -4,6 +4,8 @@
 #define _GNU_SOURCE
 #include "profile.h"
 
+#include <sys/mman.h>
+
 #include "internal.h"
 #include "region.h"
 #include "sampler.h"
@@ -253,8 +255,8 @@ bool agent_sampler_each(bool (*put)(void *arg, const struct agent_stack *stack),
 {
 	struct agent_counts totals;
 	struct agent_stack stack;
-	size_t copied, mapped;
-	uint64_t period;
+	size_t copied = 0, mapped = 0;
+	uint64_t period = 0;
 	char *memory = copy_stacks(&totals, &period, &copied, &mapped);
 	bool ok;
 

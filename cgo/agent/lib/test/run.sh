@@ -11,7 +11,7 @@ if [ -z "$out" ]; then
 fi
 cc=${CC:-gcc}
 flags=(-std=gnu11 -O2 -g -Wall -Wextra -Werror)
-tables=(../blocks.c ../stacks.c ../estimate.c)
+tables=(../blocks.c ../stacks.c ../estimate.c ../memory.c)
 sampler=("${tables[@]}" ../find_object.c ../gaps.c ../host.c ../profile.c ../real.c ../region.c ../sampler.c ../tap.c)
 walker=(../../../jemalloc/{goimage,landmarks_amd64,walk}.c ../../../jemalloc/resume_amd64.S)
 
