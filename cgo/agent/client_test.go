@@ -333,8 +333,11 @@ func TestFindDenied(t *testing.T) {
 	cmd := helper(t, "find")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "may be looked at only by its user (root) and by root") {
+	if err == nil || !strings.Contains(string(out), "may not be looked at: only its user (root) and root may") {
 		t.Errorf("as another user: %v\n%s", err, out)
+	}
+	if got := whoMay(65534, 0, "nobody"); !strings.Contains(got, "CAP_SYS_PTRACE") || !strings.Contains(got, "its user (nobody)") {
+		t.Errorf("root in a container: %s", got)
 	}
 	p, err := readProcess(os.Getpid())
 	if err != nil {
@@ -356,7 +359,7 @@ func TestFindOtherUserNamespace(t *testing.T) {
 	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) {
 		t.Skipf("this system does not allow it: %v", err)
 	}
-	if err == nil || !strings.Contains(string(out), "it has more rights, such as capabilities, or is in another user namespace") {
+	if err == nil || !strings.Contains(string(out), "but has more rights, such as capabilities, or is in another user namespace") {
 		t.Errorf("got %v\n%s", err, out)
 	}
 }

@@ -169,15 +169,23 @@ func (p *process) explain(err error) error {
 		if u, err := user.LookupId(strconv.Itoa(p.uid)); err == nil {
 			owner = u.Username
 		}
-		text := fmt.Sprintf("process %d may be looked at only by its user (%s) and by root: run this as one of them", p.pid, owner)
-		if p.uid == os.Geteuid() {
-			text = fmt.Sprintf("process %d may be looked at only by root, though it belongs to this user (%s): it has more rights, such as capabilities, or is in another user namespace: run this as root of the host", p.pid, owner)
-		}
-		return &said{fs.ErrPermission, text}
+		return &said{fs.ErrPermission, fmt.Sprintf("process %d may not be looked at: %s", p.pid, whoMay(p.uid, os.Geteuid(), owner))}
 	case !exists(p.pid):
 		return &said{ErrNoProcess, fmt.Sprintf("process %d has ended", p.pid)}
 	}
 	return fmt.Errorf("process %d: %w", p.pid, err)
+}
+
+// whoMay says who may look at a process of the user uid, if this process, of the user own,
+// may not.
+func whoMay(uid, own int, owner string) string {
+	switch {
+	case uid == own:
+		return fmt.Sprintf("it belongs to this user (%s), but has more rights, such as capabilities, or is in another user namespace: run this as root of the host", owner)
+	case own == 0:
+		return fmt.Sprintf("root needs the capability CAP_SYS_PTRACE for it, which containers do not have: run this as its user (%s), or as root of the host", owner)
+	}
+	return fmt.Sprintf("only its user (%s) and root may: run this as one of them", owner)
 }
 
 // program inspects the program of a process, or takes it from those that were inspected.
