@@ -32,7 +32,7 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=goenv --mount=type=secret,i
     CI=true build/images/trusting build/test.sh ${TESTS}
 
 FROM source AS build
-COPY build/build.sh build/
+COPY build/agent.sh build/build.sh build/
 COPY build/images/slim.sh build/images/
 ARG VERSION=unknown
 RUN --mount=type=secret,id=ca --mount=type=secret,id=goenv --mount=type=secret,id=netrc \

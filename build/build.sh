@@ -7,6 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+build/agent.sh
 flags=$(build/env.sh "${FLAVOUR:-release}")
 eval "$flags"
 version=${MAGELLAN_VERSION:-$(git describe --tags --always --dirty 2>/dev/null || echo unknown)}

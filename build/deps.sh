@@ -15,7 +15,7 @@ packages=(
 )
 for more; do
 	case $more in
-	bench) packages+=(nginx wrk) ;;
+	bench) packages+=(nginx wrk heaptrack) ;;
 	images) # for build/base-images.sh, and compose.yaml
 		packages+=(debootstrap)
 		docker compose version >/dev/null 2>&1 || packages+=(docker-compose)

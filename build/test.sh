@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+build/agent.sh
 flags=$(build/env.sh "${FLAVOUR:-release}")
 eval "$flags"
 options=() product=() tests=()

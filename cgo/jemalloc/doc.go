@@ -24,26 +24,34 @@
 // Stacks have C and Go frames: from malloc through the C library and the Go function that
 // called it to runtime.goexit or runtime.main. They include callbacks from C to Go, and
 // are complete on goroutines and on threads made by C. jemalloc itself would end each stack
-// at runtime.asmcgocall. stitch.c describes how it is done. It depends on where Go's
-// runtime keeps its stacks, which may change with each Go version. So a self-test checks
-// that when the program starts. It calls from Go to C to Go to C, and takes less than a
-// millisecond. If it fails, stacks have C frames only, and [Unwinder] returns that and the
-// reason. Programs should log what Unwinder returns. A stack has at most 128 frames, which
+// at runtime.asmcgocall. walk.c describes how it is done. It depends on where Go's runtime
+// keeps its stacks, which differs between Go versions. So it is read, when the program
+// starts, from the machine code of the program's own runtime (goimage.c, landmarks_amd64.c).
+// That takes less than a millisecond and needs no symbol table. If the runtime has
+// instructions that are unknown here, stacks have C frames only, and [Unwinder] returns that
+// and the reason. Programs should log what Unwinder returns. When a stack is taken, each
+// crossing from C to Go is checked before it is followed. A stack has at most 128 frames, which
 // is compiled into jemalloc 5.3. The outermost frames of a deeper stack are lost.
 //
 // [Libraries] lists the libraries on these stacks that the running program has loaded, such
 // as plugins. The program may close such a library before a profile is taken. The memory
 // map of the profile then does not have the library.
 //
-// On amd64 that is tested with Go 1.26. On arm64 the same tests, including the stress
-// tests, passed under emulation (qemu-user). They were never run on an arm64 machine. On
-// other processors stacks have C frames only.
+// On amd64 that is tested with Go 1.26. The code that is read is known in Go 1.20 to 1.26. On
+// arm64 the tests of stacks, including the stress test, passed under emulation (qemu-user).
+// They were never run on an arm64 machine. On other processors stacks have C frames only.
 //
 // Statically linked programs work as well, with glibc's -static and -static-pie: go
 // build -ldflags '-linkmode=external -extldflags=-static'. The few KiB that glibc allocates
 // while it starts have no stack there, see early.c. musl was not tried. Go's internal
-// linker (-linkmode=internal) cannot link this package. A program that links a
-// -buildmode=c-archive of it needs the flags of link.go too.
+// linker (-linkmode=internal) cannot link this package.
+//
+// In a C program that links Go code (-buildmode=c-archive or c-shared) stacks have the frames
+// of that Go code. The program needs the flags of link.go too. It has to take the whole of an
+// archive (-Wl,--whole-archive), because no other code refers to the options in conf.c. With
+// a shared library the program has to link jemalloc before libc. A plugin
+// (-buildmode=plugin) has a runtime of its own for its calls of C. Stacks of these end where
+// the plugin calls C.
 //
 // Under go build -asan the address sanitizer has to be the malloc of the process. So
 // jemalloc is not linked then, and the functions that call it return [ErrNotLinked].

@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <sys/auxv.h>
 
-#include "stitch.h"
+#include "walk.h"
 
 static bool constructed;
 

@@ -98,9 +98,13 @@ func TestStress(t *testing.T) {
 	if stitchtest.Moves() == 0 {
 		t.Error("no goroutine's stack moved in a callback")
 	}
+	whole, cut, broken := jemalloc.CountWalks()
+	if broken != 0 || cut != 0 || int64(whole) < total {
+		t.Errorf("%d walks to the start of a stack, %d that were cut, %d that met what they do not know; %d allocations", whole, cut, broken, total)
+	}
 	var gc debug.GCStats
 	debug.ReadGCStats(&gc)
 	kind, _ := jemalloc.Unwinder()
-	t.Logf("%s %s, unwinder %s: %v, %d allocations of %d plans, %d stacks with %d samples in the dump, %d moves of a stack in a callback, %d garbage collections",
-		runtime.Version(), runtime.GOARCH, kind, duration, total, len(plans), len(stacks), samples, stitchtest.Moves(), gc.NumGC)
+	t.Logf("%s %s, unwinder %s: %v, %d allocations of %d plans, %d stacks with %d samples in the dump, %d whole walks, %d moves of a stack in a callback, %d garbage collections",
+		runtime.Version(), runtime.GOARCH, kind, duration, total, len(plans), len(stacks), samples, whole, stitchtest.Moves(), gc.NumGC)
 }

@@ -1,15 +1,12 @@
 package jemalloc
 
-// #include <stdlib.h>
-// #include "stitch.h"
+// #include "hook.h"
 import "C"
 
 import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
-	"strings"
 	"unsafe"
 )
 
@@ -38,7 +35,14 @@ var unwinder struct {
 
 // The hook is installed as early as Go code can run: before main, and before
 // the init functions of the packages that import this one.
-func init() { install(goLayout()) }
+func init() {
+	if err := profiling(); err != nil {
+		unwinder.kind, unwinder.reason = UnwinderNone, err.Error()
+		return
+	}
+	here, _, _, _ := runtime.Caller(0)
+	install(here)
+}
 
 // Unwinder returns which stacks heap profiles have and, for each kind but UnwinderCGo,
 // the reason why they have no Go frames. Both are determined when the process starts and
@@ -48,191 +52,75 @@ func Unwinder() (kind UnwinderKind, reason string) {
 	return unwinder.kind, unwinder.reason
 }
 
-// goLayout returns where Go's runtime is expected to keep its stacks on this processor.
-func goLayout() (layout C.struct_gojemalloc_layout, known bool) {
-	known = bool(C.gojemalloc_layout_default(&layout))
-	return layout, known
-}
-
-// install tests the layout and sets the best hook that is safe.
-func install(layout C.struct_gojemalloc_layout, known bool) {
-	if err := profiling(); err != nil {
-		unwinder.kind, unwinder.reason = UnwinderNone, err.Error()
+// install reads how the Go program that has the code at pc keeps its stacks, and sets the
+// best hook that is safe.
+func install(pc uintptr) {
+	image, err := findProgram(pc)
+	if err != nil {
+		setHook(nil, nil, err)
 		return
 	}
-	var landmarks C.struct_gojemalloc_landmarks
-	err := errors.New("no unwinder for Go is written for " + runtime.GOARCH)
-	if known {
-		landmarks, err = learn(&layout)
-	}
-	unwinder.kind, unwinder.reason = UnwinderCGo, ""
+	landmarks, err := readLandmarks(&image)
 	if err != nil {
-		landmarks = C.struct_gojemalloc_landmarks{}
-		unwinder.kind, unwinder.reason = UnwinderC, fmt.Sprintf("stacks end where Go begins: %v", err)
+		setHook(&image, nil, err)
+		return
 	}
-	var stock unsafe.Pointer
-	if err := result("write", "experimental.hooks.prof_backtrace", C.gojemalloc_hook_install(&layout, &landmarks, &stock)); err != nil {
+	setHook(&image, &landmarks, nil)
+}
+
+// setHook makes jemalloc call the hook. Landmarks are nil if they could not be read, for the
+// reason why, and image is nil if no Go program was found.
+func setHook(image *C.struct_goimage, landmarks *C.struct_landmarks, why error) {
+	unwinder.kind, unwinder.reason = UnwinderCGo, ""
+	if why != nil {
+		unwinder.kind, unwinder.reason = UnwinderC, fmt.Sprintf("stacks end where Go begins: %v (%s, %s)", why, runtime.Version(), runtime.GOARCH)
+	}
+	if err := result("write", "experimental.hooks.prof_backtrace", C.gojemalloc_hook_install(image, landmarks, &unwinder.stock)); err != nil {
 		unwinder.kind, unwinder.reason = UnwinderStock, err.Error()
 	}
-	unwinder.stock = stock
 }
 
-// probing is what gojemallocProbe calls. It is set only while learn runs.
-var probing func()
-
-// learn is the self-test. A new goroutine calls C. C calls Go, which makes the goroutine's
-// stack move and calls C again. There the stack is taken twice: first with loads that
-// cannot crash, then as the hook takes it. Both stacks must have the same functions as
-// runtime.Callers returns. If they differ, this Go version keeps its stacks in another
-// way.
-func learn(layout *C.struct_gojemalloc_layout) (C.struct_gojemalloc_landmarks, error) {
-	var landmarks C.struct_gojemalloc_landmarks
-	// It is in C's memory because it has pointers.
-	probe := (*C.struct_gojemalloc_probe)(C.calloc(1, C.sizeof_struct_gojemalloc_probe))
-	if probe == nil {
-		return landmarks, errors.New("no memory for the self-test")
+// findProgram finds the Go program or library that has the code at pc (goimage_find).
+func findProgram(pc uintptr) (image C.struct_goimage, err error) {
+	var why *C.char
+	if !C.goimage_find(&image, C.uintptr_t(pc), &why) {
+		err = errors.New(C.GoString(why))
 	}
-	defer C.free(unsafe.Pointer(probe))
-	defer func() { probing = nil }()
-
-	entry, err := callbackEntry()
-	if err != nil {
-		return landmarks, err
-	}
-	for _, take := range []func(){
-		func() { C.gojemalloc_probe_learn(layout, &landmarks, probe) },
-		func() { C.gojemalloc_probe_here(layout, &landmarks, probe) },
-	} {
-		var want []uintptr
-		probing = func() {
-			grow(64)
-			want = callers()
-			take()
-		}
-		done := make(chan struct{})
-		go func() {
-			C.gojemalloc_probe_run(C.uintptr_t(entry))
-			close(done)
-		}()
-		<-done
-
-		if probe.broken != nil {
-			return landmarks, unknownLayout("at %s", C.GoString(probe.broken))
-		}
-		got := make([]uintptr, probe.len)
-		for i, pc := range probe.pcs[:probe.len] {
-			got[i] = uintptr(pc)
-		}
-		if err := sameStack(got, want); err != nil {
-			return landmarks, err
-		}
-		if err := checkLandmarks(landmarks); err != nil {
-			return landmarks, err
-		}
-	}
-	return landmarks, nil
+	return image, err
 }
 
-// callbackEntry returns the Go function that cgo's C side of gojemallocProbe passes to
-// crosscall2. Its name has a checksum, so it is found on the stack of a call.
-func callbackEntry() (uintptr, error) {
-	var pcs []uintptr
-	probing = func() { pcs = callers() }
-	C.gojemalloc_call_back()
-	for _, pc := range pcs {
-		if f := runtime.FuncForPC(pc - 1); strings.HasPrefix(compiledName(f), "_cgoexp_") {
-			return f.Entry(), nil
-		}
+// readLandmarks reads where the runtime of a Go program keeps its stacks (landmarks_read).
+func readLandmarks(image *C.struct_goimage) (landmarks C.struct_landmarks, err error) {
+	if why := C.landmarks_read(image, &landmarks); why != nil {
+		err = errors.New(C.GoString(why))
 	}
-	return 0, unknownLayout("to find how C calls Go")
-}
-
-// grow uses n KiB of stack. The stack of a new goroutine is smaller and has to move.
-//
-//go:noinline
-func grow(n int) byte {
-	var frame [1024]byte
-	if n > 0 {
-		frame[n%len(frame)] = grow(n - 1)
-	}
-	return frame[n%len(frame)]
-}
-
-// callers is not inlined, because sameStack expects a frame of it.
-//
-//go:noinline
-func callers() []uintptr {
-	pcs := make([]uintptr, C.GOJEMALLOC_MAX_FRAMES)
-	return pcs[:runtime.Callers(1, pcs)]
-}
-
-func unknownLayout(format string, args ...any) error {
-	return fmt.Errorf("%s keeps its stacks on %s in a way unknown here: the self-test failed %s",
-		runtime.Version(), runtime.GOARCH, fmt.Sprintf(format, args...))
-}
-
-// sameStack compares two stacks from the goroutine's first function to the one that
-// called callers (want) or C (got). Further in they differ.
-func sameStack(got, want []uintptr) error {
-	g, w := functions(got), functions(want)
-	slices.Reverse(g)
-	slices.Reverse(w)
-	w = w[:max(0, len(w)-1)] // callers
-	if len(w) == 0 || w[0] != "runtime.goexit" {
-		return unknownLayout("to find runtime.goexit")
-	}
-	for i, name := range w {
-		if i == len(g) {
-			return unknownLayout("where %s should be and the stack ends", name)
-		}
-		if g[i] != name {
-			return unknownLayout("where %s should be and %s is", name, g[i])
-		}
-	}
-	return nil
-}
-
-// functions returns the names of the compiled Go functions of a stack, without those that
-// were inlined. A function that calls itself is named once.
-func functions(pcs []uintptr) []string {
-	var names []string
-	for _, pc := range pcs {
-		f := runtime.FuncForPC(pc - 1)
-		if f == nil {
-			continue // C
-		}
-		switch name := compiledName(f); {
-		case name == "runtime.asmcgocall", name == "runtime.systemstack_switch", name == "crosscall2":
-			// Functions between the two stacks. runtime.Callers returns others.
-		case len(names) > 0 && names[len(names)-1] == name:
-		default:
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// compiledName returns the name of the function whose code contains f. f itself may be
-// inlined there.
-func compiledName(f *runtime.Func) string { return runtime.FuncForPC(f.Entry()).Name() }
-
-func checkLandmarks(l C.struct_gojemalloc_landmarks) error {
-	for _, mark := range []struct {
-		pc   C.uintptr_t
-		name string
-	}{
-		{l.asmcgocall, "runtime.asmcgocall"},
-		{l.cgocallback, "runtime.cgocallback"},
-		{l.crosscall2, "crosscall2"},
-	} {
-		if f := runtime.FuncForPC(uintptr(mark.pc) - 1); f == nil || f.Name() != mark.name {
-			return unknownLayout("to find %s", mark.name)
-		}
-	}
-	return nil
+	return landmarks, err
 }
 
 // replaceHook makes jemalloc use another unwinder. nil stands for the hook.
 func replaceHook(unwinder unsafe.Pointer) error {
 	return result("write", "experimental.hooks.prof_backtrace", C.gojemalloc_hook_replace(unwinder))
+}
+
+// walks counts the stacks that the hook has taken.
+type walks struct {
+	whole  uint64 // to the start of the goroutine or of C's thread
+	cut    uint64 // the outermost frames are missing
+	broken uint64 // something on the stack was not as the landmarks have it
+}
+
+func countWalks() (w walks) {
+	var ends [C.GOWALK_ENDS]C.uint64_t
+	C.gojemalloc_hook_ends(&ends[0])
+	for end, n := range ends {
+		switch {
+		case end == C.GOWALK_WHOLE || end == C.GOWALK_RUNTIME:
+			w.whole += uint64(n)
+		case end < C.GOWALK_SLOTS:
+			w.cut += uint64(n)
+		default:
+			w.broken += uint64(n)
+		}
+	}
+	return w
 }

@@ -33,7 +33,7 @@ type cli struct {
 	Import  importCommand  `cmd:"" help:"Write shops, datacenters, regions and bad-citizen lists to ZooKeeper."`
 	Layouts layoutsCommand `cmd:"" help:"Recognize the services that other programs keep in ZooKeeper."`
 	Get     getCommand     `cmd:"" help:"Send a request to a running server."`
-	Heap    heapCommand    `cmd:"" help:"Show the memory that C holds in a running server: dumps, leaks, growth."`
+	Heap    heapCommand    `cmd:"" help:"Show the memory that C holds in a running server, or in any Go program with C code."`
 	Health  healthCommand  `cmd:"" help:"Check whether a running server is alive, or ready."`
 	Version versionCommand `cmd:"" help:"Print the versions of magellan and of the libraries with which it is linked."`
 }
@@ -64,7 +64,7 @@ func newParser(stdout, stderr io.Writer) *kong.Kong {
 		kong.DefaultEnvars(envPrefix),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(describe),
-		kong.ExplicitGroups([]kong.Group{nativeGroup}),
+		kong.ExplicitGroups([]kong.Group{nativeGroup, heapServerGroup, heapProcessGroup}),
 		kong.Writers(stdout, stderr),
 		kong.Vars{
 			"root":              shops.DefaultRoot,

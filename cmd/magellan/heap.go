@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/google/pprof/profile"
 
 	"magellan/cgo/jemalloc/heapprof"
@@ -25,14 +26,30 @@ import (
 )
 
 type heapCommand struct {
-	Dump  heapDump  `cmd:"" help:"Take a heap dump now; the server keeps it."`
-	List  heapList  `cmd:"" help:"List the heap dumps that the server keeps."`
-	Top   heapTop   `cmd:"" help:"Show the functions or stacks that hold most memory, now or in a dump, or what changes in some seconds."`
-	Leaks heapLeaks `cmd:"" help:"Show the stacks that grow as leaks do, by bytes per hour."`
-	Diff  heapDiff  `cmd:"" help:"Show what grew from one dump to another."`
-	Watch heapWatch `cmd:"" help:"Show live how the resident memory is divided, and what grows."`
-	Open  heapOpen  `cmd:"" help:"Open a profile in the browser (go tool pprof -http)."`
+	Top  heapTop  `cmd:"" help:"Show the functions or stacks that hold most memory, now or in a dump, or what changes in some seconds."`
+	Dump heapDump `cmd:"" help:"Take a heap dump now. A server keeps it; of a process it is written to a file."`
+	Open heapOpen `cmd:"" help:"Open a profile in the browser (go tool pprof -http)."`
 
+	List  heapList  `cmd:"" group:"server" help:"List the heap dumps that the server keeps."`
+	Leaks heapLeaks `cmd:"" group:"server" help:"Show the stacks that grow as leaks do, by bytes per hour."`
+	Diff  heapDiff  `cmd:"" group:"server" help:"Show what grew from one dump to another."`
+	Watch heapWatch `cmd:"" group:"server" help:"Show live how the resident memory is divided, and what grows."`
+
+	Run      heapRun      `cmd:"" group:"process" help:"Start a program under the agent, which samples its C memory."`
+	Ps       heapPs       `cmd:"" group:"process" help:"List the processes that have the agent, and the Go programs that could have it."`
+	Status   heapStatus   `cmd:"" group:"process" help:"Show what the agent of a process sees, and what keeps it from seeing everything."`
+	Sampling heapSampling `cmd:"" group:"process" help:"Switch the sampling in a process on or off, or set its rate."`
+	Agent    heapAgent    `cmd:"" group:"process" help:"Write the agent, a shared library, to a file, for images in which LD_PRELOAD loads it."`
+}
+
+// Titles of the help above groups of commands. Those without a group are for both.
+var (
+	heapServerGroup  = kong.Group{Key: "server", Title: "For a running server of magellan (--admin)"}
+	heapProcessGroup = kong.Group{Key: "process", Title: "For any Go program with C code (--pid)", Description: "The program need not be built for it: magellan heap run starts it under the agent."}
+)
+
+// heapServer is a running server, and how to ask it.
+type heapServer struct {
 	Admin string `env:"MAGELLAN_ADMIN_URL" placeholder:"URL" default:"http://127.0.0.1:6060" help:"The server's address for operators."`
 	tokenFlags
 	Timeout time.Duration `env:"MAGELLAN_HEAP_TIMEOUT" placeholder:"DURATION" default:"30s" help:"How long to wait for an answer, in addition to --seconds."`
@@ -46,7 +63,7 @@ const (
 )
 
 // ask sends a request and returns the answer, if it is good.
-func (c *heapCommand) ask(ctx context.Context, method, path string, query url.Values) ([]byte, error) {
+func (c *heapServer) ask(ctx context.Context, method, path string, query url.Values) ([]byte, error) {
 	token, err := c.token()
 	if err != nil {
 		return nil, err
@@ -70,7 +87,7 @@ func (c *heapCommand) ask(ctx context.Context, method, path string, query url.Va
 }
 
 // server returns the address without its password, which may be the token.
-func (c *heapCommand) server() string {
+func (c *heapServer) server() string {
 	if u, err := url.Parse(c.Admin); err == nil {
 		return u.Redacted()
 	}
@@ -79,7 +96,7 @@ func (c *heapCommand) server() string {
 
 // refusal turns an answer with an error status into an error. The answer is a problem
 // document or, under /debug/pprof, plain text.
-func (c *heapCommand) refusal(resp *http.Response, answer []byte) error {
+func (c *heapServer) refusal(resp *http.Response, answer []byte) error {
 	var p problem
 	switch {
 	case json.Unmarshal(answer, &p) == nil && p.Type == "" && p.Detail != "": // problems of the public address have a type
@@ -96,7 +113,7 @@ func (c *heapCommand) refusal(resp *http.Response, answer []byte) error {
 }
 
 // get decodes a JSON answer into v.
-func (c *heapCommand) get(ctx context.Context, method, path string, query url.Values, v any) error {
+func (c *heapServer) get(ctx context.Context, method, path string, query url.Values, v any) error {
 	answer, err := c.ask(ctx, method, path, query)
 	if err != nil {
 		return err
@@ -108,7 +125,7 @@ func (c *heapCommand) get(ctx context.Context, method, path string, query url.Va
 }
 
 // profile fetches a profile, and decodes it.
-func (c *heapCommand) profile(ctx context.Context, path string, query url.Values) (*profile.Profile, error) {
+func (c *heapServer) profile(ctx context.Context, path string, query url.Values) (*profile.Profile, error) {
 	answer, err := c.ask(ctx, http.MethodGet, path, query)
 	if err != nil {
 		return nil, err
@@ -121,7 +138,7 @@ func (c *heapCommand) profile(ctx context.Context, path string, query url.Values
 }
 
 // dumps returns the dumps that the server keeps, oldest first.
-func (c *heapCommand) dumps(ctx context.Context) ([]pprof.Dump, error) {
+func (c *heapServer) dumps(ctx context.Context) ([]pprof.Dump, error) {
 	var kept struct{ Dumps []pprof.Dump }
 	err := c.get(ctx, http.MethodGet, jeprofPath+"/dumps", nil, &kept)
 	return kept.Dumps, err
@@ -129,7 +146,7 @@ func (c *heapCommand) dumps(ctx context.Context) ([]pprof.Dump, error) {
 
 // ends returns the two dumps to compare. The default is the newest dump, and the oldest
 // one of the same process: what an earlier process held is no growth of this process.
-func (c *heapCommand) ends(ctx context.Context, from, to string, con *console) (string, string, error) {
+func (c *heapServer) ends(ctx context.Context, from, to string, con *console) (string, string, error) {
 	all, err := c.dumps(ctx)
 	if err != nil {
 		return "", "", err
@@ -159,14 +176,29 @@ func (c *heapCommand) ends(ctx context.Context, from, to string, con *console) (
 }
 
 type heapDump struct {
-	Output string `short:"o" placeholder:"FILE" env:"MAGELLAN_HEAP_OUTPUT" help:"Also write the dump to this file; - is standard output."`
+	heapTarget
+	Output string `short:"o" placeholder:"FILE" env:"MAGELLAN_HEAP_OUTPUT" help:"Also write the dump to this file; - is standard output. With --pid this is the only place where it is kept."`
 	Format string `placeholder:"FORMAT" enum:"heap,pprof,collapsed,text" default:"pprof" env:"MAGELLAN_HEAP_FORMAT" help:"Format of that file: heap (jemalloc's own, for jeprof), pprof (for go tool pprof), collapsed (for flame graph scripts) or text."`
 }
 
+// Validate checks what kong does not.
+func (h *heapDump) Validate(kctx *kong.Context) error {
+	if err := h.choose(kctx); err != nil {
+		return err
+	}
+	if h.PID != 0 && h.Output == "" {
+		return errors.New("--pid: no server keeps the dump, so give --output FILE, or --output - for standard output")
+	}
+	return nil
+}
+
 // Run takes a dump and describes it.
-func (h *heapDump) Run(ctx context.Context, c *heapCommand, con *console) error {
+func (h *heapDump) Run(ctx context.Context, con *console) error {
+	if h.PID != 0 {
+		return h.ofProcess(ctx, con)
+	}
 	var d pprof.Dump
-	if err := c.get(ctx, http.MethodPost, jeprofPath+"/dump", nil, &d); err != nil {
+	if err := h.get(ctx, http.MethodPost, jeprofPath+"/dump", nil, &d); err != nil {
 		return err
 	}
 	if h.Output != "-" {
@@ -175,12 +207,17 @@ func (h *heapDump) Run(ctx context.Context, c *heapCommand, con *console) error 
 	if h.Output == "" {
 		return nil
 	}
-	body, err := c.ask(ctx, http.MethodGet, jeprofPath+"/dumps/"+d.ID, url.Values{"format": {h.Format}})
+	body, err := h.ask(ctx, http.MethodGet, jeprofPath+"/dumps/"+d.ID, url.Values{"format": {h.Format}})
 	if err != nil {
 		return err
 	}
+	return h.write(con, body)
+}
+
+// write writes the dump to the file that was chosen.
+func (h *heapDump) write(con *console, body []byte) error {
 	if h.Output == "-" {
-		_, err = con.out.Write(body)
+		_, err := con.out.Write(body)
 		return err
 	}
 	if err := os.WriteFile(h.Output, body, 0o600); err != nil {
@@ -205,11 +242,13 @@ func describeDump(w io.Writer, d pprof.Dump) {
 // size formats a number of bytes for people.
 func size(n int64) string { return heapprof.Amount(float64(n), "bytes") }
 
-type heapList struct{}
+type heapList struct {
+	heapServer
+}
 
 // Run lists the dumps.
-func (heapList) Run(ctx context.Context, c *heapCommand, con *console) error {
-	all, err := c.dumps(ctx)
+func (h *heapList) Run(ctx context.Context, con *console) error {
+	all, err := h.dumps(ctx)
 	if err != nil {
 		return err
 	}
@@ -255,14 +294,20 @@ func (f *reportFlags) Validate() error {
 }
 
 type heapTop struct {
+	heapTarget
 	ID      string `arg:"" optional:"" help:"A dump that the server keeps (see magellan heap list). Without it, the present state."`
 	Seconds int    `placeholder:"N" env:"MAGELLAN_HEAP_SECONDS" help:"Show what changes in the next N seconds."`
 	reportFlags
 }
 
 // Validate checks what kong does not.
-func (h *heapTop) Validate() error {
+func (h *heapTop) Validate(kctx *kong.Context) error {
+	if err := h.choose(kctx); err != nil {
+		return err
+	}
 	switch {
+	case h.PID != 0 && h.ID != "":
+		return errKept
 	case h.Seconds < 0:
 		return fmt.Errorf("--seconds: %d is negative", h.Seconds)
 	case h.Seconds > 0 && h.ID != "":
@@ -272,13 +317,20 @@ func (h *heapTop) Validate() error {
 }
 
 // Run prints a profile.
-func (h *heapTop) Run(ctx context.Context, c *heapCommand, con *console) error {
-	path, query := profileOf(h.ID, h.Seconds)
-	p, err := c.profile(ctx, path, query)
+func (h *heapTop) Run(ctx context.Context, con *console) error {
+	p, err := h.take(ctx)
 	if err != nil {
 		return err
 	}
 	return h.print(con.out, p)
+}
+
+func (h *heapTop) take(ctx context.Context) (*profile.Profile, error) {
+	if h.PID != 0 {
+		return h.profileOfProcess(ctx, time.Duration(h.Seconds)*time.Second)
+	}
+	path, query := profileOf(h.ID, h.Seconds)
+	return h.profile(ctx, path, query)
 }
 
 // profileOf returns the path and query of a profile: that of a dump, that of the next
@@ -294,12 +346,13 @@ func profileOf(id string, seconds int) (string, url.Values) {
 }
 
 type heapLeaks struct {
+	heapServer
 	All  bool `env:"MAGELLAN_HEAP_ALL" help:"Also show stacks that grow and are no suspects, with the reason."`
 	JSON bool `env:"MAGELLAN_HEAP_JSON" help:"Print the server's answer unchanged."`
 }
 
 // Run prints the ranking.
-func (h *heapLeaks) Run(ctx context.Context, c *heapCommand, con *console) error {
+func (h *heapLeaks) Run(ctx context.Context, con *console) error {
 	query := url.Values{"format": {"text"}}
 	if h.JSON {
 		query.Set("format", "json")
@@ -307,7 +360,7 @@ func (h *heapLeaks) Run(ctx context.Context, c *heapCommand, con *console) error
 	if h.All {
 		query.Set("all", "1")
 	}
-	answer, err := c.ask(ctx, http.MethodGet, jeprofPath+"/leaks", query)
+	answer, err := h.ask(ctx, http.MethodGet, jeprofPath+"/leaks", query)
 	if err != nil {
 		return err
 	}
@@ -316,18 +369,19 @@ func (h *heapLeaks) Run(ctx context.Context, c *heapCommand, con *console) error
 }
 
 type heapDiff struct {
+	heapServer
 	From string `arg:"" optional:"" help:"The earlier dump (see magellan heap list). Without it, the oldest one of the same process."`
 	To   string `arg:"" optional:"" help:"The later dump. Without it, the newest."`
 	reportFlags
 }
 
 // Run prints what grew.
-func (h *heapDiff) Run(ctx context.Context, c *heapCommand, con *console) error {
-	from, to, err := c.ends(ctx, h.From, h.To, con)
+func (h *heapDiff) Run(ctx context.Context, con *console) error {
+	from, to, err := h.ends(ctx, h.From, h.To, con)
 	if err != nil {
 		return err
 	}
-	p, err := c.profile(ctx, jeprofPath+"/diff", url.Values{"from": {from}, "to": {to}})
+	p, err := h.profile(ctx, jeprofPath+"/diff", url.Values{"from": {from}, "to": {to}})
 	if err != nil {
 		return err
 	}
@@ -336,6 +390,7 @@ func (h *heapDiff) Run(ctx context.Context, c *heapCommand, con *console) error 
 }
 
 type heapOpen struct {
+	heapTarget
 	ID   string `arg:"" optional:"" help:"A dump that the server keeps. Without it, the present state."`
 	From string `placeholder:"ID" env:"MAGELLAN_HEAP_FROM" help:"Show what grew after this dump, until the dump <id>, or until the newest one."`
 
@@ -343,22 +398,29 @@ type heapOpen struct {
 	NoBrowser bool   `env:"MAGELLAN_HEAP_NO_BROWSER" help:"Do not start a browser; only print the address."`
 }
 
+// Validate checks what kong does not.
+func (h *heapOpen) Validate(kctx *kong.Context) error {
+	if err := h.choose(kctx); err != nil {
+		return err
+	}
+	if h.PID != 0 && (h.ID != "" || h.From != "") {
+		return errKept
+	}
+	return nil
+}
+
 // Run fetches a profile and hands it to go tool pprof, until that ends.
-func (h *heapOpen) Run(ctx context.Context, c *heapCommand, con *console) error {
+func (h *heapOpen) Run(ctx context.Context, con *console) error {
 	tool, err := exec.LookPath("go")
 	if err != nil {
-		return fmt.Errorf("heap open starts go tool pprof, and go is not installed here: %s%s/ui/ shows the same", c.server(), jeprofPath)
-	}
-	path, query := profileOf(h.ID, 0)
-	if h.From != "" {
-		from, to, err := c.ends(ctx, h.From, h.ID, con)
-		if err != nil {
-			return err
+		other := h.server() + jeprofPath + "/ui/ shows the same"
+		if h.PID != 0 {
+			other = "magellan heap dump writes a file that go tool pprof opens elsewhere"
 		}
-		path, query = jeprofPath+"/diff", url.Values{"from": {from}, "to": {to}}
+		return fmt.Errorf("heap open starts go tool pprof, and go is not installed here: %s", other)
 	}
 	// pprof gets a file and not the address: the token would be on its command line.
-	body, err := c.ask(ctx, http.MethodGet, path, query)
+	body, err := h.take(ctx, con)
 	if err != nil {
 		return err
 	}
@@ -392,4 +454,25 @@ func (h *heapOpen) Run(ctx context.Context, c *heapCommand, con *console) error 
 		return fmt.Errorf("go tool pprof: %w", err)
 	}
 	return nil
+}
+
+// take returns the profile in the format of pprof.
+func (h *heapOpen) take(ctx context.Context, con *console) ([]byte, error) {
+	if h.PID != 0 {
+		p, err := h.profileOfProcess(ctx, 0)
+		if err != nil {
+			return nil, err
+		}
+		heapprof.NamePlaces(p)
+		return formatProfile(p, "pprof")
+	}
+	path, query := profileOf(h.ID, 0)
+	if h.From != "" {
+		from, to, err := h.ends(ctx, h.From, h.ID, con)
+		if err != nil {
+			return nil, err
+		}
+		path, query = jeprofPath+"/diff", url.Values{"from": {from}, "to": {to}}
+	}
+	return h.ask(ctx, http.MethodGet, path, query)
 }

@@ -20,6 +20,7 @@ import (
 )
 
 type heapWatch struct {
+	heapServer
 	Interval time.Duration `placeholder:"DURATION" default:"2s" env:"MAGELLAN_HEAP_INTERVAL" help:"Time between two measurements."`
 	Count    int           `short:"c" placeholder:"N" default:"0" env:"MAGELLAN_HEAP_COUNT" help:"End after this many measurements; 0 means never."`
 }
@@ -37,7 +38,7 @@ func (h *heapWatch) Validate() error {
 
 // Run measures at intervals until Ctrl-C, which is no failure. On a terminal it redraws
 // one page; elsewhere it prints a line for each measurement.
-func (h *heapWatch) Run(ctx context.Context, c *heapCommand, con *console) error {
+func (h *heapWatch) Run(ctx context.Context, con *console) error {
 	var show func(v *watchView) error
 	if f, ok := con.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		s := openScreen(f)
@@ -46,11 +47,11 @@ func (h *heapWatch) Run(ctx context.Context, c *heapCommand, con *console) error
 	} else {
 		show = func(v *watchView) error { return v.line(con.out) }
 	}
-	v := &watchView{server: c.server(), interval: h.Interval}
+	v := &watchView{server: h.server(), interval: h.Interval}
 	tick := time.NewTicker(h.Interval)
 	defer tick.Stop()
 	for n := 1; ; n++ {
-		now, err := c.look(ctx)
+		now, err := h.look(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -118,7 +119,7 @@ func (f frame) String() string {
 }
 
 // look requests both. Neither request takes a dump.
-func (c *heapCommand) look(ctx context.Context) (l look, err error) {
+func (c *heapServer) look(ctx context.Context) (l look, err error) {
 	if err = c.get(ctx, http.MethodGet, memoryPath, nil, &l.ledger); err == nil {
 		err = c.get(ctx, http.MethodGet, jeprofPath+"/leaks", url.Values{"all": {"1"}}, &l.leaks)
 	}

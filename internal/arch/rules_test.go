@@ -36,6 +36,7 @@ var arrows = []arrow{
 	{"gozk", []string{"gozk/internal/zk"}, "a module of its own that programs replace another by: it has nothing but the ZooKeeper client, by links"},
 	{"examples/...", []string{"gozk", "cgo/..."}, "what programs of others are like"},
 
+	{"cgo/agent/...", []string{"cgo/jemalloc/heapprof", "cgo/agent/..."}, "speaks to the agent in other processes and reads their dumps: it needs no C of its own"},
 	{"cgo/jemalloc/pprof/...", []string{"cgo/jemalloc", "cgo/jemalloc/heapprof", "cgo/jemalloc/pprof/..."}, "handlers over the dump and its reader"},
 	{"cgo/jemalloc/heapprof/...", []string{"cgo/jemalloc/heapprof/..."}, "reads dumps of any process, so it needs no jemalloc of its own"},
 	{"cgo/jemalloc/...", []string{"cgo/jemalloc/internal/..."}, "usable by any Go program as it is"},
@@ -54,7 +55,7 @@ var fences = []fence{
 	{"github.com/dgraph-io/ristretto/...", []string{"internal/cache/...", "test/bench/..."}, "it decides what stays in memory, and only the cache knows why it may not decide more"},
 	{"github.com/go-zookeeper/zk", []string{"test/bench/..."}, "the client to compare with"},
 	{"github.com/alecthomas/kong", []string{"cmd/...", "test/..."}, "flags belong to programs"},
-	{"github.com/google/pprof/...", []string{"cgo/jemalloc/heapprof/...", "cgo/jemalloc/pprof/...", "internal/admin/...", "cmd/..."}, "profiles have one door into the program"},
+	{"github.com/google/pprof/...", []string{"cgo/jemalloc/heapprof/...", "cgo/jemalloc/pprof/...", "cgo/agent/...", "internal/admin/...", "cmd/..."}, "profiles have one door into the program"},
 	{"net/http", []string{"client/...", "internal/httpapi/...", "internal/admin/...", "cgo/jemalloc/pprof/...", "cmd/...", "examples/...", "test/..."}, "the domain, the cache and the ZooKeeper client speak no HTTP"},
 	{"testing", []string{"internal/zk/zktest/...", "internal/shops/shopstest/...", "internal/alloctest", "test/world"}, "a program does not link its tests"},
 	{"log", []string{"test/..."}, "log/slog, from the Config: a library does not choose where its log goes"},

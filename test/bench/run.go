@@ -19,7 +19,7 @@ import (
 type runCmd struct {
 	Short    bool     `help:"A few minutes instead of a quarter of an hour: fewer shops, fewer and shorter rounds."`
 	Rounds   int      `help:"Rounds of each measurement; 0 is 3 to 9, or 1 to 3 in the short form." placeholder:"N"`
-	Parts    []string `help:"What to measure: ${enum}." enum:"reads,lookup,fill,memory,allocations,profiling,propagation,scale,services" default:"reads,lookup,fill,memory,allocations,profiling,propagation,scale,services"`
+	Parts    []string `help:"What to measure: ${enum}." enum:"reads,lookup,fill,memory,allocations,profiling,propagation,scale,services,agent" default:"reads,lookup,fill,memory,allocations,profiling,propagation,scale,services,agent"`
 	Out      string   `help:"File to write the report to; empty is standard output. What a document has above its mark stays." placeholder:"FILE"`
 	Profiles string   `help:"Directory for CPU profiles of magellan, each taken in a further round that does not count." placeholder:"DIR"`
 	Magellan string   `help:"The magellan binary." default:"dist/magellan" placeholder:"FILE"`
@@ -28,6 +28,7 @@ type runCmd struct {
 	WriteC   string   `help:"The binary of write.c." default:"dist/bench-write" placeholder:"FILE"`
 	Gozk     string   `help:"The binary of test/bench/gozk." default:"dist/bench-gozk" placeholder:"FILE"`
 	Original string   `help:"The same, built with the original gozk; empty: it is not measured." placeholder:"FILE"`
+	Plain    string   `help:"The binary of test/bench/plain." default:"dist/bench-plain" placeholder:"FILE"`
 	Unwinder string   `help:"The test binary of cgo/jemalloc." default:"dist/bench-unwinder" placeholder:"FILE"`
 	Command  string   `help:"The command line the report names." hidden:""`
 }
@@ -94,7 +95,7 @@ func (c *runCmd) Run(ctx context.Context) (err error) {
 	if r.self, err = os.Executable(); err != nil {
 		return err
 	}
-	binaries := []*string{&c.Magellan, &c.FillC, &c.WatchC, &c.WriteC, &c.Gozk, &c.Unwinder}
+	binaries := []*string{&c.Magellan, &c.FillC, &c.WatchC, &c.WriteC, &c.Gozk, &c.Plain, &c.Unwinder}
 	if c.Original != "" {
 		binaries = append(binaries, &c.Original)
 	}
@@ -157,8 +158,10 @@ func (r *run) measure(ctx context.Context) (err error) {
 		{"propagation", r.measurePropagation}, // moves shops
 		{"scale", r.measureScale},
 		{"services", r.measureServices},
+		{"agent", r.measureAgent},
 	}
-	if slices.ContainsFunc(r.cmd.Parts, func(part string) bool { return part != "allocations" && part != "scale" && part != "services" }) {
+	own := []string{"allocations", "scale", "services", "agent"} // these start a ZooKeeper of their own, or none
+	if slices.ContainsFunc(r.cmd.Parts, func(part string) bool { return !slices.Contains(own, part) }) {
 		if err := r.startZooKeeper(ctx); err != nil {
 			return err
 		}

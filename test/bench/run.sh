@@ -15,7 +15,7 @@ usage: test/bench/run.sh [--short] [--rounds N] [--out FILE] [--parts PART,...] 
   --profiles DIR  also take CPU profiles of magellan, in further rounds
   --original DIR  also measure the original gozk, whose sources are in DIR, beside ours
   --parts ...     only some of reads,lookup,fill,memory,allocations,profiling,
-                  propagation,scale,services
+                  propagation,scale,services,agent
 
 Needs what build/deps.sh bench installs: wrk, nginx, Java and ZooKeeper's jars.
 FLAVOUR says which native libraries to link, as for make build.
@@ -48,6 +48,8 @@ flags=$(build/env.sh "${FLAVOUR:-release}")
 eval "$flags"
 go -C test build -o ../dist/bench ./bench
 go -C test build -o ../dist/bench-gozk ./bench/gozk
+# It shall have nothing of magellan, nor the libraries that magellan is linked with.
+CGO_CFLAGS='' CGO_LDFLAGS='' go -C test/bench/plain build -o ../../../dist/bench-plain .
 if [[ -n $original ]]; then
 	# Another go.mod, beside which go keeps another go.sum.
 	command=${command/"$original"/DIR}

@@ -77,7 +77,7 @@ func (r *run) wrk(ctx context.Context, s *server, l load) (loadResult, error) {
 	if err != nil {
 		return loadResult{}, err
 	}
-	backend, err := cpuOf(r.zookeeper.Pid())
+	backend, err := r.backendCPU()
 	if err != nil {
 		return loadResult{}, err
 	}
@@ -97,7 +97,15 @@ func (r *run) wrk(ctx context.Context, s *server, l load) (loadResult, error) {
 	if err != nil {
 		return result, err
 	}
-	backendAfter, err := cpuOf(r.zookeeper.Pid())
+	backendAfter, err := r.backendCPU()
 	result.CPU, result.BackendCPU = after-cpu, backendAfter-backend
 	return result, err
+}
+
+// backendCPU returns the processor time of ZooKeeper, if one runs.
+func (r *run) backendCPU() (time.Duration, error) {
+	if r.zookeeper == nil {
+		return 0, nil
+	}
+	return cpuOf(r.zookeeper.Pid())
 }

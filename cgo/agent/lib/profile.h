@@ -1,0 +1,40 @@
+/* The profile: the sampled blocks and their stacks. */
+#ifndef AGENT_PROFILE_H
+#define AGENT_PROFILE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "blocks.h"
+#include "sampler.h"
+
+/* The mean distance of two samples, and its generation. A change of the period makes a new
+ * generation: what was drawn or sampled for an older one is discarded. 0 is no generation.
+ * Both are written under the lock of the profile, the period first. */
+extern uint64_t agent_period;
+extern uint32_t agent_generation;
+
+/* Maps the tables and registers the fork handlers. */
+bool agent_profile_start(uint64_t period);
+
+/* Changes the period and empties the profile. */
+void agent_profile_restart(uint64_t period);
+
+/* Adds the block p, with the stack of the caller, if the generation is still the same. */
+void agent_profile_add(const void *p, uint64_t size, uint32_t generation);
+
+/* Counts a sample that was lost. */
+void agent_profile_miss(void);
+
+/* Takes a block from the table before it is freed: afterwards another thread may get the same
+ * address. The counts of its stack remain until agent_profile_settle is called. It returns
+ * false if the block was not sampled. */
+bool agent_profile_take(const void *p, struct agent_block *block, uint32_t *generation);
+
+/* Afterwards: the block was freed, or else goes back to the table. */
+void agent_profile_settle(const struct agent_block *block, uint32_t generation, bool freed);
+
+/* All but whether the sampler is on. */
+void agent_profile_stats(struct agent_stats *stats);
+
+#endif

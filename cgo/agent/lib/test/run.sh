@@ -1,0 +1,68 @@
+#!/bin/bash
+# Builds the sampler with the tests and runs them. It fails if a test fails.
+# Usage: run.sh [DIRECTORY FOR THE BINARIES]
+set -euo pipefail
+cd "$(dirname "$0")"
+
+out=${1:-}
+if [ -z "$out" ]; then
+	out=$(mktemp -d)
+	trap 'rm -rf "$out"' EXIT
+fi
+cc=${CC:-gcc}
+flags=(-std=gnu11 -O2 -g -Wall -Wextra -Werror)
+tables=(../blocks.c ../stacks.c ../estimate.c ../memory.c)
+sampler=("${tables[@]}" ../find_object.c ../gaps.c ../host.c ../profile.c ../real.c ../region.c ../sampler.c ../tap.c)
+walker=(../../../jemalloc/{goimage,landmarks_amd64,walk}.c ../../../jemalloc/resume_amd64.S)
+
+# The library exports the sampler's functions too. It has neither constructor nor socket.
+sed 's/local:/test_*; local:/' ../exports.map >"$out/exports.map"
+"$cc" "${flags[@]}" -fPIC -fvisibility=hidden -ftls-model=initial-exec -fasynchronous-unwind-tables -shared -nostdlib -static-libgcc -Wl,-z,now,-z,relro,-z,nodelete \
+	-Wl,--wrap=_Unwind_Backtrace -Wl,--version-script="$out/exports.map" -o "$out/agent.so" "${sampler[@]}" "${walker[@]}" exports.c -lgcc_eh -lgcc
+
+# -fno-builtin: the compiler must not leave out pairs of malloc and free.
+for program in hammer unbiased semantics fork small own first; do
+	"$cc" "${flags[@]}" -fno-builtin -Wno-alloc-size-larger-than -pthread -o "$out/$program" "$program.c" -lm -ldl
+done
+"$cc" "${flags[@]}" -pthread -o "$out/tables" tables.c "${tables[@]}"
+"$cc" "${flags[@]}" -O2 -o "$out/bench" bench.c
+
+with() {
+	local libraries=$1
+	shift
+	LD_PRELOAD=$libraries timeout 300 "$@"
+}
+
+agent=$out/agent.so
+timeout 300 "$out/tables"
+with "$agent" "$out/first"
+with "$agent" "$out/own"
+with "$agent" "$out/small"
+with "$agent" "$out/semantics" libc.so.6
+with "$agent" "$out/hammer" 1 libc.so.6
+with "$agent" "$out/hammer" 4096 libc.so.6
+with "$agent" "$out/hammer" 0 libc.so.6
+with "$agent" "$out/fork" 1
+with "$agent" "$out/fork" 4096
+with "$agent" "$out/unbiased" 524288
+with "$agent" "$out/unbiased" 65536
+with "$agent" "$out/unbiased" 4096
+
+jemalloc=libjemalloc.so.2
+if LD_PRELOAD=$jemalloc /bin/true 2>&1 | grep -q .; then
+	echo "skipped: $jemalloc is not installed" >&2
+else
+	with "$agent $jemalloc" "$out/semantics" $jemalloc
+	with "$agent $jemalloc" "$out/hammer" 1 $jemalloc
+	with "$agent $jemalloc" "$out/hammer" 4096 $jemalloc
+	with "$agent $jemalloc" "$out/hammer" 0 $jemalloc
+	with "$agent $jemalloc" "$out/fork" 1
+fi
+
+# ThreadSanitizer of older compilers does not know address spaces with much randomness.
+if "$cc" "${flags[@]}" -fsanitize=thread -pthread -o "$out/tables-tsan" tables.c "${tables[@]}"; then
+	timeout 300 setarch -R "$out/tables-tsan" tsan
+else
+	echo "skipped: $cc has no ThreadSanitizer" >&2
+fi
+echo "all passed"
