@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Builds the sampler with the tests and runs them. It fails if a test fails.
 # Usage: run.sh [DIRECTORY FOR THE BINARIES]
 set -euo pipefail
