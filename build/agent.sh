@@ -19,11 +19,11 @@ esac
 walker=(cgo/jemalloc/{goimage,landmarks_$arch,walk}.c "cgo/jemalloc/resume_$arch.S")
 sources=("${walker[@]}" cgo/agent/lib/*.c)
 flags=(
-	-std=gnu11 -O2 -g -fPIC -ftls-model=initial-exec -fvisibility=hidden -fno-builtin-malloc -fno-plt -fno-semantic-interposition
-	-fasynchronous-unwind-tables -fstack-clash-protection -ffunction-sections -fdata-sections -Wall -Wextra -Werror
-	-shared -nostdlib -static-libgcc
-	-Wl,--version-script=cgo/agent/lib/exports.map -Wl,-Bsymbolic -Wl,--gc-sections -Wl,-z,now -Wl,-z,relro -Wl,-z,noexecstack
-	-Wl,--hash-style=gnu -Wl,--build-id -Wl,-soname,libmagellan-agent.so -Wl,--wrap=_Unwind_Backtrace
+	-std=gnu11 -O2 -g -fPIC -ftls-model=initial-exec -fvisibility=hidden -fno-builtin-malloc -fno-tree-loop-distribute-patterns -fno-plt -fno-semantic-interposition
+	-fasynchronous-unwind-tables -fstack-clash-protection -ffunction-sections -fdata-sections -Wall -Wextra -Werror -Wno-cast-function-type
+	-include cgo/agent/lib/libc.h -shared -nostdlib -static-libgcc
+	"-Wl,--version-script=cgo/agent/lib/exports.map" "-Wl,-Bsymbolic" "-Wl,--gc-sections" "-Wl,-z,now" "-Wl,-z,relro" "-Wl,-z,noexecstack"
+	"-Wl,--hash-style=gnu" "-Wl,--build-id" "-Wl,-soname,libmagellan-agent.so" "-Wl,--wrap=_Unwind_Backtrace" "-Wl,--wrap=dl_iterate_phdr"
 )
 version=$(cat "${sources[@]}" cgo/agent/lib/{*.h,exports.map} cgo/jemalloc/{goimage,landmarks,walk}.h "$0" <("$cc" --version) | sha256sum | cut -c 1-16)
 built=cgo/agent/built/libmagellan-agent-$arch.so
@@ -34,6 +34,10 @@ trap 'rm -rf "$work"' EXIT
 "$cc" "${flags[@]}" -DAGENT_VERSION="\"$version\"" -o "$work/agent.so" "${sources[@]}" -lgcc_eh -lgcc
 if readelf -dW "$work/agent.so" | grep -q NEEDED || readelf -VW "$work/agent.so" | grep -q "Version needs"; then
 	echo "agent: the library needs another library, or versions of symbols" >&2
+	exit 1
+fi
+if nm -D --undefined-only "$work/agent.so" | grep ' U '; then
+	echo "agent: the library does not load without these: declare them in cgo/agent/lib/libc.h" >&2
 	exit 1
 fi
 strip --strip-unneeded "$work/agent.so"

@@ -44,9 +44,11 @@ done
 # What is left of the symbols' table are the names that C can have.
 nm "$work/magellan" | awk '{print $NF}' |
 	grep -Ev '^[A-Za-z0-9_]+(\.(isra|part|cold|constprop|lto_priv|localalias)(\.[0-9]+)?)*$' | sort -u >"$work/go-symbols"
+# Names with blanks in them, of Go's types, cannot stand in such a list.
 # Where variables are is of use to debuggers only, which get everything from the symbols.
 objcopy --compress-debug-sections=zlib --remove-section=.debug_loclists --strip-symbols="$work/go-symbols" \
-	"$work/magellan" "$out/magellan"
+	"$work/magellan" "$work/listed"
+objcopy --wildcard --strip-symbol='* *' --strip-symbol='*[,{:]*' "$work/listed" "$out/magellan"
 
 debug=$out/symbols/.build-id/${id:0:2}
 mkdir -p "$debug"

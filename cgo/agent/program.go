@@ -29,6 +29,7 @@ type Program struct {
 	Class       elf.Class
 	Machine     elf.Machine
 	Interpreter string // the dynamic loader; empty if the program is linked statically
+	Loader      bool   // the program is a dynamic loader, which loads the program that it is called with
 
 	Go        bool   // whether it is a Go program
 	GoVersion string // such as go1.26.1; empty if it is not known
@@ -138,6 +139,7 @@ func readELF(file *os.File) (*Program, error) {
 	p.Go, p.GoVersion = readGo(file, f)
 	p.C = !p.Go || linksC(f, p.Interpreter != "")
 	p.OwnMalloc = exportsMalloc(f)
+	p.Loader = isLoader(f)
 	return p, nil
 }
 
@@ -207,6 +209,12 @@ func linksC(f *elf.File, dynamic bool) bool {
 	return f.Section(".eh_frame") != nil
 }
 
+// isLoader reports whether a file is a dynamic loader.
+func isLoader(f *elf.File) bool {
+	names, err := f.DynString(elf.DT_SONAME)
+	return err == nil && len(names) == 1 && (strings.HasPrefix(names[0], "ld-linux") || strings.HasPrefix(names[0], "ld-musl"))
+}
+
 func exportsMalloc(f *elf.File) bool {
 	symbols, err := f.DynamicSymbols()
 	return err == nil && slices.ContainsFunc(symbols, func(s elf.Symbol) bool {
@@ -250,14 +258,13 @@ func (p *Program) Obstacle() *Obstacle {
 	switch {
 	case !p.C:
 		return &Obstacle{"no C code", fmt.Sprintf("%s is a Go program without C code (cgo), so there is no C memory: net/http/pprof shows the memory of Go", p.Path)}
-	case static && p.Script:
-		return nil // a shell: the agent does nothing in it, but the programs that it starts have the agent
+	case static && (p.Script || p.Loader):
+		// A shell: the agent does nothing in it, but the programs that it starts have the agent.
+		// Or the dynamic loader itself, called with a program.
 	case static:
 		return &Obstacle{"static", fmt.Sprintf("%s is linked statically, so no dynamic loader runs that could load the agent: link it dynamically (without -static)", p.Path)}
-	case strings.HasPrefix(loader, "ld-musl"):
-		return &Obstacle{"musl", fmt.Sprintf("%s uses the C library musl, for which there is no agent yet: build it for glibc", p.Path)}
-	case !strings.HasPrefix(loader, "ld-linux"):
-		return &Obstacle{"other C library", fmt.Sprintf("%s is loaded by %s, which is not that of glibc: build it for glibc", p.Path, p.Interpreter)}
+	case !static && !strings.HasPrefix(loader, "ld-linux") && !strings.HasPrefix(loader, "ld-musl"):
+		return &Obstacle{"other C library", fmt.Sprintf("%s is loaded by %s, which is neither that of glibc nor that of musl: build it for one of these", p.Path, p.Interpreter)}
 	case p.OwnMalloc:
 		return &Obstacle{"own malloc", fmt.Sprintf("%s has a malloc of its own, which comes before the agent's: link the allocator as a shared library, or leave it out", p.Path)}
 	case p.Privilege != "":

@@ -79,6 +79,7 @@ func TestInspect(t *testing.T) {
 		is, c    bool   // Go, C
 		noGo     bool   // the version is not known
 		script   bool
+		loader   bool
 		notFound error
 	}
 	for _, p := range []struct {
@@ -95,7 +96,8 @@ func TestInspect(t *testing.T) {
 		{"C", c, want{c: true}},
 		{"C, static", static, want{short: "static", c: true}},
 		{"C with a malloc", build(t, mallocC, nil, "gcc", "-O1", "-fno-builtin"), want{short: "own malloc", c: true}},
-		{"C with musl", edited(t, c, "/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1"), want{short: "musl", c: true}},
+		{"C with musl", edited(t, c, "/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1"), want{c: true}},
+		{"dynamic loader", "/lib64/ld-linux-x86-64.so.2", want{c: true, loader: true}},
 		{"C with another loader", edited(t, c, "/lib64/ld-linux-x86-64.so.2", "/system/bin/linker64"), want{short: "other C library", c: true}},
 		{"script", write(t, scripts+"/script", "#! /bin/sh -e\necho\n"), want{c: true, script: true}},
 		{"script of a static shell", write(t, scripts+"/static", "#!"+static+"\n"), want{c: true, script: true}},
@@ -117,7 +119,7 @@ func TestInspect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Path != p.path || got.Go != p.want.is || got.C != p.want.c || got.Script != p.want.script {
+			if got.Path != p.path || got.Go != p.want.is || got.C != p.want.c || got.Script != p.want.script || got.Loader != p.want.loader {
 				t.Errorf("got %+v", got)
 			}
 			if p.want.is && (got.GoVersion == "") != p.want.noGo {

@@ -193,7 +193,7 @@ func (h *heapPs) Help() string {
   profiled (c+go, 512KiB)         the agent samples; stacks have C and Go functions
   off                             the agent does not sample: magellan heap sampling switches it on
   can be started under the agent  magellan heap run would work
-  anything else                   why the agent cannot work in the program: "static", "no C code", "musl" ...
+  anything else                   why the agent cannot work in the program: "static", "no C code", "own malloc" ...
 
 Only root sees the processes of other users.`
 }

@@ -26,7 +26,7 @@ func (h *heapRun) Help() string {
 	return `The program is started in place of magellan: it has the same process number, terminal and environment,
 gets the signals, and its exit code is that of the command. It need not be built for it, may be
 stripped, and nothing is written to disk. It must be a Go program with C code (cgo) that is linked
-dynamically with glibc, or a shell or script that starts such programs.
+dynamically with glibc or musl, or a shell or script that starts such programs.
 
   magellan heap run -- ./shop --listen :8080
   magellan heap run --sample 64KiB -- sh -c 'exec ./shop'

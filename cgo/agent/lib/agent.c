@@ -2,8 +2,8 @@
  *
  * The dynamic linker loads the library into every program that is started with LD_PRELOAD:
  * also into the shell that starts the program that is meant. So the constructor looks
- * whether the program is one of Go. If it is not, the agent does nothing: its malloc hands
- * every call on, and the environment stays as it is, for the programs that this one starts.
+ * whether the program is one of Go. If it is not, the agent only hands on: its malloc every
+ * call, and itself to the programs that this one starts (carry.c).
  *
  * In a Go program the constructor starts the sampler, and takes the agent out of the
  * environment. It makes no thread, because a program may have to be single-threaded until
@@ -11,10 +11,12 @@
  * the program itself makes, by the agent's pthread_create. */
 #define _GNU_SOURCE
 #include "agent.h"
+#include "libc.h"
 
 #include <link.h>
 #include <stdint.h>
 
+#include "carry.h"
 #include "env.h"
 #include "real.h"
 #include "sampler.h"
@@ -48,11 +50,16 @@ __attribute__((constructor)) static void begin(void)
 	struct agent_settings settings;
 	const char *self = "";
 
-	agent_host_find();
-	if (!agent_host.is_go)
+	if (!agent_has_libc())
 		return;
+	agent_carry_find();
+	agent_host_find();
 	agent_env_read(&settings);
 	dl_iterate_phdr(find_self, &self);
+	if (!agent_host.is_go || settings.children)
+		agent_carry_start(self);
+	if (!agent_host.is_go)
+		return;
 	if (!settings.children)
 		agent_env_leave(self);
 	sampling = agent_sampler_start(settings.sample, !settings.off);

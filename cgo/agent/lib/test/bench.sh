@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Prints the speed of malloc and free with the library, as a ratio to the speed without it:
 # the median of several rounds that alternate. Usage: bench.sh LIBRARY PROGRAM [ROUNDS]
 set -euo pipefail

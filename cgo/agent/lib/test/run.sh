@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Builds the sampler with the tests and runs them. It fails if a test fails.
 # Usage: run.sh [DIRECTORY FOR THE BINARIES]
 set -euo pipefail
@@ -12,13 +12,13 @@ fi
 cc=${CC:-gcc}
 flags=(-std=gnu11 -O2 -g -Wall -Wextra -Werror)
 tables=(../blocks.c ../stacks.c ../estimate.c ../memory.c)
-sampler=("${tables[@]}" ../find_object.c ../gaps.c ../host.c ../profile.c ../real.c ../region.c ../sampler.c ../tap.c)
+sampler=("${tables[@]}" ../find_object.c ../gaps.c ../host.c ../objects.c ../profile.c ../real.c ../region.c ../sampler.c ../string.c ../tap.c)
 walker=(../../../jemalloc/{goimage,landmarks_amd64,walk}.c ../../../jemalloc/resume_amd64.S)
 
 # The library exports the sampler's functions too. It has neither constructor nor socket.
 sed 's/local:/test_*; local:/' ../exports.map >"$out/exports.map"
 "$cc" "${flags[@]}" -fPIC -fvisibility=hidden -ftls-model=initial-exec -fasynchronous-unwind-tables -shared -nostdlib -static-libgcc -Wl,-z,now,-z,relro,-z,nodelete \
-	-Wl,--wrap=_Unwind_Backtrace -Wl,--version-script="$out/exports.map" -o "$out/agent.so" "${sampler[@]}" "${walker[@]}" exports.c -lgcc_eh -lgcc
+	-Wl,--wrap=_Unwind_Backtrace,--wrap=dl_iterate_phdr -Wl,--version-script="$out/exports.map" -o "$out/agent.so" "${sampler[@]}" "${walker[@]}" exports.c -lgcc_eh -lgcc
 
 # -fno-builtin: the compiler must not leave out pairs of malloc and free.
 for program in hammer unbiased semantics fork small own first; do
