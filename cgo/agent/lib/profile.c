@@ -159,6 +159,14 @@ static void after_fork_in_child(void)
 	agent_lock_reset(&agent_profile_lock);
 }
 
+void agent_profile_prepare_for_forks(void)
+{
+	if (__register_atfork != NULL)
+		__register_atfork(before_fork, after_fork_in_parent, after_fork_in_child, NULL);
+	else if (pthread_atfork != NULL)
+		pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
 bool agent_profile_start(uint64_t period)
 {
 	bool ok;
@@ -170,10 +178,6 @@ bool agent_profile_start(uint64_t period)
 		__atomic_store_n(&agent_generation, 1, __ATOMIC_RELEASE);
 	}
 	agent_unlock(&agent_profile_lock);
-	if (ok && __register_atfork != NULL)
-		__register_atfork(before_fork, after_fork_in_parent, after_fork_in_child, NULL);
-	else if (ok && pthread_atfork != NULL)
-		pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 	return ok;
 }
 

@@ -197,6 +197,7 @@ static void heed(void) { agent_thread.left = agent_thread.more = 0; }
 
 bool agent_sampler_start(uint64_t period, bool start_on)
 {
+	agent_real_find();
 	if (!agent_profile_start(valid_period(period)))
 		return false;
 	agent_sampler_set(start_on);
