@@ -2,6 +2,8 @@
  * library exports nothing but the interposed functions. */
 #include "exports.h"
 
+#include <stdlib.h>
+
 #define EXPORTED __attribute__((visibility("default")))
 
 EXPORTED bool test_start(uint64_t period, bool on) { return agent_sampler_start(period, on); }
@@ -11,3 +13,12 @@ EXPORTED void test_stats(struct agent_stats *stats) { agent_sampler_stats(stats)
 EXPORTED bool test_each(bool (*put)(void *, const struct agent_stack *), void *arg) { return agent_sampler_each(put, arg); }
 EXPORTED const char *test_real_path(void) { return agent_real_path(); }
 EXPORTED bool test_is_first(const char **other) { return agent_is_first(other); }
+
+/* Programs that know nothing of the tests are sampled if the environment says so. */
+static __attribute__((constructor)) void start(void)
+{
+	const char *period = getenv("TEST_PERIOD");
+
+	if (period != NULL)
+		agent_sampler_start(strtoull(period, NULL, 10), true);
+}

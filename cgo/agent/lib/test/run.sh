@@ -21,7 +21,7 @@ sed 's/local:/test_*; local:/' ../exports.map >"$out/exports.map"
 	-Wl,--wrap=_Unwind_Backtrace,--wrap=dl_iterate_phdr -Wl,--version-script="$out/exports.map" -o "$out/agent.so" "${sampler[@]}" "${walker[@]}" exports.c -lgcc_eh -lgcc
 
 # -fno-builtin: the compiler must not leave out pairs of malloc and free.
-for program in hammer unbiased semantics fork small own first; do
+for program in hammer unbiased semantics fork small own first late; do
 	"$cc" "${flags[@]}" -fno-builtin -Wno-alloc-size-larger-than -pthread -o "$out/$program" "$program.c" -lm -ldl
 done
 "$cc" "${flags[@]}" -pthread -o "$out/tables" tables.c "${tables[@]}"
@@ -33,17 +33,31 @@ with() {
 	LD_PRELOAD=$libraries timeout 300 "$@"
 }
 
+# One library has to load with every libc.
+if readelf -dW "$out/agent.so" | grep NEEDED || readelf -VW "$out/agent.so" | grep 'Version needs'; then
+	echo "the library is bound to one libc" >&2
+	exit 1
+fi
+if exported=$(nm -D --defined-only "$out/agent.so" | awk '{print $3}' | grep -v '^test_' | sort | tr '\n' ' ') &&
+	[ "$exported" != "aligned_alloc calloc free malloc malloc_usable_size memalign posix_memalign pvalloc realloc valloc " ]; then
+	echo "the library exports: $exported" >&2
+	exit 1
+fi
+
 agent=$out/agent.so
 timeout 300 "$out/tables"
 with "$agent" "$out/first"
 with "$agent" "$out/own"
+timeout 300 "$out/late" "$agent" libc.so.6
 with "$agent" "$out/small"
 with "$agent" "$out/semantics" libc.so.6
 with "$agent" "$out/hammer" 1 libc.so.6
 with "$agent" "$out/hammer" 4096 libc.so.6
 with "$agent" "$out/hammer" 0 libc.so.6
 with "$agent" "$out/fork" 1
+TEST_EARLY=1 with "$agent" "$out/fork" 1
 with "$agent" "$out/fork" 4096
+./programs.sh "$agent"
 with "$agent" "$out/unbiased" 524288
 with "$agent" "$out/unbiased" 65536
 with "$agent" "$out/unbiased" 4096
@@ -57,6 +71,8 @@ else
 	with "$agent $jemalloc" "$out/hammer" 4096 $jemalloc
 	with "$agent $jemalloc" "$out/hammer" 0 $jemalloc
 	with "$agent $jemalloc" "$out/fork" 1
+	LD_PRELOAD=$jemalloc timeout 300 "$out/late" "$agent" $jemalloc
+	./programs.sh "$agent $jemalloc"
 fi
 
 # ThreadSanitizer of older compilers does not know address spaces with much randomness.
