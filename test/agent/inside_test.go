@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 // TestChildren: children of the program run as they would without an agent, and with
@@ -294,4 +296,83 @@ func memoryCgroup(t *testing.T) (dir, limit string) {
 	}
 	t.Skip("no memory cgroup can be made here, as in most containers")
 	return "", ""
+}
+
+// TestLockedMemory: a program that locks all of its memory takes hardly more under an agent.
+func TestLockedMemory(t *testing.T) {
+	needRoot(t)
+	t.Parallel()
+	p := hostUnder(t, everyBlock...)
+	// If address space that the agent does not use became resident, the machine would run out
+	// of memory.
+	const most = 1 << 30
+	stop := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(10 * time.Millisecond):
+				if statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.pid)); err == nil {
+					if resident, err := strconv.Atoi(strings.Fields(string(statm))[1]); err == nil && resident*os.Getpagesize() > most {
+						p.kill()
+						t.Errorf("more than %d bytes are resident", most)
+						return
+					}
+				}
+			}
+		}
+	})
+	defer watching.Wait()
+	defer close(stop)
+	p.do("mlockall")
+	p.wantKept(1000, 1000)
+	p.do("threads 100 1000")
+	p.do("free")
+	p.wantKept(1000, 1000)
+}
+
+// TestClosedDescriptors: a program that closes all descriptors, as daemons do, closes the
+// agent's. The agent does not take the program's sockets for its own afterwards.
+func TestClosedDescriptors(t *testing.T) {
+	t.Parallel()
+	p := hostUnder(t, everyBlock...)
+	p.wantKept(100, 1000)
+	socket, err := socketOf(p.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the program listens: %s", p.do("listen"))
+	// The agent may still wait for a client on the socket that was closed. Then it answers, and
+	// waits for the next.
+	_, err = ask(socket, "status")
+	t.Logf("the agent after its socket was closed: %v", err)
+	for range 5 {
+		p.do("accept")
+	}
+	p.do("keep 100 1000")
+	// The agent's thread does not spin. A tick is a hundredth of a second.
+	if ticks := p.agentTicks(); ticks > 50 {
+		t.Errorf("the agent's thread has used %d ticks of processor time", ticks)
+	}
+}
+
+// agentTicks is the processor time of the agent's thread.
+func (p *target) agentTicks() int {
+	p.Helper()
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.pid))
+	for _, thread := range threads {
+		text, err := os.ReadFile(thread)
+		if _, rest, ok := strings.Cut(string(text), "(magellan-agent) "); err == nil && ok {
+			f := strings.Fields(rest)
+			user, err := strconv.Atoi(f[11])
+			system, err2 := strconv.Atoi(f[12])
+			if err != nil || err2 != nil {
+				p.Fatalf("%s: %s", thread, text)
+			}
+			return user + system
+		}
+	}
+	return 0 // it has ended
 }

@@ -96,6 +96,30 @@ func TestRefused(t *testing.T) {
 			p.wantNoAgent(c.reason)
 		})
 	}
+	t.Run("AddressSanitizer", func(t *testing.T) {
+		got := outcomeOf(t, heapRun(t, everyBlock, source{dir: "host", flags: []string{"-asan"}}.build(t)))
+		if got.ended != "exit status 1" || !strings.HasPrefix(got.stderr, "magellan: ") || !strings.Contains(strings.ToLower(got.stderr), "asan") {
+			t.Errorf("%+v", got)
+		}
+	})
+	t.Run("more rights", func(t *testing.T) {
+		needRoot(t)
+		binary, err := os.ReadFile(source{dir: "host"}.build(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(built, "setuid")
+		if err := os.WriteFile(file, binary, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(file, 0o755|os.ModeSetuid); err != nil {
+			t.Fatal(err)
+		}
+		got := outcomeOf(t, as(t, nobody, heapRun(t, everyBlock, file)))
+		if got.ended != "exit status 1" || !strings.Contains(got.stderr, "LD_PRELOAD") {
+			t.Errorf("%+v", got)
+		}
+	})
 	t.Run("own malloc", func(t *testing.T) {
 		got := outcomeOf(t, heapRun(t, everyBlock, magellan(t), "version"))
 		if got.ended != "exit status 1" || !strings.Contains(got.stderr, "malloc of its own") || got.stdout != "" {

@@ -74,8 +74,7 @@ func testStress(t *testing.T, way source, args ...string) {
 		t.Errorf("%d callbacks moved their goroutine's stack, and %d garbage collections ran", truth.moves, truth.collections)
 	}
 	status := p.status()
-	// The runtime starts threads on stacks of its own, which no goroutine continues.
-	for key, want := range map[string]string{"walks_cut": status["walks_runtime"], "stacks_dropped": "0", "missed": "0", "unwinder": "c+go", "first": "yes", "state": "on"} {
+	for key, want := range map[string]string{"walks_cut": "0", "stacks_dropped": "0", "missed": "0", "unwinder": "c+go", "first": "yes", "state": "on"} {
 		if status[key] != want {
 			t.Errorf("%s is %q, want %q, in the status %v", key, status[key], want, status)
 		}
@@ -135,8 +134,9 @@ func TestInternalLinking(t *testing.T) {
 						t.Errorf("the innermost function is %s", inner)
 					}
 				}
-				if status := p.status(); status["walks_cut"] != status["walks_runtime"] {
-					t.Errorf("stacks are cut: %v", status)
+				// Some calls that the runtime makes when it starts have no Go caller to be found.
+				if walks, cut := p.number("walks"), p.number("walks_cut"); cut > walks/50 {
+					t.Errorf("%d of %d stacks are cut: %v", cut, walks, p.status())
 				}
 			})
 		}

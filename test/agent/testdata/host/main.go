@@ -117,6 +117,12 @@ func do(command string, args []string) (answer string, err error) {
 		if _, _, e := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0); e != 0 {
 			err = e
 		}
+	case "listen": // on a descriptor that was the agent's
+		answer, err = listen()
+	case "accept":
+		err = accept()
+	case "mlockall":
+		err = syscall.Mlockall(syscall.MCL_CURRENT | syscall.MCL_FUTURE)
 	case "open":
 		path := C.CString(args[0])
 		err = failed(C.host_open(path))
@@ -129,6 +135,64 @@ func do(command string, args []string) (answer string, err error) {
 		err = fmt.Errorf("there is no command %q", command)
 	}
 	return answer, err
+}
+
+var listener int
+
+// listen closes all sockets, which are not this program's, and listens. The new socket gets
+// the number of one that was closed.
+func listen() (string, error) {
+	lowest := -1
+	for fd := 3; fd < 1024; fd++ {
+		target, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		if err != nil || !strings.HasPrefix(target, "socket:") {
+			continue
+		}
+		if lowest < 0 {
+			lowest = fd
+		}
+		if err := syscall.Close(fd); err != nil {
+			return "", err
+		}
+	}
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil && lowest >= 0 && fd != lowest {
+		err = syscall.Dup2(fd, lowest)
+		syscall.Close(fd)
+		fd = lowest
+	}
+	if err == nil {
+		err = syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	}
+	if err == nil {
+		err = syscall.Listen(fd, 10)
+	}
+	listener = fd
+	return fmt.Sprintf("%d was %d", fd, lowest), err
+}
+
+// accept connects to its own socket, and accepts.
+func accept() error {
+	address, err := syscall.Getsockname(listener)
+	if err != nil {
+		return err
+	}
+	client, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(client)
+	if err := syscall.Connect(client, address); err != nil {
+		return err
+	}
+	if err := syscall.SetsockoptTimeval(listener, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &syscall.Timeval{Sec: 10}); err != nil {
+		return err
+	}
+	conn, _, err := syscall.Accept(listener)
+	if err != nil {
+		return fmt.Errorf("a client has connected, and somebody else has accepted it: %w", err)
+	}
+	return syscall.Close(conn)
 }
 
 func failed(text *C.char) error {
