@@ -15,6 +15,7 @@
 #include <link.h>
 #include <stdint.h>
 
+#include "../../jemalloc/libraries.h"
 #include "env.h"
 #include "real.h"
 #include "sampler.h"
@@ -55,6 +56,7 @@ __attribute__((constructor)) static void begin(void)
 	dl_iterate_phdr(find_self, &self);
 	if (!settings.children)
 		agent_env_leave(self);
+	gojemalloc_libraries_start();
 	sampling = agent_sampler_start(settings.sample, !settings.off);
 }
 
