@@ -8,7 +8,7 @@
 //
 //	Inspect ─▶ Program ─▶ Obstacle    can the agent work in this program, and if not, why?
 //	Command ─▶ Cmd.Exec               start a program under the agent
-//	Find, List ─▶ Client              the agent of a running process: Status, Dump, SetActive, SetSample
+//	Find, List ─▶ Client              the agent of a running process: Status, Dump, Names, Libraries, SetActive, SetSample
 //	NewProfiler ─▶ Profiler           profiles with the names of C and Go functions
 //
 // # What it is not for
@@ -27,6 +27,13 @@
 //
 // If the process is in another network namespace (a container), a call connects from a
 // thread that enters the namespace for a moment. This needs CAP_SYS_ADMIN.
+//
+// # Closed libraries
+//
+// A process may have closed a library that has allocated, and another library may have its
+// addresses. The agent records the libraries that can be closed ([Client.Libraries]), so a
+// [Profiler] names the functions of each by its own file. If two libraries had the same
+// return address, its name is that of both.
 //
 // # Trust
 //

@@ -19,10 +19,21 @@ import (
 type Profiler struct {
 	client     *Client
 	symbolizer *heapprof.Symbolizer
+	root       string // see root
 
-	mu     sync.Mutex
-	status Status
-	asked  map[uint64][]heapprof.Frame // addresses in Go code, also those without a name
+	mu        sync.Mutex
+	status    Status
+	asked     map[uint64][]heapprof.Frame // addresses in Go code, also those without a name
+	libraries []heapprof.Loaded           // with their paths in the form of the memory map
+	more      bool                        // libraries are not all
+	files     map[libraryKey]string       // their paths
+}
+
+// libraryKey identifies a library as the agent lists it.
+type libraryKey struct {
+	start         uint64
+	path, buildID string
+	headers       uint64
 }
 
 // NewProfiler returns a Profiler. It asks for the agent's status.
@@ -31,12 +42,13 @@ func NewProfiler(ctx context.Context, c *Client) (*Profiler, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Profiler{client: c, status: status, asked: make(map[uint64][]heapprof.Frame)}
+	p := &Profiler{client: c, status: status, root: root(c.pid), asked: make(map[uint64][]heapprof.Frame)}
 	p.symbolizer = heapprof.NewSymbolizer(heapprof.SymbolizerConfig{
 		Go:     func(pc uint64) []heapprof.Frame { return p.asked[pc] },
 		GoText: func() (start, end uint64) { return p.status.GoTextStart, p.status.GoTextEnd },
+		Loaded: func() ([]heapprof.Loaded, bool) { return slices.Clone(p.libraries), p.more },
 		Proc:   procPath(c.pid, ""),
-		Root:   root(c.pid),
+		Root:   p.root,
 	})
 	return p, nil
 }
@@ -67,6 +79,12 @@ func (p *Profiler) Profile(ctx context.Context) (*profile.Profile, error) {
 		return nil, err
 	}
 	taken := time.Now()
+	// The agent records a library before it counts the sample. So all libraries of the dump
+	// are there, if they are asked for after it.
+	libraries, more, err := p.client.Libraries(ctx)
+	if err != nil {
+		return nil, err
+	}
 	dump, err := heapprof.Parse(&text, heapprof.Limits{})
 	if err != nil {
 		return nil, fmt.Errorf("process %d: %w", p.client.pid, err)
@@ -75,6 +93,7 @@ func (p *Profiler) Profile(ctx context.Context) (*profile.Profile, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.status = status
+	p.setLibraries(libraries, more)
 	if err := p.ask(ctx, dump.PCs()); err != nil {
 		return nil, err
 	}
@@ -130,6 +149,24 @@ func (p *Profiler) ask(ctx context.Context, pcs []uint64) error {
 		p.asked[pc] = names[pc]
 	}
 	return nil
+}
+
+// setLibraries sets the libraries that the agent lists, with their paths in the form of the
+// memory map. Each path stays as it was when the library was first listed, because a
+// symbolic link may lead to another file later.
+func (p *Profiler) setLibraries(libraries []heapprof.Loaded, more bool) {
+	before, fs := p.files, fileSystemOf(p.client.pid, p.root)
+	p.files = make(map[libraryKey]string, len(libraries))
+	for i := range libraries {
+		l := &libraries[i]
+		key := libraryKey{l.Start, l.File, l.BuildID, l.Headers}
+		file, known := before[key]
+		if !known {
+			file = printable(fs.real(l.File)) // as in the memory map
+		}
+		p.files[key], l.File = file, file
+	}
+	p.libraries, p.more = libraries, more
 }
 
 // comments returns the comments of a profile: of which process it is, how its numbers were

@@ -36,6 +36,8 @@ func fakeProfile(t *testing.T, growing *int, state string) *fake {
 			count := fmt.Sprintf("  t*: 1: %d [1: %d]\n", held, held)
 			held += *growing // from dump to dump
 			return []string{"ok", "heap_v2/1024\n", count, fmt.Sprintf("@ %#x %#x\n", place(0), place(1)), count, "\nMAPPED_LIBRARIES:\n" + string(maps)}, err
+		case "libraries":
+			return []string{"ok", "more no\n"}, nil
 		case "names":
 			frames := []string{"ok"}
 			for _, pc := range strings.Fields(rest) {

@@ -4,25 +4,19 @@
  * before, what it allocated is still in the dump, but the memory map has nothing at its
  * addresses, or even another library. So for each library that was loaded after the
  * program's start the hook records the library's addresses, its build, and which return
- * addresses in it were on a sampled stack. _dl_find_object returns the library of an
- * address without a lock. The library cannot be closed meanwhile, because its code is
- * on the stack.
+ * addresses in it were on a sampled stack. gojemalloc_object_at returns the library of an
+ * address. The library cannot be closed meanwhile, because its code is on the stack.
  *
  * Libraries are never removed from the table. Once it has GOJEMALLOC_LIBRARIES of
  * them, others are not recorded. */
 #define _GNU_SOURCE
 #include "libraries.h"
 
-#include <dlfcn.h>
 #include <link.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
-
-#ifdef DLFO_STRUCT_HAS_EH_DBASE /* glibc 2.35 */
-
-#pragma weak _dl_find_object
 
 enum { MAX_FIXED = 64, PCS = GOJEMALLOC_LIBRARY_PCS };
 
@@ -118,20 +112,20 @@ static bool readable(uintptr_t start, size_t size, uintptr_t bias, const ElfW(Ph
  * allows them anywhere in the file. Elsewhere they may not be in memory. */
 static bool describe(uintptr_t pc, struct gojemalloc_library *library)
 {
-	struct dl_find_object found;
+	struct gojemalloc_object object;
 	const ElfW(Ehdr) *header;
 	const ElfW(Phdr) *segments;
 	uintptr_t bias;
 
-	if (_dl_find_object((void *)pc, &found) != 0)
+	if (!gojemalloc_object_at(pc, &object))
 		return false;
-	header = found.dlfo_map_start;
+	header = object.start;
 	if (memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 || header->e_phentsize != sizeof *segments)
 		return false;
 	if (header->e_phoff > page || header->e_phnum * sizeof *segments > page - header->e_phoff)
 		return false;
 	memset(library, 0, sizeof *library);
-	bias = found.dlfo_link_map->l_addr;
+	bias = object.bias;
 	segments = (const void *)((const char *)header + header->e_phoff);
 	for (const ElfW(Phdr) *segment = segments; segment < segments + header->e_phnum; segment++) {
 		uintptr_t start = bias + segment->p_vaddr;
@@ -147,7 +141,7 @@ static bool describe(uintptr_t pc, struct gojemalloc_library *library)
 	}
 	if (library->build_id_len == 0)
 		library->headers = hash(hash(0, header, sizeof *header), segments, header->e_phnum * sizeof *segments);
-	strncpy(library->path, found.dlfo_link_map->l_name, sizeof library->path - 1);
+	strncpy(library->path, object.name, sizeof library->path - 1);
 	return library->limit != 0;
 }
 
@@ -191,7 +185,7 @@ static void note_pc(struct entry *e, uintptr_t pc)
 
 void gojemalloc_libraries_note(void *const *pcs, unsigned len)
 {
-	if (_dl_find_object == NULL || page == 0)
+	if (page == 0)
 		return;
 	for (unsigned i = 0; i < len; i++) {
 		/* A return address may be directly after the end of the code, so the address of
@@ -230,17 +224,3 @@ unsigned gojemalloc_libraries_len(void)
 }
 
 bool gojemalloc_libraries_more(void) { return atomic_load(&more); }
-
-#else /* this glibc cannot find the library of an address without a lock, so none is recorded */
-
-void gojemalloc_libraries_start(void) {}
-void gojemalloc_libraries_note(void *const *pcs, unsigned len) { (void)pcs, (void)len; }
-unsigned gojemalloc_libraries_len(void) { return 0; }
-bool gojemalloc_libraries_more(void) { return false; }
-unsigned gojemalloc_libraries_get(unsigned i, struct gojemalloc_library *library, uintptr_t *pcs, bool *full)
-{
-	(void)i, (void)library, (void)pcs, (void)full;
-	return 0;
-}
-
-#endif

@@ -20,12 +20,23 @@ struct gojemalloc_library {
 	char path[512]; /* as the dynamic linker has it: it may be relative */
 };
 
+/* The library, or the program, that has the code at an address. */
+struct gojemalloc_object {
+	const void *start; /* where its first page is in memory */
+	uintptr_t bias;    /* the distance from the addresses in its file to those in memory */
+	const char *name;  /* its path, as the dynamic linker has it */
+};
+
+/* Finds the object of an address. It allocates no memory. libraries.c does not have it,
+ * because each user of libraries.c finds objects in a way of its own (find_library.c). */
+bool gojemalloc_object_at(uintptr_t pc, struct gojemalloc_object *object);
+
 /* Records the libraries that were loaded at the program's start, which cannot be closed.
  * To be called once, before the hook is installed. */
 void gojemalloc_libraries_start(void);
 
 /* Records the libraries whose code is on a stack. The hook calls it, so it allocates no
- * memory and takes no lock. */
+ * memory. It takes no lock, unless gojemalloc_object_at does. */
 void gojemalloc_libraries_note(void *const *pcs, unsigned len);
 
 /* gojemalloc_libraries_len returns how many libraries were recorded, and

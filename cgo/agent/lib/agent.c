@@ -16,6 +16,7 @@
 #include <link.h>
 #include <stdint.h>
 
+#include "../../jemalloc/libraries.h"
 #include "carry.h"
 #include "env.h"
 #include "real.h"
@@ -62,6 +63,7 @@ __attribute__((constructor)) static void begin(void)
 		return;
 	if (!settings.children)
 		agent_env_leave(self);
+	gojemalloc_libraries_start();
 	sampling = agent_sampler_start(settings.sample, !settings.off);
 }
 

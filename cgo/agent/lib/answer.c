@@ -1,10 +1,11 @@
-/* The requests, and the text of their answers. docs/agent-protocol.md describes both. */
+/* The requests, and the text of their answers. docs/any-process.md describes both. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "../../jemalloc/libraries.h"
 #include "agent.h"
 #include "sampler.h"
 #include "server.h"
@@ -221,6 +222,68 @@ static void answer_names(struct agent_answer *a, const char *list)
 	}
 }
 
+/* ---- libraries ---- */
+
+static void put_bytes(struct agent_answer *a, const char *key, const unsigned char *bytes, uint32_t n)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	agent_answer_string(a, key);
+	agent_answer_string(a, " ");
+	for (uint32_t i = 0; i < n; i++) {
+		agent_answer_bytes(a, &digits[bytes[i] >> 4], 1);
+		agent_answer_bytes(a, &digits[bytes[i] & 15], 1);
+	}
+	agent_answer_string(a, "\n");
+}
+
+static void put_hex(struct agent_answer *a, const char *key, uint64_t value)
+{
+	agent_answer_string(a, key);
+	agent_answer_string(a, " ");
+	agent_answer_hex(a, value);
+	agent_answer_string(a, "\n");
+}
+
+/* The libraries that were on the stacks of samples and that the program can close: lines
+ * "key value", as in status. `more yes` comes first if not all were recorded. A line `library`
+ * begins each library, with the addresses of its code. Then follow the `offset` of its code
+ * in the file, its `build_id`, or else its `headers` (a hash of them), its `path`, `pcs`, which
+ * are its return addresses on those stacks, and `all yes` if these are all of them. The path is
+ * as the dynamic linker has it, so it may be relative to the working directory. */
+static void answer_libraries(struct agent_answer *a)
+{
+	struct gojemalloc_library l;
+	uintptr_t pcs[GOJEMALLOC_LIBRARY_PCS];
+
+	put_text(a, "more", gojemalloc_libraries_more() ? "yes" : "no");
+	for (unsigned i = 0; i < gojemalloc_libraries_len(); i++) {
+		bool full = false;
+		unsigned n = gojemalloc_libraries_get(i, &l, pcs, &full);
+
+		if (l.path[0] == 0) /* a thread is about to record it */
+			continue;
+		agent_answer_string(a, "library ");
+		agent_answer_hex(a, l.start);
+		agent_answer_string(a, "-");
+		agent_answer_hex(a, l.limit);
+		agent_answer_string(a, "\n");
+		put_hex(a, "offset", l.offset);
+		if (l.build_id_len > 0)
+			put_bytes(a, "build_id", l.build_id, l.build_id_len);
+		else
+			put_hex(a, "headers", l.headers);
+		put_text(a, "path", l.path);
+		agent_answer_string(a, "pcs");
+		for (unsigned j = 0; j < n; j++) {
+			agent_answer_string(a, " ");
+			agent_answer_hex(a, pcs[j]);
+		}
+		agent_answer_string(a, "\n");
+		put_text(a, "all", full ? "no" : "yes");
+	}
+}
+
 /* ---- requests ---- */
 
 /* A decimal number that is not 0. */
@@ -264,6 +327,9 @@ void agent_answer(struct agent_answer *a, char *request)
 	} else if (is_request(request, "names", &rest)) {
 		accept_request(a);
 		answer_names(a, rest);
+	} else if (is_request(request, "libraries", &rest)) {
+		accept_request(a);
+		answer_libraries(a);
 	} else if (is_request(request, "on", &rest) || is_request(request, "off", &rest)) {
 		agent_sampler_set(request[1] == 'n');
 		accept_request(a);
@@ -275,6 +341,6 @@ void agent_answer(struct agent_answer *a, char *request)
 		agent_sampler_period(bytes);
 		accept_request(a);
 	} else {
-		agent_answer_string(a, "error this agent has no such request: status, dump, names, on, off, sample");
+		agent_answer_string(a, "error this agent has no such request: status, dump, names, libraries, on, off, sample");
 	}
 }

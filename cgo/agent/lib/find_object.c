@@ -1,28 +1,32 @@
-/* The unwinder's search for the library that has an address, with every C library.
+/* The search for the library that has an address, with every C library.
  *
  * libgcc's unwinder, which is linked into the agent, asks _dl_find_object where the
  * unwinding information of an address is. glibc has that function since 2.35, and musl does
  * not have it. So the agent has one of its own, for its own unwinder: it asks that of the C
  * library if there is one, which takes no lock, and otherwise dl_iterate_phdr, which does.
+ * An older libgcc asks dl_iterate_phdr by itself.
  *
- * An older libgcc asks dl_iterate_phdr by itself, and does not need this. */
+ * libraries.c finds the libraries of a stack in the same way. So it takes no lock that the
+ * unwinder has not just taken for the same stack. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
-
-#ifdef DLFO_STRUCT_HAS_EH_DBASE
-
 #include <link.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "../../jemalloc/libraries.h"
 #include "real.h"
 
-typedef int find_function(void *address, struct dl_find_object *result);
+enum { PAGE = 4096 };
 
+/* An object that dl_iterate_phdr has found. The name stays valid as long as the object is
+ * loaded. */
 struct search {
 	uintptr_t address;
-	struct dl_find_object *result;
+	uintptr_t start, end, bias;
+	const char *name;
+	const void *table; /* of the unwinding information, or NULL */
 };
 
 static int visit(struct dl_phdr_info *info, size_t size, void *arg)
@@ -47,29 +51,74 @@ static int visit(struct dl_phdr_info *info, size_t size, void *arg)
 	}
 	if (!has)
 		return 0;
-	search->result->dlfo_map_start = (void *)start;
-	search->result->dlfo_map_end = (void *)end;
-	search->result->dlfo_eh_frame = (void *)table;
-	return table != NULL ? 1 : -1;
+	search->start = start & -(uintptr_t)PAGE;
+	search->end = end;
+	search->bias = info->dlpi_addr;
+	search->name = info->dlpi_name;
+	search->table = table;
+	return 1;
 }
 
-__attribute__((visibility("hidden"))) int _dl_find_object(void *address, struct dl_find_object *result)
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+
+/* A test gives another name, so that nothing is found. */
+#ifndef AGENT_FIND_OBJECT
+#define AGENT_FIND_OBJECT "_dl_find_object"
+#endif
+
+typedef int find_function(void *address, struct dl_find_object *result);
+
+/* The C library's function, or NULL. */
+static find_function *lockless(void)
 {
 	enum { UNKNOWN, FOUND, NONE };
 	static find_function *own;
 	static int state;
-	struct search search = {(uintptr_t)address, result};
 
 	if (__atomic_load_n(&state, __ATOMIC_ACQUIRE) == UNKNOWN) {
-		find_function *f = (find_function *)agent_real_function("_dl_find_object");
+		find_function *f = (find_function *)agent_real_function(AGENT_FIND_OBJECT);
 
 		__atomic_store_n(&own, f, __ATOMIC_RELAXED);
 		__atomic_store_n(&state, f != NULL ? FOUND : NONE, __ATOMIC_RELEASE);
 	}
-	if (state == FOUND)
-		return own(address, result);
+	return __atomic_load_n(&own, __ATOMIC_RELAXED);
+}
+
+__attribute__((visibility("hidden"))) int _dl_find_object(void *address, struct dl_find_object *result)
+{
+	find_function *find = lockless();
+	struct search search = {.address = (uintptr_t)address};
+
+	if (find != NULL)
+		return find(address, result);
 	memset(result, 0, sizeof *result);
-	return dl_iterate_phdr(visit, &search) == 1 ? 0 : -1;
+	if (dl_iterate_phdr(visit, &search) == 0 || search.table == NULL)
+		return -1;
+	result->dlfo_map_start = (void *)search.start;
+	result->dlfo_map_end = (void *)search.end;
+	result->dlfo_eh_frame = (void *)search.table;
+	return 0;
 }
 
 #endif
+
+__attribute__((visibility("hidden"))) bool gojemalloc_object_at(uintptr_t pc, struct gojemalloc_object *object)
+{
+	struct search search = {.address = pc};
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+	find_function *find = lockless();
+
+	if (find != NULL) {
+		struct dl_find_object found;
+
+		if (find((void *)pc, &found) != 0)
+			return false;
+		*object = (struct gojemalloc_object){found.dlfo_map_start, found.dlfo_link_map->l_addr, found.dlfo_link_map->l_name};
+		return true;
+	}
+#endif
+	if (dl_iterate_phdr(visit, &search) == 0)
+		return false;
+	*object = (struct gojemalloc_object){(const void *)search.start, search.bias, search.name};
+	return true;
+}

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "../../jemalloc/libraries.h"
 #include "real.h"
 #include "tap.h"
 
@@ -73,6 +74,7 @@ unsigned agent_walk(void **pcs, unsigned max)
 	__atomic_fetch_add(&ends[end], 1, __ATOMIC_RELAXED);
 	if (a.walk.scans > 0)
 		__atomic_fetch_add(&scanned, 1, __ATOMIC_RELAXED);
+	gojemalloc_libraries_note(pcs, a.walk.len);
 	return a.walk.len;
 }
 

@@ -18,7 +18,7 @@ void agent_host_find(void);
 
 /* The stack of an allocation, called from inside the sampler: return addresses, innermost
  * first. The first one is in the process's own malloc, calloc..., in place of the agent's
- * function of that name. */
+ * function of that name. It records the libraries that are on the stack (libraries.h). */
 unsigned agent_walk(void **pcs, unsigned max);
 
 /* How many walks have ended in each way. */

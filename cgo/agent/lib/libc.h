@@ -45,6 +45,7 @@
 #pragma weak sigfillset
 #pragma weak socket
 #pragma weak syscall
+#pragma weak sysconf
 #pragma weak unsetenv
 #pragma weak write
 

@@ -165,6 +165,14 @@ static void after_fork_in_child(void)
 	agent_lock_reset(&agent_profile_lock);
 }
 
+void agent_profile_prepare_for_forks(void)
+{
+	if (__register_atfork != NULL)
+		__register_atfork(before_fork, after_fork_in_parent, after_fork_in_child, NULL);
+	else if (pthread_atfork != NULL)
+		pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
 bool agent_profile_start(uint64_t period)
 {
 	bool ok;
@@ -177,11 +185,7 @@ bool agent_profile_start(uint64_t period)
 	}
 	agent_unlock(&agent_profile_lock);
 	if (ok)
-		agent_region_map();
-	if (ok && __register_atfork != NULL)
-		__register_atfork(before_fork, after_fork_in_parent, after_fork_in_child, NULL);
-	else if (ok && pthread_atfork != NULL)
-		pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+		agent_region_choose();
 	return ok;
 }
 

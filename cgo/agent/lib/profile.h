@@ -14,7 +14,13 @@
 extern uint64_t agent_period;
 extern uint32_t agent_generation;
 
-/* Maps the tables and registers the fork handlers. */
+/* Registers the fork handlers. It has to be called as early as possible, because the handlers
+ * that are registered first are the last that fork calls before it forks. A handler called
+ * after the agent's would wait for a lock of the program while the agent's locks are held.
+ * The owner of that lock might wait for the agent's, in malloc: a deadlock. */
+void agent_profile_prepare_for_forks(void);
+
+/* Maps the tables. */
 bool agent_profile_start(uint64_t period);
 
 /* Changes the period and empties the profile. */

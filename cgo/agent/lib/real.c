@@ -26,6 +26,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "profile.h"
 #include "sampler.h"
 
 enum { PAGE = 4096 };
@@ -305,7 +306,7 @@ static void search_all(void)
 }
 
 /* Threads that come while another one searches wait for it. */
-static void resolve(void)
+void agent_real_find(void)
 {
 	enum { NOT_YET, SEARCHING, DONE };
 	static int state;
@@ -314,22 +315,23 @@ static void resolve(void)
 	if (__atomic_compare_exchange_n(&state, &seen, SEARCHING, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
 		search_all();
 		__atomic_store_n(&state, DONE, __ATOMIC_RELEASE);
+		agent_profile_prepare_for_forks(); /* may allocate */
 		return;
 	}
 	while (__atomic_load_n(&state, __ATOMIC_ACQUIRE) != DONE)
 		sched_yield();
 }
 
-static void *first_malloc(size_t n) { resolve(); return agent_real.malloc(n); }
-static void *first_calloc(size_t a, size_t b) { resolve(); return agent_real.calloc(a, b); }
-static void *first_realloc(void *p, size_t n) { resolve(); return agent_real.realloc(p, n); }
-static void first_free(void *p) { resolve(); agent_real.free(p); }
-static void *first_memalign(size_t a, size_t n) { resolve(); return agent_real.memalign(a, n); }
-static void *first_aligned_alloc(size_t a, size_t n) { resolve(); return agent_real.aligned_alloc(a, n); }
-static int first_posix_memalign(void **p, size_t a, size_t n) { resolve(); return agent_real.posix_memalign(p, a, n); }
-static void *first_valloc(size_t n) { resolve(); return agent_real.valloc(n); }
-static void *first_pvalloc(size_t n) { resolve(); return agent_real.pvalloc(n); }
-static size_t first_usable_size(void *p) { resolve(); return agent_real.malloc_usable_size(p); }
+static void *first_malloc(size_t n) { agent_real_find(); return agent_real.malloc(n); }
+static void *first_calloc(size_t a, size_t b) { agent_real_find(); return agent_real.calloc(a, b); }
+static void *first_realloc(void *p, size_t n) { agent_real_find(); return agent_real.realloc(p, n); }
+static void first_free(void *p) { agent_real_find(); agent_real.free(p); }
+static void *first_memalign(size_t a, size_t n) { agent_real_find(); return agent_real.memalign(a, n); }
+static void *first_aligned_alloc(size_t a, size_t n) { agent_real_find(); return agent_real.aligned_alloc(a, n); }
+static int first_posix_memalign(void **p, size_t a, size_t n) { agent_real_find(); return agent_real.posix_memalign(p, a, n); }
+static void *first_valloc(size_t n) { agent_real_find(); return agent_real.valloc(n); }
+static void *first_pvalloc(size_t n) { agent_real_find(); return agent_real.pvalloc(n); }
+static size_t first_usable_size(void *p) { agent_real_find(); return agent_real.malloc_usable_size(p); }
 
 struct agent_real agent_real = {
 	.malloc = first_malloc,
@@ -349,7 +351,7 @@ void *agent_real_pages(size_t n)
 {
 	void *p = NULL;
 
-	resolve();
+	agent_real_find();
 	if (n == 0) /* jemalloc's memalign(4096, 0) ignores the alignment */
 		n = 1;
 	if (pages_by_memalign)
@@ -363,13 +365,13 @@ void *agent_real_pages(size_t n)
 
 const char *agent_real_path(void)
 {
-	resolve();
+	agent_real_find();
 	return real_path;
 }
 
 bool agent_is_first(const char **other)
 {
-	resolve();
+	agent_real_find();
 	*other = first ? "" : first_path;
 	return first;
 }

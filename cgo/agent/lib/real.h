@@ -24,6 +24,9 @@ extern struct agent_real agent_real;
  * none. */
 void *agent_real_function(const char *name);
 
+/* Finds the functions if that has not been done, and registers the fork handlers. */
+void agent_real_find(void);
+
 /* A page-aligned block of at least n bytes that agent_real.free can free, or NULL. */
 void *agent_real_pages(size_t n);
 

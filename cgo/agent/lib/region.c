@@ -8,8 +8,11 @@
  * frees needed half as much time again, at one sample in 512 KiB. With blocks from here it
  * was the time of the samples alone.
  *
- * The range is reserved at the start and never unmapped, because blocks in it may live as
- * long as the process. It is divided into spans. A span has slots of one size:
+ * The range is not reserved, because a program may bound its address space (RLIMIT_AS), and
+ * 32 GiB that nobody uses would count. Only its place is chosen at the start, somewhere in
+ * the middle of the address space, where neither the kernel nor Go puts anything by itself.
+ * Memory is mapped there in spans, if nobody else has memory there. It is never unmapped,
+ * because blocks in it may live as long as the process. A span has slots of one size:
  *
  *	span:  | slot | slot | slot | ... never used ... |
  *	          |             ^
@@ -45,6 +48,7 @@ struct span {
 	uint32_t live;           /* slots in use */
 	uint8_t class;
 	bool listed;
+	bool mapped;
 };
 
 /* No pointer is that large, nor is the range after it. */
@@ -52,7 +56,7 @@ uintptr_t agent_region_start = UINTPTR_MAX - AGENT_REGION_SIZE;
 
 static struct agent_lock lock;
 static struct span *spans;
-static uint32_t begun;            /* spans that were ever used */
+static uint32_t begun;            /* spans that were ever tried */
 static uint32_t empty;            /* a list of spans that have no class, through next */
 static uint32_t with_room[CLASSES];
 static uint64_t warm;             /* bytes of spans without a slot in use */
@@ -110,18 +114,43 @@ static void delist(uint32_t number)
 		span_at(s->next)->previous = s->previous;
 }
 
-/* A span for a class that has none with room. Its pages are zeros. 0 if there is none left. */
+/* Maps the memory of the next span that was never used. Returns 0 if the kernel refuses. */
+static uint32_t map_span(void)
+{
+	enum { TRIES = 16 }; /* at places where others have memory */
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+
+	for (int i = 0; i < TRIES && begun < SPANS; i++) {
+		char *wanted = memory_of(begun + 1), *got = mmap(wanted, SPAN, PROT_READ | PROT_WRITE, flags, -1, 0);
+
+		if (got == wanted) {
+			/* Huge pages would make two MiB resident for the first block of each size. */
+			madvise(got, SPAN, MADV_NOHUGEPAGE);
+			return ++begun;
+		}
+		if (got == MAP_FAILED && errno != EEXIST)
+			return 0;
+		if (got != MAP_FAILED) /* kernels before 4.17 do not know the flag */
+			munmap(got, SPAN);
+		begun++;
+	}
+	return 0;
+}
+
+/* A span for a class that has none with room. Its pages are zeros. */
 static uint32_t new_span(unsigned class)
 {
 	uint32_t number = empty;
+	int saved_errno = errno;
 
 	if (number != 0)
 		empty = span_at(number)->next;
-	else if (begun < SPANS)
-		number = ++begun;
 	else
+		number = map_span();
+	errno = saved_errno;
+	if (number == 0)
 		return 0;
-	*span_at(number) = (struct span){.class = (uint8_t)class};
+	*span_at(number) = (struct span){.class = (uint8_t)class, .mapped = true};
 	enlist(number);
 	return number;
 }
@@ -220,22 +249,21 @@ uint64_t agent_region_bytes(void)
 	return bytes;
 }
 
-void agent_region_map(void)
-{
-	struct span *table = agent_map(SPANS * sizeof *table);
-	void *start = table != NULL ? agent_map(AGENT_REGION_SIZE + SPAN) : NULL;
+bool agent_region_owns(const void *p) { return agent_region_has(p) && span_at(number_at(p))->mapped; }
 
-	if (start == NULL) {
-		if (table != NULL)
-			munmap(table, SPANS * sizeof *table);
+void agent_region_choose(void)
+{
+	/* From 16 TiB to 80 TiB: above what linkers use for programs, below what the kernel uses
+	 * for mappings and stacks. The kernel has put the agent itself at a random address. */
+	const uintptr_t lowest = (uintptr_t)16 << 40, places = ((uintptr_t)64 << 40) / AGENT_REGION_SIZE;
+	uintptr_t random = ((uintptr_t)&agent_region_start >> 12) * 0x9e3779b97f4a7c15u >> 32;
+	struct span *table = agent_map(SPANS * sizeof *table);
+
+	if (table == NULL)
 		return;
-	}
-	/* Huge pages would make two MiB resident for the first block of each size. */
-	madvise(table, SPANS * sizeof *table, MADV_NOHUGEPAGE);
-	madvise(start, AGENT_REGION_SIZE + SPAN, MADV_NOHUGEPAGE);
 	spans = table;
-	/* Blocks are freed by any thread that has got them, and so after this store. */
-	__atomic_store_n(&agent_region_start, ((uintptr_t)start + SPAN - 1) & ~(uintptr_t)(SPAN - 1), __ATOMIC_RELEASE);
+	/* Blocks are freed by threads that have got them, and so after this store. */
+	__atomic_store_n(&agent_region_start, lowest + random % places * AGENT_REGION_SIZE, __ATOMIC_RELEASE);
 }
 
 void agent_region_before_fork(void) { agent_lock(&lock); }

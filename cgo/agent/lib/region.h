@@ -11,22 +11,26 @@ enum {
 	AGENT_REGION_ALIGNMENT = 4 << 10, /* the largest that it can have */
 };
 
-#define AGENT_REGION_SIZE ((uintptr_t)1 << 36)
+#define AGENT_REGION_SIZE ((uintptr_t)1 << 35)
 
-/* Until the region is mapped, no address is in it. */
+/* Until the region is chosen, no address is in it. */
 extern uintptr_t agent_region_start __attribute__((visibility("hidden")));
 
+/* Whether an address is in the region. Others may have memory there too. */
 static inline bool agent_region_has(const void *p)
 {
 	return (uintptr_t)p - agent_region_start < AGENT_REGION_SIZE;
 }
 
-/* Reserves the addresses. If the kernel refuses, blocks are not taken from here, and that is
- * no failure. */
-void agent_region_map(void);
+/* Whether the block at an address is from here. */
+bool agent_region_owns(const void *p);
 
-/* A block of n bytes, filled with zeros if wanted. Returns NULL if the region is full or not
- * mapped, or does not have blocks of this size or alignment. alignment is a power of two. */
+/* Chooses the addresses. If there is no memory for the table of spans, no blocks are taken
+ * from here, and that is no failure. */
+void agent_region_choose(void);
+
+/* A block of n bytes, filled with zeros if wanted. Returns NULL if the kernel gives no
+ * memory, or if the region does not have blocks of this size or alignment. alignment is a power of two. */
 void *agent_region_allocate(size_t n, size_t alignment, bool zero);
 
 void agent_region_free(void *p);

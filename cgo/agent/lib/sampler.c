@@ -231,7 +231,7 @@ void *agent_sampled_realloc(void *old, size_t n)
 	void *p;
 
 	agent_thread.inside = was_inside || is_due;
-	p = agent_region_has(old) ? leave_region(old, n, is_due, sample_generation) : resize(old, n, is_due, sample_generation);
+	p = agent_region_owns(old) ? leave_region(old, n, is_due, sample_generation) : resize(old, n, is_due, sample_generation);
 	agent_thread.inside = was_inside;
 	return p;
 }
@@ -245,7 +245,7 @@ void agent_sampled_free(void *p)
 		return;
 	if (agent_profile_take(p, &block, &block_generation))
 		agent_profile_settle(&block, block_generation, true);
-	if (agent_region_has(p))
+	if (agent_region_owns(p))
 		agent_region_free(p);
 	else
 		agent_real.free(p);
@@ -261,6 +261,7 @@ static void heed(void) { agent_thread.left = agent_thread.more = 0; }
 
 bool agent_sampler_start(uint64_t period, bool start_on)
 {
+	agent_real_find();
 	if (!agent_profile_start(valid_period(period)))
 		return false;
 	agent_sampler_set(start_on);

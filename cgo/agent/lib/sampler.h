@@ -31,7 +31,7 @@ struct agent_stack {
 	uint32_t len;
 };
 
-/* Maps the tables, registers the fork handlers, and starts the sampler. A period of 0
+/* Maps the tables and starts the sampler. A period of 0
  * counts as 1. Without this call the interposed functions only hand on. To be called once.
  * It returns false if the kernel refuses the memory. */
 bool agent_sampler_start(uint64_t period, bool on);

@@ -106,6 +106,16 @@ int strncmp(const char *a, const char *b, size_t n)
 
 int strcmp(const char *a, const char *b) { return strncmp(a, b, SIZE_MAX); }
 
+char *strncpy(char *restrict to, const char *restrict from, size_t n)
+{
+	size_t i = 0;
+
+	for (; i < n && from[i] != 0; i++)
+		to[i] = from[i];
+	memset(to + i, 0, n - i);
+	return to;
+}
+
 char *strchr(const char *s, int c)
 {
 	for (;; s++) {

@@ -66,7 +66,7 @@ EXPORTED void free(void *p)
 
 EXPORTED size_t malloc_usable_size(void *p)
 {
-	return agent_region_has(p) ? agent_region_block_size(p) : agent_real.malloc_usable_size(p);
+	return agent_region_owns(p) ? agent_region_block_size(p) : agent_real.malloc_usable_size(p);
 }
 
 TAP void *memalign(size_t alignment, size_t n)

@@ -1,7 +1,9 @@
 /* Opens the libraries of its arguments one after the other, has the address of the
  * function f in each noted, and prints what was noted. */
+#include "../find_library.c"
 #include "../libraries.c"
 
+#include <dlfcn.h>
 #include <stdio.h>
 
 int main(int argc, char **argv)

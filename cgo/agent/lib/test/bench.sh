@@ -14,8 +14,10 @@ done | awk '
 		for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (a[j] < a[i]) { t = a[i]; a[i] = a[j]; a[j] = t }
 		return a[int((n + 1) / 2)]
 	}
-	{ n++; s_on[n] = $1/$3; m_on[n] = $2/$4; s_off[n] = $1/$5; m_off[n] = $2/$6; s[n] = $1; m[n] = $2 }
+	{ n++; for (k = 1; k <= 3; k++) { plain[k, n] = $k; on[k, n] = $k / $(3 + k); off[k, n] = $k / $(6 + k) } }
+	function column(from, k,  i, a) { for (i = 1; i <= n; i++) a[i] = from[k, i]; return median(a, n) }
 	END {
-		printf "small: %.1f ns, on %.3f, off %.3f\n", median(s, n), median(s_on, n), median(s_off, n)
-		printf "mixed: %.1f ns, on %.3f, off %.3f\n", median(m, n), median(m_on, n), median(m_off, n)
+		split("small mixed written", name, " ")
+		for (k = 1; k <= 3; k++)
+			printf "%s: %.1f ns, on %.3f, off %.3f\n", name[k], column(plain, k), column(on, k), column(off, k)
 	}'

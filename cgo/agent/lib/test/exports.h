@@ -1,6 +1,7 @@
 #ifndef TEST_EXPORTS_H
 #define TEST_EXPORTS_H
 
+#include "../../../jemalloc/libraries.h"
 #include "../sampler.h"
 
 /* Undefined without the preloaded library, so a program can tell whether it is there. */
@@ -13,5 +14,7 @@ WEAK void test_stats(struct agent_stats *stats);
 WEAK bool test_each(bool (*put)(void *arg, const struct agent_stack *stack), void *arg);
 WEAK const char *test_real_path(void);
 WEAK bool test_is_first(const char **other);
+WEAK unsigned test_libraries_len(void);
+WEAK unsigned test_libraries_get(unsigned i, struct gojemalloc_library *library, uintptr_t *pcs, bool *full);
 
 #endif

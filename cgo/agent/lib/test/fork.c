@@ -43,6 +43,16 @@ static void handler(void)
 	from_handler = keep(malloc(100));
 }
 
+/* Handlers that are registered before the agent's run while the agent holds its locks. The
+ * agent registers its own in the first allocation. This runs before the constructors. It is
+ * optional, because jemalloc itself does not permit allocations in such handlers. */
+static void early(void)
+{
+	if (getenv("TEST_EARLY") != NULL)
+		pthread_atfork(handler, handler, handler);
+}
+static void (*const before_constructors)(void) __attribute__((section(".preinit_array"), used)) = early;
+
 int main(int argc, char **argv)
 {
 	static void *blocks[BLOCKS];
