@@ -97,7 +97,14 @@ func TestRefused(t *testing.T) {
 		})
 	}
 	t.Run("AddressSanitizer", func(t *testing.T) {
-		got := outcomeOf(t, heapRun(t, everyBlock, source{dir: "host", flags: []string{"-asan"}}.build(t)))
+		// go build -asan links the same library.
+		file := filepath.Join(t.TempDir(), "asan")
+		compile := exec.Command("gcc", "-fsanitize=address", "-x", "c", "-o", file, "-")
+		compile.Stdin = strings.NewReader("int main(void) { return 0; }\n")
+		if o := outcomeOf(t, compile); o.ended != "exit status 0" {
+			t.Fatalf("%+v", o)
+		}
+		got := outcomeOf(t, heapRun(t, everyBlock, file))
 		if got.ended != "exit status 1" || !strings.HasPrefix(got.stderr, "magellan: ") || !strings.Contains(strings.ToLower(got.stderr), "asan") {
 			t.Errorf("%+v", got)
 		}
