@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestLibrary runs the tests of the library itself, which are programs in C (lib/test): they
+// TestLibraryPrograms runs the tests of the library itself, which are programs in C (lib/test): they
 // run with the library's sampler, and without its constructor and its socket.
-func TestLibrary(t *testing.T) {
+func TestLibraryPrograms(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
 	}
