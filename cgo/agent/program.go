@@ -29,6 +29,7 @@ type Program struct {
 	Class       elf.Class
 	Machine     elf.Machine
 	Interpreter string // the dynamic loader; empty if the program is linked statically
+	Sanitizer   string // the library of a sanitizer that the program is linked with, or ""
 	Loader      bool   // the program is a dynamic loader, which loads the program that it is called with
 
 	Go        bool   // whether it is a Go program
@@ -140,6 +141,7 @@ func readELF(file *os.File) (*Program, error) {
 	p.C = !p.Go || linksC(f, p.Interpreter != "")
 	p.OwnMalloc = exportsMalloc(f)
 	p.Loader = isLoader(f)
+	p.Sanitizer = sanitizer(f)
 	return p, nil
 }
 
@@ -215,6 +217,22 @@ func isLoader(f *elf.File) bool {
 	return err == nil && len(names) == 1 && (strings.HasPrefix(names[0], "ld-linux") || strings.HasPrefix(names[0], "ld-musl"))
 }
 
+// sanitizer returns the library of a sanitizer that has a malloc of its own.
+func sanitizer(f *elf.File) string {
+	libraries, err := f.ImportedLibraries()
+	if err != nil {
+		return ""
+	}
+	for _, library := range libraries {
+		for _, prefix := range []string{"libasan.", "liblsan.", "libtsan.", "libhwasan.", "libclang_rt."} {
+			if strings.HasPrefix(library, prefix) {
+				return library
+			}
+		}
+	}
+	return ""
+}
+
 func exportsMalloc(f *elf.File) bool {
 	symbols, err := f.DynamicSymbols()
 	return err == nil && slices.ContainsFunc(symbols, func(s elf.Symbol) bool {
@@ -267,6 +285,8 @@ func (p *Program) Obstacle() *Obstacle {
 		return &Obstacle{"other C library", fmt.Sprintf("%s is loaded by %s, which is neither that of glibc nor that of musl: build it for one of these", p.Path, p.Interpreter)}
 	case p.OwnMalloc:
 		return &Obstacle{"own malloc", fmt.Sprintf("%s has a malloc of its own, which comes before the agent's: link the allocator as a shared library, or leave it out", p.Path)}
+	case p.Sanitizer != "":
+		return &Obstacle{"sanitizer", fmt.Sprintf("%s is built with a sanitizer (%s), whose malloc has to come first: ASan and LSan report leaks themselves; build it without for the agent", p.Path, p.Sanitizer)}
 	case p.Privilege != "":
 		return &Obstacle{p.Privilege, fmt.Sprintf("%s gets more rights than its caller (%s), so the dynamic loader ignores LD_PRELOAD: start it as the user whose rights it gets", p.Path, p.Privilege)}
 	}

@@ -98,6 +98,7 @@ func TestInspect(t *testing.T) {
 		{"C with a malloc", build(t, mallocC, nil, "gcc", "-O1", "-fno-builtin"), want{short: "own malloc", c: true}},
 		{"C with musl", edited(t, c, "/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1"), want{c: true}},
 		{"dynamic loader", "/lib64/ld-linux-x86-64.so.2", want{c: true, loader: true}},
+		{"C with AddressSanitizer", build(t, mallocC, nil, "gcc", "-O1", "-fno-builtin", "-fsanitize=address", "-Dmalloc=own"), want{short: "sanitizer", c: true}},
 		{"C with another loader", edited(t, c, "/lib64/ld-linux-x86-64.so.2", "/system/bin/linker64"), want{short: "other C library", c: true}},
 		{"script", write(t, scripts+"/script", "#! /bin/sh -e\necho\n"), want{c: true, script: true}},
 		{"script of a static shell", write(t, scripts+"/static", "#!"+static+"\n"), want{c: true, script: true}},

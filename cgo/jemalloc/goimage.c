@@ -4,9 +4,11 @@
  * and later have none in position independent programs). But the runtime itself needs the
  * table for its own stack traces, and finds it by runtime.firstmoduledata. That structure
  * lies in writable data and begins with a pointer to the table's header, which begins with
- * a magic number. So the search is for eight bytes that are the magic number and for a
- * pointer to them, where ten further words of the structure agree with the header. The
- * dynamic linker has relocated the pointers before any of this runs.
+ * a magic number. So the search goes through the data for words that can be such a structure:
+ * slices whose length is their capacity, and two pointers that are equal. It then looks at
+ * the header, where ten words must agree with the structure. Data is a small part of a
+ * program, and constants and code, which may be large, are not read at all. The dynamic
+ * linker has relocated the pointers before any of this runs.
  *
  * The structures are those of Go 1.20 to 1.26: runtime/symtab.go (moduledata, pcHeader),
  * runtime/runtime2.go (_func), runtime/symtabinl.go (inlinedCall). Go changes the magic
@@ -107,22 +109,6 @@ static bool loaded_with(const struct dl_phdr_info *info, int i, unsigned flags)
 	return p->p_type == PT_LOAD && (p->p_flags & flags) == flags;
 }
 
-/* Looks for the moduledata that points at a header. */
-READS_ALL static bool find_module(const struct dl_phdr_info *info, const uintptr_t *header, struct goimage *image)
-{
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		if (!loaded_with(info, i, PF_R | PF_W))
-			continue;
-		struct span s = segment(info, i);
-		for (; s.start + M_WORDS * sizeof *header <= s.end; s.start += sizeof *header)
-			if (*(const uintptr_t *)s.start == (uintptr_t)header && is_module((const void *)s.start, header)) {
-				read_module(image, (const void *)s.start);
-				return true;
-			}
-	}
-	return false;
-}
-
 static bool has_address(const struct dl_phdr_info *info, uintptr_t address)
 {
 	for (int i = 0; i < info->dlpi_phnum; i++) {
@@ -150,26 +136,49 @@ static const uint64_t magic = 0xfffffff1 |
 #endif
 	UINT64_C(8) << 56;
 
-READS_ALL static bool search_segment(const struct dl_phdr_info *info, int i, struct search *search)
+/* Whether an object has readable memory at an address. */
+static bool is_readable(const struct dl_phdr_info *info, uintptr_t address, size_t n)
 {
-	struct span s = segment(info, i);
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+		uintptr_t at = address - (info->dlpi_addr + p->p_vaddr);
 
-	for (; s.start + H_WORDS * sizeof(uintptr_t) <= s.end; s.start += sizeof magic) {
-		const uintptr_t *h = (const void *)s.start;
-
-		if (((*h ^ magic) & ~UINT64_C(0xff)) != 0)
-			continue;
-		if (*h != magic)
-			search->other |= (*h & 0xff) >= 0xe0;
-		else if (h[H_NFUNC] != 0 && h[H_NFUNC] <= 1u << 26 && find_module(info, h, search->image))
-			return search->found = true;
+		if (loaded_with(info, i, PF_R) && at < p->p_filesz && n <= p->p_filesz - at)
+			return true;
 	}
 	return false;
 }
 
-/* Called for each object. Ends the search if it returns a value other than 0. Segments of
- * code come last, because some linkers put the table there, but most do not, and reading
- * them takes as long as the rest. */
+/* Whether the words can be a moduledata. It is asked for each word of all data, so it looks
+ * at nothing but the words themselves: the slices have been made by the linker, so their
+ * capacity is their length, and the functions begin where their table begins. */
+READS_ALL static inline bool may_be_module(const uintptr_t *m)
+{
+	return m[M_FUNCS] == m[M_FTAB] && m[M_FUNCS] != 0 && m[M_NAMES + 1] == m[M_NAMES + 2] && m[M_UNITS + 1] == m[M_UNITS + 2] &&
+		m[M_FILES + 1] == m[M_FILES + 2] && m[M_VALUES + 1] == m[M_VALUES + 2] && m[M_FTAB + 1] == m[M_FTAB + 2] &&
+		m[M_FTAB + 1] > 1 && m[M_FTAB + 1] <= 1u << 26 && m[M_HEADER] < m[M_NAMES] && m[M_NAMES] < m[M_FUNCS] && m[M_HEADER] % 8 == 0;
+}
+
+READS_ALL static bool search_data(const struct dl_phdr_info *info, int i, struct search *search)
+{
+	struct span s = segment(info, i);
+
+	for (; s.start + M_WORDS * sizeof(uintptr_t) <= s.end; s.start += sizeof(uintptr_t)) {
+		const uintptr_t *m = (const void *)s.start, *h;
+
+		if (!may_be_module(m) || !is_readable(info, m[M_HEADER], H_WORDS * sizeof *h))
+			continue;
+		h = (const uintptr_t *)m[M_HEADER];
+		if (*h == magic && is_module(m, h)) {
+			read_module(search->image, m);
+			return search->found = true;
+		}
+		search->other |= ((*h ^ magic) & ~UINT64_C(0xff)) == 0 && (*h & 0xff) >= 0xe0;
+	}
+	return false;
+}
+
+/* Called for each object. Ends the search if it returns a value other than 0. */
 static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct search *search = arg;
@@ -177,10 +186,9 @@ static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
 	(void)size;
 	if (search->near != 0 && !has_address(info, search->near))
 		return 0;
-	for (int code = 0; code < 2; code++)
-		for (int i = 0; i < info->dlpi_phnum; i++)
-			if (loaded_with(info, i, PF_R) && loaded_with(info, i, PF_X) == code && search_segment(info, i, search))
-				return 1;
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		if (loaded_with(info, i, PF_R | PF_W) && search_data(info, i, search))
+			return 1;
 	return search->near != 0;
 }
 

@@ -166,7 +166,8 @@ func TestThreadsThatEnd(t *testing.T) {
 		p.do("free")
 		own = append(own, p.number("own_bytes"))
 	}
-	if more := own[4] - own[0]; more > 100_000 {
+	const warm = 1 << 20 // free blocks of samples, which the agent keeps for the next ones
+	if more := own[4] - own[0]; more > 100_000+warm {
 		t.Errorf("the agent's own memory after each %d threads: %d", threads, own)
 	}
 	if got := p.number("live_objects"); got > threads/2 {
