@@ -71,8 +71,14 @@ void agent_carry_start(const char *p)
 /* Makes the file anew as N. */
 static bool restore(void)
 {
-	int fd = (int)syscall(SYS_memfd_create, "libmagellan-agent.so", 0);
-	bool ok = fd >= 0;
+	/* Some systems allow only files that cannot be executed. Kernels before 6.3 do not know
+	 * the flag, MFD_NOEXEC_SEAL. */
+	int fd = (int)syscall(SYS_memfd_create, "libmagellan-agent.so", 8);
+	bool ok;
+
+	if (fd < 0)
+		fd = (int)syscall(SYS_memfd_create, "libmagellan-agent.so", 0);
+	ok = fd >= 0;
 
 	for (size_t at = 0; ok && at < size;) {
 		ssize_t n = write(fd, (const char *)bytes + at, size - at);
