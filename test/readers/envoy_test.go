@@ -204,9 +204,12 @@ func TestEnvoyBroken(t *testing.T) {
 	}
 	refused("broken")
 	refused("cart", "broken")
-	if status, body := e.send("", "names"); status < 500 {
-		t.Errorf("a service whose instances all have names: %d %s", status, body)
-	}
+	w.Eventually("the error about a service whose instances all have names", func() error {
+		if status, body := e.send("", "names"); status < 500 {
+			return fmt.Errorf("%d %s", status, body)
+		}
+		return nil
+	})
 	register(w, "broken", "1", "10.2.0.8", 8080, "")
 	e.want([]string{"cart", "broken"}, ": 10.2.0.7:8080 HEALTHY", ": 10.2.0.8:8080 HEALTHY")
 }
