@@ -159,9 +159,11 @@ READS_ALL static bool search_segment(const struct dl_phdr_info *info, int i, str
 
 		if (((*h ^ magic) & ~UINT64_C(0xff)) != 0)
 			continue;
+		if (h[H_NFUNC] == 0 || h[H_NFUNC] > 1u << 26)
+			continue;
 		if (*h != magic)
 			search->other |= (*h & 0xff) >= 0xe0;
-		else if (h[H_NFUNC] != 0 && h[H_NFUNC] <= 1u << 26 && find_module(info, h, search->image))
+		else if (find_module(info, h, search->image))
 			return search->found = true;
 	}
 	return false;
@@ -190,6 +192,7 @@ bool goimage_find(struct goimage *image, uintptr_t near, const char **why)
 
 	memset(image, 0, sizeof *image);
 	dl_iterate_phdr(search_object, &search);
+	image->unknown = !search.found && search.other;
 	if (!search.found)
 #if defined(__x86_64__) || defined(__aarch64__)
 		*why = search.other ? "the function table is that of a Go version that is unknown here" : "there is no function table of Go";

@@ -377,3 +377,25 @@ func (p *target) agentTicks() int {
 	}
 	return 0 // it has ended
 }
+
+// TestDaemon: a child that closes all descriptors and opens its own keeps them, though one has
+// the number that the agent's socket had in the parent.
+func TestDaemon(t *testing.T) {
+	t.Parallel()
+	p := hostUnder(t, everyBlock...)
+	p.wantKept(10, 10) // the agent has its socket
+	p.do("daemon")
+}
+
+// TestChroot: the program changes its root, and there is no /proc.
+func TestChroot(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	p := hostUnder(t, everyBlock...)
+	p.do("keep 100 1000")
+	p.do("chroot %s", t.TempDir())
+	p.do("keep 100 1000")
+	if got := total(through(stacksOf(t, p.dump()), "main.keep", "main.main", "runtime.goexit")); got.live != 200 {
+		t.Errorf("%d blocks live, want 200", got.live)
+	}
+}

@@ -37,7 +37,7 @@ enum {
 
 AGENT_THREAD_LOCAL struct agent_thread agent_thread;
 
-static bool on;
+static bool on, ended;
 
 static void set_left(struct agent_thread *t, uint64_t bytes)
 {
@@ -262,6 +262,7 @@ static void heed(void) { agent_thread.left = agent_thread.more = 0; }
 bool agent_sampler_start(uint64_t period, bool start_on)
 {
 	agent_real_find();
+	agent_find_takes_lock(); /* finds it out now: it cannot in the child of a fork */
 	if (!agent_profile_start(valid_period(period)))
 		return false;
 	agent_sampler_set(start_on);
@@ -270,8 +271,14 @@ bool agent_sampler_start(uint64_t period, bool start_on)
 
 void agent_sampler_set(bool set_on)
 {
-	__atomic_store_n(&on, set_on, __ATOMIC_RELEASE);
+	__atomic_store_n(&on, set_on && !ended, __ATOMIC_RELEASE);
 	heed();
+}
+
+void agent_sampler_end(void)
+{
+	ended = true;
+	agent_sampler_set(false);
 }
 
 void agent_sampler_period(uint64_t period)
