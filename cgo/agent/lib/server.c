@@ -195,6 +195,11 @@ static void *serve(void *arg)
 			/* The program has no free descriptor: the client waits until there is one. */
 			struct timeval pause = {.tv_usec = 100000};
 			select(0, NULL, NULL, NULL, &pause);
+		} else if (errno == EPERM || errno == EACCES || errno == ENOSYS) {
+			/* A filter of the program (seccomp) forbids the call, and will not permit it again. */
+			atomic_store(&listener, -1);
+			close(listening);
+			return NULL;
 		}
 	}
 }

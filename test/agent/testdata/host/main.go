@@ -93,6 +93,10 @@ func do(command string, args []string) (answer string, err error) {
 		if status := C.host_daemon(); status != 0 {
 			err = fmt.Errorf("the child's exit status is %#x", int(status))
 		}
+	case "forbid": // a system call
+		if e := C.host_forbid(C.int(n(0))); e != 0 {
+			err = syscall.Errno(e)
+		}
 	case "exhaust": // until ROOM bytes are full of blocks of SIZE bytes
 		blocks := int(C.host_exhaust(C.size_t(n(0)), C.size_t(n(1))))
 		if answer = strconv.Itoa(blocks); blocks < 0 {
