@@ -22,7 +22,7 @@ flags=(
 	-std=gnu11 -O2 -g -fPIC -ftls-model=initial-exec -fvisibility=hidden -fno-builtin-malloc -fno-tree-loop-distribute-patterns -fno-plt -fno-semantic-interposition
 	-fasynchronous-unwind-tables -fstack-clash-protection -ffunction-sections -fdata-sections -Wall -Wextra -Werror -Wno-cast-function-type
 	-include cgo/agent/lib/libc.h -shared -nostdlib -static-libgcc
-	"-Wl,--version-script=cgo/agent/lib/exports.map" "-Wl,-Bsymbolic" "-Wl,--gc-sections" "-Wl,-z,now" "-Wl,-z,relro" "-Wl,-z,noexecstack"
+	"-Wl,--version-script=cgo/agent/lib/exports.map" "-Wl,-Bsymbolic" "-Wl,--gc-sections" "-Wl,-z,now" "-Wl,-z,noseparate-code" "-Wl,-z,relro" "-Wl,-z,noexecstack"
 	"-Wl,--hash-style=gnu" "-Wl,--build-id" "-Wl,-soname,libmagellan-agent.so" "-Wl,--wrap=_Unwind_Backtrace" "-Wl,--wrap=dl_iterate_phdr"
 )
 version=$(cat "${sources[@]}" cgo/agent/lib/{*.h,exports.map} cgo/jemalloc/{goimage,landmarks,libraries,walk}.h "$0" <("$cc" --version) | sha256sum | cut -c 1-16)

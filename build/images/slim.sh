@@ -46,7 +46,7 @@ nm "$work/magellan" | awk '{print $NF}' |
 	grep -Ev '^[A-Za-z0-9_]+(\.(isra|part|cold|constprop|lto_priv|localalias)(\.[0-9]+)?)*$' | sort -u >"$work/go-symbols"
 # Names with blanks in them, of Go's types, cannot stand in such a list.
 # Where variables are is of use to debuggers only, which get everything from the symbols.
-objcopy --compress-debug-sections=zlib --remove-section=.debug_loclists --strip-symbols="$work/go-symbols" \
+objcopy --compress-debug-sections=zstd --remove-section=.debug_loclists --strip-symbols="$work/go-symbols" \
 	"$work/magellan" "$work/listed"
 objcopy --wildcard --strip-symbol='* *' --strip-symbol='*[,{:]*' "$work/listed" "$out/magellan"
 

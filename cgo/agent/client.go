@@ -55,10 +55,34 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 // Dump writes the profile in jemalloc's format heap_v2, with the memory map of the process
 // at its end (heapprof.Parse reads it). If it fails, w may have got a part.
 func (c *Client) Dump(ctx context.Context, w io.Writer) error {
-	return c.do(ctx, "dump", func(body io.Reader) error {
-		_, err := io.Copy(w, &limited{body, maxDump})
+	var end tail
+	err := c.do(ctx, "dump", func(body io.Reader) error {
+		_, err := io.Copy(io.MultiWriter(w, &end), &limited{body, maxDump})
 		return err
 	})
+	// A program that has changed its root may have no /proc there.
+	if err != nil || !strings.HasSuffix(string(end), mapHeading) {
+		return err
+	}
+	maps, err := os.Open(procPath(c.pid, "maps"))
+	if err != nil {
+		return c.explain(ctx, err)
+	}
+	defer maps.Close()
+	_, err = io.Copy(w, maps)
+	return err
+}
+
+// mapHeading stands before the memory map of a dump.
+const mapHeading = "\nMAPPED_LIBRARIES:\n"
+
+// tail keeps the end of what is written to it.
+type tail []byte
+
+func (t *tail) Write(p []byte) (int, error) {
+	all := append(*t, p...)
+	*t = append([]byte(nil), all[max(0, len(all)-len(mapHeading)):]...)
+	return len(p), nil
 }
 
 // Names returns the frames of return addresses in Go code, the innermost first. Several

@@ -84,6 +84,10 @@ func (c *RunConfig) command(library func() ([]byte, error)) (*Cmd, error) {
 	if env == nil {
 		env = os.Environ()
 	}
+	if _, err := os.Stat(libraryPath(file.Fd())); err != nil {
+		file.Close()
+		return nil, errors.New("the dynamic loader could not find the agent, because /proc is not mounted: mount it, or write the library with magellan heap agent and name it in LD_PRELOAD")
+	}
 	return &Cmd{Path: path, Args: c.Args, Env: c.environment(env, file.Fd()), Program: program, library: file}, nil
 }
 
@@ -108,10 +112,13 @@ func (c *RunConfig) lookUp() (string, error) {
 	return "", err
 }
 
+// libraryPath is where the program finds the open file.
+func libraryPath(fd uintptr) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+
 // environment returns the environment with which the program is started. A library that is
 // to be preloaded already stays behind the agent.
 func (c *RunConfig) environment(env []string, fd uintptr) []string {
-	preload := []string{fmt.Sprintf("/proc/self/fd/%d", fd)}
+	preload := []string{libraryPath(fd)}
 	env = slices.DeleteFunc(slices.Clone(env), func(v string) bool {
 		name, value, _ := strings.Cut(v, "=")
 		if name == preloadVariable {

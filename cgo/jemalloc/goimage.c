@@ -198,7 +198,7 @@ bool goimage_find(struct goimage *image, uintptr_t near, const char **why)
 
 	memset(image, 0, sizeof *image);
 	dl_iterate_phdr(search_object, &search);
-	image->is_unknown = !search.found && search.other;
+	image->unknown = !search.found && search.other;
 	if (!search.found)
 #if defined(__x86_64__) || defined(__aarch64__)
 		*why = search.other ? "the function table is that of a Go version that is unknown here" : "there is no function table of Go";

@@ -25,7 +25,7 @@ struct goimage {
 	const struct goimage_ftab *ftab;
 	size_t nfunc; /* ftab has one entry more, for the end */
 	uintptr_t text, etext, gofunc;
-	bool is_unknown; /* not found, but there is a Go program, of a version that is unknown here */
+	bool unknown; /* instead of all this: there is a Go program, but of a version that is unknown here */
 };
 
 /* Finds the Go program in the object (executable or library) that has the address near, or

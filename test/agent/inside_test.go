@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -376,4 +377,54 @@ func (p *target) agentTicks() int {
 		}
 	}
 	return 0 // it has ended
+}
+
+// TestDaemon: a child that closes all descriptors and opens its own keeps them, though one has
+// the number that the agent's socket had in the parent.
+func TestDaemon(t *testing.T) {
+	t.Parallel()
+	p := hostUnder(t, everyBlock...)
+	p.wantKept(10, 10) // the agent has its socket
+	p.do("daemon")
+}
+
+// TestForbidden: the program has the kernel refuse accept4. The agent's thread then ends, and does
+// not ask for ever.
+func TestForbidden(t *testing.T) {
+	t.Parallel()
+	p := hostUnder(t, everyBlock...)
+	p.wantKept(10, 10)
+	socket, err := socketOf(p.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.do("forbid %d", syscall.SYS_ACCEPT4)
+	if text, err := ask(socket, "status"); err != nil { // the thread was in the call before
+		t.Errorf("%v: %s", err, text)
+	}
+	before := p.agentTicks()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		if _, err := socketOf(p.pid); err != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the agent still has its socket, and its thread has used %d ticks", p.agentTicks()-before)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	p.do("keep 10 10")
+}
+
+// TestChroot: the program changes its root, and there is no /proc.
+func TestChroot(t *testing.T) {
+	t.Parallel()
+	needRoot(t)
+	p := hostUnder(t, everyBlock...)
+	p.do("keep 100 1000")
+	p.do("chroot %s", t.TempDir())
+	p.do("keep 100 1000")
+	if got := total(through(stacksOf(t, p.dump()), "main.keep", "main.main", "runtime.goexit")); got.live != 200 {
+		t.Errorf("%d blocks live, want 200", got.live)
+	}
 }

@@ -68,3 +68,19 @@ func TestPlugin(t *testing.T) {
 	}
 	t.Logf("a stack of the plugin:%v", kept)
 }
+
+// TestUnknownGo: the stacks of a program of an older release end where Go begins, and the status
+// says why.
+func TestUnknownGo(t *testing.T) {
+	t.Parallel()
+	p := start(t, heapRun(t, everyBlock, source{dir: "old", toolchain: "go1.19.13"}.build(t)))
+	if got := p.line(); got != "ready" {
+		t.Fatalf("it prints %q", got)
+	}
+	if s := p.status(); s["unwinder"] != "c" || !strings.Contains(s["unwinder_reason"], "a Go version that is unknown") {
+		t.Errorf("the status is %v", s)
+	}
+	if got := total(through(stacksOf(t, p.dump()), "old_keep")); got.live != 100 || got.liveBytes != 100*1008 {
+		t.Errorf("%d blocks of %d bytes live, want 100 of %d", got.live, got.liveBytes, 100*1008)
+	}
+}

@@ -132,11 +132,12 @@ static bool put_stack(void *arg, const struct agent_stack *s)
 	return !a->broken;
 }
 
-/* jemalloc's format heap_v2, which ends with the memory map. */
+/* jemalloc's format heap_v2, which ends with the memory map. If the program has no /proc, because
+ * it has changed its root, the client adds the map. */
 static void answer_dump(struct agent_answer *a)
 {
 	char buffer[1024];
-	ssize_t n;
+	ssize_t n = 0;
 	int maps;
 
 	if (!agent_sampler_each(put_stack, a)) {
@@ -148,7 +149,7 @@ static void answer_dump(struct agent_answer *a)
 	while (maps >= 0 && ((n = read(maps, buffer, sizeof buffer)) > 0 || (n < 0 && errno == EINTR)))
 		if (n > 0)
 			agent_answer_bytes(a, buffer, (size_t)n);
-	if (maps < 0 || n < 0)
+	if (maps >= 0 && n < 0)
 		a->broken = true;
 	if (maps >= 0)
 		close(maps);

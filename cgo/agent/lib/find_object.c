@@ -7,7 +7,10 @@
  * An older libgcc asks dl_iterate_phdr by itself.
  *
  * libraries.c finds the libraries of a stack in the same way. So it takes no lock that the
- * unwinder has not just taken for the same stack. */
+ * unwinder has not just taken for the same stack.
+ *
+ * That lock may be held by another thread at a fork. glibc does not free it in the child, so
+ * a walk there could wait forever. Where walks take the lock, such a child takes no samples. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <link.h>
@@ -16,6 +19,7 @@
 #include <string.h>
 
 #include "../../jemalloc/libraries.h"
+#include "profile.h"
 #include "real.h"
 
 enum { PAGE = 4096 };
@@ -84,6 +88,8 @@ static find_function *lockless(void)
 	return __atomic_load_n(&own, __ATOMIC_RELAXED);
 }
 
+bool agent_find_takes_lock(void) { return lockless() == NULL; }
+
 __attribute__((visibility("hidden"))) int _dl_find_object(void *address, struct dl_find_object *result)
 {
 	find_function *find = lockless();
@@ -99,6 +105,10 @@ __attribute__((visibility("hidden"))) int _dl_find_object(void *address, struct 
 	result->dlfo_eh_frame = (void *)search.table;
 	return 0;
 }
+
+#else
+
+bool agent_find_takes_lock(void) { return true; }
 
 #endif
 

@@ -16,12 +16,9 @@ void agent_host_find(void)
 {
 	const char *why = NULL;
 
-	agent_host.reason = NULL;
-	if (goimage_find(&agent_host.image, 0, &why))
-		agent_host.reason = landmarks_read(&agent_host.image, &agent_host.landmarks);
-	else
-		agent_host.reason = why;
-	agent_host.is_go = agent_host.image.nfunc != 0 || agent_host.image.is_unknown;
+	agent_host.has_image = goimage_find(&agent_host.image, 0, &why);
+	agent_host.is_go = agent_host.has_image || agent_host.image.unknown;
+	agent_host.reason = agent_host.has_image ? landmarks_read(&agent_host.image, &agent_host.landmarks) : why;
 }
 
 /* The process's own function in place of the agent's function of the same name. Readers of
@@ -68,8 +65,8 @@ unsigned agent_walk(void **pcs, unsigned max)
 	struct allocation a = {.walk = {
 		.pcs = pcs,
 		.max = max,
-		.image = agent_host.image.nfunc != 0 ? &agent_host.image : NULL,
-		.landmarks = agent_host.is_go && agent_host.reason == NULL ? &agent_host.landmarks : NULL,
+		.image = agent_host.has_image ? &agent_host.image : NULL,
+		.landmarks = agent_host.reason == NULL ? &agent_host.landmarks : NULL,
 		.inside = inside,
 	}};
 	enum gowalk_end end = gowalk(&a.walk);

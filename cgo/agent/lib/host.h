@@ -7,7 +7,7 @@
 /* The Go program of this process. It is set before the sampler starts, and not changed
  * afterwards. */
 extern struct agent_host {
-	bool is_go;
+	bool is_go, has_image; /* the image of a Go version that is unknown is not read */
 	struct goimage image;
 	struct landmarks landmarks;
 	const char *reason; /* why stacks end where Go begins, or NULL if they do not */

@@ -156,9 +156,12 @@ static void after_fork_in_parent(void)
 	agent_unlock(&agent_profile_lock);
 }
 
-/* Buffers that other threads had in use stay unused in the child. */
+/* Buffers that other threads had in use stay unused in the child. musl, which has no
+ * __register_atfork, frees its lock of objects in the child. */
 static void after_fork_in_child(void)
 {
+	if (__register_atfork != NULL && agent_generation != 0 && agent_find_takes_lock())
+		agent_sampler_end();
 	agent_thread.forking = false;
 	agent_region_after_fork(true);
 	agent_lock_reset(&buffers_lock);

@@ -20,6 +20,9 @@ extern uint32_t agent_generation;
  * The owner of that lock might wait for the agent's, in malloc: a deadlock. */
 void agent_profile_prepare_for_forks(void);
 
+/* Whether a walk takes the lock of the dynamic linker's list of objects (find_object.c). */
+bool agent_find_takes_lock(void);
+
 /* Maps the tables. */
 bool agent_profile_start(uint64_t period);
 

@@ -18,6 +18,9 @@
  *	          |             ^
  *	          '- free ------'        free slots are linked through their first bytes
  *
+ * A free slot has a mark in its second word, as in glibc. By it a second free of a block is
+ * noticed, which would give the slot to two owners. It ends the process, as malloc does.
+ *
  * Spans that have a free slot are in the list of their size. If no slot of a span is in use
  * and there is more than WARM of such memory, the span's pages go back to the kernel. Less
  * than that stays, because giving back and faulting in again costs more than all else. */
@@ -25,8 +28,11 @@
 #include "region.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -81,6 +87,26 @@ static size_t size_of(unsigned class)
 	e = 7 + (class - SMALL_CLASSES) / 4;
 	k = (class - SMALL_CLASSES) % 4;
 	return ((size_t)1 << e) + (k + 1) * ((size_t)1 << (e - 2));
+}
+
+/* The first words of a free slot. */
+struct free_slot {
+	uint32_t next;
+	uint64_t mark;
+};
+
+_Static_assert(sizeof(struct free_slot) <= 16, "it fits into the smallest slot");
+
+/* The mark differs from process to process, so that no data look like it. */
+static uint64_t mark_of(const void *p) { return (uintptr_t)p ^ agent_region_start * 0x9e3779b97f4a7c15u; }
+
+/* Ends the process. The program may have a handler of SIGABRT, which may allocate. */
+static void refuse_free(const char *why)
+{
+	agent_unlock(&lock);
+	(void)!write(STDERR_FILENO, why, strlen(why));
+	syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGABRT);
+	abort();
 }
 
 static struct span *span_at(uint32_t number) { return &spans[number - 1]; }
@@ -187,8 +213,11 @@ void *agent_region_allocate(size_t n, size_t alignment, bool zero)
 	if (s->live++ == 0)
 		warm -= used_bytes(s);
 	if (s->free != 0) {
-		p = memory_of(number) + (s->free - 1) * size;
-		memcpy(&s->free, p, sizeof s->free);
+		struct free_slot *slot = (struct free_slot *)(memory_of(number) + (s->free - 1) * size);
+
+		p = (char *)slot;
+		s->free = slot->next;
+		slot->mark = 0;
 		free_bytes -= size;
 		is_zero = false;
 	} else {
@@ -222,11 +251,16 @@ void agent_region_free(void *p)
 {
 	uint32_t number = number_at(p);
 	struct span *s = span_at(number);
-	size_t size = size_of(s->class);
+	size_t size = size_of(s->class), at = (size_t)((char *)p - memory_of(number));
+	struct free_slot *slot = p;
 
 	agent_lock(&lock);
-	memcpy(p, &s->free, sizeof s->free);
-	s->free = (uint32_t)(((char *)p - memory_of(number)) / size) + 1;
+	if (at % size != 0 || at / size >= s->used)
+		refuse_free("free(): invalid pointer\n");
+	if (s->live == 0 || slot->mark == mark_of(p))
+		refuse_free("free(): double free detected\n");
+	*slot = (struct free_slot){s->free, mark_of(p)};
+	s->free = (uint32_t)(at / size) + 1;
 	free_bytes += size;
 	enlist(number);
 	if (--s->live == 0) {
@@ -253,9 +287,10 @@ bool agent_region_owns(const void *p) { return agent_region_has(p) && span_at(nu
 
 void agent_region_choose(void)
 {
-	/* From 16 TiB to 80 TiB: above what linkers use for programs, below what the kernel uses
-	 * for mappings and stacks. The kernel has put the agent itself at a random address. */
-	const uintptr_t lowest = (uintptr_t)16 << 40, places = ((uintptr_t)64 << 40) / AGENT_REGION_SIZE;
+	/* From 18 TiB to 30 TiB: above what linkers use for programs, below what the kernel uses
+	 * for mappings and stacks, and beside what the sanitizers use for their shadows. The
+	 * kernel has put the agent itself at a random address. */
+	const uintptr_t lowest = (uintptr_t)18 << 40, places = ((uintptr_t)12 << 40) / AGENT_REGION_SIZE;
 	uintptr_t random = ((uintptr_t)&agent_region_start >> 12) * 0x9e3779b97f4a7c15u >> 32;
 	struct span *table = agent_map(SPANS * sizeof *table);
 

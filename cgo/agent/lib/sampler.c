@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "blocks.h"
 #include "gaps.h"
@@ -37,7 +38,7 @@ enum {
 
 AGENT_THREAD_LOCAL struct agent_thread agent_thread;
 
-static bool on;
+static bool on, ended;
 
 static void set_left(struct agent_thread *t, uint64_t bytes)
 {
@@ -81,6 +82,12 @@ static void copy(char *to, const char *from, size_t n)
 {
 	static char zeros[PAGE];
 
+	/* The kernel gives pages of zeros in their place, when they are touched. It refuses that
+	 * where memory is locked. */
+	if (from == NULL && n >= SPARSE && madvise(to, n & ~(size_t)(PAGE - 1), MADV_DONTNEED) == 0) {
+		memset(to + (n & ~(size_t)(PAGE - 1)), 0, n & (PAGE - 1));
+		return;
+	}
 	for (size_t at = 0; at < n; at += PAGE) {
 		size_t some = n - at < PAGE ? n - at : PAGE;
 		const char *source = from != NULL ? from + at : zeros;
@@ -262,6 +269,7 @@ static void heed(void) { agent_thread.left = agent_thread.more = 0; }
 bool agent_sampler_start(uint64_t period, bool start_on)
 {
 	agent_real_find();
+	agent_find_takes_lock(); /* finds it out now: it cannot in the child of a fork */
 	if (!agent_profile_start(valid_period(period)))
 		return false;
 	agent_sampler_set(start_on);
@@ -270,8 +278,14 @@ bool agent_sampler_start(uint64_t period, bool start_on)
 
 void agent_sampler_set(bool set_on)
 {
-	__atomic_store_n(&on, set_on, __ATOMIC_RELEASE);
+	__atomic_store_n(&on, set_on && !ended, __ATOMIC_RELEASE);
 	heed();
+}
+
+void agent_sampler_end(void)
+{
+	ended = true;
+	agent_sampler_set(false);
 }
 
 void agent_sampler_period(uint64_t period)

@@ -36,6 +36,9 @@ struct agent_stack {
  * It returns false if the kernel refuses the memory. */
 bool agent_sampler_start(uint64_t period, bool on);
 
+/* Switches the sampler off for the life of this process. */
+void agent_sampler_end(void);
+
 /* While the sampler is off, frees of sampled blocks are still recorded. A thread heeds a
  * change after it has allocated at most 1 MiB. Both functions may be called at any time
  * after agent_sampler_start. */

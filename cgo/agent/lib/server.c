@@ -195,6 +195,11 @@ static void *serve(void *arg)
 			/* The program has no free descriptor: the client waits until there is one. */
 			struct timeval pause = {.tv_usec = 100000};
 			select(0, NULL, NULL, NULL, &pause);
+		} else if (errno == EPERM || errno == EACCES || errno == ENOSYS) {
+			/* A filter of the program (seccomp) forbids the call, and will not permit it again. */
+			atomic_store(&listener, -1);
+			close(listening);
+			return NULL;
 		}
 	}
 }
@@ -231,7 +236,8 @@ static int open_socket(void)
 	return fd;
 }
 
-static bool start_thread(agent_create_thread *create)
+/* A stack size of 0 is the process's default. */
+static bool start_thread_with(agent_create_thread *create, size_t stack)
 {
 	pthread_attr_t attributes;
 	sigset_t all, before;
@@ -240,7 +246,8 @@ static bool start_thread(agent_create_thread *create)
 
 	if (pthread_attr_init(&attributes) != 0)
 		return false;
-	pthread_attr_setstacksize(&attributes, STACK);
+	if (stack != 0)
+		pthread_attr_setstacksize(&attributes, stack);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -250,6 +257,13 @@ static bool start_thread(agent_create_thread *create)
 	return err == 0;
 }
 
+/* glibc takes a thread's variables (__thread) out of its stack, and refuses a stack that is
+ * too small for those of the program. */
+static bool start_thread(agent_create_thread *create)
+{
+	return start_thread_with(create, STACK) || start_thread_with(create, 0);
+}
+
 void agent_server_start(agent_create_thread *create)
 {
 	int pid = getpid(), had = atomic_load(&server_pid), before = errno, fd;
@@ -257,8 +271,8 @@ void agent_server_start(agent_create_thread *create)
 	if (had == pid || !atomic_compare_exchange_strong(&server_pid, &had, pid))
 		return;
 	fd = atomic_exchange(&listener, -1);
-	if (fd >= 0)
-		close(fd); /* the parent's */
+	if (fd >= 0 && is_listener(fd))
+		close(fd); /* the parent's. A daemon has closed it, and the number may be that of its own file. */
 	fd = open_socket();
 	if (fd >= 0) {
 		atomic_store(&listener, fd);

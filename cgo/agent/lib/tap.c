@@ -64,6 +64,19 @@ EXPORTED void free(void *p)
 		agent_sampled_free(p);
 }
 
+/* C23. glibc has them since 2.43. */
+EXPORTED void free_sized(void *p, size_t n)
+{
+	(void)n;
+	free(p);
+}
+
+EXPORTED void free_aligned_sized(void *p, size_t alignment, size_t n)
+{
+	(void)alignment, (void)n;
+	free(p);
+}
+
 EXPORTED size_t malloc_usable_size(void *p)
 {
 	return agent_region_owns(p) ? agent_region_block_size(p) : agent_real.malloc_usable_size(p);

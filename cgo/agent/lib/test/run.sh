@@ -12,7 +12,7 @@ fi
 cc=${CC:-gcc}
 flags=(-std=gnu11 -O2 -g -Wall -Wextra -Werror)
 tables=(../blocks.c ../stacks.c ../estimate.c ../memory.c)
-sampler=("${tables[@]}" ../find_object.c ../gaps.c ../host.c ../objects.c ../profile.c ../real.c ../region.c ../sampler.c ../string.c ../tap.c)
+sampler=("${tables[@]}" ../find_object.c ../gaps.c ../host.c ../libgcc.c ../objects.c ../profile.c ../real.c ../region.c ../sampler.c ../string.c ../tap.c)
 walker=(../../../jemalloc/{goimage,landmarks_amd64,libraries,walk}.c ../../../jemalloc/resume_amd64.S)
 
 # The library exports the sampler's functions too. It has neither constructor nor socket.
@@ -26,7 +26,7 @@ build_agent -o "$out/agent.so"
 build_agent -DAGENT_FIND_OBJECT='"no_such_function"' -o "$out/agent-older.so"
 
 # -fno-builtin: the compiler must not leave out pairs of malloc and free.
-for program in hammer unbiased semantics fork small own first late closed; do
+for program in hammer unbiased semantics misuse fork walking small own first late closed; do
 	"$cc" "${flags[@]}" -fno-builtin -Wno-alloc-size-larger-than -pthread -o "$out/$program" "$program.c" -lm -ldl
 done
 "$cc" "${flags[@]}" -fPIC -shared -DOTHER=1 -Wl,--build-id=sha1 -o "$out/first.so" closable.c
@@ -46,7 +46,7 @@ if readelf -dW "$out/agent.so" | grep NEEDED || readelf -VW "$out/agent.so" | gr
 	exit 1
 fi
 if exported=$(nm -D --defined-only "$out/agent.so" | awk '{print $3}' | grep -v '^test_' | sort | tr '\n' ' ') &&
-	[ "$exported" != "aligned_alloc calloc free malloc malloc_usable_size memalign posix_memalign pvalloc realloc valloc " ]; then
+	[ "$exported" != "aligned_alloc calloc free free_aligned_sized free_sized malloc malloc_usable_size memalign posix_memalign pvalloc realloc valloc " ]; then
 	echo "the library exports: $exported" >&2
 	exit 1
 fi
@@ -59,12 +59,14 @@ timeout 300 "$out/late" "$agent" libc.so.6
 with "$agent" "$out/small"
 with "$agent" "$out/closed" "$out/first.so" "$out/second.so"
 with "$agent" "$out/semantics" libc.so.6
+with "$agent" "$out/misuse"
 with "$agent" "$out/hammer" 1 libc.so.6
 with "$agent" "$out/hammer" 4096 libc.so.6
 with "$agent" "$out/hammer" 0 libc.so.6
 with "$agent" "$out/fork" 1
 TEST_EARLY=1 with "$agent" "$out/fork" 1
 with "$agent" "$out/fork" 4096
+with "$agent" "$out/walking"
 ./programs.sh "$agent"
 with "$agent" "$out/unbiased" 524288
 with "$agent" "$out/unbiased" 65536
@@ -74,6 +76,7 @@ older=$out/agent-older.so
 with "$older" "$out/closed" "$out/first.so" "$out/second.so"
 with "$older" "$out/hammer" 4096 libc.so.6
 with "$older" "$out/fork" 1
+with "$older" "$out/walking"
 
 jemalloc=libjemalloc.so.2
 if LD_PRELOAD=$jemalloc /bin/true 2>&1 | grep -q .; then

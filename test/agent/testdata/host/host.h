@@ -26,6 +26,13 @@ int host_threads(int n, size_t size);
  * its own, and exits with 0. Returns the number of children that did not. */
 int host_fork(int n);
 
+/* Has the kernel refuse a system call to all threads, with EPERM. Returns an error number. */
+int host_forbid(int call);
+
+/* Forks. The child closes all descriptors, as a daemon does, opens files and starts a thread.
+ * Returns its exit status: 0 if the files are still its own. */
+int host_daemon(void);
+
 /* Allocates until the process may have no more address space, and frees all. The limit is
  * room bytes above what the process has. Returns the number of blocks, or -1 if an
  * allocation has failed in a wrong way. */

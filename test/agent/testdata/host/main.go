@@ -89,6 +89,14 @@ func do(command string, args []string) (answer string, err error) {
 		if bad := C.host_fork(C.int(n(0))); bad != 0 {
 			err = fmt.Errorf("%d children failed", int(bad))
 		}
+	case "daemon":
+		if status := C.host_daemon(); status != 0 {
+			err = fmt.Errorf("the child's exit status is %#x", int(status))
+		}
+	case "forbid": // a system call
+		if e := C.host_forbid(C.int(n(0))); e != 0 {
+			err = syscall.Errno(e)
+		}
 	case "exhaust": // until ROOM bytes are full of blocks of SIZE bytes
 		blocks := int(C.host_exhaust(C.size_t(n(0)), C.size_t(n(1))))
 		if answer = strconv.Itoa(blocks); blocks < 0 {
@@ -113,6 +121,8 @@ func do(command string, args []string) (answer string, err error) {
 		answer = descriptors()
 	case "setuid":
 		err = syscall.Setuid(n(0))
+	case "chroot":
+		err = syscall.Chroot(args[0])
 	case "undumpable":
 		if _, _, e := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0); e != 0 {
 			err = e
