@@ -16,7 +16,7 @@ x86_64-*) arch=amd64 ;;
 	exit 0
 	;;
 esac
-walker=(cgo/jemalloc/{goimage,landmarks_$arch,libraries,walk}.c "cgo/jemalloc/resume_$arch.S")
+walker=(cgo/jemalloc/{goimage,landmarks,landmarks_$arch,libraries,walk}.c "cgo/jemalloc/resume_$arch.S")
 sources=("${walker[@]}" cgo/agent/lib/*.c)
 flags=(
 	-std=gnu11 -O2 -g -fPIC -ftls-model=initial-exec -fvisibility=hidden -fno-builtin-malloc -fno-tree-loop-distribute-patterns -fno-plt -fno-semantic-interposition
@@ -25,7 +25,7 @@ flags=(
 	"-Wl,--version-script=cgo/agent/lib/exports.map" "-Wl,-Bsymbolic" "-Wl,--gc-sections" "-Wl,-z,now" "-Wl,-z,noseparate-code" "-Wl,-z,relro" "-Wl,-z,noexecstack"
 	"-Wl,--hash-style=gnu" "-Wl,--build-id" "-Wl,-soname,libmagellan-agent.so" "-Wl,--wrap=_Unwind_Backtrace" "-Wl,--wrap=dl_iterate_phdr"
 )
-version=$(cat "${sources[@]}" cgo/agent/lib/{*.h,exports.map} cgo/jemalloc/{goimage,landmarks,libraries,walk}.h "$0" <("$cc" --version) | sha256sum | cut -c 1-16)
+version=$(cat "${sources[@]}" cgo/agent/lib/{*.h,exports.map} cgo/jemalloc/{goimage,landmarks,libraries,machine,walk}.h "$0" <("$cc" --version) | sha256sum | cut -c 1-16)
 built=cgo/agent/built/libmagellan-agent-$arch.so
 [[ ! -f $built || $(cat "$built.version" 2>/dev/null) != "$version" ]] || exit 0
 

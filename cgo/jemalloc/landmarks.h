@@ -40,31 +40,6 @@ struct landmarks {
  * found: then no stack can be followed from C into Go. */
 const char *landmarks_read(const struct goimage *image, struct landmarks *landmarks);
 
-/* For the readers: whether the slots of asmcgocall are two words that the call of C leaves
- * as they are. */
-static inline bool landmarks_slots(const struct landmarks *l)
-{
-	return l->call_g >= 0 && l->call_g % 8 == 0 && l->call_depth >= 0 && l->call_depth % 8 == 0 &&
-		l->call_g != l->call_depth && l->g_lo >= 0 && l->g_lo % 8 == 0;
-}
-
-/* For the readers: the words of a frame that were stored to. */
-struct landmarks_frame {
-	uint64_t stored[2];
-};
-
-/* Notes a store. at and sp, the stack pointer, are distances from the upper end of the frame.
- * Returns false if it is not in the frame, or overwrites what was stored before. */
-static inline bool landmarks_store(struct landmarks_frame *frame, int32_t sp, int32_t at)
-{
-	uint32_t word = (uint32_t)-at / 8 - 1;
-
-	if (at % 8 != 0 || at < sp || at >= 0 || word >= 128 || frame->stored[word / 64] >> word % 64 & 1)
-		return false;
-	frame->stored[word / 64] |= UINT64_C(1) << word % 64;
-	return true;
-}
-
 /* Whether the instruction before a return address, which is in Go's code, calls asmcgocall. */
 bool landmarks_calls_asmcgocall(const struct landmarks *landmarks, uintptr_t return_address);
 

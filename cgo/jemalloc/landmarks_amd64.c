@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#include "landmarks.h"
+#include "machine.h"
 
 /* The address to which the last four bytes of an instruction point. */
 static uintptr_t target(uintptr_t after)
@@ -68,7 +68,7 @@ static bool read_call(const struct goimage *image, const uint8_t *code, const ui
 		l->call_return = (uintptr_t)code + 5;
 	else
 		return false;
-	return landmarks_slots(l) && l->call_return < (uintptr_t)end;
+	return machine_slots(l) && l->call_return < (uintptr_t)end;
 }
 
 /* How this thread's g is loaded, by the first instructions of asmcgocall. */
@@ -96,14 +96,7 @@ static void read_tls(const uint8_t *code, const uint8_t *end, struct landmarks *
 	}
 }
 
-struct reading {
-	const struct goimage *image;
-	struct landmarks *l;
-	uintptr_t g, g2; /* cgocallbackg, with either calling convention */
-	uintptr_t cgocallback;
-};
-
-static bool read_asmcgocall(void *arg, uintptr_t start, uintptr_t end)
+bool machine_asmcgocall(void *arg, uintptr_t start, uintptr_t end)
 {
 	struct reading *r = arg;
 	const uint8_t *e = (const uint8_t *)end;
@@ -119,20 +112,8 @@ static bool read_asmcgocall(void *arg, uintptr_t start, uintptr_t end)
 	return false; /* the wrapper for Go's other calling convention */
 }
 
-static bool note_cgocallbackg(void *arg, uintptr_t start, uintptr_t end)
-{
-	struct reading *r = arg;
-
-	(void)end;
-	if (r->g == 0)
-		r->g = start;
-	else
-		r->g2 = start;
-	return false;
-}
-
 /* leaq cgocallbackg(%rip), %rax or movq $cgocallbackg, %rax; call *%rax */
-static bool read_cgocallback(void *arg, uintptr_t start, uintptr_t end)
+bool machine_cgocallback(void *arg, uintptr_t start, uintptr_t end)
 {
 	struct reading *r = arg;
 
@@ -186,10 +167,10 @@ static int stores_saved(const uint8_t *code, int32_t *slot, size_t *len)
 /* crosscall2 up to its call of cgocallback. It only moves the stack pointer and stores
  * registers, so its code is followed instruction by instruction: sp is the stack pointer's
  * distance from where it was at the function's start, where the return address is. */
-static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
+bool machine_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 {
 	struct reading *r = arg;
-	struct landmarks_frame frame = {0};
+	struct machine_frame frame = {0};
 	int32_t sp = 0, at[GOWALK_SAVED], slot;
 	bool has[GOWALK_SAVED] = {false}, rbp_changed = false;
 	const uint8_t *code = (const uint8_t *)start;
@@ -205,7 +186,7 @@ static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 		}
 		if (*code == 0x55) { /* pushq %rbp */
 			sp -= 8;
-			if (!landmarks_store(&frame, sp, sp))
+			if (!machine_store(&frame, sp, sp))
 				return false;
 			if (!rbp_changed && !has[RBP])
 				at[RBP] = sp, has[RBP] = true;
@@ -223,17 +204,17 @@ static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 			rbp_changed = true;
 			code += 5;
 		} else if ((i = stores_saved(code, &slot, &len)) >= 0) {
-			if (!landmarks_store(&frame, sp, sp + slot))
+			if (!machine_store(&frame, sp, sp + slot))
 				return false;
 			if (!has[i] && (i != RBP || !rbp_changed))
 				at[i] = sp + slot, has[i] = true;
 			code += len;
 		} else if (same(code, "\x48\x89\x3c\x24", 4)) { /* movq %rdi, (%rsp) */
-			if (!landmarks_store(&frame, sp, sp))
+			if (!machine_store(&frame, sp, sp))
 				return false;
 			code += 4;
 		} else if (same(code, "\x48\x89\x74\x24", 4) || same(code, "\x48\x89\x4c\x24", 4)) { /* %rsi, %rcx */
-			if (!landmarks_store(&frame, sp, sp + (int8_t)code[4]))
+			if (!machine_store(&frame, sp, sp + (int8_t)code[4]))
 				return false;
 			code += 5;
 		} else {
@@ -253,30 +234,21 @@ static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 	return true;
 }
 
-const char *landmarks_read(const struct goimage *image, struct landmarks *l)
+bool machine_call_frame(const struct goimage *image, struct landmarks *l)
 {
-	struct reading r = {.image = image, .l = l};
-	int32_t frame;
-
-	memset(l, 0, sizeof *l);
-	if (!goimage_named(image, "runtime.asmcgocall", read_asmcgocall, &r))
-		return "the instructions of runtime.asmcgocall are not those of a known Go version";
 	/* The frame is either the caller's frame pointer, which with the return address is a frame
 	 * record, or nothing. */
-	frame = goimage_frame_size(image, l->call_return - 1);
-	if (frame != 0 && frame != 8)
-		return "the frame of runtime.asmcgocall is not that of a known Go version";
-	l->has_record = frame == 8;
+	int32_t frame = goimage_frame_size(image, l->call_return - 1);
 
-	goimage_named(image, "runtime.cgocallbackg", note_cgocallbackg, &r);
-	if (r.g == 0)
-		return NULL; /* the linker left it out, because no C code calls Go */
-	if (!goimage_named(image, "runtime.cgocallback", read_cgocallback, &r))
-		return "the instructions of runtime.cgocallback are not those of a known Go version";
-	if (!goimage_named(image, "crosscall2", read_crosscall2, &r))
-		return "the instructions of crosscall2 are not those of a known Go version";
+	l->has_record = frame == 8;
+	return frame == 0 || frame == 8;
+}
+
+bool machine_back_frame(const struct goimage *image, struct landmarks *l)
+{
+	(void)image;
 	l->back_sp = 16; /* cgocallback's frame record and its return address are between */
-	return NULL;
+	return true;
 }
 
 bool landmarks_calls_asmcgocall(const struct landmarks *l, uintptr_t ret)

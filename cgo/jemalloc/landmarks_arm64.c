@@ -2,9 +2,7 @@
  * says why and how. All instructions have four bytes. Tested under emulation only. */
 #if defined(__aarch64__)
 
-#include <string.h>
-
-#include "landmarks.h"
+#include "machine.h"
 
 enum { SP = 31 };
 
@@ -37,9 +35,9 @@ static bool stores(uint32_t code, uint32_t reg, int32_t *slot)
  *	sub x4, x4, x2
  *	str x4, [sp, #DEPTH]
  *	blr x1 */
-static bool read_asmcgocall(void *arg, uintptr_t start, uintptr_t end)
+bool machine_asmcgocall(void *arg, uintptr_t start, uintptr_t end)
 {
-	struct landmarks *l = arg;
+	struct landmarks *l = ((struct reading *)arg)->l;
 
 	for (const uint32_t *code = (const uint32_t *)start; (uintptr_t)(code + 6) < end; code++) {
 		if (!stores(code[0], 4, &l->call_g) || (code[1] & 0xffc003ff) != 0xf9400084 || code[2] != 0xcb020084 ||
@@ -50,27 +48,8 @@ static bool read_asmcgocall(void *arg, uintptr_t start, uintptr_t end)
 		l->call_return = (uintptr_t)(code + 5);
 		l->asmcgocall = start;
 		l->asmcgocall_end = end;
-		return landmarks_slots(l);
+		return machine_slots(l);
 	}
-	return false;
-}
-
-struct reading {
-	const struct goimage *image;
-	struct landmarks *l;
-	uintptr_t g, g2; /* cgocallbackg, with either calling convention */
-	uintptr_t cgocallback;
-};
-
-static bool note_cgocallbackg(void *arg, uintptr_t start, uintptr_t end)
-{
-	struct reading *r = arg;
-
-	(void)end;
-	if (r->g == 0)
-		r->g = start;
-	else
-		r->g2 = start;
 	return false;
 }
 
@@ -88,7 +67,7 @@ static uintptr_t address_of(const uint32_t *code)
 }
 
 /* The address of cgocallbackg in a register, and, perhaps after other instructions, blr. */
-static bool read_cgocallback(void *arg, uintptr_t start, uintptr_t end)
+bool machine_cgocallback(void *arg, uintptr_t start, uintptr_t end)
 {
 	struct reading *r = arg;
 
@@ -109,11 +88,11 @@ static bool read_cgocallback(void *arg, uintptr_t start, uintptr_t end)
 
 /* crosscall2 up to its call of cgocallback: it takes a frame and stores registers there.
  * Before that call it calls load_g, which changes no register that counts. */
-static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
+bool machine_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 {
 	enum { X19 = 19, X29 = 29, LR = 30 };
 	struct reading *r = arg;
-	struct landmarks_frame stored = {0};
+	struct machine_frame stored = {0};
 	int32_t frame = 0, at[LR + 1];
 	uint32_t has = 0;
 
@@ -130,7 +109,7 @@ static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 			for (uint32_t i = 0; i < 2; i++, slot += 8) {
 				uint32_t reg = i == 0 ? first : second;
 
-				if (!landmarks_store(&stored, -frame, slot - frame))
+				if (!machine_store(&stored, -frame, slot - frame))
 					return false;
 				if (reg >= X19 && reg <= LR && !(has & 1u << reg)) {
 					at[reg] = slot;
@@ -139,10 +118,10 @@ static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 			}
 		} else if ((*code & 0xffc003e0) == (0x6d000000 | SP << 5)) { /* stp dA, dB, [sp, #N] */
 			slot = (int32_t)signed_field(*code, 15, 7) * 8;
-			if (!landmarks_store(&stored, -frame, slot - frame) || !landmarks_store(&stored, -frame, slot + 8 - frame))
+			if (!machine_store(&stored, -frame, slot - frame) || !machine_store(&stored, -frame, slot + 8 - frame))
 				return false;
 		} else if (stores(*code, first, &slot) && first < X19) {
-			if (!landmarks_store(&stored, -frame, slot - frame))
+			if (!machine_store(&stored, -frame, slot - frame))
 				return false;
 		} else if (calls(code) == r->cgocallback) {
 			for (uint32_t i = 0; i < GOWALK_SAVED; i++) {
@@ -161,30 +140,21 @@ static bool read_crosscall2(void *arg, uintptr_t start, uintptr_t end)
 	return false;
 }
 
-const char *landmarks_read(const struct goimage *image, struct landmarks *l)
+bool machine_call_frame(const struct goimage *image, struct landmarks *l)
 {
-	struct reading r = {.image = image, .l = l};
-	int32_t frame;
-
-	memset(l, 0, sizeof *l);
-	if (!goimage_named(image, "runtime.asmcgocall", read_asmcgocall, l))
-		return "the instructions of runtime.asmcgocall are not those of a known Go version";
+	(void)image;
 	/* A frame has the return address at its lower end, and the caller's frame pointer below it. */
 	l->has_record = true;
 	l->call_record = -8;
+	return true;
+}
 
-	goimage_named(image, "runtime.cgocallbackg", note_cgocallbackg, &r);
-	if (r.g == 0)
-		return NULL; /* the linker left it out, because no C code calls Go */
-	if (!goimage_named(image, "runtime.cgocallback", read_cgocallback, &r))
-		return "the instructions of runtime.cgocallback are not those of a known Go version";
-	if (!goimage_named(image, "crosscall2", read_crosscall2, &r))
-		return "the instructions of crosscall2 are not those of a known Go version";
-	frame = goimage_frame_size(image, l->back_return - 1);
-	if (frame < 16)
-		return "the frame of runtime.cgocallback is not that of a known Go version";
+bool machine_back_frame(const struct goimage *image, struct landmarks *l)
+{
+	int32_t frame = goimage_frame_size(image, l->back_return - 1);
+
 	l->back_sp = 8 + frame;
-	return NULL;
+	return frame >= 16;
 }
 
 bool landmarks_calls_asmcgocall(const struct landmarks *l, uintptr_t ret)

@@ -27,8 +27,6 @@
 
 static bool sampling;
 
-const char *agent_entered(void) { return "preload"; }
-
 bool agent_sampling(void) { return sampling; }
 
 /* Finds how the dynamic linker was told of this library. */

@@ -4,9 +4,6 @@
 
 #include <stdbool.h>
 
-/* How the agent came into the process: "preload" or "attach". */
-const char *agent_entered(void);
-
 /* Whether the sampler was started. */
 bool agent_sampling(void);
 

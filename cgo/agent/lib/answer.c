@@ -9,11 +9,19 @@
 #include "agent.h"
 #include "sampler.h"
 #include "server.h"
+#include "text.h"
 #include "host.h"
 
 #ifndef AGENT_VERSION
 #error "AGENT_VERSION names the build: build/agent.sh defines it"
 #endif
+
+/* The first frame of an answer that is no error. */
+static void accept_request(struct agent_answer *a)
+{
+	agent_answer_string(a, "ok");
+	agent_answer_flush(a);
+}
 
 /* ---- status ---- */
 
@@ -63,7 +71,7 @@ static void answer_status(struct agent_answer *a)
 	put_text(a, "version", AGENT_VERSION);
 	put_number(a, "pid", (uint64_t)getpid());
 	put_number(a, "uid", (uint64_t)geteuid());
-	put_text(a, "entered", agent_entered());
+	put_text(a, "entered", "preload");
 	put_text(a, "state", s.on ? "on" : "off");
 	put_number(a, "sample", s.period);
 	put_number(a, "live_objects", s.live_objects);
@@ -117,6 +125,7 @@ static bool put_stack(void *arg, const struct agent_stack *s)
 	struct agent_answer *a = arg;
 
 	if (s->pcs == NULL) { /* the totals, which come first */
+		accept_request(a);
 		agent_answer_string(a, "heap_v2/");
 		agent_answer_decimal(a, s->period);
 		agent_answer_string(a, "\n");
@@ -141,7 +150,8 @@ static void answer_dump(struct agent_answer *a)
 	int maps;
 
 	if (!agent_sampler_each(put_stack, a)) {
-		a->broken = true; /* what was sent is not a whole dump */
+		if (!a->broken) /* nothing was sent yet */
+			agent_answer_string(a, "error the kernel refused the memory for a copy of the profile: ask again when the process has more");
 		return;
 	}
 	agent_answer_string(a, "\nMAPPED_LIBRARIES:\n");
@@ -287,14 +297,6 @@ static void answer_libraries(struct agent_answer *a)
 
 /* ---- requests ---- */
 
-/* A decimal number that is not 0. */
-static bool read_bytes(const char *s, uint64_t *value)
-{
-	for (*value = 0; *s >= '0' && *s <= '9' && *value < UINT64_MAX / 20; s++)
-		*value = *value * 10 + (uint64_t)(*s - '0');
-	return *s == 0 && *value > 0;
-}
-
 /* If the request begins with a word, *rest is what follows it. */
 static bool is_request(const char *request, const char *word, const char **rest)
 {
@@ -304,12 +306,6 @@ static bool is_request(const char *request, const char *word, const char **rest)
 		return false;
 	*rest = request + len + (request[len] == ' ');
 	return true;
-}
-
-static void accept_request(struct agent_answer *a)
-{
-	agent_answer_string(a, "ok");
-	agent_answer_flush(a);
 }
 
 void agent_answer(struct agent_answer *a, char *request)
@@ -323,8 +319,7 @@ void agent_answer(struct agent_answer *a, char *request)
 		accept_request(a);
 		answer_status(a);
 	} else if (is_request(request, "dump", &rest)) {
-		accept_request(a);
-		answer_dump(a);
+		answer_dump(a); /* which may still refuse */
 	} else if (is_request(request, "names", &rest)) {
 		accept_request(a);
 		answer_names(a, rest);
@@ -335,7 +330,7 @@ void agent_answer(struct agent_answer *a, char *request)
 		agent_sampler_set(request[1] == 'n');
 		accept_request(a);
 	} else if (is_request(request, "sample", &rest)) {
-		if (!read_bytes(rest, &bytes)) {
+		if (!agent_read_decimal(&rest, &bytes) || *rest != 0 || bytes == 0) {
 			agent_answer_string(a, "error sample needs a number of bytes");
 			return;
 		}

@@ -26,6 +26,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "preload.h"
 #include "real.h"
 
 extern char **environ __attribute__((weak));
@@ -35,7 +36,6 @@ static const char *path;
 static const void *bytes;
 static size_t size;
 static dev_t device;
-static ino_t inode;
 
 /* The kernel's struct stat is that of the C library on all processors with 64 bits. glibc
  * before 2.33 has no function fstat. */
@@ -43,17 +43,11 @@ static bool stat_of(int fd, struct stat *st) { return syscall(SYS_fstat, fd, st)
 
 void agent_carry_start(const char *p)
 {
-	static const char files[] = "/proc/self/fd/";
+	int n = agent_preload_descriptor(p);
 	struct stat st;
-	int n = 0;
 
-	if (strncmp(p, files, sizeof files - 1) != 0)
+	if (n < 0)
 		return;
-	for (const char *digit = p + sizeof files - 1; *digit != 0; digit++) {
-		if (*digit < '0' || *digit > '9' || n > 1 << 20)
-			return;
-		n = n * 10 + (*digit - '0');
-	}
 	if (!stat_of(n, &st) || st.st_size <= 0)
 		return;
 	bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, n, 0);
@@ -65,7 +59,6 @@ void agent_carry_start(const char *p)
 	number = n;
 	size = (size_t)st.st_size;
 	device = st.st_dev;
-	inode = st.st_ino;
 }
 
 /* Makes the file anew as N. */
@@ -93,28 +86,15 @@ static bool restore(void)
 	return ok;
 }
 
-/* Whether N is the library, or could be made it. A file like it was made by a process
- * between this one and the one that made the first. */
+/* Whether N is the library, or could be made it. The file may be another one than at the
+ * start, if a process between this one and the new program has made it anew. */
 static bool have_library(void)
 {
 	struct stat st;
 
 	if (!stat_of(number, &st))
 		return errno == EBADF && restore();
-	return (st.st_dev == device && st.st_ino == inode) || ((size_t)st.st_size == size && st.st_dev == device);
-}
-
-static bool separates(char c) { return c == ' ' || c == ':'; }
-
-/* Finds the library in a value of LD_PRELOAD. */
-static const char *find(const char *list)
-{
-	size_t len = strlen(path);
-
-	for (const char *at = list; (at = strstr(at, path)) != NULL; at++)
-		if ((at == list || separates(at[-1])) && (at[len] == 0 || separates(at[len])))
-			return at;
-	return NULL;
+	return st.st_dev == device && (size_t)st.st_size == size;
 }
 
 enum { MAX_LIST = 4096 };
@@ -124,10 +104,13 @@ enum { MAX_LIST = 4096 };
 static char **prepare(char *const *env, char **room, char *list)
 {
 	static const char name[] = "LD_PRELOAD=";
-	size_t n = 0, rest;
+	size_t n = 0;
 
 	for (size_t i = 0; env[i] != NULL; i++) {
-		const char *at = strncmp(env[i], name, sizeof name - 1) == 0 ? find(env[i] + sizeof name - 1) : NULL;
+		const char *rest, *at = NULL;
+
+		if (strncmp(env[i], name, sizeof name - 1) == 0)
+			at = agent_preload_find(env[i] + sizeof name - 1, path, &rest);
 
 		room[n] = env[i];
 		if (at == NULL) {
@@ -136,11 +119,8 @@ static char **prepare(char *const *env, char **room, char *list)
 		}
 		if (strlen(env[i]) >= MAX_LIST || have_library())
 			return (char **)env;
-		rest = strlen(path);
-		while (separates(at[rest]))
-			rest++;
 		memcpy(list, env[i], (size_t)(at - env[i]));
-		memcpy(list + (at - env[i]), at + rest, strlen(at + rest) + 1);
+		memcpy(list + (at - env[i]), rest, strlen(rest) + 1);
 		if (list[sizeof name - 1] != 0)
 			room[n++] = list;
 	}

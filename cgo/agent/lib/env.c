@@ -10,19 +10,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "preload.h"
+#include "text.h"
+
 static const char variable[] = "MAGELLAN_AGENT";
 
 enum { DEFAULT_SAMPLE = 512 << 10 };
-
-/* Reads a decimal number. Returns false if there is none. */
-static bool number(const char **s, uint64_t *value)
-{
-	const char *begin = *s;
-
-	for (*value = 0; **s >= '0' && **s <= '9' && *value < UINT64_MAX / 10 - 1; ++*s)
-		*value = *value * 10 + (uint64_t)(**s - '0');
-	return *s != begin;
-}
 
 void agent_env_read(struct agent_settings *settings)
 {
@@ -39,7 +32,7 @@ void agent_env_read(struct agent_settings *settings)
 			if (strncmp(s, names[i], len) != 0)
 				continue;
 			s += len;
-			if (!number(&s, &value))
+			if (!agent_read_decimal(&s, &value))
 				break;
 			if (i == 0 && value > 0)
 				settings->sample = value;
@@ -54,40 +47,22 @@ void agent_env_read(struct agent_settings *settings)
 	}
 }
 
-/* LD_PRELOAD is a list of files, with blanks or colons between them. */
-static bool separates(char c) { return c == ' ' || c == ':'; }
-
-static void cut_from_preload(const char *path)
-{
-	char *list = getenv("LD_PRELOAD"), *at;
-	size_t len = strlen(path);
-
-	if (list == NULL || len == 0)
-		return;
-	for (at = list; (at = strstr(at, path)) != NULL; at++) {
-		char *end = at + len;
-
-		if ((at != list && !separates(at[-1])) || (*end != 0 && !separates(*end)))
-			continue;
-		while (separates(*end))
-			end++;
-		memmove(at, end, strlen(end) + 1);
-		break;
-	}
-	for (at = list + strlen(list); at > list && separates(at[-1]); at--)
-		at[-1] = 0;
-	if (*list == 0)
-		unsetenv("LD_PRELOAD");
-}
-
 void agent_env_leave(const char *path)
 {
-	static const char files[] = "/proc/self/fd/";
-	const char *fd = path + sizeof files - 1;
-	uint64_t n;
+	char *list = getenv("LD_PRELOAD");
+	const char *rest, *entry = list != NULL ? agent_preload_find(list, path, &rest) : NULL;
+	int fd = agent_preload_descriptor(path);
 
-	cut_from_preload(path);
+	if (entry != NULL) {
+		size_t before = (size_t)(entry - list);
+
+		memmove(list + before, rest, strlen(rest) + 1);
+		if (*rest == 0 && before > 0) /* it was the last one: what separated it goes too */
+			list[before - 1] = 0;
+		if (*list == 0)
+			unsetenv("LD_PRELOAD");
+	}
 	unsetenv(variable);
-	if (strncmp(path, files, sizeof files - 1) == 0 && number(&fd, &n) && *fd == 0 && n > 2)
-		close((int)n);
+	if (fd > 2)
+		close(fd);
 }

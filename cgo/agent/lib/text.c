@@ -58,3 +58,12 @@ const char *agent_text_end(struct agent_text *t)
 	t->bytes[t->len] = '\0';
 	return t->bytes;
 }
+
+bool agent_read_decimal(const char **s, uint64_t *n)
+{
+	const char *begin = *s;
+
+	for (*n = 0; **s >= '0' && **s <= '9' && *n < UINT64_MAX / 10 - 1; ++*s)
+		*n = *n * 10 + (uint64_t)(**s - '0');
+	return *s != begin;
+}

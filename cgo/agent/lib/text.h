@@ -23,6 +23,10 @@ void agent_put_decimal(struct agent_text *t, uint64_t n);
 void agent_put_hex(struct agent_text *t, uint64_t n);                  /* without 0x */
 void agent_put_hex_padded(struct agent_text *t, uint64_t n, int digits); /* with leading zeros */
 
+/* Reads a decimal number and moves *s behind it. Returns false if there is none. A number that
+ * is too large is cut. */
+bool agent_read_decimal(const char **s, uint64_t *n);
+
 /* Ends the text with a NUL that len does not count. The text is cut if the NUL does not fit. */
 const char *agent_text_end(struct agent_text *t);
 

@@ -13,7 +13,7 @@ cc=${CC:-gcc}
 flags=(-std=gnu11 -O2 -g -Wall -Wextra -Werror)
 tables=(../blocks.c ../stacks.c ../estimate.c ../memory.c)
 sampler=("${tables[@]}" ../find_object.c ../gaps.c ../host.c ../libgcc.c ../objects.c ../profile.c ../real.c ../region.c ../sampler.c ../string.c ../tap.c)
-walker=(../../../jemalloc/{goimage,landmarks_amd64,libraries,walk}.c ../../../jemalloc/resume_amd64.S)
+walker=(../../../jemalloc/{goimage,landmarks,landmarks_amd64,libraries,walk}.c ../../../jemalloc/resume_amd64.S)
 
 # The library exports the sampler's functions too. It has neither constructor nor socket.
 sed 's/local:/test_*; local:/' ../exports.map >"$out/exports.map"
