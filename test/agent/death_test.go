@@ -3,7 +3,6 @@ package agent
 import (
 	"fmt"
 	"io"
-	"net"
 	"os/exec"
 	"strings"
 	"sync"
@@ -53,15 +52,7 @@ func TestDeathInTheMiddle(t *testing.T) {
 	t.Parallel()
 	p := hostUnder(t, everyBlock...)
 	p.do("stacks 13")
-	socket, err := socketOf(p.pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := net.Dial("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := p.connect()
 	conn.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(conn, "dump\n"); err != nil {
 		t.Fatal(err)
@@ -129,16 +120,8 @@ func TestDeaf(t *testing.T) {
 	t.Parallel()
 	p := hostUnder(t, everyBlock...)
 	p.do("stacks 13")
-	socket, err := socketOf(p.pid)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, request := range []string{"", "dump\n", strings.Repeat("names ", 20_000), "\n", "no such request\n", "sample -1\n", "sample 99999999999999999999\n", "names 0x\n"} {
-		conn, err := net.Dial("unix", socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
+		conn := p.connect()
 		conn.SetDeadline(time.Now().Add(patience))
 		io.WriteString(conn, request) // the agent may have closed the connection
 	}

@@ -219,6 +219,21 @@ func refusedDump(t testing.TB, cmd *exec.Cmd) string {
 	return o.stderr
 }
 
+// connect connects to the agent. The connection is closed at the end of the test.
+func (p *target) connect() net.Conn {
+	p.Helper()
+	name, err := socketOf(p.pid)
+	if err != nil {
+		p.Fatal(err)
+	}
+	conn, err := net.Dial("unix", name)
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.Cleanup(func() { conn.Close() })
+	return conn
+}
+
 // status is what the agent says of itself.
 func (p *target) status() map[string]string {
 	p.Helper()
