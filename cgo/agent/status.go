@@ -38,7 +38,7 @@ type Status struct {
 	First      bool
 	FirstOther string
 
-	Entered string // how the agent came into the process: "preload" or "attach"
+	Entered string // how the agent came into the process: "preload"
 
 	// The addresses of the program's Go code are from GoTextStart on, below GoTextEnd. Both are
 	// 0 if they are not known.

@@ -162,24 +162,15 @@ func (h *heapDump) takeDump(ctx context.Context) ([]byte, heapprof.Estimate, err
 
 // formatProfile writes a profile in the format pprof, collapsed or text.
 func formatProfile(p *profile.Profile, format string) ([]byte, error) {
-	var out bytes.Buffer
+	write := heapprof.WriteText
 	switch format {
 	case "pprof":
-		err := p.Write(&out)
-		return out.Bytes(), err
+		write = func(w io.Writer, p *profile.Profile) error { return p.Write(w) }
 	case "collapsed":
-		err := heapprof.WriteCollapsed(&out, p, "inuse_space")
-		return out.Bytes(), err
+		write = func(w io.Writer, p *profile.Profile) error { return heapprof.WriteCollapsed(w, p, "inuse_space") }
 	}
-	for _, c := range p.Comments {
-		fmt.Fprintf(&out, "# %s\n", c)
-	}
-	fmt.Fprintln(&out)
-	if err := heapprof.WriteTop(&out, p, heapprof.TopOptions{}); err != nil {
-		return nil, err
-	}
-	fmt.Fprintln(&out)
-	err := heapprof.WriteStacks(&out, p, heapprof.TopOptions{})
+	var out bytes.Buffer
+	err := write(&out, p)
 	return out.Bytes(), err
 }
 

@@ -40,7 +40,7 @@ func describeAgent(w io.Writer, pid int, program *agent.Program, s *agent.Status
 	if program != nil {
 		line("program", "%s (%s), process %d", program.Path, orUnknown(program.GoVersion), pid)
 	}
-	entered := map[string]string{"preload": "when the program was started (LD_PRELOAD)", "attach": "while the program ran"}[s.Entered]
+	entered := map[string]string{"preload": "when the program was started (LD_PRELOAD)"}[s.Entered]
 	line("agent", "version %s, came into the process %s, uses about %s itself", orUnknown(s.Version), orUnknown(entered), size(s.OwnBytes))
 	line("sampling", "%s", sampling(s))
 	line("C holds", "~%s, estimated from the samples", size(s.LiveEstimate))

@@ -392,3 +392,17 @@ func abs(v int64) int64 {
 	}
 	return v
 }
+
+// WriteText writes a whole profile for people: its comments, the functions that hold most,
+// and the stacks that do, each in its default form.
+func WriteText(w io.Writer, p *profile.Profile) error {
+	for _, c := range p.Comments {
+		fmt.Fprintf(w, "# %s\n", c)
+	}
+	fmt.Fprintln(w)
+	if err := WriteTop(w, p, TopOptions{}); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	return WriteStacks(w, p, TopOptions{})
+}

@@ -78,7 +78,7 @@ func TestClosedLibraries(t *testing.T) {
 	}
 	text := func() string {
 		t.Helper()
-		body, err := r.now(t.Context(), false, writeText)
+		body, err := r.now(t.Context(), false, heapprof.WriteText)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func TestClosedLibraries(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := writeText(&b, delta); err != nil {
+	if err := heapprof.WriteText(&b, delta); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(b.String(), "in_second") {
@@ -200,7 +200,7 @@ func TestClosedLibraryWithoutBuildID(t *testing.T) {
 		t.Errorf("noted is %+v", was)
 	}
 	lib.Close()
-	body, err := newTestRecorder(t, quiet(t)).now(t.Context(), false, writeText)
+	body, err := newTestRecorder(t, quiet(t)).now(t.Context(), false, heapprof.WriteText)
 	if err != nil {
 		t.Fatal(err)
 	}

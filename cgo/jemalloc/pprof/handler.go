@@ -152,7 +152,7 @@ func (r *Recorder) sendDump(w http.ResponseWriter, q *http.Request, id string) e
 			return heapprof.WriteCollapsed(out, p, valueType)
 		})
 	case "text":
-		return r.sendKept(w, q, "", read, writeText)
+		return r.sendKept(w, q, "", read, heapprof.WriteText)
 	}
 	return nil
 }
@@ -201,7 +201,7 @@ func (r *Recorder) serveDiff(w http.ResponseWriter, q *http.Request) {
 	}
 	name, write := from+"-"+to+".pb.gz", writer(writeProfile)
 	if format == "text" {
-		name, write = "", writeText
+		name, write = "", heapprof.WriteText
 	}
 	if err := r.sendKept(w, q, name, func() (*profile.Profile, error) { return r.diff(from, to) }, write); err != nil {
 		r.fail(w, q, err)

@@ -463,7 +463,7 @@ func TestConversionsAreGated(t *testing.T) {
 func TestDebugInformationIsBounded(t *testing.T) {
 	cfg := quiet(t)
 	cfg.MaxDebugBytes = 1
-	body, err := newTestRecorder(t, cfg).now(t.Context(), false, writeText)
+	body, err := newTestRecorder(t, cfg).now(t.Context(), false, heapprof.WriteText)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func (r *Recorder) serveNative(w http.ResponseWriter, q *http.Request) {
 		name = "native-delta"
 	}
 	if debug, _ := strconv.Atoi(q.FormValue("debug")); debug != 0 {
-		name, write = "", writeText
+		name, write = "", heapprof.WriteText
 	} else if !r.symbolServed(q) {
 		write = writePlaces
 	}
@@ -124,16 +124,3 @@ func (r *Recorder) wait(ctx context.Context, d time.Duration) error {
 
 // writer writes a profile in some format.
 type writer func(io.Writer, *profile.Profile) error
-
-// writeText writes a profile as text: its functions, then its stacks.
-func writeText(w io.Writer, p *profile.Profile) error {
-	for _, c := range p.Comments {
-		fmt.Fprintf(w, "# %s\n", c)
-	}
-	fmt.Fprintln(w)
-	if err := heapprof.WriteTop(w, p, heapprof.TopOptions{}); err != nil {
-		return err
-	}
-	fmt.Fprintln(w)
-	return heapprof.WriteStacks(w, p, heapprof.TopOptions{})
-}

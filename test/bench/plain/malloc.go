@@ -25,7 +25,8 @@ import (
 	"net/http"
 )
 
-// newMalloc answers everything, after work in C that is most of the time of a request.
+// newMalloc answers everything, after work in C that is most of the time of a request. The
+// work is that of the bench's own malloc server, which is linked with jemalloc.
 func newMalloc() (http.Handler, error) {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		C.work(1000)
