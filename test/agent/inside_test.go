@@ -17,7 +17,7 @@ import (
 // --children under one of their own.
 func TestChildren(t *testing.T) {
 	t.Parallel()
-	const environment = `env | grep -E "^(LD_PRELOAD|MAGELLAN_AGENT)="; grep -c memfd: /proc/self/maps; ls -l /proc/self/fd | grep -c memfd`
+	const environment = `env | grep -E "^(LD_PRELOAD|MAGELLAN_AGENT)="; grep -c memfd: /proc/self/maps; ls -l /proc/self/fd | grep -c -e memfd -e socket:`
 	ask := func(p *target) string {
 		// What a child of a child has.
 		file := filepath.Join(p.TempDir(), "ask")

@@ -165,6 +165,30 @@ func TestShell(t *testing.T) {
 	}
 }
 
+// TestNumberTaken: a shell uses the number of the agent's file for a file of its own. Then what it
+// starts has no agent, and else all that it would have.
+func TestNumberTaken(t *testing.T) {
+	t.Parallel()
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("bash is not installed")
+	}
+	library := buildLibrary(t, "library_preloaded", 1)
+	for _, preload := range []string{"", library} {
+		p := startHost(t, func(host string) *exec.Cmd {
+			const script = `n=${LD_PRELOAD#/proc/self/fd/} && eval "exec ${n%%:*}</dev/null" && "$0"; exit $?`
+			cmd := heapRun(t, everyBlock, bash, "-c", script, host)
+			cmd.Env = append(os.Environ(), "LD_PRELOAD="+preload)
+			return cmd
+		})
+		p.do("keep 10 10")
+		p.wantNoAgent("agent")
+		if got := p.do("env LD_PRELOAD"); got != preload {
+			t.Errorf("LD_PRELOAD is %q, want %q", got, preload)
+		}
+	}
+}
+
 // wantKept has the host allocate blocks, which the profile must have.
 func (p *target) wantKept(n, size int) {
 	p.Helper()
