@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -332,7 +334,14 @@ func TestClosedStdio(t *testing.T) {
 // TestSignals: a signal to magellan heap run is one to the program.
 func TestSignals(t *testing.T) {
 	t.Parallel()
-	p := hostUnder(t)
+	p := startHost(t, func(host string) *exec.Cmd {
+		cmd := heapRun(t, nil, host)
+		cmd.Env = append(os.Environ(), "HOST_EARLY_THREAD=1") // with which the agent begins its own
+		return cmd
+	})
+	if blocked := p.agentBlocks(); blocked&0x7ffbfeff != 0x7ffbfeff {
+		t.Errorf("the agent's thread blocks only these signals: %x", blocked)
+	}
 	p.ended = true
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -343,4 +352,21 @@ func TestSignals(t *testing.T) {
 	if status, ok := p.Ended().Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGTERM {
 		t.Errorf("it ended with %v", p.Ended())
 	}
+}
+
+// agentBlocks are the signals that the agent's thread blocks, the first in the lowest bit.
+func (p *target) agentBlocks() (blocked uint64) {
+	p.Helper()
+	eventually(p, "the agent has a thread", func() error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.pid))
+		for _, thread := range threads {
+			text, _ := os.ReadFile(thread) // it may have ended
+			if _, rest, ok := strings.Cut(string(text), "\nSigBlk:\t"); ok && strings.HasPrefix(string(text), "Name:\tmagellan-agent\n") {
+				blocked, err = strconv.ParseUint(rest[:16], 16, 64)
+				return err
+			}
+		}
+		return fmt.Errorf("none of %d (%v)", len(threads), err)
+	})
+	return blocked
 }
