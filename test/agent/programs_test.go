@@ -267,6 +267,33 @@ func TestPreloaded(t *testing.T) {
 	}
 }
 
+// TestPreloadedFile: an image names the agent's file in LD_PRELOAD, beside other libraries. Those
+// stay there.
+func TestPreloadedFile(t *testing.T) {
+	t.Parallel()
+	first, second := buildLibrary(t, "library_preloaded", 1), buildLibrary(t, "library_second", 40)
+	agent := filepath.Join(built, "libmagellan-agent.so")
+	if o := outcomeOf(t, exec.Command(magellan(t), "heap", "agent", "--output", agent)); o.ended != "exit status 0" {
+		t.Fatalf("%+v", o)
+	}
+	for list, want := range map[string]string{
+		first + ":" + agent:                first,
+		agent + " " + first:                first,
+		first + ":" + agent + ":" + second: first + ":" + second,
+		agent:                              "",
+	} {
+		p := startHost(t, func(host string) *exec.Cmd {
+			cmd := exec.Command(host)
+			cmd.Env = append(os.Environ(), "LD_PRELOAD="+list, "MAGELLAN_AGENT=sample=1")
+			return cmd
+		})
+		p.wantKept(100, 1000)
+		if got := p.do("env LD_PRELOAD"); got != want {
+			t.Errorf("LD_PRELOAD was %q and is %q, want %q", list, got, want)
+		}
+	}
+}
+
 // TestOtherMalloc: the process's malloc may be another than that of libc.
 func TestOtherMalloc(t *testing.T) {
 	t.Parallel()
