@@ -358,6 +358,15 @@ func TestClosedDescriptors(t *testing.T) {
 	if ticks := p.agentTicks(); ticks > 50 {
 		t.Errorf("the agent's thread has used %d ticks of processor time", ticks)
 	}
+	// The agent opens another socket when the program makes its next thread.
+	eventually(t, "the agent can be asked again", func() error {
+		p.do("threads 1 1")
+		_, err := socketOf(p.pid)
+		return err
+	})
+	if got := total(through(stacksOf(t, p.dump()), "main.keep", "host_keep")); got.live != 200 {
+		t.Errorf("%d blocks live, want 200", got.live)
+	}
 }
 
 // agentTicks is the processor time of the agent's thread.
