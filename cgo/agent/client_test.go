@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -81,6 +82,47 @@ func TestClient(t *testing.T) {
 	want := []string{"status", "dump", "names 0x7fff00000000", "names 0x7fff000007d0", "names 0x7fff00000fa0", "on", "off", "sample 4096"}
 	if !slices.Equal(short, want) {
 		t.Errorf("requests %q, want %q", short, want)
+	}
+}
+
+// TestClientMap: if the dump has no memory map, the client adds it. If it has one, it stays
+// the only one.
+func TestClientMap(t *testing.T) {
+	text := "heap_v2/1\n  t*: 0: 0 [0: 0]\n\nMAPPED_LIBRARIES:\n"
+	serve(t, func(string) ([]string, error) { return []string{"ok", text}, nil })
+	var dump bytes.Buffer
+	if err := findSelf(t).Dump(t.Context(), &dump); err != nil || !strings.HasPrefix(dump.String(), text) || !strings.Contains(dump.String(), "[stack]") {
+		t.Errorf("without a map: %v\n%s", err, &dump)
+	}
+	text += "00400000-00401000 r-xp 00000000 00:00 0 /program\n"
+	dump.Reset()
+	if err := findSelf(t).Dump(t.Context(), &dump); err != nil || dump.String() != text {
+		t.Errorf("with a map: %v\n%s", err, &dump)
+	}
+}
+
+// TestClientTooLarge: a dump that has no end is not read without end.
+func TestClientTooLarge(t *testing.T) {
+	listener, err := net.Listen("unix", "@"+nameOf(os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		frame := framed(strings.Repeat("x", 1<<20))
+		frame = frame[:len(frame)-4] // without the end
+		_, err = conn.Write([]byte("\x02\x00\x00\x00ok"))
+		for sent := 0; err == nil && sent < maxDump+10<<20; sent += len(frame) {
+			_, err = conn.Write(frame)
+		}
+	}()
+	if err := findSelf(t).Dump(t.Context(), io.Discard); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("got %v", err)
 	}
 }
 

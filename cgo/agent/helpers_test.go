@@ -26,10 +26,11 @@ const helperVariable = "AGENT_TEST_HELPER"
 
 // helpers are what the test binary does as a child process. An error is printed.
 var helpers = map[string]func() error{
-	"find":   findParent,
-	"serve":  serveUntilEOF,
-	"halves": serveHalf,
-	"exec":   execArguments,
+	"find":    findParent,
+	"inspect": inspectArgument,
+	"serve":   serveUntilEOF,
+	"halves":  serveHalf,
+	"exec":    execArguments,
 }
 
 func TestMain(m *testing.M) {
@@ -230,6 +231,15 @@ func serveHalf() error {
 // findParent prints the error of Find for the process that has started this one.
 func findParent() error {
 	_, err := Find(os.Getppid())
+	return err
+}
+
+// inspectArgument prints what gives the program that is its argument more rights.
+func inspectArgument() error {
+	p, err := Inspect(os.Args[1])
+	if err == nil {
+		fmt.Println(p.Privilege)
+	}
 	return err
 }
 

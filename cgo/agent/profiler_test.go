@@ -94,6 +94,66 @@ func TestProfiler(t *testing.T) {
 	}
 }
 
+// TestProfilerAsks: the agent is asked for all addresses in Go code, and for each only once,
+// also if it does not know it.
+func TestProfilerAsks(t *testing.T) {
+	f := serve(t, func(request string) ([]string, error) {
+		if request == "status" {
+			return []string{"ok", "protocol 1\ngo_text 0x1000-0x2000\n"}, nil
+		}
+		return []string{"ok"}, nil
+	})
+	p, err := NewProfiler(t.Context(), findSelf(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := p.ask(t.Context(), []uint64{0xfff, 0x1000, 0x1001, 0x2000, 0x2001}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"status", "names 0x1001 0x2000"}; !slices.Equal(f.asked(), want) {
+		t.Errorf("requests %q, want %q", f.asked(), want)
+	}
+}
+
+// TestProfilerOtherRate: the rate changes between two profiles.
+func TestProfilerOtherRate(t *testing.T) {
+	rate := 1024
+	serve(t, func(request string) ([]string, error) {
+		switch request {
+		case "status":
+			return []string{"ok", fmt.Sprintf("protocol 1\nsample %d\n", rate)}, nil
+		case "dump":
+			rate *= 2
+			return []string{"ok", fmt.Sprintf("heap_v2/%d\n  t*: 0: 0 [0: 0]\n\nMAPPED_LIBRARIES:\n", rate)}, nil
+		}
+		return []string{"ok", "more no\n"}, nil
+	})
+	p, err := NewProfiler(t.Context(), findSelf(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	change, err := p.Change(t.Context(), 1)
+	if err != nil || !strings.Contains(strings.Join(change.Comments, "\n"), "the sample rate was changed meanwhile") {
+		t.Errorf("got %v, %v", change, err)
+	}
+}
+
+// TestComments: a profile says what it does not have.
+func TestComments(t *testing.T) {
+	got := strings.Join(comments(7, &Status{Unwinder: "c", UnwinderReason: "no Go", FirstOther: "/lib/a.so", Missed: 3}, &heapprof.Dump{Rate: 1}), "\n")
+	for _, want := range []string{"stacks: c: no Go\n", "calls of malloc go to /lib/a.so and not to the agent", "sampling is off", "3 samples are missing"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	got = strings.Join(comments(7, &Status{Unwinder: "c+go", First: true, Active: true}, &heapprof.Dump{Rate: 1}), "\n")
+	if want := "native memory of process 7, by magellan's agent\nstacks: c+go"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // stack returns the frames of a profile's only sample.
 func stack(t *testing.T, p *profile.Profile) (frames []string) {
 	t.Helper()

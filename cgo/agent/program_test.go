@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Programs that tests build. They print with println, because package fmt takes long to
@@ -73,6 +75,7 @@ func TestInspect(t *testing.T) {
 	static := build(t, plainC, nil, "gcc", "-static")
 	stripped := build(t, goWithC, []string{"CGO_ENABLED=1"}, "go", "build", "-trimpath", "-buildmode=pie", "-ldflags=-s -w -linkmode=external")
 	const buildinfo = "\xff Go buildinf:"
+	address := build(t, mallocC, nil, "gcc", "-O1", "-fno-builtin", "-fsanitize=address", "-Dmalloc=own")
 	scripts := t.TempDir()
 	type want struct {
 		short    string // of the obstacle
@@ -98,7 +101,9 @@ func TestInspect(t *testing.T) {
 		{"C with a malloc", build(t, mallocC, nil, "gcc", "-O1", "-fno-builtin"), want{short: "own malloc", c: true}},
 		{"C with musl", edited(t, c, "/lib64/ld-linux-x86-64.so.2", "/lib/ld-musl-x86_64.so.1"), want{c: true}},
 		{"dynamic loader", "/lib64/ld-linux-x86-64.so.2", want{c: true, loader: true}},
-		{"C with AddressSanitizer", build(t, mallocC, nil, "gcc", "-O1", "-fno-builtin", "-fsanitize=address", "-Dmalloc=own"), want{short: "sanitizer", c: true}},
+		{"C with AddressSanitizer", address, want{short: "sanitizer", c: true}},
+		{"C with LeakSanitizer", edited(t, address, "libasan.", "liblsan."), want{short: "sanitizer", c: true}},
+		{"C with ThreadSanitizer", edited(t, address, "libasan.", "libtsan."), want{short: "sanitizer", c: true}},
 		{"C with another loader", edited(t, c, "/lib64/ld-linux-x86-64.so.2", "/system/bin/linker64"), want{short: "other C library", c: true}},
 		{"script", write(t, scripts+"/script", "#! /bin/sh -e\necho\n"), want{c: true, script: true}},
 		{"script of a static shell", write(t, scripts+"/static", "#!"+static+"\n"), want{c: true, script: true}},
@@ -163,6 +168,30 @@ func TestInspectPrivilege(t *testing.T) {
 		if o := p.Obstacle(); p.Privilege != c.want || (o == nil) != (c.want == "") {
 			t.Errorf("%v of %d:%d: %q, %v", c.mode, c.uid, c.gid, p.Privilege, o)
 		}
+	}
+}
+
+// TestInspectCapabilities: a program that gives a user capabilities gives root none.
+func TestInspectCapabilities(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make such programs")
+	}
+	path := build(t, plainC, nil, "gcc")
+	if err := os.Chmod(filepath.Dir(filepath.Dir(path)), 0o755); err != nil { // so that others may read it
+		t.Fatal(err)
+	}
+	// CAP_NET_BIND_SERVICE is permitted and effective (struct vfs_cap_data, version 2).
+	capability := []byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+	if err := unix.Setxattr(path, "security.capability", capability, 0); err != nil {
+		t.Skipf("this system does not allow it: %v", err)
+	}
+	if p, err := Inspect(path); err != nil || p.Privilege != "" {
+		t.Errorf("root: %+v, %v", p, err)
+	}
+	cmd := helper(t, "inspect", path)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "capabilities\n" {
+		t.Errorf("a user: %v\n%s", err, out)
 	}
 }
 

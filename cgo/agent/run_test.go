@@ -90,6 +90,9 @@ func TestInMemory(t *testing.T) {
 	if err := f.Truncate(0); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("it can be shortened: %v", err)
 	}
+	if err := f.Truncate(1 << 20); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("it can be made longer: %v", err)
+	}
 	out, err := exec.Command("cat", fdPath(f)).Output() // inherited, and read from its start
 	if err != nil || string(out) != "content" {
 		t.Errorf("%q, %v", out, err)

@@ -126,6 +126,11 @@ func TestDeaf(t *testing.T) {
 		io.WriteString(conn, request) // the agent may have closed the connection
 	}
 	p.wantKept(100, 1000)
+	for _, request := range []string{"", "no such request", "statusx", "offline", "sample", "sample 0", "sample -1", "sample 4096x", "sample 99999999999999999999"} {
+		if text, err := ask(socket, request); err == nil || !strings.Contains(err.Error(), `"error `) {
+			t.Errorf("the answer to %q is no error: %v, %q", request, err, text)
+		}
+	}
 	if p.number("sample") != 1 || p.status()["state"] != "on" {
 		t.Errorf("nonsense has changed the status: %v", p.status())
 	}

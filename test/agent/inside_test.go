@@ -17,7 +17,7 @@ import (
 // --children under one of their own.
 func TestChildren(t *testing.T) {
 	t.Parallel()
-	const environment = `env | grep -E "^(LD_PRELOAD|MAGELLAN_AGENT)="; grep -c memfd: /proc/self/maps; ls -l /proc/self/fd | grep -c memfd`
+	const environment = `env | grep -E "^(LD_PRELOAD|MAGELLAN_AGENT)="; grep -c memfd: /proc/self/maps; ls -l /proc/self/fd | grep -c -e memfd -e socket:`
 	ask := func(p *target) string {
 		// What a child of a child has.
 		file := filepath.Join(p.TempDir(), "ask")
@@ -357,6 +357,15 @@ func TestClosedDescriptors(t *testing.T) {
 	// The agent's thread does not spin. A tick is a hundredth of a second.
 	if ticks := p.agentTicks(); ticks > 50 {
 		t.Errorf("the agent's thread has used %d ticks of processor time", ticks)
+	}
+	// The agent opens another socket when the program makes its next thread.
+	eventually(t, "the agent can be asked again", func() error {
+		p.do("threads 1 1")
+		_, err := socketOf(p.pid)
+		return err
+	})
+	if got := total(through(stacksOf(t, p.dump()), "main.keep", "host_keep")); got.live != 200 {
+		t.Errorf("%d blocks live, want 200", got.live)
 	}
 }
 

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -165,6 +167,30 @@ func TestShell(t *testing.T) {
 	}
 }
 
+// TestNumberTaken: a shell uses the number of the agent's file for a file of its own. Then what it
+// starts has no agent, and else all that it would have.
+func TestNumberTaken(t *testing.T) {
+	t.Parallel()
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("bash is not installed")
+	}
+	library := buildLibrary(t, "library_preloaded", 1)
+	for _, preload := range []string{"", library} {
+		p := startHost(t, func(host string) *exec.Cmd {
+			const script = `n=${LD_PRELOAD#/proc/self/fd/} && eval "exec ${n%%:*}</dev/null" && "$0"; exit $?`
+			cmd := heapRun(t, everyBlock, bash, "-c", script, host)
+			cmd.Env = append(os.Environ(), "LD_PRELOAD="+preload)
+			return cmd
+		})
+		p.do("keep 10 10")
+		p.wantNoAgent("agent")
+		if got := p.do("env LD_PRELOAD"); got != preload {
+			t.Errorf("LD_PRELOAD is %q, want %q", got, preload)
+		}
+	}
+}
+
 // wantKept has the host allocate blocks, which the profile must have.
 func (p *target) wantKept(n, size int) {
 	p.Helper()
@@ -241,6 +267,33 @@ func TestPreloaded(t *testing.T) {
 	}
 }
 
+// TestPreloadedFile: an image names the agent's file in LD_PRELOAD, beside other libraries. Those
+// stay there.
+func TestPreloadedFile(t *testing.T) {
+	t.Parallel()
+	first, second := buildLibrary(t, "library_preloaded", 1), buildLibrary(t, "library_second", 40)
+	agent := filepath.Join(built, "libmagellan-agent.so")
+	if o := outcomeOf(t, exec.Command(magellan(t), "heap", "agent", "--output", agent)); o.ended != "exit status 0" {
+		t.Fatalf("%+v", o)
+	}
+	for list, want := range map[string]string{
+		first + ":" + agent:                first,
+		agent + " " + first:                first,
+		first + ":" + agent + ":" + second: first + ":" + second,
+		agent:                              "",
+	} {
+		p := startHost(t, func(host string) *exec.Cmd {
+			cmd := exec.Command(host)
+			cmd.Env = append(os.Environ(), "LD_PRELOAD="+list, "MAGELLAN_AGENT=sample=1")
+			return cmd
+		})
+		p.wantKept(100, 1000)
+		if got := p.do("env LD_PRELOAD"); got != want {
+			t.Errorf("LD_PRELOAD was %q and is %q, want %q", list, got, want)
+		}
+	}
+}
+
 // TestOtherMalloc: the process's malloc may be another than that of libc.
 func TestOtherMalloc(t *testing.T) {
 	t.Parallel()
@@ -308,7 +361,14 @@ func TestClosedStdio(t *testing.T) {
 // TestSignals: a signal to magellan heap run is one to the program.
 func TestSignals(t *testing.T) {
 	t.Parallel()
-	p := hostUnder(t)
+	p := startHost(t, func(host string) *exec.Cmd {
+		cmd := heapRun(t, nil, host)
+		cmd.Env = append(os.Environ(), "HOST_EARLY_THREAD=1") // with which the agent begins its own
+		return cmd
+	})
+	if blocked := p.agentBlocks(); blocked&0x7ffbfeff != 0x7ffbfeff {
+		t.Errorf("the agent's thread blocks only these signals: %x", blocked)
+	}
 	p.ended = true
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -319,4 +379,21 @@ func TestSignals(t *testing.T) {
 	if status, ok := p.Ended().Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGTERM {
 		t.Errorf("it ended with %v", p.Ended())
 	}
+}
+
+// agentBlocks are the signals that the agent's thread blocks, the first in the lowest bit.
+func (p *target) agentBlocks() (blocked uint64) {
+	p.Helper()
+	eventually(p, "the agent has a thread", func() error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.pid))
+		for _, thread := range threads {
+			text, _ := os.ReadFile(thread) // it may have ended
+			if _, rest, ok := strings.Cut(string(text), "\nSigBlk:\t"); ok && strings.HasPrefix(string(text), "Name:\tmagellan-agent\n") {
+				blocked, err = strconv.ParseUint(rest[:16], 16, 64)
+				return err
+			}
+		}
+		return fmt.Errorf("none of %d (%v)", len(threads), err)
+	})
+	return blocked
 }

@@ -10,13 +10,14 @@
 
 enum { SIZE = 100 };
 
+/* Another block of the same span stays in use. */
 static void second_free(void)
 {
-	char *p = keep(malloc(SIZE)), *q = keep(malloc(SIZE));
+	char *p = keep(malloc(SIZE));
 
+	keep(malloc(SIZE));
 	free(p);
 	free(keep(p));
-	free(q);
 }
 
 static void second_free_of_last(void)
@@ -25,6 +26,19 @@ static void second_free_of_last(void)
 
 	free(p);
 	free(keep(p));
+}
+
+/* The pages of the block have gone back to the kernel. */
+static void second_free_after_release(void)
+{
+	enum { BLOCKS = 200, LARGE = 30000 };
+	char *p[BLOCKS];
+
+	for (int i = 0; i < BLOCKS; i++)
+		p[i] = keep(malloc(LARGE));
+	for (int i = 0; i < BLOCKS; i++)
+		free(p[i]);
+	free(keep(p[BLOCKS - 10]));
 }
 
 static void free_inside(void)
@@ -110,6 +124,7 @@ int main(void)
 #define RUN(function, want) run(#function, function, want)
 	RUN(second_free, "free(): double free detected\n");
 	RUN(second_free_of_last, "free(): double free detected\n");
+	RUN(second_free_after_release, "free(): double free detected\n");
 	RUN(free_inside, "free(): invalid pointer\n");
 	RUN(free_unused, "free(): invalid pointer\n");
 	RUN(no_misuse, NULL);

@@ -192,6 +192,23 @@ static void check_huge(void)
 	}
 }
 
+/* The memory of small blocks that were freed goes back to the kernel, but for a little. */
+static void check_given_back(void)
+{
+	enum { BLOCKS = 20000, SIZE = 1000, MIB = 1 << 20 };
+	static char *blocks[BLOCKS];
+	long before = resident();
+
+	for (int i = 0; i < BLOCKS; i++) {
+		blocks[i] = keep(malloc(SIZE));
+		memset(blocks[i], 1, SIZE);
+	}
+	CHECK(resident() - before > BLOCKS * SIZE / 2, "%d blocks made only %ld MiB resident", BLOCKS, (resident() - before) / MIB);
+	for (int i = 0; i < BLOCKS; i++)
+		free(blocks[i]);
+	CHECK(resident() - before < 8 * MIB, "%ld MiB are still resident", (resident() - before) / MIB);
+}
+
 /* Each stack begins in the process's own function of the interposed one's name, and the
  * caller comes next. */
 static bool check_stack(void *arg, const struct agent_stack *s)
@@ -268,6 +285,7 @@ int main(int argc, char **argv)
 	check_errors();
 	check_realloc();
 	check_huge();
+	check_given_back();
 	CHECK(test_each(check_stack, &stacks) && stacks > 10, "%d stacks", stacks);
 	check_no_memory();
 	test_set(false);

@@ -1,12 +1,14 @@
 /* The tables alone, without malloc: the table of stacks against a model, the memory that both
  * need, and lookups of blocks while another thread changes the table. Linked with blocks.c and
  * stacks.c, also with ThreadSanitizer. */
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "../blocks.h"
+#include "../estimate.h"
 #include "../internal.h"
 #include "../stacks.h"
 #include "check.h"
@@ -231,11 +233,59 @@ static void check_memory(void)
 	CHECK(used <= 100 && own <= 100, "more than 100 bytes for each live block");
 }
 
+/* ---- estimates ---- */
+
+static bool near(double got, double want, double by) { return got - want < by && want - got < by; }
+
+/* Sums of estimates are those of the formula, and the counts of a dump lead back to the samples
+ * if these are of one size. */
+static void check_estimates(void)
+{
+	static const struct {
+		uint64_t size, period;
+		double probability; /* 1 - exp(-size/period) */
+	} cases[] = {
+		{16, 1, 1}, {16, 0, 1}, {1600, 16, 1}, {1000000, 1000000, 0.6321205588285577}, {1000, 100000, 0.009950166250831947},
+		{3000000, 1000000, 0.950212931632136}, {524288, 8388608, 0.06058693718652421},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		enum { SAMPLES = 37 };
+		double p = cases[i].probability;
+		struct agent_estimate e = agent_estimate(cases[i].size, cases[i].period);
+		uint64_t objects, bytes;
+
+		CHECK(near(e.objects, AGENT_UNITS / p, 1) && near(e.bytes, cases[i].size / p, 1), "one of %lu bytes, sampled each %lu, is an estimate of %lu/%d with %lu bytes",
+			cases[i].size, cases[i].period, e.objects, AGENT_UNITS, e.bytes);
+		e.objects *= SAMPLES, e.bytes *= SAMPLES;
+		agent_estimate_counts(e, cases[i].period, &objects, &bytes);
+		CHECK(objects == SAMPLES && near(bytes, SAMPLES * (double)cases[i].size, SAMPLES + cases[i].size * 0.05), "%d samples of %lu bytes, each %lu, are %lu with %lu bytes",
+			SAMPLES, cases[i].size, cases[i].period, objects, bytes);
+	}
+}
+
+/* ---- refusals ---- */
+
+/* After a refusal the kernel is not asked for a while, and errno is the caller's. */
+static void check_refusal(void)
+{
+	int tries = 0;
+
+	errno = 4711;
+	CHECK(agent_map((size_t)1 << 60) == NULL, "there is memory without bound");
+	CHECK(agent_map(4096) == NULL, "the kernel is asked again at once");
+	while (agent_map(4096) == NULL)
+		CHECK(++tries < 100000, "the kernel is never asked again");
+	CHECK(errno == 4711, "errno is %d", errno);
+}
+
 int main(int argc, char **argv)
 {
 	(void)argv;
 	check_blocks();
 	check_stacks();
+	check_estimates();
+	check_refusal();
 	if (argc == 1) /* ThreadSanitizer needs memory of its own */
 		check_memory();
 	return 0;

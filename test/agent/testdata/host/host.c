@@ -314,3 +314,14 @@ const char *host_close(void)
 {
 	return dlclose(library) != 0 ? dlerror() : NULL;
 }
+
+static void *nothing(void *arg) { return arg; }
+
+/* Makes a thread before Go does, which blocks all signals for its own. */
+__attribute__((constructor)) static void make_early_thread(void)
+{
+	pthread_t thread;
+
+	if (getenv("HOST_EARLY_THREAD") != NULL && pthread_create(&thread, NULL, nothing, NULL) == 0)
+		pthread_join(thread, NULL);
+}
