@@ -127,7 +127,7 @@ func TestDeaf(t *testing.T) {
 	}
 	p.wantKept(100, 1000)
 	for _, request := range []string{"", "no such request", "statusx", "offline", "sample", "sample 0", "sample -1", "sample 4096x", "sample 99999999999999999999"} {
-		if text, err := ask(socket, request); err == nil || !strings.Contains(err.Error(), `"error `) {
+		if text, err := ask(p.socket(), request); err == nil || !strings.Contains(err.Error(), `"error `) {
 			t.Errorf("the answer to %q is no error: %v, %q", request, err, text)
 		}
 	}
@@ -141,10 +141,7 @@ func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	p := hostUnder(t, everyBlock...)
 	p.do("stacks 12")
-	socket, err := socketOf(p.pid)
-	if err != nil {
-		t.Fatal(err)
-	}
+	socket := p.socket()
 	var running sync.WaitGroup
 	for range 8 {
 		running.Go(func() {

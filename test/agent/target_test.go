@@ -219,14 +219,20 @@ func refusedDump(t testing.TB, cmd *exec.Cmd) string {
 	return o.stderr
 }
 
-// connect connects to the agent. The connection is closed at the end of the test.
-func (p *target) connect() net.Conn {
+// socket is the name of the agent's socket.
+func (p *target) socket() string {
 	p.Helper()
 	name, err := socketOf(p.pid)
 	if err != nil {
 		p.Fatal(err)
 	}
-	conn, err := net.Dial("unix", name)
+	return name
+}
+
+// connect connects to the agent. The connection is closed at the end of the test.
+func (p *target) connect() net.Conn {
+	p.Helper()
+	conn, err := net.Dial("unix", p.socket())
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -237,11 +243,7 @@ func (p *target) connect() net.Conn {
 // status is what the agent says of itself.
 func (p *target) status() map[string]string {
 	p.Helper()
-	name, err := socketOf(p.pid)
-	if err != nil {
-		p.Fatal(err)
-	}
-	body, err := ask(name, "status")
+	body, err := ask(p.socket(), "status")
 	if err != nil {
 		p.Fatal(err)
 	}
