@@ -16,11 +16,13 @@
 #include <link.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sched.h>
 #include <string.h>
 
 #include "../../jemalloc/libraries.h"
 #include "profile.h"
 #include "real.h"
+#include "thread.h"
 
 enum { PAGE = 4096 };
 
@@ -63,6 +65,48 @@ static int visit(struct dl_phdr_info *info, size_t size, void *arg)
 	return 1;
 }
 
+/* dl_iterate_phdr takes a lock of the C library. If a thread holds it while another one forks,
+ * the child has it locked for ever, and waits for it when it exits. So a fork waits until
+ * no thread is in there on behalf of the agent, and others wait for it. They cannot be
+ * refused: the unwinder gives up the process if it does not find its own code. The fork
+ * does not wait for long: the thread that forks may itself be in a constructor, and hold that lock. */
+static int walkers;
+static bool forking;
+
+static int iterate(struct search *search)
+{
+	int found;
+
+	if (agent_thread.forking) /* in another fork handler */
+		return dl_iterate_phdr(visit, search);
+	for (;;) {
+		__atomic_add_fetch(&walkers, 1, __ATOMIC_SEQ_CST);
+		if (!__atomic_load_n(&forking, __ATOMIC_SEQ_CST))
+			break;
+		__atomic_sub_fetch(&walkers, 1, __ATOMIC_SEQ_CST);
+		sched_yield();
+	}
+	found = dl_iterate_phdr(visit, search);
+	__atomic_sub_fetch(&walkers, 1, __ATOMIC_SEQ_CST);
+	return found;
+}
+
+void agent_find_before_fork(void)
+{
+	enum { PATIENCE = 100000 };
+
+	__atomic_store_n(&forking, true, __ATOMIC_SEQ_CST);
+	for (int i = 0; i < PATIENCE && __atomic_load_n(&walkers, __ATOMIC_SEQ_CST) != 0; i++)
+		sched_yield();
+}
+
+void agent_find_after_fork(bool in_child)
+{
+	if (in_child)
+		__atomic_store_n(&walkers, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&forking, false, __ATOMIC_SEQ_CST);
+}
+
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
 
 /* A test gives another name, so that nothing is found. */
@@ -98,7 +142,7 @@ __attribute__((visibility("hidden"))) int _dl_find_object(void *address, struct 
 	if (find != NULL)
 		return find(address, result);
 	memset(result, 0, sizeof *result);
-	if (dl_iterate_phdr(visit, &search) == 0 || search.table == NULL)
+	if (iterate(&search) == 0 || search.table == NULL)
 		return -1;
 	result->dlfo_map_start = (void *)search.start;
 	result->dlfo_map_end = (void *)search.end;
@@ -127,7 +171,7 @@ __attribute__((visibility("hidden"))) bool gojemalloc_object_at(uintptr_t pc, st
 		return true;
 	}
 #endif
-	if (dl_iterate_phdr(visit, &search) == 0)
+	if (iterate(&search) == 0)
 		return false;
 	*object = (struct gojemalloc_object){(const void *)search.start, search.bias, search.name};
 	return true;

@@ -142,6 +142,7 @@ extern int pthread_atfork(void (*)(void), void (*)(void), void (*)(void)) __attr
 
 static void before_fork(void)
 {
+	agent_find_before_fork(); /* first, because a walk may wait for the locks below */
 	agent_lock(&agent_profile_lock);
 	agent_lock(&buffers_lock);
 	agent_region_before_fork();
@@ -151,6 +152,7 @@ static void before_fork(void)
 static void after_fork_in_parent(void)
 {
 	agent_thread.forking = false;
+	agent_find_after_fork(false);
 	agent_region_after_fork(false);
 	agent_unlock(&buffers_lock);
 	agent_unlock(&agent_profile_lock);
@@ -163,6 +165,7 @@ static void after_fork_in_child(void)
 	if (__register_atfork != NULL && agent_generation != 0 && agent_find_takes_lock())
 		agent_sampler_end();
 	agent_thread.forking = false;
+	agent_find_after_fork(true);
 	agent_region_after_fork(true);
 	agent_lock_reset(&buffers_lock);
 	agent_lock_reset(&agent_profile_lock);

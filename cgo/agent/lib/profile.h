@@ -23,6 +23,10 @@ void agent_profile_prepare_for_forks(void);
 /* Whether a walk takes the lock of the dynamic linker's list of objects (find_object.c). */
 bool agent_find_takes_lock(void);
 
+/* Around fork: no thread is in that lock meanwhile (find_object.c). */
+void agent_find_before_fork(void);
+void agent_find_after_fork(bool in_child);
+
 /* Maps the tables. */
 bool agent_profile_start(uint64_t period);
 
