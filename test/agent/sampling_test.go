@@ -54,6 +54,7 @@ func TestEstimate(t *testing.T) {
 func TestSwitch(t *testing.T) {
 	t.Parallel()
 	p := hostUnder(t, "--off", "--sample", "1")
+	p.do("pin") // each thread notices a switch by itself
 	want := func(live, calls int64) {
 		t.Helper()
 		if got := p.kept(); got.live != live || got.calls != calls {
@@ -63,7 +64,7 @@ func TestSwitch(t *testing.T) {
 	p.do("keep 1000 100")
 	want(0, 0)
 	p.sampling("on")
-	// Each thread notices after 1 MiB at most, so that it need not look each time.
+	// A thread notices after 1 MiB at most, so that it need not look each time.
 	p.do("keep 100 100000")
 	before := p.kept()
 	if before.live < 80 || before.live != before.calls {

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"sort"
 	"strconv"
 	"strings"
@@ -65,6 +66,8 @@ func do(command string, args []string) (answer string, err error) {
 	switch command {
 	case "pid":
 		return strconv.Itoa(os.Getpid()), nil
+	case "pin": // all commands that follow run on one thread
+		runtime.LockOSThread()
 	case "keep": // N blocks of SIZE bytes
 		keep(n(0), n(1))
 	case "free":
