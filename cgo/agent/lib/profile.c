@@ -242,7 +242,7 @@ static char *copy_stacks(struct agent_counts *totals, uint64_t *period, size_t *
 		agent_lock(&agent_profile_lock);
 		*mapped = agent_stacks_copy_size() + ROOM;
 		agent_unlock(&agent_profile_lock);
-		memory = agent_map(*mapped);
+		memory = agent_map_now(*mapped);
 		if (memory == NULL)
 			return NULL;
 		for (size_t i = 0; i < *mapped; i += PAGE)

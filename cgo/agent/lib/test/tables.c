@@ -276,6 +276,8 @@ static void check_refusal(void)
 	CHECK(agent_map(4096) == NULL, "the kernel is asked again at once");
 	while (agent_map(4096) == NULL)
 		CHECK(++tries < 100000, "the kernel is never asked again");
+	CHECK(agent_map_now((size_t)1 << 60) == NULL && agent_map_now(4096) != NULL, "the kernel is not always asked");
+	CHECK(agent_map(4096) != NULL, "the kernel is not asked though it has memory again");
 	CHECK(errno == 4711, "errno is %d", errno);
 }
 
