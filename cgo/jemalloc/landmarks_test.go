@@ -49,14 +49,8 @@ func (p program) at(pc uintptr) []byte { return p.code[pc-p.text:] }
 // more of them. Bytes that are not read make no difference.
 func TestLandmarksAreWhatTheCodeDoes(t *testing.T) {
 	here, _, _, _ := runtime.Caller(0)
-	image, err := findProgram(here)
-	if err != nil {
-		t.Fatal(err)
-	}
-	original, err := readLandmarks(&image)
-	if err != nil {
-		t.Fatal(err)
-	}
+	image := must(findProgram(here))
+	original := must(readLandmarks(&image))
 	code, moved := copyCode(t, uintptr(image.text), uintptr(image.etext))
 	move(&image.text, moved)
 	move(&image.etext, moved)

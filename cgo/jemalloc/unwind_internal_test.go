@@ -100,14 +100,8 @@ func TestFallbackToC(t *testing.T) {
 		return
 	}
 	here, _, _, _ := runtime.Caller(0)
-	image, err := findProgram(here)
-	if err != nil {
-		t.Fatal(err)
-	}
-	right, err := readLandmarks(&image)
-	if err != nil {
-		t.Fatal(err)
-	}
+	image := must(findProgram(here))
+	right := must(readLandmarks(&image))
 	caller, back, cross := right, right, right
 	caller.asmcgocall += 16
 	back.back_return++
@@ -176,14 +170,8 @@ func TestFramesOfOtherCode(t *testing.T) {
 		return
 	}
 	here, _, _, _ := runtime.Caller(0)
-	image, err := findProgram(here)
-	if err != nil {
-		t.Fatal(err)
-	}
-	landmarks, err := readLandmarks(&image)
-	if err != nil {
-		t.Fatal(err)
-	}
+	image := must(findProgram(here))
+	landmarks := must(readLandmarks(&image))
 	run := func() (pcs []uintptr, names []string) {
 		t.Helper()
 		before := allocations(t)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/google/pprof/profile"
+	"github.com/google/renameio/v2"
 	"golang.org/x/term"
 
 	"magellan/cgo/agent"
@@ -348,7 +349,7 @@ func (h *heapAgent) Run(con *console) error {
 		return err
 	}
 	// A process may have the old file mapped, so it is replaced and not overwritten.
-	if err := replaceFile(h.Output, library); err != nil {
+	if err := renameio.WriteFile(h.Output, library, 0o755, renameio.IgnoreUmask()); err != nil {
 		return &codedError{exitUsage, err}
 	}
 	return nil

@@ -9,8 +9,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/google/renameio/v2"
-
 	"magellan/cgo/agent"
 )
 
@@ -69,11 +67,6 @@ func (h *heapRun) Run(con *console) error {
 		return fail(exitUsage, "%s is no program that this system can run: a script begins with #! and its interpreter", cmd.Path)
 	}
 	return &codedError{exitUsage, err}
-}
-
-// replaceFile writes an executable file. Whoever has the old one open keeps it.
-func replaceFile(path string, content []byte) error {
-	return renameio.WriteFile(path, content, 0o755, renameio.IgnoreUmask())
 }
 
 // howToLook says how the program's memory can be looked at. In a program that is not Go,

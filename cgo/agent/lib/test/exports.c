@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "../internal.h"
+
 #define EXPORTED __attribute__((visibility("default")))
 
 EXPORTED bool test_start(uint64_t period, bool on)
@@ -15,6 +17,7 @@ EXPORTED void test_set(bool on) { agent_sampler_set(on); }
 EXPORTED void test_period(uint64_t period) { agent_sampler_period(period); }
 EXPORTED void test_stats(struct agent_stats *stats) { agent_sampler_stats(stats); }
 EXPORTED bool test_each(bool (*put)(void *, const struct agent_stack *), void *arg) { return agent_sampler_each(put, arg); }
+EXPORTED bool test_map(size_t n) { return agent_map(n) != NULL; }
 EXPORTED const char *test_real_path(void) { return agent_real_path(); }
 EXPORTED bool test_is_first(const char **other) { return agent_is_first(other); }
 EXPORTED unsigned test_libraries_len(void) { return gojemalloc_libraries_len(); }

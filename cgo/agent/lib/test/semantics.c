@@ -268,6 +268,19 @@ static void check_no_memory(void)
 	CHECK(stats.missed > 0 || strstr(test_real_path(), "jemalloc") != NULL, "no sample was lost, so the test did not test that");
 }
 
+static bool ignore(void *arg, const struct agent_stack *s)
+{
+	(void)arg, (void)s;
+	return true;
+}
+
+/* After a refusal samples do not ask the kernel for a while. A snapshot does. */
+static void check_snapshot_after_refusal(void)
+{
+	CHECK(!test_map((size_t)1 << 60) && !test_map(1), "the kernel did not refuse, or was asked again");
+	CHECK(test_each(ignore, NULL), "there is no snapshot, though there is memory");
+}
+
 int main(int argc, char **argv)
 {
 	struct agent_stats before, after;
@@ -288,6 +301,7 @@ int main(int argc, char **argv)
 	check_given_back();
 	CHECK(test_each(check_stack, &stacks) && stacks > 10, "%d stacks", stacks);
 	check_no_memory();
+	check_snapshot_after_refusal();
 	test_set(false);
 	check_errors();
 	printf("semantics: %s, %d stacks\n", argv[1], stacks);
