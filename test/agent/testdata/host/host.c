@@ -269,9 +269,11 @@ int host_exhaust(size_t room, size_t size)
 	if (getrlimit(RLIMIT_AS, &before) != 0)
 		return -1;
 	limit = before;
-	limit.rlim_cur = address_space() + room;
-	if (setrlimit(RLIMIT_AS, &limit) != 0)
-		return -1;
+	do { /* again if another thread has mapped its arena in between, which is larger than the room */
+		limit.rlim_cur = address_space() + room;
+		if (setrlimit(RLIMIT_AS, &limit) != 0)
+			return -1;
+	} while (address_space() + room / 2 > limit.rlim_cur);
 	errno = 0;
 	while ((block = n % 2 ? malloc(size) : calloc(1, size)) != NULL) {
 		*block = first;
